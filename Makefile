@@ -1,0 +1,46 @@
+# Run `make` alone for the list of targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/runtime.installed
+DEVELOP := $(VENV)/develop.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run check format pins clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUNTIME) ## Serve on http://localhost:8000 without Docker; needs WEBHOOK_SECRET
+	$(BIN)/gunicorn wsgi:app
+
+check: $(DEVELOP) ## Lint, check types and run the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+format: $(DEVELOP) ## Format the code and sort the imports
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+pins: ## Resolve the pinned dependencies anew; needs uv
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		--output-file requirements.txt .requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		--output-file tests/requirements.txt tests/requirements.in
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(RUNTIME): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	touch $@
+
+$(DEVELOP): $(RUNTIME) tests/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	touch $@
