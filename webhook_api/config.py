@@ -1,0 +1,96 @@
+"""Settings: the environment, read once, as one frozen `Config`. No other module reads it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
+
+
+class ConfigError(ValueError):
+    """A setting is missing or cannot be used; the message names the variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything the service can be told. README lists the same settings for operators."""
+
+    webhook_secret: str = field(repr=False)
+    database_path: Path = Path("data/app.db")
+    log_level: str = "INFO"
+    port: int = 8000
+    web_concurrency: int = 2
+    web_threads: int = 32
+    max_body_bytes: int = 262_144
+    commit_deadline_s: float = 4.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
+        """Read the settings from `environ` (default: the process's own).
+
+        A variable that is set to nothing counts as unset, as Compose passes on
+        `NAME=${NAME:-}`.
+
+        Raises:
+            ConfigError: a variable is missing or has a value outside its range.
+        """
+        given = {name: value for name, value in (environ or os.environ).items() if value}
+        return cls(
+            webhook_secret=_secret(given),
+            database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
+            log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),
+            port=_whole_number(given, "PORT", cls.port, 1, 65_535),
+            web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
+            web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 2, 1024),
+            max_body_bytes=_whole_number(
+                given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
+            ),
+            commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
+        )
+
+
+def _secret(given: Mapping[str, str]) -> str:
+    try:
+        return given["WEBHOOK_SECRET"]
+    except KeyError:
+        raise ConfigError(
+            "WEBHOOK_SECRET is not set: give it the secret shared with the provider"
+        ) from None
+
+
+def _database_path(url: str) -> Path:
+    """Return the file that a SQLite URL names.
+
+    Three slashes are relative to the working directory, four are absolute
+    (SQLAlchemy, "Database URLs", SQLite).
+    """
+    scheme, separator, path = url.partition(":///")
+    if scheme != "sqlite" or not separator or not path or path == ":memory:" or "?" in path:
+        raise ConfigError(f"DATABASE_URL is {url!r}: accepted are {DATABASE_URL_FORMS}")
+    return Path(path)
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in LOG_LEVELS:
+        raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
+    return value.upper()
+
+
+def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = given.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and low <= int(value[:20]) <= high):
+        raise ConfigError(f"{name} is {value!r}: accepted are whole numbers from {low} to {high}")
+    return int(value)
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    value = given.get(name, str(default))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not low <= seconds <= high:
+        raise ConfigError(f"{name} is {value!r}: accepted are seconds from {low} to {high}")
+    return seconds
