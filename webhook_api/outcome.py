@@ -1,0 +1,54 @@
+"""What became of a delivery: the one object that the log line and the counters both read."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flask import g
+
+
+class Result(StrEnum):
+    """How a request to POST /webhook ended; the values of the metric's and the log's `result`."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    INVALID_SIGNATURE = "invalid_signature"
+    VALIDATION_ERROR = "validation_error"
+    TOO_LARGE = "too_large"
+    INCOMPLETE = "incomplete"
+    UNAVAILABLE = "unavailable"
+    ERROR = "error"
+
+
+@dataclass
+class Outcome:
+    """Filled in step by step while a delivery is handled.
+
+    `message_id` stays None until the signature has held: before that the
+    body is a stranger's, and nothing of it is logged.
+    """
+
+    result: Result = Result.ERROR
+    message_id: str | None = None
+    conflict: bool = False
+
+    @property
+    def duplicate(self) -> bool:
+        return self.result is Result.DUPLICATE
+
+    def note_message_id(self, payload: object) -> None:
+        """Take the `message_id` from a signed body, be the rest of it valid or not."""
+        message_id = payload.get("message_id") if isinstance(payload, dict) else None
+        if isinstance(message_id, str):
+            self.message_id = message_id
+
+
+def begin_outcome() -> Outcome:
+    """Start the outcome of the current request, as an error until something better is known."""
+    outcome = g.outcome = Outcome()
+    return outcome
+
+
+def current_outcome() -> Outcome | None:
+    """Return the current request's outcome; None if it is no delivery."""
+    outcome: Outcome | None = g.get("outcome")
+    return outcome
