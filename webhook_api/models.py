@@ -1,0 +1,206 @@
+"""What may come in: an inbound message, and the query strings of the reading routes."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, from_json
+
+from webhook_api.errors import InvalidInput
+
+MAX_TEXT_CHARS = 4096
+MAX_PAGE_SIZE = 100
+MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
+
+TIMESTAMP_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
+_TIMESTAMP = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?Z"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+class Instant(NamedTuple):
+    """A point in time, exact to the nanosecond, that compares as time does.
+
+    `seconds` since 1970-01-01T00:00:00Z (negative before), `nanos` 0..999,999,999 after it.
+    """
+
+    seconds: int
+    nanos: int
+
+
+class Timestamp(NamedTuple):
+    """A `ts`: the text as it was sent, and the instant that it names."""
+
+    text: str
+    instant: Instant
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read `YYYY-MM-DDTHH:MM:SS[.1-9 digits]Z`, which must be a real date and time.
+
+        Raises:
+            PydanticCustomError: it is not.
+        """
+        match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise PydanticCustomError(
+                "timestamp_utc", "Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"
+            )
+        *calendar, fraction = match.groups(default="")
+        try:
+            moment = datetime(*(int(part) for part in calendar), tzinfo=UTC)  # type: ignore[misc, arg-type]
+        except ValueError as error:
+            raise PydanticCustomError(
+                "timestamp_utc",
+                "Input should be a real date and time: {reason}",
+                {"reason": str(error)},
+            ) from None
+        since_epoch = moment - _EPOCH
+        seconds = since_epoch.days * 86_400 + since_epoch.seconds
+        return cls(match[0], Instant(seconds, int(fraction.ljust(9, "0"))))
+
+
+class Cursor(NamedTuple):
+    """A place in the order of messages: just after the row `id`, which stood at `instant`."""
+
+    instant: Instant
+    id: int
+
+    def encode(self) -> str:
+        """Return the opaque text that stands for this place in a URL."""
+        plain = f"{self.instant.seconds}.{self.instant.nanos}.{self.id}"
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read what `encode` wrote.
+
+        Raises:
+            PydanticCustomError: it was made by someone else.
+        """
+        try:
+            padded = str(value) + "=" * (-len(str(value)) % 4)
+            plain = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+            seconds, nanos, row_id = (int(part) for part in plain.split("."))
+        except (ValueError, binascii.Error):
+            seconds = nanos = row_id = MAX_INTEGER + 1
+        if max(abs(seconds), abs(nanos), abs(row_id)) > MAX_INTEGER:
+            raise PydanticCustomError("cursor", "Input should be a cursor from a Link header")
+        return cls(Instant(seconds, nanos), row_id)
+
+
+def _digits(value: object) -> object:
+    # Pydantic would also take " 5 ", "1_0" and "5.0" for whole numbers.
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,40}", value):
+        raise PydanticCustomError("int_parsing", "Input should be a whole number")
+    return value
+
+
+def _restore_plus(value: object) -> object:
+    # `?from=+9198...` is how people write it, and in a query string a plus means a space.
+    return "+" + value[1:] if isinstance(value, str) and value.startswith(" ") else value
+
+
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
+UtcTimestamp = Annotated[
+    Timestamp,
+    PlainValidator(Timestamp.parse),
+    PlainSerializer(lambda timestamp: timestamp.text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": TIMESTAMP_PATTERN}),
+]
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
+
+
+class InboundMessage(BaseModel):
+    """One message as the provider delivers it (spec 1, "Validation"); other fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message_id: Annotated[str, StringConstraints(min_length=1)]
+    from_msisdn: PhoneNumber = Field(alias="from")
+    to_msisdn: PhoneNumber = Field(alias="to")
+    ts: UtcTimestamp
+    text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = None
+
+
+class StatsQuery(BaseModel):
+    """Which messages `/stats` counts: of one sender, in `since <= instant < until`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(None, alias="from")
+    since: UtcTimestamp | None = None
+    until: UtcTimestamp | None = None
+
+
+class MessageFilter(BaseModel):
+    """Which messages are meant (spec 2): all that match every filter that is given."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(None, alias="from")
+    since: UtcTimestamp | None = None
+    q: str | None = None
+
+
+class MessageQuery(MessageFilter):
+    """A page of them: `limit` rows, after `cursor` if there is one, `offset` rows further on."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = 50
+    offset: Annotated[WholeNumber, Field(ge=0, le=MAX_INTEGER)] = 0
+    cursor: Annotated[Cursor, PlainValidator(Cursor.parse)] | None = None
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what the JSON text `body` says (RFC 8259; UTF-8 only, no NaN, no Infinity).
+
+    Raises:
+        InvalidInput: it is not JSON, not UTF-8, or nested beyond the parser's limit.
+    """
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput(
+            [{"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {error}"}]
+        ) from None
+
+
+def parse_message(payload: object) -> InboundMessage:
+    """Return the message that a parsed body holds.
+
+    Raises:
+        InvalidInput: a field is missing or breaks its rule.
+    """
+    try:
+        return InboundMessage.model_validate(payload)
+    except ValidationError as error:
+        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+
+
+def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
+    """Return the query that the URL's parameters hold; an empty parameter counts as absent.
+
+    Raises:
+        InvalidInput: a parameter breaks its rule.
+    """
+    try:
+        return model.model_validate({name: value for name, value in args.items() if value})
+    except ValidationError as error:
+        raise InvalidInput.from_errors("query", error.errors(include_url=False)) from None
