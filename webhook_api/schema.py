@@ -1,0 +1,61 @@
+"""The schema's version and how a file gets there: numbered migrations, applied in order."""
+
+import sqlite3
+from importlib import resources
+
+
+class SchemaError(Exception):
+    """The file's schema is not the one that this code reads and writes."""
+
+
+def _migrations() -> list[str]:
+    folder = resources.files(__package__) / "migrations"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=str)
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+MIGRATIONS = _migrations()
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return how many migrations the file has had (`PRAGMA user_version`)."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Return when the file has the schema that this code expects.
+
+    Raises:
+        SchemaError: it has another version, or the table is gone.
+    """
+    version = schema_version(connection)
+    if version != SCHEMA_VERSION:
+        raise SchemaError(f"schema version is {version}, expected is {SCHEMA_VERSION}")
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages'").fetchone():
+        raise SchemaError("the table messages is missing")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file up to `SCHEMA_VERSION`; each step is one transaction with its number.
+
+    The caller holds the write lock, so of several processes that start at once one does this.
+
+    Raises:
+        SchemaError: the file is newer than this code, or is some other program's database.
+    """
+    version = schema_version(connection)
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"schema version is {version}, this code knows up to {SCHEMA_VERSION}: "
+            "the file was written by a newer version of the service"
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise SchemaError("the file is a database, but not one of this service")
+    # WAL is kept in the file once set, and cannot be set inside a transaction.
+    connection.execute("PRAGMA journal_mode = WAL")
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
+        )
