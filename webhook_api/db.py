@@ -1,0 +1,254 @@
+"""The database file: connections to it, and who may write it when.
+
+Everything that writes, commits or checkpoints does so under `Database.write_lock`, in every
+process. The kernel queues writers fairly there, where SQLite's own busy handler sleeps and
+polls; and no checkpoint can run beside a commit, which is what corrupts a WAL in SQLite
+3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). Readers open the file read-only, and a
+read-only connection never checkpoints, not even when it is the last to close.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from flask import Flask, current_app, g
+
+from webhook_api.errors import Unavailable
+from webhook_api.schema import SCHEMA_VERSION, check_schema, migrate, schema_version
+
+_FILE_HEADER = b"SQLite format 3\0"
+_IDLE_READERS = 16
+_PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
+
+
+class FileIdentity(NamedTuple):
+    """Which file a path names: another one after a restore, or when a volume was remounted."""
+
+    device: int
+    inode: int
+
+
+class Connection(sqlite3.Connection):
+    """A connection that remembers which file it was opened on, for the pool."""
+
+    identity: FileIdentity
+
+
+class Database:
+    """The file at `path`. Holds no connection until it is asked for one, so it survives a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._idle: list[Connection] = []
+
+    def prepare(self) -> None:
+        """Create the file if there is none, and bring its schema up to date.
+
+        The only place that creates it: once the service runs, a file that has gone missing is
+        a fault to report, not a reason to start afresh.
+
+        Raises:
+            SchemaError: the file is not ours, or newer than this code; it is left as it is.
+            sqlite3.Error, OSError: it cannot be opened or written.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.write_lock():
+            connection = connect(self.path, "rwc", patience_s=_PATIENCE_S)
+            try:
+                if schema_version(connection) != SCHEMA_VERSION:
+                    migrate(connection)
+            finally:
+                connection.close()
+
+    @contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Hold the right to write, in turn with every other thread and process.
+
+        Raises:
+            OSError: the folder is gone or cannot be written.
+        """
+        # Opened anew each time, so that the lock is of the folder that is at this path now.
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def identity(self) -> FileIdentity:
+        """Return which file is at `path` now.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise Unavailable(f"database: {error.strerror}") from None
+        return FileIdentity(status.st_dev, status.st_ino)
+
+    def lend_reader(self) -> Connection:
+        """Return a read-only connection of which the caller is the only user.
+
+        Raises:
+            Unavailable: there is no file.
+            sqlite3.Error: it cannot be read.
+        """
+        identity = self.identity()
+        with suppress(IndexError):
+            while True:
+                reader = self._idle.pop()
+                if reader.identity == identity:
+                    return reader
+                reader.close()
+        reader = connect(self.path, "ro", patience_s=_PATIENCE_S)
+        reader.identity = identity
+        return reader
+
+    def return_reader(self, reader: Connection) -> None:
+        """Take back what `lend_reader` gave, in whatever state the request left it."""
+        if reader.in_transaction:
+            reader.rollback()
+        if len(self._idle) < _IDLE_READERS:
+            self._idle.append(reader)
+        else:
+            reader.close()
+
+    @contextmanager
+    def reader(self) -> Iterator[Connection]:
+        """Lend a reader for the length of a `with` block."""
+        reader = self.lend_reader()
+        try:
+            yield reader
+        finally:
+            self.return_reader(reader)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of the database file and of its WAL, 0 for one that is not there."""
+        files = {"database": self.path, "wal": self.path.with_name(self.path.name + "-wal")}
+        return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+
+    def close(self) -> None:
+        """Close the readers that are not lent."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Writer:
+    """The one connection of this process that writes. Use it under `Database.write_lock` only.
+
+    It is never the last connection to its file that closes: `_anchor`, a reader, is. The last
+    to close would checkpoint and then delete the WAL *by name*, which after a restore is the
+    WAL of another file, and on a damaged file is the only good copy.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._identity: FileIdentity | None = None
+        self._connection: Connection | None = None
+        self._anchor: Connection | None = None
+        self._file = -1
+
+    def connection(self) -> Connection:
+        """Return a connection to the file that is at the database's path now.
+
+        SQLite would go on committing to a file that was deleted, moved away or overwritten
+        while open, so this looks before each batch: one `stat` and one `pread`.
+
+        Raises:
+            Unavailable: there is no file, or it is no database.
+            SchemaError: its schema is not ours.
+            sqlite3.Error: it cannot be opened.
+        """
+        identity = self._database.identity()
+        if self._identity != identity:
+            self.discard()
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = os.open(self._database.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._identity = identity
+        # This descriptor stays open as long as the file is in use: closing any descriptor of a
+        # file drops the process's POSIX locks on it, SQLite's among them
+        # (sqlite.org/howtocorrupt.html, 2.2).
+        if os.pread(self._file, len(_FILE_HEADER), 0) != _FILE_HEADER:
+            raise Unavailable("database: file is not a database")
+        self._connection = self._connection or self._open()
+        return self._connection
+
+    def _open(self) -> Connection:
+        self._anchor = connect(self._database.path, "ro", patience_s=0)
+        check_schema(self._anchor)
+        # No patience: who waits in SQLite keeps the write lock from everybody.
+        connection = connect(self._database.path, "rw", patience_s=0)
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+    def discard(self) -> None:
+        """Close, so that the next use starts from the file and nothing remembered."""
+        for connection in (self._connection, self._anchor):
+            if connection is not None:
+                connection.close()
+        self._connection = self._anchor = None
+
+    def close(self) -> None:
+        """Move what the WAL holds into the database file, so that it can be copied, and close."""
+        if self._connection is None:
+            return
+        with suppress(OSError, sqlite3.Error, Unavailable), self._database.write_lock():
+            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(OSError), self._database.write_lock():
+            self.discard()
+
+
+def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
+    """Open the file at `path`; only mode `rwc` creates it.
+
+    `synchronous = FULL` makes a commit return after the WAL is on disk, which the NORMAL that
+    some builds default to does not (sqlite.org/pragma.html#pragma_synchronous).
+    """
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=patience_s,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        factory=Connection,
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def get_db() -> Connection:
+    """Return the current request's connection, read-only; it is given back when the request ends.
+
+    Raises:
+        Unavailable: there is no database file.
+        sqlite3.Error: it cannot be read.
+    """
+    if "db" not in g:
+        g.db = current_database().lend_reader()
+    connection: Connection = g.db
+    return connection
+
+
+def current_database() -> Database:
+    """Return the database of the current application."""
+    database: Database = current_app.extensions["database"]
+    return database
+
+
+def init_db(app: Flask, database: Database) -> None:
+    """Make `database` the application's, and end each request's use of it."""
+    app.extensions["database"] = database
+
+    @app.teardown_appcontext
+    def return_reader(_error: BaseException | None) -> None:
+        if reader := g.pop("db", None):
+            database.return_reader(reader)
