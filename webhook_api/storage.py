@@ -1,0 +1,115 @@
+"""The SQL that writes messages. Every function here wants `Database.write_lock` held."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from webhook_api.models import InboundMessage
+from webhook_api.search import folded_form
+
+_COLUMNS = (
+    "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
+    "seconds", "nanos", "folded",
+)  # fmt: skip
+_ROW = f"({', '.join('?' * len(_COLUMNS))})"
+
+
+class Filed(NamedTuple):
+    """What became of one message: a new row, or a repeat of one that was there."""
+
+    created: bool
+    conflict: bool = False  # a repeat, but its content differs from the row's
+
+
+def insert_messages(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[Filed]:
+    """File `messages` in one transaction, and return what became of each, in their order.
+
+    The first of a `message_id` is kept, be the other in the table already or later in the same
+    call; that is the database's own promise, a UNIQUE column (spec, "Idempotency"). ON CONFLICT
+    names that column, because OR IGNORE would also swallow a NULL.
+
+    All rows go in by one statement, which SQLite commits by itself. Besides being atomic, that
+    gives the interpreter lock away once and not once a row: in a busy process, getting it back
+    costs more than the row.
+
+    Raises:
+        sqlite3.Error: nothing was filed.
+    """
+    created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    values: list[str | int | None] = []
+    for message in messages:
+        values += (
+            message.message_id, message.from_msisdn, message.to_msisdn,
+            message.ts.text, message.text, created_at, *message.ts.instant,
+            folded_form(message.text),
+        )  # fmt: skip
+    inserted = db.execute(
+        f"INSERT INTO messages ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * len(messages))}"
+        " ON CONFLICT (message_id) DO NOTHING",
+        values,
+    )
+    if inserted.rowcount == len(messages):
+        return [Filed(created=True)] * len(messages)
+    # New ids are consecutive and above all others, so they tell new rows from old ones.
+    first_new_id = (inserted.lastrowid or 0) - inserted.rowcount + 1 if inserted.rowcount else None
+    return _compare(db, messages, first_new_id)
+
+
+def _compare(
+    db: sqlite3.Connection, messages: Sequence[InboundMessage], first_new_id: int | None
+) -> list[Filed]:
+    marks = ", ".join("?" * len(messages))
+    rows = db.execute(
+        "SELECT message_id, id, from_msisdn, to_msisdn, ts, text FROM messages"
+        f" WHERE message_id IN ({marks})",
+        [message.message_id for message in messages],
+    )
+    stored = {message_id: (row_id, content) for message_id, row_id, *content in rows}
+    filed = []
+    claimed = set()
+    for message in messages:
+        row_id, content = stored[message.message_id]
+        new = first_new_id is not None and row_id >= first_new_id and row_id not in claimed
+        claimed.add(row_id)
+        delivered = [message.from_msisdn, message.to_msisdn, message.ts.text, message.text]
+        filed.append(Filed(created=new, conflict=content != delivered))
+    return filed
+
+
+def touch(db: sqlite3.Connection) -> None:
+    """Write and commit without changing anything, which shows that a message could be filed.
+
+    Raises:
+        sqlite3.Error: it could not.
+    """
+    db.execute("UPDATE totals SET messages = messages")
+
+
+def index_messages(db: sqlite3.Connection, *, most: int) -> int:
+    """Enter up to `most` of the rows not yet in the search index; return how many that were."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        last: int | None = db.execute(
+            "SELECT max(id) FROM (SELECT id FROM messages"
+            " WHERE id > (SELECT indexed FROM totals) ORDER BY id LIMIT ?)",
+            [most],
+        ).fetchone()[0]
+        if last is None:
+            return 0
+        entered = db.execute(
+            "INSERT INTO messages_search (rowid, body) SELECT id, body FROM searchable"
+            " WHERE id > (SELECT indexed FROM totals) AND id <= ?",
+            [last],
+        )
+        db.execute("UPDATE totals SET indexed = ?", [last])
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    return entered.rowcount
+
+
+def checkpoint(db: sqlite3.Connection) -> None:
+    """Move what the WAL holds into the database file, as far as no reader still needs it."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
