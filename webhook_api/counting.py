@@ -1,0 +1,78 @@
+"""Exact counts from the counters that the schema's triggers keep, without walking the table."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from webhook_api.models import Instant
+
+SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
+_FIRST_PERIOD = -(2**40)  # below any that a year 1 would have
+
+
+class Totals(NamedTuple):
+    """The one row of `totals`."""
+
+    messages: int
+    senders: int
+    deletions: int
+    indexed: int
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
+    """Make the reads of a `with` block see one state of the database."""
+    db.execute("BEGIN")
+    try:
+        yield Totals(
+            *db.execute("SELECT messages, senders, deletions, indexed FROM totals").fetchone()
+        )
+    finally:
+        db.execute("ROLLBACK")
+
+
+def count_before(db: sqlite3.Connection, instant: Instant) -> int:
+    """Return how many messages name an instant before `instant`.
+
+    Sums the periods that lie wholly before it, at each scale those that the coarser one left
+    open, and counts the rows of the one period of 16 seconds that is left.
+    """
+    total = 0
+    covered = None  # the second up to which periods were summed; None: from the beginning
+    for scale in SCALES:
+        end = instant.seconds >> scale
+        start = _FIRST_PERIOD if covered is None else covered >> scale
+        total += db.execute(
+            "SELECT coalesce(sum(messages), 0) FROM periods"
+            " WHERE scale = ? AND period >= ? AND period < ?",
+            [scale, start, end],
+        ).fetchone()[0]
+        covered = end << scale
+    return total + int(
+        db.execute(
+            "SELECT count(*) FROM messages"
+            " WHERE (seconds, nanos) >= (?, 0) AND (seconds, nanos) < (?, ?)",
+            [covered, *instant],
+        ).fetchone()[0]
+    )
+
+
+def seek(db: sqlite3.Connection, position: int) -> tuple[Instant | None, int]:
+    """Return an instant shortly before the row at `position` (from 0), and the rows before it.
+
+    None stands for the beginning.
+    """
+    skipped = 0
+    start = None
+    for scale in SCALES:
+        periods = db.execute(
+            "SELECT period, messages FROM periods WHERE scale = ? AND period >= ? ORDER BY period",
+            [scale, _FIRST_PERIOD if start is None else start >> scale],
+        )
+        for period, messages in periods:
+            start = period << scale
+            if skipped + messages > position:
+                break
+            skipped += messages
+    return (None if start is None else Instant(start, 0)), skipped
