@@ -1,0 +1,1 @@
+"""Tests of the service, named after what they are about."""

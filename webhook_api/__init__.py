@@ -1,0 +1,68 @@
+"""Webhook API: receives signed messages over HTTP and files each of them exactly once."""
+
+import atexit
+import logging
+import sqlite3
+from typing import cast
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from webhook_api.cli import register_commands
+from webhook_api.commit import GroupCommit
+from webhook_api.config import Config
+from webhook_api.db import Database, init_db
+from webhook_api.errors import register_errors
+from webhook_api.logs import configure_logs, init_logs
+from webhook_api.metrics import init_metrics
+from webhook_api.routes import register_routes
+
+logger = logging.getLogger(__name__)
+
+# Threads that deliveries may not wait in, so that probes and reads are always answered.
+RESERVED_THREADS = 4
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """Build the application. Nothing is opened that a fork could not survive.
+
+    Raises:
+        ConfigError: a setting is missing or wrong.
+        SchemaError: the database file is not one that this version can use.
+    """
+    config = config or Config.from_env()
+    configure_logs(config.log_level)
+
+    app = Flask(__name__, static_folder=None)
+    cast("DefaultJSONProvider", app.json).sort_keys = False  # as in the contract's examples
+    app.config.update(
+        WEBHOOK_SECRET=config.webhook_secret,
+        MAX_BODY_BYTES=config.max_body_bytes,
+    )
+    database = Database(config.database_path)
+    _prepare(database)
+
+    init_logs(app)
+    metrics = init_metrics(app, database)
+    init_db(app, database)
+    commits = app.extensions["commits"] = GroupCommit(
+        database,
+        metrics,
+        deadline_s=config.commit_deadline_s,
+        max_pending=max(1, config.web_threads - RESERVED_THREADS),
+    )
+    register_errors(app)
+    register_routes(app)
+    register_commands(app)
+    metrics.preset(app)
+    atexit.register(commits.close)
+    return app
+
+
+def _prepare(database: Database) -> None:
+    try:
+        database.prepare()
+    except (sqlite3.Error, OSError) as error:
+        # A worker that starts anew while the disk is full or the volume is away serves probes
+        # and reads, and takes deliveries again once it can. Gunicorn's own start is stricter.
+        logger.error("database is not ready: %s", error)

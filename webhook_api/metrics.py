@@ -1,0 +1,163 @@
+"""Metrics: what is counted, and /metrics. The only module that knows Prometheus.
+
+With several workers the counts live in files that all of them map (`PROMETHEUS_MULTIPROC_DIR`,
+set by gunicorn.conf.py); with one process, in memory.
+"""
+
+import os
+from collections.abc import Iterator
+
+from flask import Flask, Response, request
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_flask_exporter import PrometheusMetrics
+
+from webhook_api.db import Database
+from webhook_api.logs import latency_ms
+from webhook_api.outcome import Result, current_outcome
+
+UNMATCHED = "<unmatched>"
+OTHER_METHOD = "OTHER"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+_COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class FileSizes(Collector):
+    """The sizes of the database's files, read when they are asked for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        for name, size in self._database.sizes().items():
+            yield GaugeMetricFamily(
+                f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
+            )
+
+
+class Exporter(PrometheusMetrics):  # type: ignore[misc]
+    """The exporter's endpoint over our registry.
+
+    `generate_metrics` is replaced: the exporter's own answers 500 to `?name[]=` when there are
+    several workers, since it registers a collector on a view that cannot take one
+    (prometheus-flask-exporter 0.23.2).
+    """
+
+    def generate_metrics(
+        self, accept_header: str | None = None, names: list[str] | None = None
+    ) -> tuple[str, str]:
+        """Return the exposition, of the metrics in `names` only if given, and its type."""
+        registry = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry(support_collectors_without_names=True)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(self.sizes)
+        if names:
+            registry = registry.restricted_registry(names)
+        encode, content_type = choose_encoder(accept_header or "")
+        return encode(registry).decode(), content_type
+
+
+class Metrics:
+    """All instruments of one application, on a registry of its own."""
+
+    def __init__(self, database: Database) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(support_collectors_without_names=True)
+        self.sizes = FileSizes(database)
+        self.registry.register(self.sizes)
+        self.requests = Counter(
+            "http_requests_total",
+            "HTTP requests answered.",
+            ["method", "path", "status"],
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "request_latency_ms",
+            "Milliseconds from a request's arrival in the application to its answer.",
+            ["path"],
+            buckets=_LATENCY_MS,
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            "webhook_requests_total",
+            "Deliveries to POST /webhook, by what became of them.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.conflicts = Counter(
+            "webhook_conflicts_total",
+            "Duplicates whose content differs from the message on file.",
+            registry=self.registry,
+        )
+        self.pending = Gauge(
+            "webhook_pending_deliveries",
+            "Deliveries waiting to be on disk.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.commit_seconds = Histogram(
+            "commit_duration_seconds",
+            "Seconds that a transaction took, its fsync included.",
+            buckets=_COMMIT_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_messages = Histogram(
+            "commit_batch_messages",
+            "Messages filed by one transaction.",
+            buckets=_BATCH_MESSAGES,
+            registry=self.registry,
+        )
+
+    def waiting(self, deliveries: int) -> None:
+        """See `commit.Observer`."""
+        self.pending.set(deliveries)
+
+    def committed(self, messages: int, seconds: float) -> None:
+        """See `commit.Observer`."""
+        self.commit_seconds.observe(seconds)
+        if messages:
+            self.batch_messages.observe(messages)
+
+    def count_request(self, response: Response) -> Response:
+        """Count the current request and its answer."""
+        path = request.url_rule.rule if request.url_rule else UNMATCHED
+        method = request.method if request.method in _METHODS else OTHER_METHOD
+        self.requests.labels(method, path, response.status_code).inc()
+        self.latency.labels(path).observe(latency_ms())
+        if outcome := current_outcome():
+            self.deliveries.labels(outcome.result).inc()
+            if outcome.conflict:
+                self.conflicts.inc()
+        return response
+
+    def preset(self, app: Flask) -> None:
+        """Let every series that is sure to come exist at the first scrape, as 0."""
+        for result in Result:
+            self.deliveries.labels(result)
+        self.latency.labels(UNMATCHED)
+        for rule in app.url_map.iter_rules():
+            self.latency.labels(rule.rule)
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                self.requests.labels(method, rule.rule, 200)
+
+
+def init_metrics(app: Flask, database: Database) -> Metrics:
+    """Count every request of `app`, and serve /metrics."""
+    metrics = Metrics(database)
+    app.after_request(metrics.count_request)
+    exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
+    exporter.sizes = metrics.sizes
+    exporter.init_app(app)
+    return metrics

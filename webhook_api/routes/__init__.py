@@ -1,0 +1,13 @@
+"""The API: one module for each blueprint."""
+
+from flask import Flask
+
+from webhook_api.routes import health, messages, stats, webhook
+
+
+def register_routes(app: Flask) -> None:
+    """Register every blueprint; GET /metrics is registered by `metrics`."""
+    app.register_blueprint(health.bp)
+    app.register_blueprint(webhook.bp)
+    app.register_blueprint(messages.bp)
+    app.register_blueprint(stats.bp)

@@ -1,0 +1,31 @@
+"""Probes: is the process alive, and could it file a message now (spec 4)."""
+
+from flask import Blueprint, current_app
+
+from webhook_api.commit import GroupCommit
+from webhook_api.db import get_db
+from webhook_api.schema import check_schema
+
+PROBE_DEADLINE_S = 1.0
+
+bp = Blueprint("health", __name__, url_prefix="/health")
+
+
+@bp.get("/live")
+def live() -> dict[str, str]:
+    """Answer 200 as long as the process serves."""
+    return {"status": "alive"}
+
+
+@bp.get("/ready")
+@bp.get("")
+def ready() -> dict[str, str]:
+    """Answer 200 if a message could be filed now; the secret was checked at start.
+
+    Raises:
+        Unavailable: 503, with what failed.
+    """
+    check_schema(get_db())
+    commits: GroupCommit = current_app.extensions["commits"]
+    commits.check(PROBE_DEADLINE_S)
+    return {"status": "ready"}

@@ -1,0 +1,58 @@
+"""GET /messages: a page of what is stored, or all of it as a stream."""
+
+from collections.abc import Iterator
+from itertools import chain
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, json, jsonify, request, stream_with_context
+
+from webhook_api.db import get_db
+from webhook_api.listing import StoredMessage, list_messages, stream_messages
+from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
+
+NDJSON = "application/x-ndjson"
+
+bp = Blueprint("messages", __name__)
+
+
+@bp.get("/messages")
+def show_messages() -> Response:
+    """Answer with one page, oldest first, or with every match if NDJSON is preferred (spec 2).
+
+    Raises:
+        RequestRefused: 422 or 503, see `errors`.
+    """
+    if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
+        return _stream(parse_query(MessageFilter, request.args))
+    query = parse_query(MessageQuery, request.args)
+    page = list_messages(get_db(), query)
+    response = jsonify(
+        data=[message.as_json() for message in page.messages],
+        total=page.total,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    if page.next_cursor:
+        response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
+    return response
+
+
+def _next_page(query: MessageQuery, cursor: Cursor) -> str:
+    """Return the reference to the page after this one, with the same filters (RFC 8288)."""
+    parameters = query.model_dump(
+        by_alias=True, exclude_none=True, include={"from_msisdn", "since", "q", "limit"}
+    )
+    return f"{request.path}?{urlencode({**parameters, 'cursor': cursor.encode()})}"
+
+
+def _stream(wanted: MessageFilter) -> Response:
+    messages = stream_messages(get_db(), wanted)
+    # The first is read now, for a database that cannot be read is a 503 only before the start.
+    first = [message for message in [next(messages, None)] if message is not None]
+    lines = _as_lines(chain(first, messages))
+    return Response(stream_with_context(lines), mimetype=NDJSON)
+
+
+def _as_lines(messages: Iterator[StoredMessage]) -> Iterator[str]:
+    for message in messages:
+        yield json.dumps(message.as_json()) + "\n"

@@ -1,0 +1,28 @@
+"""GET /stats: how many messages, from whom, and when."""
+
+from flask import Blueprint, Response, jsonify, request
+
+from webhook_api.db import get_db
+from webhook_api.models import StatsQuery, parse_query
+from webhook_api.stats import compute_stats
+
+bp = Blueprint("stats", __name__)
+
+
+@bp.get("/stats")
+def show_stats() -> Response:
+    """Answer with the statistics of all messages, or of those that the query asks for (spec 3).
+
+    Raises:
+        RequestRefused: 422 or 503, see `errors`.
+    """
+    stats = compute_stats(get_db(), parse_query(StatsQuery, request.args))
+    return jsonify(
+        total_messages=stats.total,
+        senders_count=stats.senders,
+        messages_per_sender=[
+            {"from": sender, "count": count} for sender, count in stats.top_senders
+        ],
+        first_message_ts=stats.first_ts,
+        last_message_ts=stats.last_ts,
+    )
