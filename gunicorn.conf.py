@@ -1,0 +1,95 @@
+"""Gunicorn's settings: the process model, and what happens around a worker's life."""
+
+import logging
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from webhook_api.config import Config, ConfigError
+from webhook_api.db import Database
+from webhook_api.logs import configure_logs
+from webhook_api.schema import SchemaError
+from webhook_api.server import JsonLogger, PatientWorker
+
+EXIT_CONFIG = 78  # sysexits.h, EX_CONFIG
+
+
+def _fail(reason: object) -> None:
+    """Stop the start, once and with one line: no worker is there yet that would be tried again."""
+    configure_logs("INFO")
+    logging.getLogger("webhook_api").critical("start failed: %s", reason)
+    sys.exit(EXIT_CONFIG)
+
+
+try:
+    _settings = Config.from_env()
+except ConfigError as error:
+    _fail(error)
+
+bind = f"0.0.0.0:{_settings.port}"
+worker_class = PatientWorker
+workers = _settings.web_concurrency
+threads = _settings.web_threads
+loglevel = _settings.log_level.lower()
+logger_class = JsonLogger
+accesslog = None  # the application writes one line for each request
+PatientWorker.max_body_bytes = _settings.max_body_bytes
+
+keepalive = 5
+graceful_timeout = 20
+timeout = 30
+limit_request_line = 8190  # a long q; the most that Gunicorn allows
+control_socket_disable = True
+
+# In memory, if the system has such a place: a heartbeat must not wait for a busy disk.
+_shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+worker_tmp_dir = _shared_memory
+
+
+def on_starting(server: Any) -> None:
+    """Check what no worker could start without, and make the directory of the metrics."""
+    try:
+        Database(_settings.database_path).prepare()
+    except (sqlite3.Error, SchemaError) as error:
+        _fail(f"database {_settings.database_path}: {error}")
+    except OSError as error:
+        _fail(f"database {_settings.database_path}: {error.strerror}")
+    # Set here and not in the environment of the image: it would make every other program that
+    # imports prometheus_client there, the tests among them, share these files.
+    directory = tempfile.mkdtemp(prefix="webhook-metrics-", dir=_shared_memory)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    server.log.info("sqlite %s, metrics in %s", sqlite3.sqlite_version, directory)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the lowest number that no living one has.
+
+    Its metrics files are named by it, so that a new worker goes on where a dead one stopped:
+    nothing is lost, nothing counted twice, and the files do not pile up.
+    """
+    taken = {other.metrics_slot for other in server.WORKERS.values()}
+    worker.metrics_slot = min(set(range(len(taken) + 1)) - taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Name the worker's metrics files, before the application makes any metric."""
+    from prometheus_client import values
+
+    values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what only a living worker can say."""
+    from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
+
+    GunicornInternalPrometheusMetrics.mark_process_dead_on_child_exit(worker.metrics_slot)
+
+
+def on_exit(_server: Any) -> None:
+    """Remove the metrics' directory."""
+    if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        shutil.rmtree(Path(directory), ignore_errors=True)
