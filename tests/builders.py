@@ -30,3 +30,20 @@ def encode(payload: object) -> bytes:
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
     """Return the headers that make `body` a delivery of our provider."""
     return {"X-Signature": sign(secret, body)}
+
+
+def some_messages(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Return `count` payloads named m0000, m0001, ..., each a second after the one before."""
+    return [
+        a_message(
+            message_id=f"m{n:04}", ts=f"2025-01-15T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z"
+        )
+        | fields
+        for n in range(count)
+    ]
+
+
+def samples(exposition: str) -> dict[str, float]:
+    """Return the value of each series in a /metrics reply, by its name and labels as written."""
+    lines = (line for line in exposition.splitlines() if not line.startswith("#"))
+    return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}

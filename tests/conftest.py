@@ -1,5 +1,8 @@
 """Fixtures: the real application on a real SQLite file in the test's own folder."""
 
+import io
+import json
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +13,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.builders import SECRET, encode, signed
+from tests.builders import SECRET, encode, samples, signed
 from webhook_api import create_app
 from webhook_api.config import Config
+from webhook_api.db import Connection, connect
+from webhook_api.models import parse_message
+from webhook_api.storage import Filed, insert_messages
 
 Post = Callable[[object], TestResponse]
+Rows = Callable[[str], list[Any]]
+Store = Callable[..., list[Filed]]
+Get = Callable[..., Any]
+Logged = Callable[[], list[dict[str, Any]]]
+Scrape = Callable[[], dict[str, float]]
 
 
 @pytest.fixture
@@ -47,7 +58,25 @@ def post_signed(client: FlaskClient) -> Post:
 
 
 @pytest.fixture
-def rows(app: Flask, config: Config) -> Callable[[str], list[Any]]:
+def writer(app: Flask, config: Config) -> Iterator[Connection]:
+    """A connection of the test's own that may write."""
+    connection = connect(config.database_path, "rw", patience_s=5)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def store(writer: Connection) -> Store:
+    """File payloads as one batch, without HTTP."""
+
+    def store(*payloads: object) -> list[Filed]:
+        return insert_messages(writer, [parse_message(payload) for payload in payloads])
+
+    return store
+
+
+@pytest.fixture
+def rows(app: Flask, config: Config) -> Rows:
     """Query the database file through a connection of the test's own."""
 
     def query(sql: str) -> list[Any]:
@@ -58,3 +87,45 @@ def rows(app: Flask, config: Config) -> Callable[[str], list[Any]]:
             connection.close()
 
     return query
+
+
+@pytest.fixture
+def get(client: FlaskClient) -> Get:
+    """Return the JSON of a GET that must succeed; keywords are parameters, `from_` is `from`."""
+
+    def get(path: str, **parameters: object) -> Any:
+        query = {name.rstrip("_"): value for name, value in parameters.items()}
+        response = client.get(path, query_string=query)
+        assert response.status_code == 200, response.text
+        return response.json
+
+    return get
+
+
+@pytest.fixture
+def written(app: Flask) -> Iterator[io.StringIO]:
+    """What the application's log handler writes, in place of stdout."""
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    stdout = handler.setStream(stream)
+    yield stream
+    handler.setStream(stdout)
+
+
+@pytest.fixture
+def logged(written: io.StringIO) -> Logged:
+    """Return the log lines written so far; each must be JSON."""
+    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+@pytest.fixture
+def scrape(client: FlaskClient) -> Scrape:
+    """Return the value of every series of GET /metrics."""
+
+    def scrape() -> dict[str, float]:
+        response = client.get("/metrics")
+        assert response.status_code == 200
+        return samples(response.text)
+
+    return scrape

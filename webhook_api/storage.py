@@ -51,14 +51,13 @@ def insert_messages(db: sqlite3.Connection, messages: Sequence[InboundMessage]) 
     )
     if inserted.rowcount == len(messages):
         return [Filed(created=True)] * len(messages)
-    # New ids are consecutive and above all others, so they tell new rows from old ones.
-    first_new_id = (inserted.lastrowid or 0) - inserted.rowcount + 1 if inserted.rowcount else None
-    return _compare(db, messages, first_new_id)
+    return _compare(db, messages, created=inserted.rowcount)
 
 
 def _compare(
-    db: sqlite3.Connection, messages: Sequence[InboundMessage], first_new_id: int | None
+    db: sqlite3.Connection, messages: Sequence[InboundMessage], *, created: int
 ) -> list[Filed]:
+    """Return what became of each message, `created` of which are new rows now."""
     marks = ", ".join("?" * len(messages))
     rows = db.execute(
         "SELECT message_id, id, from_msisdn, to_msisdn, ts, text FROM messages"
@@ -66,14 +65,14 @@ def _compare(
         [message.message_id for message in messages],
     )
     stored = {message_id: (row_id, content) for message_id, row_id, *content in rows}
+    # Ids only grow, though not one by one: a repeat in the midst of new rows uses one up.
+    new_ids = set(sorted((row_id for row_id, _ in stored.values()), reverse=True)[:created])
     filed = []
-    claimed = set()
     for message in messages:
         row_id, content = stored[message.message_id]
-        new = first_new_id is not None and row_id >= first_new_id and row_id not in claimed
-        claimed.add(row_id)
         delivered = [message.from_msisdn, message.to_msisdn, message.ts.text, message.text]
-        filed.append(Filed(created=new, conflict=content != delivered))
+        filed.append(Filed(created=row_id in new_ids, conflict=content != delivered))
+        new_ids.discard(row_id)  # what follows of the same id repeats it
     return filed
 
 
