@@ -1,6 +1,7 @@
 """Settings: the environment, read once, as one frozen `Config`. No other module reads it."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,8 @@ class Config:
         Raises:
             ConfigError: a variable is missing or has a value outside its range.
         """
-        given = {name: value for name, value in (environ or os.environ).items() if value}
+        environ = os.environ if environ is None else environ
+        given = {name: value for name, value in environ.items() if value}
         return cls(
             webhook_secret=_secret(given),
             database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
@@ -73,14 +75,14 @@ def _database_path(url: str) -> Path:
 
 
 def _log_level(value: str) -> str:
-    if value.upper() not in LOG_LEVELS:
+    if value not in LOG_LEVELS:
         raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
-    return value.upper()
+    return value
 
 
 def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     value = given.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and low <= int(value[:20]) <= high):
+    if not (re.fullmatch("[0-9]{1,20}", value) and low <= int(value) <= high):
         raise ConfigError(f"{name} is {value!r}: accepted are whole numbers from {low} to {high}")
     return int(value)
 

@@ -1,0 +1,116 @@
+"""Settings: what the environment may say, and what happens when it says something else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.builders import SECRET
+from webhook_api.config import Config, ConfigError
+from webhook_api.security import sign
+
+
+def test_only_the_secret_is_needed() -> None:
+    config = Config.from_env({"WEBHOOK_SECRET": SECRET})
+
+    assert config == Config(
+        webhook_secret=SECRET,
+        database_path=Path("data/app.db"),
+        log_level="INFO",
+        port=8000,
+        max_body_bytes=262_144,
+    )
+
+
+@pytest.mark.parametrize("environ", [{}, {"WEBHOOK_SECRET": ""}], ids=["unset", "empty"])
+def test_without_the_secret_there_is_no_start(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "of the process")
+
+    with pytest.raises(ConfigError, match="WEBHOOK_SECRET is not set") as failure:
+        Config.from_env(environ)
+
+    assert "\n" not in str(failure.value)
+
+
+def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "from the process")
+
+    assert Config.from_env().webhook_secret == "from the process"
+
+
+def test_a_variable_set_to_nothing_counts_as_unset() -> None:
+    names = ["DATABASE_URL", "LOG_LEVEL", "PORT", "WEB_THREADS", "MAX_BODY_BYTES"]
+
+    config = Config.from_env({"WEBHOOK_SECRET": SECRET} | dict.fromkeys(names, ""))
+
+    assert config == Config(webhook_secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///data/app.db", "data/app.db"),
+        ("sqlite:////data/app.db", "/data/app.db"),
+        ("sqlite:///app.db", "app.db"),
+        ("sqlite:////with space/é%20#.db", "/with space/é%20#.db"),
+    ],
+)
+def test_three_slashes_are_relative_and_four_absolute(url: str, path: str) -> None:
+    config = Config.from_env({"WEBHOOK_SECRET": SECRET, "DATABASE_URL": url})
+
+    assert config.database_path == Path(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://localhost/app", "sqlite:", "sqlite://", "sqlite:///", "sqlite://data/app.db",
+        "sqlite:///:memory:", "sqlite:///app.db?mode=ro", "data/app.db", "file:///data/app.db",
+        "sqlite+aiosqlite:///app.db",
+    ],
+)  # fmt: skip
+def test_any_other_url_stops_the_start_and_says_what_is_accepted(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"DATABASE_URL .* sqlite:///relative") as failure:
+        Config.from_env({"WEBHOOK_SECRET": SECRET, "DATABASE_URL": url})
+
+    assert "sqlite:////absolute" in str(failure.value)
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_four_log_levels_are_accepted(level: str) -> None:
+    assert Config.from_env({"WEBHOOK_SECRET": SECRET, "LOG_LEVEL": level}).log_level == level
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("LOG_LEVEL", value) for value in ("info", "TRACE", "CRITICAL", "20", " INFO")],
+        *[("PORT", value) for value in ("0", "65536", "-1", "8000 ", "http", "8e3", "８０００")],
+        *[("WEB_CONCURRENCY", value) for value in ("0", "65", "two")],
+        *[("WEB_THREADS", value) for value in ("1", "1025", "1_0")],
+        *[("MAX_BODY_BYTES", value) for value in ("0", "67108865", "1.5", "9" * 5000)],
+        ("PORT", "00000000000000000065535999"),
+        *[("COMMIT_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],
+    ],
+)
+def test_a_value_outside_its_range_stops_the_start_and_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is .* accepted are "):
+        Config.from_env({"WEBHOOK_SECRET": SECRET, name: value})
+
+
+def test_the_secret_is_not_printed() -> None:
+    assert SECRET not in repr(Config(webhook_secret=SECRET))
+
+
+def test_a_secret_of_any_bytes_is_the_key() -> None:
+    # As the interpreter decodes the environment of the process.
+    secret = os.fsdecode(b"\xffkey")
+
+    config = Config.from_env({"WEBHOOK_SECRET": secret})
+
+    # printf body | openssl dgst -sha256 -mac HMAC -macopt hexkey:ff6b6579
+    assert sign(config.webhook_secret, b"body") == (
+        "09bc56751fb3d0aa811ffe1d51eb6da2af281ad0352f78531ce56ddac8603169"
+    )
