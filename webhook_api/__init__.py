@@ -34,6 +34,7 @@ def create_app(config: Config | None = None) -> Flask:
     configure_logs(config.log_level)
 
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
     cast("DefaultJSONProvider", app.json).sort_keys = False  # as in the contract's examples
     app.config.update(
         WEBHOOK_SECRET=config.webhook_secret,

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from flask import Flask, current_app, g
 
 from webhook_api.errors import Unavailable
-from webhook_api.schema import SCHEMA_VERSION, check_schema, migrate, schema_version
+from webhook_api.schema import check_schema, migrate
 
 _FILE_HEADER = b"SQLite format 3\0"
 _IDLE_READERS = 16
@@ -61,8 +61,7 @@ class Database:
         with self.write_lock():
             connection = connect(self.path, "rwc", patience_s=_PATIENCE_S)
             try:
-                if schema_version(connection) != SCHEMA_VERSION:
-                    migrate(connection)
+                migrate(connection)
             finally:
                 connection.close()
 

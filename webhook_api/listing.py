@@ -44,6 +44,25 @@ class StoredMessage(NamedTuple):
         }
 
 
+class _Place(NamedTuple):
+    """The values of a row that order it among all others."""
+
+    instant: Instant
+    message_id: str
+
+    @classmethod
+    def of(cls, db: Connection, cursor: Cursor | None) -> "_Place | None":
+        """Return where the row of `cursor` stands, or None if there is no cursor.
+
+        A row that was removed meanwhile has lost its name: others of its instant may come again
+        then, but none is left out.
+        """
+        if cursor is None:
+            return None
+        row = db.execute("SELECT message_id FROM messages WHERE id = ?", [cursor.id]).fetchone()
+        return cls(cursor.instant, row[0] if row else "")
+
+
 class MessagePage(NamedTuple):
     """One page, how many messages match in all, and where the next page starts if there is one."""
 
@@ -68,20 +87,13 @@ class _Rows:
         return " AND ".join(self.conditions) or "TRUE"
 
     @classmethod
-    def matching(cls, wanted: MessageFilter, after: Cursor | None = None) -> "_Rows":
+    def matching(cls, wanted: MessageFilter, after: _Place | None = None) -> "_Rows":
         """Rows of the wanted sender and time, beyond `after`; `q` is left to the caller."""
         rows = cls()
         if wanted.from_msisdn is not None:
             rows.require("m.from_msisdn = ?", wanted.from_msisdn)
         if after is not None:
-            # A row that was removed meanwhile has lost its name: others of its instant may
-            # come again then, but none is left out.
-            rows.require(
-                f"({_ORDER}) > (?, ?,"
-                " coalesce((SELECT message_id FROM messages WHERE id = ?), ''))",
-                *after.instant,
-                after.id,
-            )
+            rows.require(f"({_ORDER}) > (?, ?, ?)", *after.instant, after.message_id)
         if wanted.since is not None and (after is None or after.instant < wanted.since.instant):
             rows.require("(m.seconds, m.nanos) >= (?, ?)", *wanted.since.instant)
         return rows
@@ -132,7 +144,7 @@ def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMes
         ).fetchall()
         for is_hit, *row in chunk:
             message = StoredMessage.from_row(row)
-            after = message.cursor
+            after = _Place(message.cursor.instant, message.message_id)
             if is_hit:
                 yield message
         if len(chunk) < _CHUNK_ROWS:
@@ -157,7 +169,7 @@ def _count(db: Connection, wanted: MessageFilter, phrase: Phrase | None, totals:
 
 def _ids(db: Connection, query: MessageQuery) -> list[int]:
     """Return the ids of a page without `q`, found in an index alone."""
-    rows = _Rows.matching(query, query.cursor)
+    rows = _Rows.matching(query, _Place.of(db, query.cursor))
     offset = query.offset
     if query.from_msisdn is None and query.cursor is None and offset > _CHUNK_ROWS:
         # Far from the start, the counters lead to the place.
@@ -235,7 +247,7 @@ def _ids_with_phrase(
     if phrase.indexed and total * total <= wanted_rows * totals.messages:
         return _sorted_hits(db, query, phrase, totals)
     budget = max(total, _CHUNK_ROWS) if phrase.indexed else totals.messages
-    rows = _Rows.matching(query, query.cursor)
+    rows = _Rows.matching(query, _Place.of(db, query.cursor))
     walked = db.execute(
         "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
         f" WHERE {rows.where} ORDER BY {_ORDER} LIMIT ?) m WHERE {phrase.condition}"
@@ -253,7 +265,7 @@ def _ids_with_phrase(
 
 def _sorted_hits(db: Connection, query: MessageQuery, phrase: Phrase, totals: Totals) -> list[int]:
     hits, parameters = _hits(phrase, totals)
-    rows = _Rows.matching(query, query.cursor)
+    rows = _Rows.matching(query, _Place.of(db, query.cursor))
     found = db.execute(
         f"SELECT m.id FROM ({hits}) hit CROSS JOIN messages m ON m.id = hit.id"
         f" WHERE {rows.where} ORDER BY {_ORDER} LIMIT ? OFFSET ?",

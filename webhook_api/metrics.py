@@ -4,7 +4,6 @@ With several workers the counts live in files that all of them map (`PROMETHEUS_
 set by gunicorn.conf.py); with one process, in memory.
 """
 
-import os
 from collections.abc import Iterator
 
 from flask import Flask, Response, request
@@ -14,6 +13,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
+    values,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -59,7 +59,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
     ) -> tuple[str, str]:
         """Return the exposition, of the metrics in `names` only if given, and its type."""
         registry = self.registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry(support_collectors_without_names=True)
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             registry.register(self.sizes)

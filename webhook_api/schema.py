@@ -3,6 +3,9 @@
 import sqlite3
 from importlib import resources
 
+# Marks a file as ours, in its header (sqlite.org/pragma.html#pragma_application_id).
+APPLICATION_ID = 0x4D536731
+
 
 class SchemaError(Exception):
     """The file's schema is not the one that this code reads and writes."""
@@ -41,21 +44,27 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to `SCHEMA_VERSION`; each step is one transaction with its number.
 
     The caller holds the write lock, so of several processes that start at once one does this.
+    A file that is refused is left as it was.
 
     Raises:
         SchemaError: the file is newer than this code, or is some other program's database.
     """
     version = schema_version(connection)
+    empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application_id != APPLICATION_ID and not (version == application_id == 0 and empty):
+        raise SchemaError("the file is a database, but not one of this service")
     if version > SCHEMA_VERSION:
         raise SchemaError(
             f"schema version is {version}, this code knows up to {SCHEMA_VERSION}: "
             "the file was written by a newer version of the service"
         )
-    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise SchemaError("the file is a database, but not one of this service")
+    if version == SCHEMA_VERSION:
+        return
     # WAL is kept in the file once set, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
+            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
+            f"PRAGMA user_version = {number};\nCOMMIT;"
         )

@@ -13,6 +13,9 @@ _MAX_PHRASE_CHARS = 32  # longer phrases find candidates by their start, which a
 # either is looked for in the text itself.
 _NUL, _NUL_MARK = "\x00", "\x01"
 
+# To the index these are all U+FFFD (READ_UTF8 in SQLite's utf.c); to the comparison they differ.
+_ALIKE_IN_INDEX = frozenset("\ufffd\ufffe\uffff")
+
 
 class _SimpleFolding(dict[int, str]):
     """Unicode's simple case folding (C and S of CaseFolding.txt) for `str.translate`.
@@ -78,7 +81,7 @@ class Phrase:
     @property
     def match_is_exact(self) -> bool:
         """Whether every row that `match` finds has the phrase."""
-        return len(self.folded) <= _MAX_PHRASE_CHARS
+        return len(self.folded) <= _MAX_PHRASE_CHARS and _ALIKE_IN_INDEX.isdisjoint(self.folded)
 
     def prepare(self, db: sqlite3.Connection) -> None:
         """Give `db` the function that `condition` may use."""

@@ -9,8 +9,12 @@ _PREFIX = "sha256="
 
 
 def sign(secret: str, body: bytes) -> str:
-    """Return the hex HMAC-SHA256 of `body` under `secret` (RFC 2104; spec 1, "Signature")."""
-    return hmac.digest(secret.encode(), body, "sha256").hex()
+    """Return the hex HMAC-SHA256 of `body` under `secret` (RFC 2104; spec 1, "Signature").
+
+    A secret from the environment may be bytes that are no UTF-8, which Python holds as
+    surrogates; the key is those bytes.
+    """
+    return hmac.digest(secret.encode(errors="surrogateescape"), body, "sha256").hex()
 
 
 def verify_signature(secret: str, body: bytes, supplied: str | None) -> None:
@@ -24,5 +28,5 @@ def verify_signature(secret: str, body: bytes, supplied: str | None) -> None:
         InvalidSignature: the header is missing or anything else.
     """
     claimed = (supplied or "").removeprefix(_PREFIX).lower()
-    if not hmac.compare_digest(sign(secret, body).encode(), claimed.encode()):
+    if not hmac.compare_digest(sign(secret, body).encode(), claimed.encode(errors="replace")):
         raise InvalidSignature
