@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings
 from werkzeug.test import TestResponse
 
 from tests.builders import SECRET, encode, samples, signed
@@ -19,6 +20,10 @@ from webhook_api.config import Config
 from webhook_api.db import Connection, connect
 from webhook_api.models import parse_message
 from webhook_api.storage import Filed, insert_messages
+
+# The same examples in each run: a failure is the change's own.
+settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=60)
+settings.load_profile("tests")
 
 Post = Callable[[object], TestResponse]
 Rows = Callable[[str], list[Any]]
