@@ -9,6 +9,8 @@ from typing import NamedTuple
 MIN_INDEXED_CHARS = 3  # the index holds runs of three characters
 _MAX_PHRASE_CHARS = 32  # longer phrases find candidates by their start, which are then compared
 
+_REMEMBERED_CHARS = 8192
+
 # SQLite's text functions stop at U+0000, so folded text has U+0001 in its place. A phrase with
 # either is looked for in the text itself.
 _NUL, _NUL_MARK = "\x00", "\x01"
@@ -29,8 +31,12 @@ class _SimpleFolding(dict[int, str]):
         folded = character.casefold()
         if len(folded) > 1:
             folded = character.lower()
-        self[code_point] = folded if len(folded) == 1 else character
-        return self[code_point]
+        if len(folded) > 1:
+            folded = character
+        # A stranger's `q` may hold any character, and all of them would be 200 MB.
+        if len(self) < _REMEMBERED_CHARS:
+            self[code_point] = folded
+        return folded
 
 
 _FOLDING = _SimpleFolding()

@@ -1,0 +1,313 @@
+"""Search in any case and script, by index and by reading: both must find the same."""
+
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+from tests.builders import a_message, some_messages
+from tests.conftest import Get, Store
+from webhook_api.db import Connection
+from webhook_api.search import CountCache, Phrase, fold, folded_form
+from webhook_api.storage import index_messages
+
+Index = Callable[[], object]
+
+
+@pytest.fixture(params=["in the index", "not yet in the index"])
+def index(request: pytest.FixtureRequest, writer: Connection) -> Index:
+    """Return a function that enters what is stored into the search index, or does not."""
+    return lambda: request.param == "in the index" and index_messages(writer, most=10_000)
+
+
+# Pairs of Unicode's CaseFolding.txt, status C or S, and what they look like in a word.
+SAME_BUT_FOR_CASE = [
+    ("Invoice 42", "INVOICE"),
+    ("École", "éCOLE"),
+    ("привет, мир", "ПРИВЕТ"),
+    ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+    ("οδυσσεύς", "ΟΔΥΣΣΕΎΣ"),
+    ("STRAẞE", "straße"),
+    ("ᏣᎳᎩ ꮳꮃꭹ", "ᏣᎳᎩ ᏣᎳᎩ"),
+    ("ᲡᲐᲥᲐᲠᲗᲕᲔᲚᲝ", "საქართველო"),
+    ("𐐔𐐇𐐝𐐀𐐡𐐇𐐓", "𐐼𐐯𐑅𐐨𐑉𐐯𐐻"),
+    ("273 K and 1 Å", "k AND 1 å"),
+    ("ſtraſſe", "STRASSE"),
+    ("µm Μm", "μM"),
+    ("ǅ Ǆ ǆ", "ǆ ǆ ǆ"),
+    ("ᾈΔΗΣ", "ᾀδης"),
+    ("ԱՐԱՐԱՏ", "արարատ"),
+    ("𞤀𞤁𞤂", "𞤢𞤣𞤤"),
+    ("ＦＵＬＬ ｗｉｄｔｈ", "ｆｕｌｌ Ｗ"),
+]
+
+
+@pytest.mark.parametrize(("text", "q"), SAME_BUT_FOR_CASE)
+def test_case_does_not_matter_in_any_script(
+    store: Store, get: Get, index: Index, text: str, q: str
+) -> None:
+    store(a_message(message_id="hit", text=text), a_message(message_id="other", text="something"))
+    index()
+
+    # The whole of it, three characters, and the one and two that no index has.
+    for phrase in [q, q[:3], q[:2], q[:1], q[-2:], text]:
+        found = get("/messages", q=phrase)
+        assert found["data"][0] == a_message(message_id="hit", text=text), phrase
+    assert get("/messages", q=q)["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "q"),
+    [
+        ("naïve", "naive"),
+        ("strasse", "straße"),
+        ("ﬀ", "ff"),
+        ("İstanbul", "istanbul"),
+        ("ılık", "ilik"),
+        ("e\u0301cole", "école"),
+        ("abc\ufffe", "abc\uffff"),
+        ("abc\uffff", "abc\ufffd"),
+        ("abc\ufffd", "c\ufffe"),
+        ("日本語", "日本话"),
+    ],
+)
+def test_what_differs_in_more_than_case_is_not_found(
+    store: Store, get: Get, index: Index, text: str, q: str
+) -> None:
+    store(a_message(text=text))
+    index()
+
+    assert get("/messages", q=q) == {"data": [], "total": 0, "limit": 50, "offset": 0}
+    assert get("/messages", q=text)["total"] == 1
+
+
+LITERALS = [
+    "100% sure", "snake_case", '"quoted"', "a*b", "this AND that", "x OR y", "NOT me", "NEAR(a b)",
+    "col:umn", "-minus", "^start", "(paren)", "{brace}", "it's", "back\\slash", "semi;colon",
+    "a\tb",
+    "line\r\nbreak", "--", "/*", "\x01\x02\x7f", "tail ", " head", "???", "😀😀😀", "a\u200bb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LITERALS)
+def test_every_character_is_literal(store: Store, get: Get, index: Index, text: str) -> None:
+    others = [f"{c}.{c}" for c in "abcdefghijklmnopqrstuvwxyz"] + ["100 sure", "snakeXcase", "aXb"]
+    store(
+        a_message(message_id="hit", text=f"[{text}]"),
+        *[a_message(message_id=f"other{n}", text=other) for n, other in enumerate(others)],
+    )
+    index()
+
+    found = get("/messages", q=text)
+
+    assert [message["message_id"] for message in found["data"]] == ["hit"]
+    assert found["total"] == 1
+
+
+@pytest.mark.parametrize("q", ["%", "_", "*", '"', "%%", "__", '""', "%%%", "___", '"""', "***"])
+def test_a_wildcard_alone_finds_only_itself(store: Store, get: Get, index: Index, q: str) -> None:
+    store(a_message(message_id="other"), a_message(message_id="hit", text=f"a{q}b"))
+    index()
+
+    assert [message["message_id"] for message in get("/messages", q=q)["data"]] == ["hit"]
+
+
+@pytest.mark.parametrize(
+    ("q", "hits"),
+    [
+        ("\x00", ["both", "nul"]),
+        ("É\x00F", ["nul"]),
+        ("end", ["both", "mark", "nul"]),
+        ("the END", ["both", "mark", "nul"]),
+        ("\x01", ["both", "mark"]),
+        ("E\x01F", ["mark"]),
+        ("\x01F", ["both", "mark"]),
+        ("\x00\x01", ["both"]),
+        ("\x01\x00", []),
+    ],
+)
+def test_text_with_nul_is_searched_to_its_end(
+    store: Store, get: Get, index: Index, q: str, hits: list[str]
+) -> None:
+    store(
+        a_message(message_id="nul", text="é\x00f the end"),
+        a_message(message_id="mark", text="e\x01f the end"),
+        a_message(message_id="both", text="e\x00\x01f the end"),
+        a_message(message_id="none", text="nothing"),
+    )
+    index()
+
+    found = get("/messages", q=q)
+
+    assert [message["message_id"] for message in found["data"]] == hits
+    assert found["total"] == len(hits)
+
+
+def test_rows_without_text_never_match(store: Store, get: Get, index: Index) -> None:
+    store(a_message(message_id="none", text=None), a_message(message_id="empty", text=""))
+    index()
+
+    assert [get("/messages", q=q)["total"] for q in ["n", "null", "None", "\x00"]] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("length", [31, 32, 33, 64, 4096])
+def test_a_long_phrase_is_compared_to_its_end(
+    store: Store, get: Get, index: Index, length: int
+) -> None:
+    phrase = ("é" + "b" * (length - 2) + "Z")[:length]
+    store(
+        a_message(message_id="hit", text=phrase),
+        a_message(message_id="almost", text=phrase[:-1] + "y"),
+    )
+    index()
+
+    found = get("/messages", q=phrase.swapcase())
+
+    assert [message["message_id"] for message in found["data"]] == ["hit"]
+    assert found["total"] == 1
+
+
+def test_a_phrase_is_searched_together_with_the_other_filters(
+    store: Store, get: Get, index: Index
+) -> None:
+    store(*some_messages(30, text="common word"))
+    store(a_message(message_id="late", ts="2026-01-01T00:00:00Z", text="Common", sender="+7"))
+    index()
+
+    late = get("/messages", q="COMMON", since="2025-01-15T00:00:28Z")
+    sender = get("/messages", q="common", from_="+7", since="2025-01-15T00:00:28Z")
+    page = get("/messages", q="mm", from_="+919876543210", limit=3, offset=28)
+
+    assert [message["message_id"] for message in late["data"]] == ["m0028", "m0029", "late"]
+    assert [message["message_id"] for message in sender["data"]] == ["late"]
+    assert ([message["message_id"] for message in page["data"]], page["total"]) == (
+        ["m0028", "m0029"],
+        30,
+    )
+
+
+def test_hits_at_the_far_end_of_many_rows_are_found(store: Store, get: Get, index: Index) -> None:
+    # More misses before the hits than a walk in order takes.
+    misses = some_messages(1500, text="nothing to see")
+    hits = [
+        a_message(message_id=f"z{n:02}", ts="2026-01-01T00:00:00Z", text="A Hit") for n in range(60)
+    ]
+    for start in range(0, 1500, 500):
+        store(*misses[start : start + 500])
+    store(*hits)
+    index()
+
+    page = get("/messages", q="a hit", limit=20, offset=30)
+
+    assert [message["message_id"] for message in page["data"]] == [f"z{n}" for n in range(30, 50)]
+    assert page["total"] == 60
+
+
+def test_a_removed_row_is_found_no_more(
+    store: Store, get: Get, index: Index, writer: Connection
+) -> None:
+    store(a_message(message_id="a", text="Ärger one"), a_message(message_id="b", text="Ärger two"))
+    index()
+    assert get("/messages", q="ärger")["total"] == 2
+
+    writer.execute("DELETE FROM messages WHERE message_id = 'a'")
+
+    found = get("/messages", q="ärger")
+    assert ([message["message_id"] for message in found["data"]], found["total"]) == (["b"], 1)
+    index_messages(writer, most=10)  # for the check compares all rows with the index
+    writer.execute(
+        "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
+    )
+
+
+def test_a_count_known_before_is_exact_after_more_was_filed(
+    store: Store, get: Get, index: Index
+) -> None:
+    for n in range(4):
+        store(a_message(message_id=f"m{n}", text="Voilà"), a_message(message_id=f"n{n}", text="no"))
+        if n == 2:
+            index()
+
+        assert get("/messages", q="VOILÀ")["total"] == n + 1
+        assert get("/messages", q="à")["total"] == n + 1
+
+
+def test_a_snapshot_older_than_a_known_count_is_counted_anew() -> None:
+    cache = CountCache()
+
+    def count(deletions: int, last_id: int) -> int:
+        return cache.count(
+            "key",
+            deletions=deletions,
+            last_id=last_id,
+            count_after=lambda after: last_id - after,
+        )
+
+    counts = [count(0, 10), count(0, 7), count(0, 12), count(1, 12), count(1, 13)]
+
+    assert counts == [10, 7, 12, 12, 13]
+
+
+def test_a_full_cache_forgets_what_was_asked_longest_ago() -> None:
+    cache = CountCache(size=2)
+    asked = []
+
+    def count_after(after: int) -> int:
+        asked.append(after)
+        return 0
+
+    for key in ["a", "b", "a", "c", "a", "b"]:
+        cache.count(key, deletions=0, last_id=5, count_after=count_after)
+
+    assert asked == [0, 0, 5, 0, 5, 0]
+
+
+def test_folding_keeps_the_number_of_characters_and_is_done_once_and_for_all() -> None:
+    everything = "".join(chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000)
+
+    folded = fold(everything)
+
+    assert len(folded) == len(everything)
+    assert fold(folded) == folded
+
+
+def test_the_index_tells_apart_what_the_comparison_tells_apart() -> None:
+    """FTS5 folds by a table of its own, of an older Unicode: it must never be the coarser one."""
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE VIRTUAL TABLE t USING fts5 (body, tokenize = 'trigram', columnsize = 0)")
+    db.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")
+    # All that have case in any Unicode so far, and the ends of every plane.
+    candidates = [
+        chr(c)
+        for c in range(1, 0x20000)
+        if not (0x3400 <= c < 0xA000 or 0xAC00 <= c < 0xF900 or 0x12000 <= c < 0x16000)
+        and not 0x17000 <= c < 0x1C000
+    ]
+    candidates += [
+        chr(c) for plane in range(17) for c in (plane * 0x10000 + 0xFFFE, plane * 0x10000 + 0xFFFF)
+    ]
+    folded = sorted({fold(c) for c in candidates})
+    db.executemany("INSERT INTO t (rowid, body) VALUES (?, ?)", enumerate(f"<{c}>" for c in folded))
+
+    alike: dict[str, set[str]] = {}
+    for term, row_id in db.execute("SELECT term, doc FROM v"):
+        alike.setdefault(term, set()).add(folded[row_id])
+    db.close()
+
+    merged = [characters for characters in alike.values() if len(characters) > 1]
+    assert len(alike) + 2 == len(folded)
+    assert merged == [{"\ufffd", "\ufffe", "\uffff"}]
+    assert not any(Phrase("ab" + c).match_is_exact for c in merged[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        (None, None), ("", None), ("Plain ASCII", None), ("déjà", None), ("Déjà", None),
+        ("DÉJÀ", "déjà"), ("a\x00B", "a\x01b"), ("\x01", None),
+    ],
+)  # fmt: skip
+def test_the_folded_form_is_stored_only_where_it_differs(
+    text: str | None, stored: str | None
+) -> None:
+    assert folded_form(text) == stored
