@@ -1,0 +1,151 @@
+"""Every failure that reaches the application is `{"detail": ...}`, with no trace of its inside."""
+
+import sqlite3
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import a_message
+from tests.conftest import Logged, Post, Rows, Scrape
+from webhook_api.config import Config
+
+UNKNOWN_PATHS = [
+    "/", "/nope", "/webhook/", "/messages/", "/MESSAGES", "/health/", "/health/live/", "/metrics/",
+    "/health//live", "//health/live", "/static/x.js", "/../etc/passwd", "/%ff", "/%00", "/é",
+    '/"x', "/messages;v=1", "/messages%2F", "/a" * 4000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_unknown_path_is_404_in_json(client: FlaskClient, method: str) -> None:
+    for path in UNKNOWN_PATHS:
+        response = client.open(path, method=method)
+
+        assert (response.status_code, response.content_type) == (404, "application/json"), path
+        assert list(response.json or {}) == ["detail"]
+        assert "Location" not in response.headers
+
+
+READ = {"GET", "HEAD", "OPTIONS"}
+ROUTES = {
+    "/webhook": {"POST", "OPTIONS"}, "/messages": READ, "/stats": READ, "/metrics": READ,
+    "/health": READ, "/health/live": READ, "/health/ready": READ,
+}  # fmt: skip
+
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "X"]
+
+
+@pytest.mark.parametrize(("path", "allowed"), ROUTES.items())
+def test_a_method_that_a_route_lacks_is_405_with_allow(
+    client: FlaskClient, path: str, allowed: set[str]
+) -> None:
+    for method in set(METHODS) - allowed:
+        response = client.open(path, method=method)
+
+        assert (response.status_code, response.content_type) == (405, "application/json"), method
+        assert list(response.json or {}) == ["detail"]
+        assert set(response.headers["Allow"].split(", ")) == allowed
+
+
+def test_options_names_the_methods_of_a_route(client: FlaskClient) -> None:
+    for path, methods in ROUTES.items():
+        response = client.options(path)
+
+        assert response.status_code == 200
+        assert set(response.headers["Allow"].split(", ")) == methods
+
+
+def test_head_answers_like_get_without_a_body(client: FlaskClient) -> None:
+    for path in ["/messages", "/stats", "/health", "/health/live", "/health/ready", "/metrics"]:
+        response = client.head(path)
+
+        assert (response.status_code, response.data) == (200, b""), path
+    assert client.head("/nope").status_code == 404
+    assert client.head("/messages?limit=0").status_code == 422
+
+
+def test_an_unforeseen_failure_is_500_and_its_trace_stays_inside(
+    app: Flask, client: FlaskClient, logged: Logged
+) -> None:
+    @app.get("/fails")
+    def fail() -> str:
+        raise RuntimeError("a private reason")
+
+    response = client.get("/fails")
+
+    assert response.status_code == 500
+    assert response.json == {"detail": "internal server error"}
+    (line,) = logged()
+    assert (line["status"], line["level"], line["path"]) == (500, "ERROR", "/fails")
+    assert line["traceback"].startswith("Traceback")
+    assert line["traceback"].endswith("RuntimeError: a private reason\n")
+    assert line["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_a_failure_within_the_webhook_is_counted_as_error(
+    app: Flask, client: FlaskClient, logged: Logged, scrape: Scrape, post_signed: Post
+) -> None:
+    del app.config["WEBHOOK_SECRET"]
+
+    response = post_signed(a_message())
+
+    assert response.status_code == 500
+    (line,) = logged()
+    assert (line["result"], line["dup"], "message_id" in line) == ("error", False, False)
+    assert scrape()['webhook_requests_total{result="error"}'] == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/messages", "/messages?q=x", "/stats", "/health", "/health/ready"]
+)
+def test_a_database_that_is_gone_is_503_with_retry_after(
+    client: FlaskClient, config: Config, logged: Logged, path: str
+) -> None:
+    config.database_path.unlink()
+
+    response = client.get(path)
+
+    assert response.status_code == 503
+    assert response.json == {"detail": "database: No such file or directory"}
+    assert int(response.headers["Retry-After"]) > 0
+    (line,) = logged()
+    assert (line["status"], line["level"]) == (503, "ERROR")
+    assert line["error"] == "database: No such file or directory"
+    assert "traceback" not in line
+
+
+def test_a_delivery_that_cannot_be_filed_is_503_and_filed_when_it_comes_again(
+    post_signed: Post, config: Config, rows: Rows, logged: Logged, scrape: Scrape
+) -> None:
+    aside = config.database_path.with_suffix(".aside")
+    config.database_path.rename(aside)
+    refused = post_signed(a_message())
+    aside.rename(config.database_path)
+
+    again = post_signed(a_message())
+
+    assert (refused.status_code, again.status_code) == (503, 200)
+    assert int(refused.headers["Retry-After"]) > 0
+    assert [(line["result"], line["dup"], line["message_id"]) for line in logged()] == [
+        ("unavailable", False, "m1"),
+        ("created", False, "m1"),
+    ]
+    assert scrape()['webhook_requests_total{result="unavailable"}'] == 1
+    assert rows("SELECT message_id FROM messages") == [("m1",)]
+
+
+def test_a_dropped_table_is_503_everywhere_and_live_stays_200(
+    client: FlaskClient, config: Config, post_signed: Post
+) -> None:
+    post_signed(a_message())
+    db = sqlite3.connect(config.database_path)
+    db.execute("DROP TABLE messages")
+    db.close()
+
+    answers = [client.get(path).status_code for path in ["/messages", "/stats", "/health/ready"]]
+
+    assert answers == [503, 503, 503]
+    assert post_signed(a_message(message_id="m2")).status_code == 503
+    assert client.get("/health/live").status_code == 200
