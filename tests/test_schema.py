@@ -1,0 +1,211 @@
+"""The schema: how a file gets it, who may start at once, and which files are left alone."""
+
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.builders import SECRET, a_message
+from tests.conftest import Post, Rows, Store
+from webhook_api import create_app
+from webhook_api.config import Config
+from webhook_api.db import Connection, Database, connect
+from webhook_api.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    SchemaError,
+    check_schema,
+    migrate,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "app.db"
+
+
+@pytest.fixture
+def schema_of() -> Callable[[Path], list[tuple[str, str]]]:
+    def read(path: Path) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(path)) as db:
+            return db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+    return read
+
+
+def test_a_fresh_file_gets_the_schema_and_its_number(path: Path) -> None:
+    Database(path).prepare()
+
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        check_schema(db)
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_table_has_the_specifications_columns(rows: Rows) -> None:
+    columns = {
+        name: (type_, bool(required))
+        for _, name, type_, required, _, _ in rows("PRAGMA table_info(messages)")
+    }
+
+    assert {name: columns[name] for name in list(columns)[1:7]} == {
+        "message_id": ("TEXT", True),
+        "from_msisdn": ("TEXT", True),
+        "to_msisdn": ("TEXT", True),
+        "ts": ("TEXT", True),
+        "text": ("TEXT", False),
+        "created_at": ("TEXT", True),
+    }
+
+
+def test_a_message_id_is_unique_by_the_databases_own_rule(
+    post_signed: Post, writer: Connection
+) -> None:
+    post_signed(a_message())
+
+    with pytest.raises(sqlite3.IntegrityError, match=r"UNIQUE .* messages.message_id"):
+        writer.execute(
+            "INSERT INTO messages"
+            " (message_id, from_msisdn, to_msisdn, ts, created_at, seconds, nanos)"
+            " VALUES ('m1', '+1', '+2', '', '', 0, 0)"
+        )
+
+
+def test_a_row_is_filed_once_and_never_changed(post_signed: Post, writer: Connection) -> None:
+    post_signed(a_message())
+
+    with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+        writer.execute("UPDATE messages SET text = 'other'")
+
+
+def test_starting_again_changes_nothing(
+    path: Path, schema_of: Callable[[Path], list[tuple[str, str]]]
+) -> None:
+    database = Database(path)
+    database.prepare()
+    schema, content = schema_of(path), path.read_bytes()
+
+    database.prepare()
+
+    assert schema_of(path) == schema
+    assert path.read_bytes() == content
+
+
+def test_threads_that_start_at_once_make_one_schema(path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: Database(path).prepare(), range(8)))
+
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        assert db.execute("SELECT * FROM totals").fetchall() == [(1, 0, 0, 0, 0)]
+
+
+def _start(path: str) -> int:
+    create_app(Config(webhook_secret=SECRET, database_path=Path(path)))
+    return os.getpid()
+
+
+def test_processes_that_start_at_once_make_one_schema(path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as processes:
+        pids = processes.map(_start, [str(path)] * 8, chunksize=1)
+
+    assert len(pids) == 8
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        check_schema(db)
+        assert db.execute("SELECT * FROM totals").fetchall() == [(1, 0, 0, 0, 0)]
+
+
+def test_a_start_that_was_cut_short_is_taken_up_where_it_was(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("CREATE TABLE messages (id INTEGER)")  # never committed
+
+    Database(path).prepare()
+
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        check_schema(db)
+
+
+@pytest.fixture(
+    params=[
+        "CREATE TABLE users (id)",
+        "CREATE TABLE messages (id)",
+        f"CREATE TABLE users (id); PRAGMA user_version = {SCHEMA_VERSION}",
+        f"CREATE TABLE messages (id); PRAGMA user_version = {SCHEMA_VERSION}",
+        "CREATE TABLE users (id); PRAGMA user_version = -1",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = -1",
+        "PRAGMA application_id = 252006673",
+    ]
+)
+def foreign(request: pytest.FixtureRequest, path: Path) -> Path:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(request.param)
+    return path
+
+
+def test_a_database_of_another_program_stops_the_start_and_is_left_as_it_was(foreign: Path) -> None:
+    content = foreign.read_bytes()
+
+    with pytest.raises(SchemaError, match="not one of this service"):
+        create_app(Config(webhook_secret=SECRET, database_path=foreign))
+
+    assert foreign.read_bytes() == content
+
+
+def test_a_file_of_a_newer_version_stops_the_start_and_is_left_as_it_was(
+    path: Path, store: Store
+) -> None:
+    store(a_message())
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+
+    with pytest.raises(SchemaError, match="written by a newer version"):
+        create_app(Config(webhook_secret=SECRET, database_path=path))
+
+    assert path.read_bytes() == content
+
+
+def test_a_step_that_fails_leaves_the_file_at_the_step_before(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Database(path).prepare()
+    broken = "CREATE TABLE extra (id); CREATE TABLE extra (id);"
+    monkeypatch.setattr("webhook_api.schema.MIGRATIONS", [*MIGRATIONS, broken])
+    monkeypatch.setattr("webhook_api.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+
+    with (
+        closing(connect(path, "rw", patience_s=0)) as db,
+        pytest.raises(sqlite3.OperationalError, match="already exists"),
+    ):
+        migrate(db)
+
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone()
+
+
+def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(a_message())
+    monkeypatch.setattr("webhook_api.schema.MIGRATIONS", [*MIGRATIONS, "CREATE TABLE extra (id);"])
+    monkeypatch.setattr("webhook_api.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+
+    Database(path).prepare()
+
+    with closing(connect(path, "ro", patience_s=0)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
+        assert db.execute("SELECT * FROM extra").fetchall() == []
+        assert db.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
