@@ -1,0 +1,261 @@
+"""The real server for tests: Gunicorn in processes of its own, and clients that load it."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from tests.builders import SECRET, a_message, encode, signed
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 30.0  # a noisy machine may take this long to start it
+
+
+class Reply(NamedTuple):
+    """An HTTP answer; `json` is None where the body is something else."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class Client:
+    """A keep-alive connection to the server, made anew after each failure."""
+
+    def __init__(self, port: int, timeout_s: float = 10.0) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """Return the answer.
+
+        Raises:
+            OSError, http.client.HTTPException: there was none.
+        """
+        try:
+            self._connection.request(method, path, body, headers or {})
+            response = self._connection.getresponse()
+            content = response.read()
+        except BaseException:
+            self._connection.close()
+            raise
+        headers_by_name = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, headers_by_name, content)
+
+    def deliver(self, **fields: Any) -> Reply:
+        """Deliver a signed message; `fields` are those of `a_message`."""
+        body = encode(a_message(**fields))
+        return self.request("POST", "/webhook", body, signed(body))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Server:
+    """A running service and what it has said so far."""
+
+    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self.folder = folder
+        self.process = process
+        self.port = port
+        self.database = folder / "app.db"
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """All lines of stdout so far, each of which must be a JSON object."""
+        lines = [json.loads(line) for line in _stdout(self.folder).read_text().splitlines()]
+        assert all(isinstance(line, dict) for line in lines)
+        return lines
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the living workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def client(self, timeout_s: float = 10.0) -> "closing[Client]":
+        return closing(Client(self.port, timeout_s))
+
+    def get(self, path: str, timeout_s: float = 10.0) -> Reply:
+        with self.client(timeout_s) as client:
+            return client.request("GET", path, headers={"Connection": "close"})
+
+    def deliver(self, **fields: Any) -> Reply:
+        with self.client() as client:
+            return client.deliver(**fields)
+
+    def deliver_all(self, message_ids: Iterable[str], threads: int = 16) -> Counter[int]:
+        """Deliver a message for each of the ids, and return how many got which status."""
+        waiting = iter(list(message_ids))
+        statuses: list[int] = []
+
+        def work() -> None:
+            with self.client() as client:
+                for message_id in iter(lambda: next(waiting, None), None):
+                    statuses.append(client.deliver(message_id=message_id).status)
+
+        in_threads(threads, work)
+        return Counter(statuses)
+
+    def query(self, sql: str) -> list[Any]:
+        """Return the rows of a query on the file, through a connection that only reads."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def ids(self) -> set[str]:
+        """Return the `message_id` of every row on file."""
+        return {row[0] for row in self.query("SELECT message_id FROM messages")}
+
+    def stop(self, timeout_s: float = 25.0) -> int:
+        """Send SIGTERM and return the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+
+class Load:
+    """Deliveries of distinct messages, from several threads, for the length of a `with` block.
+
+    A delivery without an answer, or with 503, is delivered again later, as a provider would.
+    """
+
+    def __init__(self, server: Server, prefix: str, threads: int = 8) -> None:
+        self.acknowledged: set[str] = set()
+        self.statuses: Counter[int] = Counter()
+        self.failures: list[Exception] = []
+        self._server = server
+        self._prefix = prefix
+        self._going = True
+        self._threads = [threading.Thread(target=self._work, args=[n]) for n in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._going = False
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int) -> None:
+        sent = 0
+        with self._server.client() as client:
+            while self._going:
+                message_id = f"{self._prefix}-{number}-{sent}"
+                try:
+                    status = client.deliver(message_id=message_id).status
+                except (OSError, http.client.HTTPException) as error:
+                    self.failures.append(error)
+                    time.sleep(0.02)
+                    continue
+                self.statuses[status] += 1
+                if status == 200:
+                    self.acknowledged.add(message_id)
+                    sent += 1
+                else:
+                    time.sleep(0.02)
+
+
+@contextmanager
+def serving(folder: Path, **settings: object) -> Iterator[Server]:
+    """Run the service in `folder`, set by environment variables, until the `with` block ends.
+
+    `WEB_CONCURRENCY="3"` and so on; DATABASE_URL, PORT and the secret are given.
+    """
+    port = free_port()
+    process = start(folder, PORT=port, **settings)
+    server = Server(folder, process, port)
+    try:
+        wait_until(lambda: _is_up(server), START_S)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
+    """Start Gunicorn in a process group of its own, its stdout going to a file in `folder`."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "WEBHOOK_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{folder / 'app.db'}",
+        **{name: str(value) for name, value in settings.items()},
+    }
+    with _stdout(folder).open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=ROOT,
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Return as soon as `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def in_threads(number: int, work: Callable[[], None]) -> None:
+    """Run `work` in so many threads at once, and return when all are done."""
+    threads = [threading.Thread(target=work) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _stdout(folder: Path) -> Path:
+    return folder / "stdout"
+
+
+def _is_up(server: Server) -> bool:
+    assert server.process.poll() is None, _stdout(server.folder).read_text()
+    try:
+        return server.get("/health/live").status == 200
+    except (OSError, http.client.HTTPException):
+        return False
