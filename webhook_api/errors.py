@@ -66,6 +66,13 @@ class BodyIncomplete(RequestRefused):
     result = Result.INCOMPLETE
 
 
+class BodyGarbled(RequestRefused):
+    """The body breaks the framing of HTTP (RFC 9112, 7.1)."""
+
+    status = HTTPStatus.BAD_REQUEST
+    result = Result.INCOMPLETE
+
+
 class Unavailable(RequestRefused):
     """The message could not be put on disk now; the sender should deliver it again."""
 

@@ -1,10 +1,11 @@
 """POST /webhook: file one inbound message exactly once."""
 
 from flask import Blueprint, current_app, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
 from webhook_api.commit import GroupCommit
-from webhook_api.errors import BodyIncomplete, BodyTooLarge
+from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result, begin_outcome
 from webhook_api.security import SIGNATURE_HEADER, verify_signature
@@ -17,7 +18,7 @@ def receive_message() -> dict[str, str]:
     """Answer 200 once the message is on disk, and for each repeat of it (spec 1).
 
     Raises:
-        RequestRefused: 401, 408, 413, 422 or 503, see `errors`.
+        RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
     """
     outcome = begin_outcome()
     body = read_body(current_app.config["MAX_BODY_BYTES"])
@@ -44,16 +45,23 @@ def read_body(limit: int) -> bytes:
     Raises:
         BodyTooLarge: it is longer; if it says so itself, it was not read at all.
         BodyIncomplete: the client stopped in the middle of it.
+        BodyGarbled: its chunks are none.
     """
     too_large = BodyTooLarge(f"request body is longer than {limit} bytes")
     if (request.content_length or 0) > limit:
         raise too_large
+    incomplete = BodyIncomplete("request body did not arrive whole")
     body = b""
     try:
         while len(body) <= limit and (part := request.stream.read(limit + 1 - len(body))):
             body += part
     except (ClientDisconnected, OSError):
-        raise BodyIncomplete("request body did not arrive whole") from None
+        raise incomplete from None
+    except ParseException:
+        raise BodyGarbled("request body is not framed as HTTP wants it") from None
     if len(body) > limit:
         raise too_large
+    if len(body) < (request.content_length or 0):
+        # Gunicorn's input just ends, as if that were all.
+        raise incomplete
     return body

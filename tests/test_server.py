@@ -1,0 +1,335 @@
+"""The HTTP server's manners: slow, silent, odd and greedy clients, judged from outside."""
+
+import io
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.builders import a_message, encode, signed
+from tests.serving import Server, serving
+from webhook_api.server import RECEIVE_TIMEOUT_S, Arrival, Incoming
+
+LIMIT = 262_144
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server"), WEB_CONCURRENCY=1, WEB_THREADS=8) as server:
+        yield server
+
+
+def connect(server: Server, timeout_s: float = 10.0) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout_s)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Return all that comes until the server closes."""
+    received = b""
+    try:
+        while part := client.recv(65_536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def read_reply(client: socket.socket) -> bytes:
+    """Return one answer, whose length it says itself."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = client.recv(65_536)
+        assert part, received
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    while length and len(body) < int(length[1]):
+        body += client.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
+def exchange(server: Server, *parts: bytes) -> bytes:
+    """Send `parts` one after the other, and return all that comes back."""
+    with connect(server) as client:
+        for part in parts:
+            client.sendall(part)
+            time.sleep(0.01)
+        return read_all(client)
+
+
+def a_delivery(*headers: str, message_id: str = "m1", framed: bool = True) -> tuple[bytes, bytes]:
+    """Return head and body of a signed delivery."""
+    body = encode(a_message(message_id=message_id))
+    lines = ["POST /webhook HTTP/1.1", "Host: x", f"X-Signature: {signed(body)['X-Signature']}"]
+    if framed:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, *headers, "", ""]).encode(), body
+
+
+def chunks(body: bytes, size: int) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+
+
+def status(reply: bytes) -> int:
+    return int(reply.split(b" ", 2)[1])
+
+
+CLOSE = "Connection: close"
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_a_body_that_stops_halfway_is_408_as_json(server: Server) -> None:
+    head, body = a_delivery()
+    started = time.monotonic()
+
+    reply = exchange(server, head + body[:10])
+
+    assert status(reply) == 408
+    assert json.loads(reply.partition(b"\r\n\r\n")[2])["detail"]
+    assert RECEIVE_TIMEOUT_S - 0.5 < time.monotonic() - started < RECEIVE_TIMEOUT_S + 3
+
+
+def test_half_a_head_and_no_head_are_closed_after_a_while(server: Server) -> None:
+    started = time.monotonic()
+    with connect(server) as silent, connect(server) as halfway:
+        halfway.sendall(GET)
+
+        replies = read_all(silent), read_all(halfway)
+
+    assert replies == (b"", b"")
+    assert RECEIVE_TIMEOUT_S - 0.5 < time.monotonic() - started < RECEIVE_TIMEOUT_S + 3
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server: Server) -> None:
+    head, body = a_delivery(message_id="left-early")
+    with connect(server) as client:
+        client.sendall(head + body[:10])
+        client.shutdown(socket.SHUT_WR)
+
+        reply = read_all(client)
+
+    assert status(reply) == 408
+
+
+def test_150_slow_clients_do_not_keep_others_waiting(server: Server) -> None:
+    head, body = a_delivery()
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(server)) for _ in range(150)]
+        for number, client in enumerate(slow):
+            client.sendall([b"", b"GET / HT", head, head + body[:20], b"\r\n"][number % 5])
+        slowest = 0.0
+        for number in range(60):
+            for client in slow[number % 5 :: 30]:
+                client.sendall(b"x" if number % 5 else b"G")
+            started = time.monotonic()
+
+            assert server.get("/health/live").status == 200
+            assert server.deliver(message_id=f"beside-{number}").status == 200
+            slowest = max(slowest, time.monotonic() - started)
+
+    assert slowest < 2
+
+
+@pytest.mark.parametrize(
+    "stall",
+    [
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 0000000000000000000005\r\n\r\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-6\r\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 5000,
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\nx",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
+        b"\r\n\r\n",
+        b"GET / HTTP/1.1\n\n",
+    ],
+    ids=["zeros", "bare-lf", "negative", "long-line", "huge-chunk", "long-head", "empty", "lf"],
+)
+def test_no_odd_framing_makes_a_thread_wait(server: Server, stall: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(12):  # more than there are threads
+            stack.enter_context(connect(server)).sendall(stall)
+        time.sleep(0.1)
+        started = time.monotonic()
+
+        live = server.get("/health/live")
+
+        assert live.status == 200
+        assert time.monotonic() - started < 1.5
+
+
+def test_broken_chunks_are_a_400(server: Server) -> None:
+    head, _ = a_delivery("Transfer-Encoding: chunked", framed=False)
+
+    reply = exchange(server, head + b"zz\r\n")
+
+    assert status(reply) == 400
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_chunked_body_is_taken_whatever_its_chunks(server: Server, size: int) -> None:
+    head, body = a_delivery("Transfer-Encoding: chunked", CLOSE, framed=False)
+    wire = chunks(body, size)
+
+    reply = exchange(server, head, *(wire[at : at + 100] for at in range(0, len(wire), 100)))
+
+    assert status(reply) == 200
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
+    head, body = a_delivery(message_id="piped")
+    with connect(server) as client:
+        client.sendall(GET + b"\r\n" + head + body + GET + b"Connection: clo")
+        time.sleep(0.05)
+        client.sendall(b"se\r\n\r\n")
+
+        replies = read_all(client)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"200"] * 3
+    assert re.findall(rb'"status": ?"(\w+)"', replies) == [b"alive", b"ok", b"alive"]
+
+
+def test_a_client_that_expects_100_is_told_to_go_on_exactly_once(server: Server) -> None:
+    head, body = a_delivery("Expect: 100-continue", CLOSE, message_id="expecting")
+    with connect(server) as client:
+        client.sendall(head)
+
+        told = client.recv(100)
+        client.sendall(body)
+        reply = read_all(client)
+
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_came_without_waiting_for_the_100_needs_none(server: Server) -> None:
+    head, body = a_delivery("Expect: 100-continue", CLOSE, message_id="impatient")
+
+    reply = exchange(server, head + body)
+
+    assert reply.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("headers", [[], ["Expect: 100-continue"]])
+def test_an_announced_body_of_2_gb_is_refused_at_once(server: Server, headers: list[str]) -> None:
+    head, _ = a_delivery("Content-Length: 2147483648", *headers, framed=False)
+    started = time.monotonic()
+    with connect(server) as client:
+        client.sendall(head)
+
+        reply = read_reply(client)
+
+    assert status(reply) == 413
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_sender_of_20_mb_gets_to_read_its_413(server: Server, chunked: bool) -> None:
+    body = b"x" * 20_000_000
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    head, _ = a_delivery(framing, framed=False)
+    with connect(server) as client:
+        client.sendall(head + (chunks(body, 50_000) if chunked else body))
+
+        reply = read_reply(client)
+
+    assert status(reply) == 413
+
+
+def test_a_connection_is_kept_for_the_next_request_and_head_has_no_body(server: Server) -> None:
+    with connect(server) as client:
+        statuses = []
+        for _ in range(3):
+            client.sendall(GET + b"\r\n")
+            statuses.append(status(read_reply(client)))
+        client.sendall(GET.replace(b"GET", b"HEAD") + b"Connection: close\r\n\r\n")
+
+        last = read_all(client)
+
+    assert statuses == [200] * 3
+    assert last.endswith(b"\r\n\r\n")
+
+
+def test_a_request_after_an_unread_body_is_not_mistaken_for_it(server: Server) -> None:
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+    post = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    with connect(server) as client:
+        client.sendall(post + hidden + GET + b"Connection: close\r\n\r\n")
+
+        replies = read_all(client)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"404", b"200"]
+    assert not any(line.get("path") == "/hidden" for line in server.log)
+
+
+def judged(data: bytes) -> Arrival:
+    return Incoming(LIMIT).judge(io.BytesIO(data))
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "arrival"),
+    [
+        (b"", Arrival.WAIT),
+        (b"GET / HTTP/1.1\r\n", Arrival.WAIT),
+        (b"GET / HTTP/1.1\r\n\r\n", Arrival.WHOLE),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab", Arrival.WAIT),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", Arrival.WHOLE),
+        (b"POST / HTTP/1.1\r\ncontent-length:\t003 \r\n\r\nab", Arrival.WAIT),
+        (b"POST / HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n", Arrival.WHOLE),
+        (b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (LIMIT + 1), Arrival.WHOLE),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", Arrival.WHOLE),
+        (b"x" * 70_000, Arrival.BROKEN),
+        (CHUNKED, Arrival.WAIT),
+        (CHUNKED + b"3\r\nabc", Arrival.WAIT),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n", Arrival.WAIT),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", Arrival.WHOLE),
+        (CHUNKED + b"3;name=value\r\nabc\r\n0\r\nTrailer: x\r\n\r\n", Arrival.WHOLE),
+        (CHUNKED + b"%x\r\n" % (LIMIT + 9) + b"x" * (LIMIT + 9), Arrival.WHOLE),
+        (CHUNKED + b"fffffffff\r\n", Arrival.WAIT),
+        (CHUNKED + b"1\r\nx\r\n" * 14_000, Arrival.BROKEN),
+        (CHUNKED + b"-6\r\n", Arrival.BROKEN),
+        (CHUNKED + b"0x3\r\n", Arrival.BROKEN),
+        (CHUNKED + b"3\n", Arrival.BROKEN),
+        (CHUNKED + b"\xff\r\n", Arrival.BROKEN),
+    ],
+)
+def test_framing_tells_when_a_request_is_whole(data: bytes, arrival: Arrival) -> None:
+    assert judged(data) is arrival
+
+
+def test_a_request_is_judged_the_same_in_however_many_pieces_it_comes() -> None:
+    body = bytes(range(256)) * 4
+    data = CHUNKED + chunks(body, 10)
+    buffer = io.BytesIO()
+    incoming = Incoming(LIMIT)
+
+    arrivals = []
+    for at in range(len(data)):
+        buffer.seek(0, io.SEEK_END)
+        buffer.write(data[at : at + 1])
+        arrivals.append(incoming.judge(buffer))
+
+    assert arrivals == [Arrival.WAIT] * (len(data) - 1) + [Arrival.WHOLE]
+
+
+def test_hostile_heads_are_judged_quickly() -> None:
+    heads = [
+        b"Content-Length: " + b"0" * 60_000 + b"x",
+        b"HTTP/1.1\r\nExpect: 100-continue " * 1500,
+        b"Transfer-Encoding: " * 3000,
+        b"Expect: " + b" " * 60_000 + b"x",
+    ]
+    started = time.monotonic()
+
+    for head in heads:
+        judged(b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n")
+
+    assert time.monotonic() - started < 0.5
