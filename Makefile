@@ -7,7 +7,7 @@ RUNTIME := $(VENV)/runtime.installed
 DEVELOP := $(VENV)/develop.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run check format pins clean
+.PHONY: help run check bench format pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,11 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+bench: $(DEVELOP) ## Measure writes and reads; needs wrk and a C compiler, takes ten minutes
+	$(BIN)/python -m tests.benchmarks.writes
+	$(BIN)/python -m tests.benchmarks.writes --compare index --connections 32 --fsync-ms 0
+	$(BIN)/python -m tests.benchmarks.reads
 
 format: $(DEVELOP) ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix

@@ -1,0 +1,1 @@
+"""Benchmarks, run by `make bench`; not tests, so pytest does not collect them."""

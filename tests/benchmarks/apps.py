@@ -1,0 +1,52 @@
+"""The service with one part exchanged, for comparison: `gunicorn tests.benchmarks.apps:...`."""
+
+import sqlite3
+
+from flask import Flask
+
+from webhook_api import commit, create_app, storage
+from webhook_api.db import Database
+from webhook_api.models import InboundMessage
+from webhook_api.storage import Filed
+
+
+class _FileNothing:
+    """Says that every message was filed."""
+
+    def file(self, _message: InboundMessage) -> Filed:
+        return Filed(created=True)
+
+
+class _CommitEach:
+    """Files each message by itself, on a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._path = database.path
+
+    def file(self, message: InboundMessage) -> Filed:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=5)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            return storage.insert_messages(connection, [message])[0]
+        finally:
+            connection.close()
+
+
+def ceiling() -> Flask:
+    """Return the service without its database: all that is left is HTTP, checks, logs, metrics."""
+    app = create_app()
+    app.extensions["commits"] = _FileNothing()
+    return app
+
+
+def plain() -> Flask:
+    """Return the service as one would first write it: a connection and a commit per request."""
+    app = create_app()
+    app.extensions["commits"] = _CommitEach(app.extensions["database"])
+    return app
+
+
+def unindexed() -> Flask:
+    """Return the service without the upkeep of its search index."""
+    commit.storage.index_messages = lambda _db, *, most: 0  # type: ignore[attr-defined]
+    return create_app()

@@ -1,0 +1,189 @@
+"""Servers to measure, wrk to measure them with, and tables of what it says."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import click
+
+from tests.builders import SECRET
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+FIRST_PORT = 8180
+_START_S = 10.0
+
+
+class Measured(NamedTuple):
+    """One run of wrk."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    refused: int  # answers that were not 2xx or 3xx
+    broken: int  # connections that failed, and requests without an answer for 2 s
+    cpu_s: float  # of all the server's processes
+
+    @property
+    def per_second(self) -> float:
+        return (self.requests - self.refused) / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.requests * 1e6
+
+
+@dataclass
+class Server:
+    """Gunicorn with the repository's own settings, but for what is given here."""
+
+    name: str
+    port: int
+    folder: Path
+    app: str = "wsgi:app"
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.database = self.folder / "app.db"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.answered = 0
+
+    def __enter__(self) -> Self:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "WEBHOOK_SECRET": SECRET,
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "PORT": str(self.port),
+            **self.environment,
+        }
+        with (self.folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", self.app, *self.arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        give_up = time.monotonic() + _START_S
+        while not self._lives():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                self._stop()
+                raise click.ClickException(f"{self.name} did not start: see {log.name}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _lives(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/live", timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def _stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=30)
+
+    def post(self, bodies: Path, connections: int, seconds: float) -> Measured:
+        """Deliver the lines of `bodies`, see post.lua, for so many seconds."""
+        threads = min(2, connections)
+        measured = self._wrk("post.lua", connections, seconds, threads, [bodies, threads])
+        self.answered += measured.requests - measured.refused
+        return measured
+
+    def get(self, path: str, connections: int, seconds: float, accept: str = "*/*") -> Measured:
+        """Ask for `path` again and again, for so many seconds."""
+        return self._wrk("report.lua", connections, seconds, 1, [], path, f"Accept: {accept}")
+
+    def _wrk(
+        self,
+        script: str,
+        connections: int,
+        seconds: float,
+        threads: int,
+        arguments: Sequence[object],
+        path: str = "",
+        header: str = "Accept: */*",
+    ) -> Measured:
+        # wrk knows whole seconds only; an interrupt makes it stop and report as well.
+        command = ["wrk", f"-t{threads}", f"-c{connections}", "-d60s", "-H", header]
+        command += ["-s", str(HERE / script), self.url + path, "--", *map(str, arguments)]
+        cpu_s = self._cpu_s()
+        wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            output, _ = wrk.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            wrk.send_signal(signal.SIGINT)
+            output, _ = wrk.communicate()
+        report: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+        return Measured(**report, cpu_s=self._cpu_s() - cpu_s)
+
+    def _cpu_s(self) -> float:
+        """Return the CPU time that the workers have used, from /proc (proc(5))."""
+        workers = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        ticks = 0
+        for worker in workers.split():
+            fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def stored(self) -> int:
+        """Return how many messages the database file holds."""
+        connection = sqlite3.connect(self.database)
+        try:
+            count: int = connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+            return count
+        finally:
+            connection.close()
+
+
+def require(program: str, reason: str) -> str:
+    """Return where `program` is.
+
+    Raises:
+        ClickException: it is not installed.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise click.ClickException(f"{program} is not installed: it is wanted {reason}")
+    return found
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the median, which one bad round does not move."""
+    return float(median(values))
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table, its columns aligned."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    cells.insert(1, ["-" * (width - 1) + ":" for width in widths])
+    cells[1][0] = "-" * widths[0]
+    for row in cells:
+        first, *others = zip(row, widths, strict=True)
+        line = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        click.echo("| " + " | ".join(line) + " |")
+    click.echo()

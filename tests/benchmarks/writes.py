@@ -1,0 +1,170 @@
+"""How fast POST /webhook is: `python -m tests.benchmarks.writes --help`.
+
+Every comparison is of servers that run side by side and are measured in turn, in several short
+rounds: on a machine with other work to do, nothing else says anything.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import click
+
+from tests.benchmarks.data import messages
+from tests.benchmarks.harness import (
+    FIRST_PORT,
+    HERE,
+    Measured,
+    Server,
+    middle,
+    require,
+    show_table,
+)
+from tests.builders import encode, signed
+
+_MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
+_WARM_UP_S = 1.0
+_SLOW_FSYNC_MS = 5
+
+Rounds = dict[str, list[Measured]]  # by server
+
+
+class Bodies:
+    """Files of signed deliveries, one for each round; all servers get the same."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seeds = count(1)
+
+    def fresh(self, seconds: float) -> Path:
+        """Return a file of deliveries that were never sent, enough for so many seconds."""
+        path = self._folder / "bodies"
+        with path.open("wb") as file:
+            for message in messages(int(seconds * _MOST_PER_SECOND), seed=next(self._seeds)):
+                body = encode(message)
+                file.write(b"%s %s\n" % (signed(body)["X-Signature"].encode(), body))
+        return path
+
+
+def _slow_fsync(folder: Path) -> dict[str, str]:
+    """Return the environment that makes a server's fsync slow."""
+    compiler = require(os.environ.get("CC", "cc"), "to make fsync slow, or use --fsync-ms 0")
+    library = folder / "slow_fsync.so"
+    source = HERE / "slow_fsync.c"
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    return {"LD_PRELOAD": str(library), "SLOW_FSYNC_US": str(_SLOW_FSYNC_MS * 1000)}
+
+
+def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list[Server]:
+    """Return the servers to compare; the first is the service with its defaults."""
+
+    def server(number: int, name: str, app: str = "wsgi:app", **settings: str) -> Server:
+        arguments = ["--worker-class", "sync", "--threads", "1"] if ":plain" in app else []
+        return Server(
+            name=name,
+            port=FIRST_PORT + number,
+            folder=folder / str(number),
+            app=app,
+            arguments=arguments,
+            environment=environment | settings,
+        )
+
+    servers = [server(0, "service")]
+    if compare == "designs":
+        servers.append(server(1, "a: no database", "tests.benchmarks.apps:ceiling()"))
+        servers.append(server(2, "b: commit each", "tests.benchmarks.apps:plain()"))
+    elif compare == "index":
+        servers.append(server(1, "no search index", "tests.benchmarks.apps:unindexed()"))
+    else:
+        for number, pair in enumerate(compare.split(","), start=1):
+            workers, threads = pair.split("x")
+            settings = {"WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
+            servers.append(server(number, f"{workers} x {threads}", **settings))
+    return servers
+
+
+def _race(
+    servers: Sequence[Server], bodies: Bodies, connections: int, rounds: int, seconds: float
+) -> Rounds:
+    measured: Rounds = {server.name: [] for server in servers}
+    for turn in range(rounds):
+        path = bodies.fresh(seconds)
+        first = turn % len(servers)
+        for server in [*servers[first:], *servers[:first]]:
+            measured[server.name].append(server.post(path, connections, seconds))
+    return measured
+
+
+def _rows(connections: int, measured: Rounds) -> list[list[object]]:
+    service = next(iter(measured.values()))
+    rows = []
+    for name, runs in measured.items():
+        ratios = [ours.per_second / run.per_second for ours, run in zip(service, runs, strict=True)]
+        rows.append(
+            [
+                f"{connections} connections, {name}",
+                f"{middle([run.per_second for run in runs]):.0f}",
+                f"{middle([run.p50_ms for run in runs]):.1f}",
+                f"{middle([run.p99_ms for run in runs]):.1f}",
+                f"{middle([run.cpu_us for run in runs]):.0f}",
+                f"{middle(ratios):.2f}",
+                sum(run.refused + run.broken for run in runs),
+            ]
+        )
+    return rows
+
+
+@click.command()
+@click.option("--connections", default="1,16,32,64", show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--seconds", default=1.5, show_default=True, help="Length of one run.")
+@click.option(
+    "--fsync-ms",
+    type=click.Choice(["0", str(_SLOW_FSYNC_MS), "both"]),
+    default="both",
+    show_default=True,
+    help="How much slower than here each fsync is.",
+)
+@click.option(
+    "--compare",
+    default="designs",
+    show_default=True,
+    help="designs: without the database, and with a commit for each request;"
+    " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS.",
+)
+def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str) -> None:
+    """Measure durable deliveries per second, beside other ways to do it."""
+    require("wrk", "to send requests")
+    for slow in [False, True] if fsync_ms == "both" else [fsync_ms != "0"]:
+        with tempfile.TemporaryDirectory(prefix="webhook-bench-") as name, ExitStack() as stack:
+            folder = Path(name)
+            bodies = Bodies(folder)
+            environment = _slow_fsync(folder) if slow else {}
+            servers = [
+                stack.enter_context(server) for server in _contenders(compare, folder, environment)
+            ]
+            _race(servers, bodies, 4, 1, _WARM_UP_S)
+            rows = []
+            for number in map(int, connections.split(",")):
+                rows += _rows(number, _race(servers, bodies, number, rounds, seconds))
+            click.echo(f"fsync {_SLOW_FSYNC_MS} ms slower:" if slow else "fsync as it is here:")
+            head = ["", "requests/s", "p50 ms", "p99 ms", "CPU µs", "service / this", "failed"]
+            show_table(head, rows)
+            _check_stored(servers)
+
+
+def _check_stored(servers: Sequence[Server]) -> None:
+    """Fail if a server answered for more messages than it has: then some were sent twice."""
+    for server in servers:
+        if ":ceiling" not in server.app and server.stored() < server.answered:
+            raise click.ClickException(
+                f"{server.name}: {server.answered} answered, {server.stored()} stored"
+            )
+
+
+if __name__ == "__main__":
+    main()
