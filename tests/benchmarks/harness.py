@@ -56,6 +56,7 @@ class Server:
     app: str = "wsgi:app"
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    root: Path = ROOT
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ class Server:
         with (self.folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", self.app, *self.arguments],
-                cwd=ROOT,
+                cwd=self.root,
                 env=environment,
                 stdout=log,
                 stderr=log,
