@@ -1,0 +1,65 @@
+# Stages: base (what all have) -> build (compiled code and its dependencies) -> service (both,
+# as they are run) -> test (and the tools of the tests) or runtime (what is delivered).
+
+FROM python:3.13-slim AS base
+# The id is fixed, for it owns the files on the volume, whichever image wrote them.
+# /app/data leads to the volume as well, so that sqlite:///data/app.db and sqlite:////data/app.db
+# name the same file.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent app \
+    && install --directory --owner app --group app /data \
+    && install --directory /app \
+    && ln -s /data /app/data
+# SQLite sorts what memory does not hold on the volume; /tmp is memory here.
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    SQLITE_TMPDIR=/data
+WORKDIR /app
+
+
+FROM base AS build
+COPY requirements.txt ./
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir --no-compile \
+        --disable-pip-version-check --root-user-action ignore --require-hashes \
+        --requirement requirements.txt \
+    && python -m compileall -q --invalidation-mode unchecked-hash /venv
+COPY webhook_api webhook_api
+COPY wsgi.py gunicorn.conf.py ./
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
+
+
+FROM base AS service
+COPY --from=build /venv /venv
+COPY --from=build /app/webhook_api webhook_api
+COPY --from=build /app/wsgi.py /app/gunicorn.conf.py ./
+USER 10001:10001
+
+
+FROM service AS test
+USER 0
+COPY tests/requirements.txt tests/
+COPY requirements.txt ./
+RUN pip --python /venv/bin/python install --no-cache-dir \
+        --disable-pip-version-check --root-user-action ignore --require-hashes \
+        --requirement tests/requirements.txt
+COPY . .
+USER 10001:10001
+ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
+CMD ["pytest", "-n", "auto", "-p", "no:cacheprovider"]
+
+
+FROM service AS runtime
+LABEL org.opencontainers.image.title="webhook-api" \
+      org.opencontainers.image.description="Receives signed messages over HTTP and files each of them exactly once" \
+      org.opencontainers.image.base.name="python:3.13-slim"
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# Not urllib: it would ask the proxy that a container may be told of.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import http.client, os, sys; \
+c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \
+c.request('GET', '/health/ready'); \
+sys.exit(c.getresponse().status != 200)"]
+CMD ["gunicorn", "wsgi:app"]
