@@ -5,12 +5,39 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/runtime.installed
 DEVELOP := $(VENV)/develop.installed
+URL := http://localhost:$(or $(PORT),8000)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check bench format pins clean
+.PHONY: help up down stop logs test smoke run check bench format pins clean
+
+# Compose reads all of its file for every command, so that it asks for the secret even here.
+down stop logs test: export WEBHOOK_SECRET := $(or $(WEBHOOK_SECRET),unused)
+# The monitoring, if it was started.
+down stop: export COMPOSE_PROFILES := *
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Build and start the service in Docker, on http://localhost:8000; needs WEBHOOK_SECRET
+	docker compose up -d --build --wait
+	@echo "The service is ready on $(URL) (make logs: what it does, make stop: end it)."
+
+down: ## Stop it and DELETE its data
+	docker compose down -v
+	@echo "The service is removed, and all its data."
+
+stop: ## Stop it and keep its data
+	docker compose stop
+	@echo "The service is stopped, its data kept (make up: start it again)."
+
+logs: ## Follow its log
+	docker compose logs -f api
+
+test: ## Run the tests in the container
+	docker compose run --rm --build test
+
+smoke: ## Play the specification's evaluation on a stack of its own; needs curl and jq
+	tests/smoke.sh
 
 run: $(RUNTIME) ## Serve on http://localhost:8000 without Docker; needs WEBHOOK_SECRET
 	$(BIN)/gunicorn wsgi:app
