@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from webhook_api.db import Database
+from webhook_api.errors import Unavailable
 from webhook_api.models import Instant
 
 SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
@@ -30,6 +32,13 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
         )
     finally:
         db.execute("ROLLBACK")
+
+
+def stored_totals(database: Database) -> Totals | None:
+    """Return the totals as they are now, None if they cannot be read."""
+    with suppress(sqlite3.Error, Unavailable), database.reader() as db, snapshot(db) as totals:
+        return totals
+    return None
 
 
 def count_before(db: sqlite3.Connection, instant: Instant) -> int:

@@ -133,6 +133,14 @@ class Database:
         files = {"database": self.path, "wal": self.path.with_name(self.path.name + "-wal")}
         return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
 
+    def free_bytes(self) -> int:
+        """Return how many bytes its disk has room for, 0 if its folder is gone."""
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return 0
+        return disk.f_bavail * disk.f_frsize
+
     def close(self) -> None:
         """Close the readers that are not lent."""
         while self._idle:

@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
+from webhook_api.counting import stored_totals
 from webhook_api.db import Database
 from webhook_api.logs import latency_ms
 from webhook_api.outcome import Result, current_outcome
@@ -33,8 +34,8 @@ _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class FileSizes(Collector):
-    """The sizes of the database's files, read when they are asked for."""
+class StoredData(Collector):
+    """What is stored, and how much room it takes, read when it is asked for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,6 +45,14 @@ class FileSizes(Collector):
             yield GaugeMetricFamily(
                 f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
             )
+        yield GaugeMetricFamily(
+            "disk_free_bytes",
+            "Bytes free on the disk that the database is on.",
+            value=self._database.free_bytes(),
+        )
+        if totals := stored_totals(self._database):
+            yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
+            yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
 
 
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
@@ -75,7 +84,7 @@ class Metrics:
     def __init__(self, database: Database) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(support_collectors_without_names=True)
-        self.sizes = FileSizes(database)
+        self.sizes = StoredData(database)
         self.registry.register(self.sizes)
         self.requests = Counter(
             "http_requests_total",
