@@ -1,0 +1,183 @@
+"""The alerts and the dashboard: what they ask for is there, and they say what they mean to."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.builders import SECRET, a_message, encode, signed
+
+PROJECT = Path(__file__).parent.parent
+PROMETHEUS = PROJECT / ".monitoring/prometheus"
+DASHBOARD = PROJECT / ".monitoring/grafana/dashboards/webhook-api.json"
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs Debian's package prometheus"
+)
+
+
+def the_rules() -> list[str]:
+    return re.findall(r"^ +expr: (.+)$", (PROMETHEUS / "rules.yml").read_text(), re.MULTILINE)
+
+
+def the_dashboard() -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def metrics_in(expression: str) -> set[str]:
+    """Return the names that are left of an expression without its labels and functions."""
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
+    return set(re.findall(r"\b[a-z][a-z_]+\b(?! *\()", bare))
+
+
+def measured_by(expression: str) -> str:
+    """Return the part of an expression that has a value even while nothing is wrong."""
+    return re.sub(r" (==|<|>) [\de]+$", "", expression).replace("$__rate_interval", "5m")
+
+
+@pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
+def test_every_expression_names_metrics_that_the_service_has(
+    client: FlaskClient, expression: str
+) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    exposed = {sample.name for family in families for sample in family.samples}
+
+    assert metrics_in(expression)
+    assert metrics_in(expression) <= exposed | {"up"}
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "config", PROMETHEUS / "prometheus.yml"],
+        ["test", "rules", PROMETHEUS / "rules.test.yml"],
+    ],
+    ids=["configuration and rules are valid", "alerts fire when they have to, and not before"],
+)
+def test_promtool_is_content(arguments: list[Any]) -> None:
+    run = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@needs_prometheus
+def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -> None:
+    expressions = {measured_by(expression) for expression in [*the_rules(), *the_dashboard()]}
+    number = iter(range(1_000))
+
+    with serving(tmp_path) as service, scraping(tmp_path, service) as prometheus:
+
+        def all_have_data() -> bool:
+            body = encode(a_message(message_id=f"m{next(number)}"))
+            urlopen(Request(f"{service}/webhook", body, signed(body))).close()
+            without = {each for each in expressions if not has_data(prometheus, each)}
+            expressions.intersection_update(without)
+            return not expressions
+
+        complete = eventually(all_have_data)
+        groups = ask(prometheus, "/api/v1/rules")["groups"]
+
+    assert complete, f"no data for {expressions}"
+    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
+
+
+def has_data(prometheus: str, expression: str) -> bool:
+    result = ask(prometheus, f"/api/v1/query?{urlencode({'query': expression})}")["result"]
+    return bool(result) and "NaN" not in [series["value"][1] for series in result]
+
+
+def ask(prometheus: str, path: str) -> Any:
+    with urlopen(prometheus + path) as response:
+        return json.load(response)["data"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "WEBHOOK_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{folder}/live.db",
+        "PORT": str(port),
+    }
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
+    with running(command, f"http://127.0.0.1:{port}", "/health/ready", environment) as url:
+        yield url
+
+
+@contextmanager
+def scraping(folder: Path, service: str) -> Iterator[str]:
+    """Run Prometheus with our configuration, only in more of a hurry."""
+    configuration = (PROMETHEUS / "prometheus.yml").read_text()
+    configuration = configuration.replace("15s", "1s")
+    configuration = configuration.replace("api:8000", service.removeprefix("http://"))
+    (folder / "prometheus.yml").write_text(configuration)
+    shutil.copy(PROMETHEUS / "rules.yml", folder)
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        "prometheus",
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/prometheus",
+        f"--web.listen-address={address}",
+    ]
+    with running(command, f"http://{address}", "/-/ready", dict(os.environ)) as url:
+        yield url
+
+
+@contextmanager
+def running(command: list[str], url: str, probe: str, environment: dict[str, str]) -> Iterator[str]:
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answers() -> bool:
+        assert process.poll() is None, f"{command[0]} ended"
+        try:
+            urlopen(url + probe).close()
+        except URLError:
+            return False
+        return True
+
+    try:
+        assert eventually(answers)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.3)
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
