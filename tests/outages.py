@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Outages of the container under load: what was acknowledged is there afterwards, once.
+
+Senders deliver as a provider does, again and again until they are answered 200, while the
+container is restarted, killed, or loses its processes. Run by .ci/run and by hand; needs Docker,
+port 8000, and nothing but Python's own library. The stack is one of its own, and is removed.
+"""
+
+import hmac
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from pathlib import Path
+
+SECRET = "outages"
+SENDERS = 8
+BEFORE_S = 2.0  # of load, and again after the outage
+PATIENCE_S = 60.0
+# Of the processes in the container, in the order in which they were started: the init of Docker,
+# Gunicorn's arbiter, its workers. The last is the one that asks.
+KILL = "import os, signal; pids = sorted(int(p) for p in os.listdir('/proc') if p.isdigit()); "
+ENVIRONMENT = {
+    **os.environ,
+    "COMPOSE_PROJECT_NAME": "webhook-api-outages",
+    "WEBHOOK_SECRET": SECRET,
+    "DATABASE_URL": "sqlite:///data/app.db",
+    "PORT": "8000",
+}
+
+
+def main() -> None:
+    """Try each outage on one stack and one database."""
+    compose("up", "--detach", "--build", "--wait")
+    try:
+        for outage in (restart, kill_container, kill_arbiter, kill_worker):
+            outage_under_load(outage)
+        counts_survive_a_worker()
+        counts_start_anew()
+    finally:
+        compose("down", "--volumes")
+
+
+def restart() -> None:
+    compose("restart")
+
+
+def kill_container() -> None:
+    compose("kill", "--signal", "KILL")
+    compose("start")
+
+
+def kill_arbiter() -> None:
+    """Leave it to Docker's restart policy to start the service again."""
+    # Detached, for the killer goes down with it.
+    code = KILL + "os.kill(pids[1], signal.SIGKILL)"
+    compose("exec", "--detach", "api", "python", "-c", code)
+
+
+def kill_worker() -> None:
+    execute(KILL + "os.kill(pids[2], signal.SIGKILL)")
+
+
+def outage_under_load(outage: Callable[[], None]) -> None:
+    with senders(outage.__name__) as answers:
+        time.sleep(BEFORE_S)
+        outage()
+        time.sleep(BEFORE_S)
+    stored = Counter(
+        message["message_id"]
+        for message in map(json.loads, get("/messages", "application/x-ndjson").splitlines())
+        if message["message_id"].startswith(outage.__name__)
+    )
+    acknowledged = {message_id for message_id, status in answers if status == "200"}
+    others = Counter(status for _, status in answers if status != "200")
+    lost = acknowledged - stored.keys()
+    twice = [message_id for message_id, times in stored.items() if times > 1]
+    say(
+        f"{outage.__name__}: {len(acknowledged)} acknowledged, of {len(answers)} attempts"
+        f" {dict(others)} were delivered again; stored {stored.total()}, lost {len(lost)},"
+        f" more than once {len(twice)}"
+    )
+    check(others.total() > 0 or outage is kill_worker, "the outage went unnoticed")
+    check(not lost and not twice and stored.keys() == acknowledged, "stored is not acknowledged")
+
+
+@contextmanager
+def senders(prefix: str) -> Iterator[list[tuple[str, str]]]:
+    """Deliver from several threads during a `with` block, and until the last is acknowledged."""
+    answers: list[tuple[str, str]] = []
+    numbers = count()
+    stop = threading.Event()
+
+    def deliver_on() -> None:
+        connection = HTTPConnection("127.0.0.1", 8000, timeout=5)
+        while not stop.is_set():
+            message_id = f"{prefix}-{next(numbers)}"
+            deadline = time.monotonic() + PATIENCE_S
+            while time.monotonic() < deadline:
+                status = deliver(connection, message_id)
+                answers.append((message_id, status))
+                if status == "200":
+                    break
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=deliver_on) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def deliver(connection: HTTPConnection, message_id: str) -> str:
+    """Return the status of the answer, or what there was instead of one."""
+    body = json.dumps(
+        {
+            "message_id": message_id,
+            "from": "+919876543210",
+            "to": "+14155550100",
+            "ts": "2025-01-15T10:00:00Z",
+            "text": f"Hello from {message_id}",
+        }
+    ).encode()
+    signature = hmac.digest(SECRET.encode(), body, "sha256").hex()
+    try:
+        connection.request("POST", "/webhook", body, {"X-Signature": signature})
+        response = connection.getresponse()
+        response.read()
+    except (OSError, HTTPException) as error:
+        connection.close()
+        return type(error).__name__
+    return str(response.status)
+
+
+def counts_survive_a_worker() -> None:
+    """Counts are the same in every scrape, and after a worker was killed they go on from there."""
+    before = created()
+    deliver_quietly("counted-first", 200)
+    counted = {created() for _ in range(10)}
+    kill_worker()
+    time.sleep(1)
+    counted |= {created() for _ in range(10)}
+    deliver_quietly("counted-then", 100)
+    after = created()
+    say(
+        f"counts: {before:.0f}, after 200 more {counted} with a worker killed between two tens of"
+        f" scrapes, after 100 more {after:.0f}"
+    )
+    check(counted == {before + 200} and after == before + 300, "counts are lost or doubled")
+
+
+def counts_start_anew() -> None:
+    restart()
+    until_ready()
+    folders = execute("import os; print(len(os.listdir('/dev/shm')))").strip()
+    say(f"counts after a restart: {created():.0f}, folders of metrics: {folders}")
+    check(created() == 0 and folders == "1", "something is left from before the restart")
+
+
+def deliver_quietly(prefix: str, messages: int) -> None:
+    connection = HTTPConnection("127.0.0.1", 8000, timeout=5)
+    for number in range(messages):
+        check(deliver(connection, f"{prefix}-{number}") == "200", "a delivery failed")
+    connection.close()
+
+
+def created() -> float:
+    line = 'webhook_requests_total{result="created"} '
+    (value,) = [each[len(line) :] for each in get("/metrics").splitlines() if each.startswith(line)]
+    return float(value)
+
+
+def until_ready() -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            get("/health/ready")
+        except (OSError, HTTPException):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def get(path: str, accept: str = "*/*") -> str:
+    connection = HTTPConnection("127.0.0.1", 8000, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Accept": accept})
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise HTTPException(f"{path} answered {response.status}")
+    return text
+
+
+def execute(code: str) -> str:
+    return compose("exec", "--no-TTY", "api", "python", "-c", code)
+
+
+def compose(*arguments: str) -> str:
+    run = subprocess.run(
+        ["docker", "compose", *arguments],
+        cwd=Path(__file__).parent.parent,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    check(run.returncode == 0, f"docker compose {' '.join(arguments)}\n{run.stdout}{run.stderr}")
+    return run.stdout
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        sys.exit(f"FAILED: {otherwise}")
+
+
+if __name__ == "__main__":
+    main()
