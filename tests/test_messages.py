@@ -1,0 +1,457 @@
+"""GET /messages: pages in the order of instants, exact totals, filters, and the way onwards."""
+
+import gc
+import json
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.builders import a_message, some_messages
+from tests.conftest import Get, Post, Store
+from webhook_api.db import Connection
+
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+def names(reply: Any) -> list[str]:
+    return [message["message_id"] for message in reply["data"]]
+
+
+def test_an_empty_store_is_an_empty_page(get: Get) -> None:
+    assert get("/messages") == {"data": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_a_message_comes_back_as_it_was_delivered(post_signed: Post, client: FlaskClient) -> None:
+    post_signed(a_message(text=None))
+
+    response = client.get("/messages")
+
+    assert response.content_type == "application/json"
+    assert response.json == {"data": [a_message(text=None)], "total": 1, "limit": 50, "offset": 0}
+    # In the order of the specification's example.
+    assert list(response.json) == ["data", "total", "limit", "offset"]
+    assert list(response.json["data"][0]) == ["message_id", "from", "to", "ts", "text"]
+
+
+def test_the_first_page_has_fifty(store: Store, get: Get) -> None:
+    store(*some_messages(60))
+
+    reply = get("/messages")
+
+    assert (len(reply["data"]), reply["total"]) == (50, 60)
+    assert names(reply) == [f"m{n:04}" for n in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "offset", "page"),
+    [
+        (1, 0, range(1)),
+        (2, 1, range(1, 3)),
+        (100, 0, range(8)),
+        (3, 6, range(6, 8)),
+        (5, 8, []),
+        (5, 9, []),
+    ],
+)
+def test_limit_and_offset_cut_the_page_and_come_back(
+    store: Store, get: Get, limit: int, offset: int, page: Any
+) -> None:
+    store(*some_messages(8))
+
+    reply = get("/messages", limit=limit, offset=offset)
+
+    assert names(reply) == [f"m{n:04}" for n in page]
+    assert (reply["total"], reply["limit"], reply["offset"]) == (8, limit, offset)
+
+
+def test_order_is_by_instant_then_by_message_id(store: Store, get: Get) -> None:
+    in_order = [
+        ("z", "0001-01-01T00:00:00Z"), ("y", "1969-12-31T23:59:59.999999999Z"),
+        ("x", "1970-01-01T00:00:00Z"), ("w", "2025-01-15T10:00:00Z"),
+        ("v", "2025-01-15T10:00:00.000000001Z"), ("B", "2025-01-15T10:00:00.5Z"),
+        ("a", "2025-01-15T10:00:00.500Z"), ("b", "2025-01-15T10:00:00.50Z"),
+        ("é", "2025-01-15T10:00:00.5Z"), ("t", "2025-01-15T10:00:00.51Z"),
+        ("s", "2025-01-15T10:00:01Z"), ("r", "9999-12-31T23:59:59Z"),
+        ("q", "9999-12-31T23:59:59.999999999Z"),
+    ]  # fmt: skip
+    shuffled = random.Random(1).sample(in_order, len(in_order))
+    store(*[a_message(message_id=name, ts=ts) for name, ts in shuffled])
+
+    reply = get("/messages")
+
+    assert [(message["message_id"], message["ts"]) for message in reply["data"]] == in_order
+
+
+@pytest.mark.parametrize(
+    ("since", "found"),
+    [
+        ("2025-01-15T10:00:00Z", "abcd"),
+        ("2025-01-15T10:00:00.000Z", "abcd"),
+        ("2025-01-15T10:00:00.000000001Z", "bcd"),
+        ("2025-01-15T10:00:00.5Z", "bcd"),
+        ("2025-01-15T10:00:00.500000001Z", "cd"),
+        ("2025-01-15T10:00:01Z", "cd"),
+        ("2025-01-15T10:00:01.1Z", "d"),
+        ("0001-01-01T00:00:00Z", "abcd"),
+        ("9999-12-31T23:59:59.999999999Z", "d"),
+    ],
+)
+@pytest.mark.parametrize("sender", [None, "+919876543210"])
+def test_since_is_inclusive_and_exact(
+    store: Store, get: Get, since: str, found: str, sender: str | None
+) -> None:
+    store(
+        a_message(message_id="a"),
+        a_message(message_id="b", ts="2025-01-15T10:00:00.5Z"),
+        a_message(message_id="c", ts="2025-01-15T10:00:01Z"),
+        a_message(message_id="d", ts="9999-12-31T23:59:59.999999999Z"),
+    )
+
+    reply = get("/messages", since=since, **({"from_": sender} if sender else {}))
+
+    assert ("".join(names(reply)), reply["total"]) == (found, len(found))
+
+
+@pytest.mark.parametrize("url", ["/messages?from=+919876543210", "/messages?from=%2B919876543210"])
+def test_a_senders_messages_are_found_with_a_bare_plus_too(
+    store: Store, client: FlaskClient, url: str
+) -> None:
+    store(
+        a_message(message_id="a"),
+        a_message(message_id="b", sender="+91987654321"),
+        a_message(message_id="c", sender="+9198765432100"),
+    )
+
+    reply = client.get(url).json
+
+    assert (names(reply), reply and reply["total"]) == (["a"], 1)
+
+
+@pytest.mark.parametrize("sender", ["919876543210", "+91%", "+91987654321_", "nobody", "+0"])
+def test_a_sender_is_matched_exactly(store: Store, get: Get, sender: str) -> None:
+    store(a_message())
+
+    assert get("/messages", from_=sender)["total"] == 0
+
+
+def test_an_empty_parameter_counts_as_absent(store: Store, client: FlaskClient) -> None:
+    store(*some_messages(3))
+
+    reply = client.get("/messages?from=&q=&since=&limit=&offset=&cursor=").json
+
+    assert reply == client.get("/messages").json
+    assert reply is not None
+    assert reply["total"] == 3
+
+
+def test_unknown_parameters_are_ignored(store: Store, client: FlaskClient) -> None:
+    store(a_message())
+
+    response = client.get("/messages?page=2&to=+1&name[]=x&")
+
+    assert response.json is not None
+    assert response.json["total"] == 1
+
+
+BAD_VALUES = {
+    "limit": [
+        "0", "101", "-1", "ten", "1.0", "1e1", " 5", "+5", "5 ", "1_0", "٥", "²", "0x5", "\x00",
+        *[str(2**bits) for bits in (31, 32, 63, 64, 128)], "9" * 5000,
+    ],
+    "offset": [
+        "-1", "x", "1.5", "²",
+        *[str(n) for n in (2**63, 2**64, -(2**63) - 1, 10**39, 10**41)],
+    ],
+    "since": [
+        "yesterday", "1736935200", "2025-01-15", "2025-01-15T10:00:00", "2025-02-30T10:00:00Z",
+        "2025-01-15T10:00:00+00:00", "2025-01-15T10:00:00 00:00", "2025-01-15T10:00:00Z\n", "\x00",
+    ],
+    "cursor": [
+        "x", "é", "=", "\x00", "MS4yLjM=x", "MTIzNA", "LjEuMQ",
+        "OTk5OTk5OTk5OTk5OTk5OTk5OTk5LjAuMQ",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_a_bad_value_is_422_and_named(client: FlaskClient, name: str) -> None:
+    for value in BAD_VALUES[name]:
+        response = client.get("/messages", query_string={name: value})
+
+        assert response.status_code == 422, value
+        assert response.json is not None
+        (error,) = response.json["detail"]
+        assert list(error) == ["type", "loc", "msg"]
+        assert error["loc"] == ["query", name]
+
+
+def test_every_bad_parameter_is_named_at_once(client: FlaskClient) -> None:
+    response = client.get("/messages?limit=0&offset=-1&since=x&cursor=x")
+
+    assert response.json is not None
+    assert {error["loc"][1] for error in response.json["detail"]} == {
+        "limit", "offset", "since", "cursor",
+    }  # fmt: skip
+
+
+def test_the_largest_offset_is_an_empty_page(store: Store, client: FlaskClient) -> None:
+    store(a_message())
+
+    response = client.get(f"/messages?offset={2**63 - 1}&limit=100")
+
+    assert response.json == {"data": [], "total": 1, "limit": 100, "offset": 2**63 - 1}
+    assert "Link" not in response.headers
+
+
+def test_a_deep_page_is_the_same_as_a_slice_of_all(
+    store: Store, get: Get, client: FlaskClient
+) -> None:
+    # Uneven: many at one second, and gaps of every scale of the counters.
+    random_ = random.Random(2)
+    years = ["0001", "1969", "1970", "2024", "2025", "2025", "2025", "9999"]
+    moments = [
+        f"{random_.choice(years)}-01-{random_.choice('123'):0>2}T10:00:{n % 3:02}Z"
+        for n in range(2600)
+    ]
+    payloads = [a_message(message_id=f"m{n:04}", ts=ts) for n, ts in enumerate(moments)]
+    for start in range(0, 2600, 650):
+        store(*payloads[start : start + 650])
+    in_order = [name for _, name in sorted((p["ts"], p["message_id"]) for p in payloads)]
+    since = "2025-01-01T00:00:00Z"
+    later = [
+        name for ts, name in sorted((p["ts"], p["message_id"]) for p in payloads) if ts >= since
+    ]
+
+    for offset in [0, 7, 999, 1000, 1001, 1002, 1300, 1777, 2500, 2598, 2599, 2600, 2601]:
+        reply = get("/messages", limit=7, offset=offset)
+        assert (names(reply), reply["total"]) == (in_order[offset : offset + 7], 2600)
+
+        reply = get("/messages", limit=5, offset=offset, since=since)
+        assert (names(reply), reply["total"]) == (later[offset : offset + 5], len(later))
+
+    response = client.get("/messages?limit=7&offset=2000")
+    assert names(client.get(following(response)).json) == in_order[2007:2014]
+
+
+def following(response: TestResponse) -> str:
+    """Return the reference of the `next` link, "" if there is none."""
+    match = re.fullmatch(r'<([^>]*)>; rel="next"', response.headers.get("Link", ""))
+    return match[1] if match else ""
+
+
+def walk(
+    client: FlaskClient, url: str, after_each: Callable[[], object] = lambda: None
+) -> list[str]:
+    """Follow `next` from `url` to the end, and return every message_id that was on the way."""
+    visited = []
+    while url:
+        response = client.get(url)
+        assert response.status_code == 200
+        visited += names(response.json)
+        url = following(response)
+        after_each()
+    return visited
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10, 11, 100])
+def test_next_leads_through_all_pages_and_ends(
+    store: Store, client: FlaskClient, limit: int
+) -> None:
+    store(*some_messages(10))
+
+    assert walk(client, f"/messages?limit={limit}") == [f"m{n:04}" for n in range(10)]
+
+
+def test_next_keeps_every_filter_and_drops_the_offset(store: Store, client: FlaskClient) -> None:
+    store(*some_messages(10, text="50% &+é"), a_message(message_id="other", sender="+1"))
+    filters = "from=+919876543210&since=2025-01-15T00:00:02Z&q=%25+%26%2B%C3%89"
+
+    response = client.get(f"/messages?{filters}&limit=2&offset=1")
+    query = parse_qs(urlsplit(following(response)).query)
+
+    assert urlsplit(following(response)).path == "/messages"
+    assert {name: value for name, (value,) in query.items() if name != "cursor"} == {
+        "from": "+919876543210", "since": "2025-01-15T00:00:02Z", "q": "% &+É", "limit": "2",
+    }  # fmt: skip
+    assert walk(client, following(response)) == [f"m{n:04}" for n in range(5, 10)]
+
+
+@pytest.mark.parametrize(
+    "filters", ["", "&q=hello", "&q=he", "&from=+919876543210", "&since=2025-01-15T00:00:00Z"]
+)
+def test_next_visits_each_row_once_while_others_are_added(
+    store: Store, client: FlaskClient, filters: str
+) -> None:
+    ts = "2025-01-15T10:00:00.{}Z"
+    there = [a_message(message_id=f"m{n:02}", ts=ts.format(n // 5 + 1)) for n in range(30)]
+    store(*there)
+    random_ = random.Random(3)
+    added = iter(range(100, 10_000))
+
+    def add() -> None:
+        for _ in range(3):
+            n = next(added)
+            store(
+                a_message(
+                    message_id=f"{random_.choice('an')}{n}", ts=ts.format(random_.randint(1, 6))
+                )
+            )
+
+    visited = walk(client, f"/messages?limit=4{filters}", after_each=add)
+
+    assert [name for name in visited if name.startswith("m")] == [f"m{n:02}" for n in range(30)]
+    assert len(visited) == len(set(visited))
+
+
+def test_next_goes_on_when_its_row_was_removed(
+    store: Store, client: FlaskClient, writer: Connection
+) -> None:
+    store(*some_messages(6))
+    response = client.get("/messages?limit=3")
+
+    writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
+
+    assert walk(client, following(response)) == ["m0003", "m0004", "m0005"]
+
+
+def test_of_equal_instants_none_is_left_out_when_the_cursors_row_was_removed(
+    store: Store, client: FlaskClient, writer: Connection
+) -> None:
+    store(*some_messages(6, ts="2025-01-15T10:00:00Z"))
+    response = client.get("/messages?limit=3")
+
+    writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
+
+    assert walk(client, following(response))[-3:] == ["m0003", "m0004", "m0005"]
+
+
+def test_pages_and_totals_follow_what_is_removed(
+    store: Store, get: Get, writer: Connection
+) -> None:
+    store(*some_messages(6))
+
+    writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
+
+    reply = get("/messages", limit=3)
+    assert (names(reply), reply["total"]) == (["m0001", "m0002", "m0004"], 4)
+    assert get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
+    assert get("/messages", from_="+919876543210")["total"] == 4
+
+
+def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
+    response = client.get(url, headers=NDJSON)
+    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def test_all_is_streamed_as_lines_to_who_asks_for_ndjson(store: Store, client: FlaskClient) -> None:
+    payloads = some_messages(2300, text="Ünïcode\u2028\n")
+    for start in range(0, 2300, 575):
+        store(*payloads[start : start + 575])
+
+    assert stream(client, "/messages") == payloads
+    assert stream(client, "/messages?limit=5&offset=7") == payloads
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("/messages?since=2025-01-15T00:00:04Z", ["m0004", "m0005", "z"]),
+        ("/messages?from=+1", ["z"]),
+        ("/messages?q=HELLO", [f"m{n:04}" for n in range(6)]),
+        ("/messages?q=e&since=2025-01-15T00:00:05Z&from=+919876543210", ["m0005"]),
+        ("/messages?q=nowhere", []),
+        ("/messages?q=%00", ["z"]),
+    ],
+)
+def test_a_stream_has_the_same_filters(
+    store: Store, client: FlaskClient, url: str, found: list[str]
+) -> None:
+    store(
+        *some_messages(6),
+        a_message(message_id="z", sender="+1", text="\x00", ts="2026-01-01T00:00:00Z"),
+    )
+
+    assert [message["message_id"] for message in stream(client, url)] == found
+    assert names(client.get(url).json) == found
+
+
+def test_a_stream_refuses_bad_filters(client: FlaskClient) -> None:
+    response = client.get("/messages?since=x", headers=NDJSON)
+
+    assert (response.status_code, response.content_type) == (422, "application/json")
+
+
+def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
+    app: Flask, store: Store, client: FlaskClient, writer: Connection
+) -> None:
+    payloads = some_messages(1500)
+    store(*payloads[:750])
+    store(*payloads[750:])
+
+    response = client.get("/messages", headers=NDJSON, buffered=False)
+    lines = response.iter_encoded()
+    first = next(lines)
+    # The last row of the first read goes; the next one is of another instant.
+    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+    busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    rest = [json.loads(line) for line in lines]
+    response.close()
+
+    assert busy == 0
+    assert json.loads(first) == payloads[0]
+    assert rest == payloads[1:]
+    database = app.extensions["database"]
+    assert len(database._idle) == 1
+
+
+def test_a_stream_has_each_row_once_when_one_was_removed_on_the_way(
+    store: Store, client: FlaskClient, writer: Connection
+) -> None:
+    payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
+    store(*payloads[:750])
+    store(*payloads[750:])
+
+    lines = client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
+    first = next(lines)
+    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+
+    assert [json.loads(line) for line in [first, *lines]] == payloads
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_stream_that_nobody_reads_gives_its_connection_back(
+    app: Flask, store: Store, client: FlaskClient, method: str
+) -> None:
+    store(*some_messages(5))
+
+    for _ in range(3):
+        client.open("/messages", method=method, headers=NDJSON).close()
+
+    gc.collect()
+    assert len(app.extensions["database"]._idle) == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "mimetype"),
+    [
+        ("*/*", "application/json"),
+        ("text/html,*/*;q=0.8", "application/json"),
+        ("text/html", "application/json"),
+        ("application/json, application/x-ndjson", "application/json"),
+        ("application/x-ndjson;q=0.5, application/json", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("application/x-ndjson, */*;q=0.1", "application/x-ndjson"),
+    ],
+)
+def test_json_is_the_answer_unless_ndjson_is_preferred(
+    client: FlaskClient, accept: str, mimetype: str
+) -> None:
+    assert client.get("/messages", headers={"Accept": accept}).mimetype == mimetype
