@@ -1,0 +1,152 @@
+"""GET /stats: how many, from whom, and when; of all messages or of some."""
+
+from itertools import product
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import a_message
+from tests.conftest import Get, Post, Store
+from webhook_api.db import Connection
+
+KEYS = [
+    "total_messages", "senders_count", "messages_per_sender", "first_message_ts", "last_message_ts",
+]  # fmt: skip
+NOTHING = {
+    "total_messages": 0,
+    "senders_count": 0,
+    "messages_per_sender": [],
+    "first_message_ts": None,
+    "last_message_ts": None,
+}
+
+
+def test_an_empty_store_has_nulls(client: FlaskClient) -> None:
+    response = client.get("/stats")
+
+    assert response.json == NOTHING
+    assert list(response.json) == KEYS
+
+
+def test_deliveries_are_counted_once_and_by_sender(post_signed: Post, get: Get) -> None:
+    for name, sender in [("a", "+2"), ("b", "+1"), ("b", "+9"), ("c", "+2"), ("a", "+2")]:
+        post_signed(
+            a_message(message_id=name, sender=sender, ts=f"2025-01-1{ord(name) - 96}T10:00:00Z")
+        )
+
+    assert get("/stats") == {
+        "total_messages": 3,
+        "senders_count": 2,
+        "messages_per_sender": [{"from": "+2", "count": 2}, {"from": "+1", "count": 1}],
+        "first_message_ts": "2025-01-11T10:00:00Z",
+        "last_message_ts": "2025-01-13T10:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("filters", [{}, {"since": "0001-01-01T00:00:00Z"}], ids=["all", "since"])
+def test_the_top_ten_are_sorted_by_count_then_number(
+    store: Store, get: Get, filters: dict[str, str]
+) -> None:
+    counts = {"+10": 3, "+9": 3, "+100": 3, "+5": 4} | {f"+7{n:02}": 1 + n % 2 for n in range(12)}
+    store(
+        *[
+            a_message(message_id=f"{sender}/{n}", sender=sender)
+            for sender, count in counts.items()
+            for n in range(count)
+        ]
+    )
+
+    stats = get("/stats", **filters)
+
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    assert stats["messages_per_sender"] == [{"from": s, "count": n} for s, n in ranked[:10]]
+    assert [list(entry) for entry in stats["messages_per_sender"]] == [["from", "count"]] * 10
+    assert stats["senders_count"] == len(counts) == 16
+    assert stats["total_messages"] == sum(counts.values())
+
+
+def test_first_and_last_are_by_instant_and_as_they_were_sent(store: Store, get: Get) -> None:
+    store(
+        a_message(message_id="a", ts="2025-01-15T10:00:00.5Z"),
+        a_message(message_id="b", ts="2025-01-15T10:00:00Z"),
+        a_message(message_id="c", ts="2025-01-15T10:00:00.500000001Z"),
+        a_message(message_id="d", ts="2025-01-15T10:00:00.50Z"),
+    )
+
+    stats = get("/stats")
+
+    assert stats["first_message_ts"] == "2025-01-15T10:00:00Z"
+    assert stats["last_message_ts"] == "2025-01-15T10:00:00.500000001Z"
+
+
+MOMENTS = [
+    "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.5Z", "2025-01-15T10:00:00Z",
+    "2025-01-15T10:00:00.000000001Z", "2025-01-15T10:00:15Z", "2025-01-15T10:00:16Z",
+    "9999-12-31T23:59:59.999999999Z",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sender", [None, "+1", "+3"])
+def test_since_is_inclusive_and_until_exclusive(store: Store, get: Get, sender: str | None) -> None:
+    filed = [(ts, f"+{1 + n % 2}") for n, ts in enumerate(MOMENTS)]
+    store(*[a_message(message_id=ts, ts=ts, sender=number) for ts, number in filed])
+    who = {"from_": sender} if sender else {}
+
+    # The moments are in order, and so are their places: these stand for the instants.
+    for since, until in product([None, *MOMENTS], repeat=2):
+        start = MOMENTS.index(since) if since else 0
+        end = MOMENTS.index(until) if until else len(MOMENTS)
+        wanted = [ts for ts, number in filed[start:end] if sender in (None, number)]
+
+        stats = get("/stats", since=since or "", until=until or "", **who)
+
+        assert stats["total_messages"] == len(wanted), (since, until)
+        assert stats["senders_count"] == min(len(wanted), 1 if sender else 2)
+        assert stats["first_message_ts"] == (wanted[0] if wanted else None)
+        assert stats["last_message_ts"] == (wanted[-1] if wanted else None)
+        assert sum(entry["count"] for entry in stats["messages_per_sender"]) == len(wanted)
+
+
+def test_a_sender_with_a_bare_plus_is_found(store: Store, client: FlaskClient) -> None:
+    store(a_message(message_id="a"), a_message(message_id="b", sender="+1"))
+
+    for url in ["/stats?from=+1", "/stats?from=%2B1", "/stats?from=+1&since=&until="]:
+        stats = client.get(url).json
+        assert stats is not None
+        assert stats["messages_per_sender"] == [{"from": "+1", "count": 1}]
+        assert (stats["total_messages"], stats["senders_count"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"from_": "+9"}, {"since": "2026-01-01T00:00:00Z"}, {"until": "2025-01-15T10:00:00Z"}],
+)
+def test_a_filter_that_matches_nothing_gives_nothing(
+    store: Store, get: Get, parameters: dict[str, str]
+) -> None:
+    store(a_message())
+
+    assert get("/stats", **parameters) == NOTHING
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("value", ["yesterday", "2025-01-15", "2025-02-30T00:00:00Z", "9" * 99])
+def test_a_bad_moment_is_422_and_named(client: FlaskClient, name: str, value: str) -> None:
+    response = client.get("/stats", query_string={name: value})
+
+    assert response.status_code == 422
+    assert response.json is not None
+    assert [error["loc"] for error in response.json["detail"]] == [["query", name]]
+
+
+def test_a_sender_whose_messages_are_gone_is_gone(
+    store: Store, get: Get, writer: Connection
+) -> None:
+    store(a_message(message_id="a", sender="+1"), a_message(message_id="b", sender="+2"))
+
+    writer.execute("DELETE FROM messages WHERE from_msisdn = '+1'")
+
+    assert get("/stats")["messages_per_sender"] == [{"from": "+2", "count": 1}]
+    assert get("/stats")["senders_count"] == 1
+    writer.execute("DELETE FROM messages")
+    assert get("/stats") == NOTHING
