@@ -1,0 +1,233 @@
+"""GET /metrics: stable names, every series from the first scrape on, and bounded labels."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.builders import a_message, encode, samples, signed
+from tests.conftest import Post, Scrape
+from webhook_api.metrics import OTHER_METHOD, UNMATCHED
+from webhook_api.outcome import Result
+
+NAMES = {
+    "http_requests_total": "counter",
+    "webhook_requests_total": "counter",
+    "webhook_conflicts_total": "counter",
+    "request_latency_ms": "histogram",
+    "commit_duration_seconds": "histogram",
+    "commit_batch_messages": "histogram",
+    "webhook_pending_deliveries": "gauge",
+    "database_size_bytes": "gauge",
+    "wal_size_bytes": "gauge",
+}
+
+
+def total(series: dict[str, float], name: str) -> float:
+    return sum(value for key, value in series.items() if re.match(rf"{name}(\{{|$)", key))
+
+
+def test_the_first_scrape_has_every_result_and_a_request_count(scrape: Scrape) -> None:
+    series = scrape()
+
+    assert {key: series[key] for key in series if key.startswith("webhook_requests_total")} == {
+        f'webhook_requests_total{{result="{result}"}}': 0.0 for result in Result
+    }
+    assert {*Result} >= {
+        "created", "duplicate", "invalid_signature", "validation_error", "too_large", "unavailable",
+    }  # fmt: skip
+    assert 'http_requests_total{method="POST",path="/webhook",status="200"}' in series
+    assert 'request_latency_ms_count{path="/webhook"}' in series
+
+
+def test_the_exposition_is_prometheus_text_with_the_documented_names(client: FlaskClient) -> None:
+    response = client.get("/metrics")
+
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    assert any(line.startswith("http_requests_total") for line in response.text.splitlines())
+    assert any(line.startswith("webhook_requests_total") for line in response.text.splitlines())
+    families = list(text_string_to_metric_families(response.text))
+    named = {f.name + ("_total" if f.type == "counter" else ""): f.type for f in families}
+    assert named == NAMES
+    assert all(family.documentation for family in families)
+
+
+def test_each_delivery_is_counted_by_its_result(
+    client: FlaskClient, post_signed: Post, scrape: Scrape
+) -> None:
+    post_signed(a_message())
+    post_signed(a_message())
+    post_signed(a_message(text="other"))
+    post_signed(b"not json")
+    client.post("/webhook", data=b"unsigned")
+    client.post("/webhook", data=b" " * 262_145)
+
+    series = scrape()
+
+    counts = {"created": 1, "duplicate": 2, "validation_error": 1, "invalid_signature": 1}
+    counts |= {"too_large": 1, "incomplete": 0, "unavailable": 0, "error": 0}
+    for result, count in counts.items():
+        assert series[f'webhook_requests_total{{result="{result}"}}'] == count
+    assert series["webhook_conflicts_total"] == 1
+    for status, count in {200: 3, 422: 1, 401: 1, 413: 1}.items():
+        key = f'http_requests_total{{method="POST",path="/webhook",status="{status}"}}'
+        assert series[key] == count
+    assert series["commit_duration_seconds_count"] == 3
+    assert series["commit_batch_messages_sum"] == 3
+    assert series["webhook_pending_deliveries"] == 0
+    assert series["database_size_bytes"] > 0
+    assert series["wal_size_bytes"] > 0
+
+
+def test_every_request_is_counted_once_and_timed_once(
+    app: Flask, client: FlaskClient, scrape: Scrape
+) -> None:
+    @app.get("/fails")
+    def fail() -> str:
+        raise RuntimeError
+
+    before = scrape()
+    paths = ["/messages", "/messages?limit=0", "/stats", "/health", "/nope", "/fails", "/metrics"]
+    for path in paths:
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "FOO"]:
+            client.open(path, method=method)
+
+    after = scrape()
+
+    # The first scrape itself is in the second.
+    assert total(after, "http_requests_total") - total(before, "http_requests_total") == 36
+    assert total(after, "http_requests_total") == total(after, "request_latency_ms_count")
+    assert after['http_requests_total{method="GET",path="/fails",status="500"}'] == 1
+
+
+def test_labels_are_bounded_whatever_is_asked_for(
+    app: Flask, client: FlaskClient, scrape: Scrape
+) -> None:
+    for n in range(30):
+        client.get(f"/unknown/{n}")
+        client.open("/messages", method=f"METHOD{n}")
+        client.get(f"/messages?q={n}")
+    client.get('/"x\\\n')
+    client.get("/é%ff")
+    client.open("/webhook", method='"')
+
+    series = scrape()
+
+    paths = {path for key in series for path in re.findall(r'path="([^"]*)"', key)}
+    methods = {method for key in series for method in re.findall(r'method="([^"]*)"', key)}
+    assert paths == {UNMATCHED} | {rule.rule for rule in app.url_map.iter_rules()}
+    assert methods <= {"GET", "POST", OTHER_METHOD}
+    assert series[f'http_requests_total{{method="GET",path="{UNMATCHED}",status="404"}}'] == 32
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("name[]=webhook_requests_total", {"webhook_requests_total"}),
+        ("name%5B%5D=database_size_bytes", {"database_size_bytes"}),
+        ("name[]=webhook_conflicts_total&name[]=wal_size_bytes",
+         {"webhook_conflicts_total", "wal_size_bytes"}),
+        ("name[]=no_such_metric", set()),
+        ("name[]=%22%00%ff", set()),
+    ],
+)  # fmt: skip
+def test_a_scrape_of_some_names_has_these_only(
+    client: FlaskClient, query: str, names: set[str]
+) -> None:
+    response = client.get(f"/metrics?{query}")
+
+    assert response.status_code == 200
+    assert {key.partition("{")[0] for key in samples(response.text)} == names
+
+
+def test_an_empty_name_filters_nothing_or_everything_but_does_not_fail(client: FlaskClient) -> None:
+    assert client.get("/metrics?name[]=").status_code == 200
+    assert client.get("/metrics?name=x").status_code == 200
+
+
+def test_openmetrics_is_served_to_who_prefers_it(client: FlaskClient) -> None:
+    response = client.get(
+        "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
+
+    assert response.content_type.startswith("application/openmetrics-text")
+    assert response.text.endswith("# EOF\n")
+    assert 'webhook_requests_total{result="created"} 0.0' in response.text
+
+
+def test_concurrent_requests_are_all_counted(app: Flask, scrape: Scrape) -> None:
+    def deliver(n: int) -> int:
+        body = encode(a_message(message_id=f"m{n % 60}"))
+        return app.test_client().post("/webhook", data=body, headers=signed(body)).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(deliver, range(80))) == {200}
+
+    series = scrape()
+    assert series['webhook_requests_total{result="created"}'] == 60
+    assert series['webhook_requests_total{result="duplicate"}'] == 20
+    assert total(series, "request_latency_ms_count") == 80
+
+
+def test_applications_in_one_process_count_apart(client: FlaskClient, scrape: Scrape) -> None:
+    client.get("/stats")
+
+    assert scrape()['http_requests_total{method="GET",path="/stats",status="200"}'] == 1
+
+
+ONE_OF_SEVERAL_PROCESSES = """
+import sys
+from pathlib import Path
+from prometheus_client import values
+values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))  # as gunicorn.conf.py does
+from tests.builders import SECRET, a_message, encode, signed
+from webhook_api import create_app
+from webhook_api.config import Config
+
+app = create_app(Config(webhook_secret=SECRET, database_path=Path(sys.argv[1])))
+client = app.test_client()
+for name in ("a", "b", sys.argv[2]):
+    body = encode(a_message(message_id=name))
+    assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
+Path(sys.argv[3]).write_text(client.get(sys.argv[4]).text)
+"""
+
+
+def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    environment = {
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+
+    def scrape_of(process: int, url: str) -> dict[str, float]:
+        arguments = [f"{tmp_path}/app.db", str(process), f"{tmp_path}/scrape", url]
+        subprocess.run(
+            [sys.executable, "-c", ONE_OF_SEVERAL_PROCESSES, *arguments],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return samples((tmp_path / "scrape").read_text())
+
+    scrape_of(0, "/metrics")
+    everything = scrape_of(1, "/metrics")
+    one_name = scrape_of(2, "/metrics?name[]=webhook_requests_total&name[]=database_size_bytes")
+
+    assert everything['webhook_requests_total{result="created"}'] == 4
+    assert everything['webhook_requests_total{result="duplicate"}'] == 2
+    # The scrape of the first process is in those of the others.
+    assert total(everything, "http_requests_total") == 7
+    assert total(everything, "request_latency_ms_count") == 7
+    assert everything["database_size_bytes"] > 0
+    assert {key.partition("{")[0] for key in one_name} == {
+        "webhook_requests_total", "database_size_bytes",
+    }  # fmt: skip
+    assert one_name['webhook_requests_total{result="created"}'] == 5
