@@ -1,0 +1,281 @@
+"""Logs: one JSON object for each request, short, complete, and without what is private."""
+
+import io
+import json
+import logging
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import SECRET, a_message, encode, signed
+from tests.conftest import Logged, Post
+from webhook_api.logs import JsonFormatter, configure_logs
+
+KEYS = ["ts", "level", "request_id", "method", "path", "status", "latency_ms"]
+SECRET_URL = "/messages?from=%2B919876543210&q=private"
+
+
+def test_each_request_gives_one_line_with_the_specified_keys(
+    client: FlaskClient, logged: Logged
+) -> None:
+    response = client.get("/messages")
+
+    (line,) = logged()
+    assert list(line) == KEYS
+    assert (line["level"], line["method"], line["path"], line["status"]) == (
+        "INFO",
+        "GET",
+        "/messages",
+        200,
+    )
+    assert line["request_id"] == response.headers["X-Request-ID"]
+    assert isinstance(line["latency_ms"], float)
+    assert 0 < line["latency_ms"] < 60_000
+
+
+def test_the_time_is_iso_8601_utc_with_milliseconds(client: FlaskClient, logged: Logged) -> None:
+    client.get("/stats")
+
+    (line,) = logged()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["ts"])
+    assert abs(datetime.fromisoformat(line["ts"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_ids_are_ours_and_unique(client: FlaskClient, logged: Logged) -> None:
+    ids = [client.get("/health/live").headers["X-Request-ID"] for _ in range(20)]
+
+    assert len(set(ids)) == 20
+    assert [line["request_id"] for line in logged()] == ids
+
+
+REQUESTS: list[tuple[str, str, int, str]] = [
+    ("GET", "/messages", 200, "INFO"),
+    ("HEAD", "/stats", 200, "INFO"),
+    ("OPTIONS", "/webhook", 200, "INFO"),
+    ("GET", "/metrics", 200, "INFO"),
+    ("GET", "/health", 200, "INFO"),
+    ("GET", "/health/live", 200, "INFO"),
+    ("GET", "/messages?limit=0", 422, "WARNING"),
+    ("GET", "/nope", 404, "WARNING"),
+    ("GET", "/webhook", 405, "WARNING"),
+    ("FOO", "/%ff%00%0a", 404, "WARNING"),
+    ("POST", "/webhook", 401, "ERROR"),
+    ("GET", "/fails", 500, "ERROR"),
+]
+
+
+def test_401_and_5xx_are_errors_other_4xx_warnings_the_rest_info(
+    app: Flask, client: FlaskClient, logged: Logged
+) -> None:
+    @app.get("/fails")
+    def fail() -> str:
+        raise RuntimeError
+
+    answers = [client.open(url, method=method) for method, url, *_ in REQUESTS]
+
+    assert [answer.status_code for answer in answers] == [status for *_, status, _ in REQUESTS]
+    assert [(line["method"], line["status"], line["level"]) for line in logged()] == [
+        (method, status, level) for method, _, status, level in REQUESTS
+    ]
+    assert [line["request_id"] for line in logged()] == [
+        answer.headers["X-Request-ID"] for answer in answers
+    ]
+
+
+def test_a_delivery_is_logged_with_its_id_and_what_became_of_it(
+    post_signed: Post, logged: Logged
+) -> None:
+    post_signed(a_message())
+    post_signed(a_message())
+    post_signed(a_message(text="other"))
+
+    first, second, third = logged()
+    assert list(first) == [*KEYS, "message_id", "dup", "result"]
+    assert (first["message_id"], first["dup"], first["result"]) == ("m1", False, "created")
+    assert (second["message_id"], second["dup"], second["result"]) == ("m1", True, "duplicate")
+    assert (third["dup"], third["result"], third["conflict"]) == (True, "duplicate", True)
+    assert {line["level"] for line in logged()} == {"INFO"}
+
+
+def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logged: Logged) -> None:
+    client.post("/webhook", data=encode(a_message()), headers={"X-Signature": "0" * 64})
+
+    (line,) = logged()
+    assert list(line) == [*KEYS, "dup", "result"]
+    assert (line["dup"], line["result"], line["level"]) == (False, "invalid_signature", "ERROR")
+
+
+def test_nor_is_that_of_one_too_large(post_signed: Post, logged: Logged) -> None:
+    post_signed(encode(a_message()).ljust(262_145))
+
+    (line,) = logged()
+    assert ("message_id" in line, line["dup"], line["result"]) == (False, False, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("payload", "message_id"),
+    [
+        (a_message(sender="bad"), "m1"),
+        (a_message(message_id=""), ""),
+        (a_message(message_id=5), None),
+        ([a_message()], None),
+        ("m1", None),
+        ({}, None),
+    ],
+)
+def test_of_a_signed_delivery_that_is_invalid_the_id_is_logged_if_there_is_one(
+    post_signed: Post, logged: Logged, payload: object, message_id: str | None
+) -> None:
+    assert post_signed(payload).status_code == 422
+
+    (line,) = logged()
+    assert (line.get("message_id"), line["dup"], line["result"]) == (
+        message_id,
+        False,
+        "validation_error",
+    )
+
+
+def test_no_query_string_secret_signature_or_text_is_logged(
+    client: FlaskClient, post_signed: Post, written: io.StringIO
+) -> None:
+    message = a_message(text="very private")
+
+    post_signed(message)
+    post_signed(message | {"from": "+0 private"})
+    client.get(SECRET_URL)
+    client.get("/messages?limit=private")
+    client.get("/nope?private")
+
+    log = written.getvalue()
+    assert log.count("\n") == 5
+    for private in ["private", "919876543210", "?", SECRET, signed(encode(message))["X-Signature"]]:
+        assert private not in log
+
+
+@pytest.mark.parametrize(
+    "client_id", ["abc-123", "A.b_c:d/e+f=", "0", "x" * 128, "c2f6e3a0-9d3e-4a53-8d5e-7f1a5b1c2d3e"]
+)
+def test_a_clients_own_plain_id_is_logged_beside_ours(
+    client: FlaskClient, logged: Logged, client_id: str
+) -> None:
+    response = client.get("/stats", headers={"X-Request-ID": client_id})
+
+    (line,) = logged()
+    assert line["client_request_id"] == client_id
+    assert line["request_id"] == response.headers["X-Request-ID"] != client_id
+
+
+@pytest.mark.parametrize(
+    "client_id", ["", "x" * 129, "a b", 'a"b', "<script>", "é", "a,b", "{}", "a\tb"]
+)
+def test_any_other_id_of_a_client_is_not_logged(
+    client: FlaskClient, logged: Logged, client_id: str
+) -> None:
+    client.get("/stats", headers={"X-Request-ID": client_id})
+
+    (line,) = logged()
+    assert "client_request_id" not in line
+
+
+@pytest.mark.parametrize("character", ["a", "é", "\x00", "😀", '"', "\\"], ids=ascii)
+def test_a_line_stays_under_4_kib_and_valid(
+    post_signed: Post, client: FlaskClient, written: io.StringIO, character: str
+) -> None:
+    for length in [100, 300, 700, 1400, 3700, 3900, 4100, 20_000]:
+        post_signed(a_message(message_id=character * length))
+        post_signed(a_message(message_id=character * length, text=5))
+        client.get("/" + character * length)
+
+    lines = written.getvalue().splitlines(keepends=True)
+    assert len(lines) == 24
+    assert max(len(line.encode()) for line in lines) <= 4096
+    for line in map(json.loads, lines):
+        assert set(KEYS) <= set(line)
+        assert line.get("message_id", character)[0] == character
+    # What fits is whole.
+    assert json.loads(lines[0])["message_id"] == character * 100
+
+
+def test_a_long_traceback_is_one_field_and_keeps_its_end(
+    app: Flask, client: FlaskClient, written: io.StringIO
+) -> None:
+    def fall(depth: int) -> str:
+        if depth:
+            return fall(depth - 1) + "x" * depth
+        raise RuntimeError("é\n" * 300 + "the reason")
+
+    app.add_url_rule("/fails", view_func=lambda: fall(100))
+
+    response = client.get("/fails")
+
+    assert "reason" not in response.text
+    (line,) = written.getvalue().splitlines(keepends=True)
+    assert len(line.encode()) <= 4096
+    assert json.loads(line)["traceback"].endswith("the reason\n")
+    assert set(KEYS) <= set(json.loads(line))
+
+
+def test_concurrent_requests_write_whole_lines(app: Flask, logged: Logged) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: app.test_client().get(f"/{n}"), range(80)))
+
+    assert sorted(line["path"] for line in logged()) == sorted(f"/{n}" for n in range(80))
+
+
+def record(message: str, *args: object, **extra: Any) -> dict[str, Any]:
+    made = logging.getLogger("other").makeRecord(
+        "other", logging.WARNING, "file", 1, message, args, None, extra=extra
+    )
+    line: dict[str, Any] = json.loads(JsonFormatter().format(made))
+    return line
+
+
+def test_other_messages_are_json_too() -> None:
+    line = record("two\nlines of %s", "it")
+
+    assert list(line) == ["ts", "level", "message", "logger"]
+    assert (line["level"], line["message"], line["logger"]) == (
+        "WARNING",
+        "two\nlines of it",
+        "other",
+    )
+
+
+def test_a_value_that_json_does_not_know_is_its_text() -> None:
+    assert record("x", fields={"path": {1, 2}})["path"] == "{1, 2}"
+
+
+@pytest.mark.parametrize(
+    ("level", "written_levels"),
+    [
+        ("DEBUG", ["INFO", "WARNING", "ERROR"]),
+        ("INFO", ["INFO", "WARNING", "ERROR"]),
+        ("WARNING", ["WARNING", "ERROR"]),
+        ("ERROR", ["ERROR"]),
+    ],
+)
+def test_the_level_says_which_lines_are_written(
+    client: FlaskClient, logged: Logged, level: str, written_levels: list[str]
+) -> None:
+    logging.getLogger().setLevel(level)
+
+    for method, path in [("GET", "/stats"), ("GET", "/nope"), ("POST", "/webhook")]:
+        client.open(path, method=method)
+
+    assert [line["level"] for line in logged()] == written_levels
+
+
+def test_logs_go_to_stdout() -> None:
+    configure_logs("INFO")
+
+    handler, *_ = logging.getLogger().handlers
+
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.stdout
