@@ -1,15 +1,20 @@
 """Group commit: deliveries that arrive together are put on disk together.
 
-There is no thread of its own. A request puts its message on the pending list; if nobody leads,
-it leads: it takes the cross-process write lock, files everything pending in one transaction,
-tells each waiting request what became of its message, and hands the lead to the next one that
-waits. A batch is what arrived during the last fsync; a lone delivery waits for nobody.
+A request puts its message on the pending list; if nobody leads, it leads: it takes the
+cross-process write lock, files everything pending in one transaction, and tells each waiting
+request what became of its message. A batch is what arrived during the last fsync; a lone
+delivery waits for nobody, and for no other thread.
+
+Whatever needs waiting or patience is left to a thread that lives only as long as there is
+something to do: waiting for another process, the next batch, upkeep. A request can therefore
+answer when its time is over, be the lock free by then or not.
 """
 
 import logging
 import sqlite3
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -24,8 +29,11 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 64  # messages in one transaction
 INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
-CHECKPOINT_EVERY = 1024  # messages, of some 6 WAL pages each
+CHECKPOINT_EVERY = 4096  # pages in the WAL, that is 16 MiB
+_PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
+_PAGES_OF_A_MESSAGE = 6
 _RETRY_LOCKED_S = 0.005
+_THE_DISK = "the disk"
 # Whatever else goes wrong is the fault of the file or the disk, and fails the batch.
 _FAULTS_OF_A_ROW = (
     sqlite3.IntegrityError,
@@ -50,17 +58,16 @@ class Observer(Protocol):
 class _Delivery:
     """A message on the pending list, and what its waiting request is told.
 
-    `wake` is a lock that the request waits for. Each has its own: if all waited for one, they
-    would queue for it again on waking. It is released once, with the answer or with the lead.
+    `wake` is a lock that the request waits for, released once, with the answer. Each has its
+    own: if all waited for one, they would queue for it again on waking.
     """
 
-    __slots__ = ("answer", "deadline", "given_up", "leads", "message", "wake")
+    __slots__ = ("answer", "deadline", "given_up", "message", "wake")
 
     def __init__(self, message: InboundMessage | None, deadline_s: float) -> None:
         self.message = message  # None: nothing to file, only to see whether it could be
         self.deadline = time.monotonic() + deadline_s
         self.answer: Filed | Exception | None = None
-        self.leads = False
         self.given_up = False
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -86,8 +93,9 @@ class GroupCommit:
         self._waiting = 0
         self._led = False
         self._closed = False
-        self._unindexed = 0  # these two belong to the leader
-        self._in_wal = 0
+        self._waits_for = _THE_DISK
+        self._unindexed = 0  # these two belong to who holds the write lock
+        self._pages_in_wal = 0
 
     def file(self, message: InboundMessage) -> Filed:
         """Return what became of `message`, once it is on disk.
@@ -113,19 +121,20 @@ class GroupCommit:
         self._writer.close()
 
     def _submit(self, delivery: _Delivery) -> Filed:
-        self._enter(delivery)
+        leads = self._enter(delivery)
         try:
-            if not delivery.leads and not delivery.wake.acquire(timeout=delivery.remaining_s):
+            if leads:
+                self._lead()
+            if not delivery.wake.acquire(timeout=delivery.remaining_s):
                 self._give_up(delivery)
-            if delivery.leads:
-                self._lead(delivery)
         finally:
             self._leave()
         if isinstance(delivery.answer, Filed):
             return delivery.answer
-        raise delivery.answer or Unavailable("the message was not on disk in time")
+        raise delivery.answer or Unavailable(f"database: waited too long for {self._waits_for}")
 
-    def _enter(self, delivery: _Delivery) -> None:
+    def _enter(self, delivery: _Delivery) -> bool:
+        """Put `delivery` on the list; True if its request has to lead."""
         with self._mutex:
             if self._closed:
                 raise Unavailable("the service is shutting down")
@@ -134,8 +143,9 @@ class GroupCommit:
             self._waiting += 1
             self._observer.waiting(self._waiting)
             self._pending.append(delivery)
-            delivery.leads = not self._led
+            leads = not self._led
             self._led = True
+            return leads
 
     def _leave(self) -> None:
         with self._mutex:
@@ -143,59 +153,75 @@ class GroupCommit:
             self._observer.waiting(self._waiting)
 
     def _give_up(self, delivery: _Delivery) -> None:
-        """Take a delivery off the list whose time is over, unless it was just woken after all."""
+        """Take a delivery whose time is over off the list, unless it was just answered."""
         with self._mutex:
-            delivery.given_up = delivery.answer is None and not delivery.leads
+            delivery.given_up = delivery.answer is None
             if delivery.given_up and delivery in self._pending:
                 self._pending.remove(delivery)
 
-    def _lead(self, leader: _Delivery) -> None:
-        """Commit batches until the leader's own message is answered, then pass the lead on."""
+    def _lead(self) -> None:
+        """Commit what is pending, if that can be done at once; start a thread for all else."""
+        if self._commit(patience_s=0) and not self._upkeep_is_due() and self._resign():
+            return
         try:
-            while leader.answer is None:
-                if self._commit_pending():
-                    continue
+            start_new_thread(self._lead_on, ())
+        except RuntimeError:
+            self._lead_on()  # As many threads as the system allows: then do it late.
+
+    def _lead_on(self) -> None:
+        """Commit for as long as anything is pending, however long that takes."""
+        while True:
+            if not self._commit(patience_s=None):
                 # Another program writes. It is waited for without our lock, and by looking
                 # again: SQLite has no queue to stand in.
-                if not leader.remaining_s:
-                    leader.answer = Unavailable("database is locked by another program")
                 time.sleep(_RETRY_LOCKED_S)
-        finally:
-            with self._mutex:
-                if leader in self._pending:
-                    self._pending.remove(leader)
-                self._led = bool(self._pending)
-                if self._led:
-                    self._pending[0].leads = True
-                    self._pending[0].wake.release()
+            if self._resign():
+                return
 
-    def _commit_pending(self) -> bool:
-        """File a batch and answer it, with an error if need be; False if the database is locked."""
+    def _resign(self) -> bool:
+        """Stop leading, unless there is something pending."""
+        with self._mutex:
+            self._led = bool(self._pending)
+            return not self._led
+
+    def _commit(self, *, patience_s: float | None) -> bool:
+        """File a batch and answer it, with an error if need be; False if others write now.
+
+        With no limit to the patience, which only a thread of our own has, also do what can be
+        done after the answers.
+        """
         batch: list[_Delivery] = []
         try:
-            with self._database.write_lock():
-                connection = self._writer.connection()
+            with self._database.write_lock(patience_s):
+                self._waits_for = _THE_DISK
+                connection = self._open()
                 batch = self._take()
-                try:
-                    answers = self._write(connection, batch)
-                except sqlite3.Error as error:
-                    if not _is_locked(error):
-                        self._writer.discard()
-                    raise
-                self._settle(batch, answers)
-                self._tend(connection, len(batch))
+                if batch:
+                    self._settle(batch, self._write(connection, batch))
+                if patience_s is None:
+                    self._tend(connection)
+        except BlockingIOError:
+            self._waits_for = "another process, which holds the write lock"
+            return False
         except sqlite3.Error as error:
             if _is_locked(error):
+                self._waits_for = "another program, which writes to the file"
                 self._put_back(batch)
                 return False
-            self._fail(batch, f"database: {error}")
+            self._fail(batch, Unavailable(f"database: {error}"))
         except SchemaError as error:
-            self._fail(batch, f"database: {error}")
+            self._fail(batch, Unavailable(f"database: {error}"))
         except OSError as error:
-            self._fail(batch, f"database: {error.strerror}")
-        except Unavailable as error:
-            self._fail(batch, str(error.detail))
+            self._fail(batch, Unavailable(f"database: {error.strerror}"))
+        except Exception as error:
+            # Whatever it is, nobody may wait for it, and somebody must lead again.
+            self._fail(batch, error)
         return True
+
+    def _open(self) -> Connection:
+        if self._closed:
+            raise Unavailable("the service is shutting down")
+        return self._writer.connection()
 
     def _take(self) -> list[_Delivery]:
         with self._mutex:
@@ -210,10 +236,17 @@ class GroupCommit:
     def _write(self, connection: Connection, batch: list[_Delivery]) -> Sequence[Filed | Exception]:
         messages = [delivery.message for delivery in batch if delivery.message is not None]
         started = time.perf_counter()
-        if len(messages) < len(batch):
-            storage.touch(connection)
-        filed = iter(_insert(connection, messages))
+        try:
+            if len(messages) < len(batch):
+                storage.touch(connection)
+            filed = iter(_insert(connection, messages))
+        except sqlite3.Error as error:
+            if not _is_locked(error):
+                self._writer.discard()
+            raise
         self._observer.committed(len(messages), time.perf_counter() - started)
+        self._unindexed += len(messages)
+        self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
         checked = Filed(created=False)
         return [checked if delivery.message is None else next(filed) for delivery in batch]
 
@@ -221,26 +254,26 @@ class GroupCommit:
         for delivery, answer in zip(batch, answers, strict=True):
             with self._mutex:
                 delivery.answer = answer
-            if not delivery.leads:
-                delivery.wake.release()
+            delivery.wake.release()
 
-    def _fail(self, batch: list[_Delivery], reason: str) -> None:
-        batch = batch or self._take()
-        self._settle(batch, [Unavailable(reason) for _ in batch])
+    def _fail(self, batch: list[_Delivery], error: Exception) -> None:
+        unanswered = [delivery for delivery in batch or self._take() if delivery.answer is None]
+        self._settle(unanswered, [error] * len(unanswered))
 
-    def _tend(self, connection: Connection, messages: int) -> None:
-        """Do what can be done after the answers: index in bulk, and keep the WAL short."""
-        self._unindexed += messages
-        self._in_wal += messages
+    def _upkeep_is_due(self) -> bool:
+        return self._unindexed >= INDEX_EVERY or self._pages_in_wal >= CHECKPOINT_EVERY
+
+    def _tend(self, connection: Connection) -> None:
+        """Index in bulk, and keep the WAL short."""
         try:
             if self._unindexed >= INDEX_EVERY:
-                storage.index_messages(connection, most=4 * INDEX_EVERY)
                 self._unindexed = 0
-            if self._in_wal >= CHECKPOINT_EVERY:
+                storage.index_messages(connection, most=4 * INDEX_EVERY)
+            if self._pages_in_wal >= CHECKPOINT_EVERY:
+                self._pages_in_wal = 0
                 storage.checkpoint(connection)
-                self._in_wal = 0
         except sqlite3.Error as error:
-            # The messages are safe. Whoever commits next tries again.
+            # The messages are safe. It is tried again after as many more.
             logger.warning("upkeep of the database failed: %s", error)
 
 

@@ -7,9 +7,11 @@ polls; and no checkpoint can run beside a commit, which is what corrupts a WAL i
 read-only connection never checkpoints, not even when it is the last to close.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +21,14 @@ from urllib.parse import quote
 from flask import Flask, current_app, g
 
 from webhook_api.errors import Unavailable
-from webhook_api.schema import check_schema, migrate
+from webhook_api.schema import SchemaError, check_schema, migrate
 
 _FILE_HEADER = b"SQLite format 3\0"
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
+_CLOSE_PATIENCE_S = 1.0
+_RETRY_S = 0.01
+_MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 
 
 class FileIdentity(NamedTuple):
@@ -58,7 +63,7 @@ class Database:
             sqlite3.Error, OSError: it cannot be opened or written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.write_lock():
+        with self.write_lock(_PATIENCE_S):
             connection = connect(self.path, "rwc", patience_s=_PATIENCE_S)
             try:
                 migrate(connection)
@@ -66,18 +71,41 @@ class Database:
                 connection.close()
 
     @contextmanager
-    def write_lock(self) -> Iterator[None]:
+    def write_lock(self, patience_s: float | None = None) -> Iterator[None]:
         """Hold the right to write, in turn with every other thread and process.
 
+        Without a limit to the patience the kernel queues us; with one, we look again and again.
+
         Raises:
+            BlockingIOError: another still holds it after `patience_s`.
             OSError: the folder is gone or cannot be written.
         """
-        # Opened anew each time, so that the lock is of the folder that is at this path now.
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        descriptor = self._take_lock(deadline)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
+            os.close(descriptor)
+
+    def _take_lock(self, deadline: float | None) -> int:
+        while True:
+            # Opened anew each time, so that the lock is of the folder that is at this path now.
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(
+                    descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if deadline is not None else 0)
+                )
+                # While we waited it may have been replaced, and others lock the new one.
+                if os.path.samestat(os.fstat(descriptor), self._lock_path.stat()):
+                    return descriptor
+            except BlockingIOError:
+                if deadline is not None and time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+                time.sleep(_RETRY_S)
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
 
     def identity(self) -> FileIdentity:
@@ -112,12 +140,13 @@ class Database:
 
     def return_reader(self, reader: Connection) -> None:
         """Take back what `lend_reader` gave, in whatever state the request left it."""
-        if reader.in_transaction:
-            reader.rollback()
-        if len(self._idle) < _IDLE_READERS:
-            self._idle.append(reader)
-        else:
-            reader.close()
+        with suppress(sqlite3.Error):
+            if reader.in_transaction:
+                reader.rollback()
+            if len(self._idle) < _IDLE_READERS:
+                self._idle.append(reader)
+                return
+        reader.close()
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
@@ -194,6 +223,8 @@ class Writer:
         # No patience: who waits in SQLite keeps the write lock from everybody.
         connection = connect(self._database.path, "rw", patience_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # What a long reader made it grow to is given back to the disk afterwards.
+        connection.execute(f"PRAGMA journal_size_limit = {_MAX_IDLE_WAL_BYTES}")
         return connection
 
     def discard(self) -> None:
@@ -204,13 +235,21 @@ class Writer:
         self._connection = self._anchor = None
 
     def close(self) -> None:
-        """Move what the WAL holds into the database file, so that it can be copied, and close."""
+        """Move what the WAL holds into the database file, so that it can be copied, and close.
+
+        If another process keeps the write lock, all is left as it is: whoever opens the file
+        next finds the same messages in the WAL.
+        """
         if self._connection is None:
             return
-        with suppress(OSError, sqlite3.Error, Unavailable), self._database.write_lock():
-            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(OSError), self._database.write_lock():
-            self.discard()
+        with (
+            suppress(OSError, sqlite3.Error, Unavailable, SchemaError),
+            self._database.write_lock(_CLOSE_PATIENCE_S),
+        ):
+            try:
+                self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.discard()
 
 
 def connect(path: Path, mode: str, *, patience_s: float) -> Connection:

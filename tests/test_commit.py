@@ -1,0 +1,514 @@
+"""Group commit, in this process: batches, deadlines, and what becomes of each delivery."""
+
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import a_message
+from tests.serving import ROOT, in_threads, wait_until
+from webhook_api import commit, db, storage
+from webhook_api.commit import MAX_BATCH, GroupCommit
+from webhook_api.db import Database
+from webhook_api.errors import Unavailable
+from webhook_api.models import InboundMessage, parse_message
+from webhook_api.storage import Filed
+
+DEADLINE_S = 0.4
+MAX_PENDING = 200
+
+
+class Record:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.batches: list[int] = []
+
+    def waiting(self, deliveries: int) -> None:
+        self.pending = deliveries
+
+    def committed(self, messages: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.batches.append(messages)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "app.db")
+    database.prepare()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@pytest.fixture
+def commits(database: Database, record: Record) -> Iterator[GroupCommit]:
+    commits = GroupCommit(database, record, deadline_s=DEADLINE_S, max_pending=MAX_PENDING)
+    yield commits
+    commits.close()
+
+
+def message(**fields: Any) -> InboundMessage:
+    return parse_message(a_message(**fields))
+
+
+def stored(database: Database) -> list[str]:
+    with database.reader() as reader:
+        return [row[0] for row in reader.execute("SELECT message_id FROM messages ORDER BY id")]
+
+
+def file_together(
+    commits: GroupCommit, record: Record, database: Database, messages: list[InboundMessage]
+) -> list[Filed | Exception]:
+    """File `messages` from a thread each, all of which arrive while another process writes."""
+    answers: dict[int, Filed | Exception] = {}
+
+    def file(number: int) -> None:
+        try:
+            answers[number] = commits.file(messages[number])
+        except Exception as error:
+            answers[number] = error
+
+    threads = [threading.Thread(target=file, args=[number]) for number in range(len(messages))]
+    with database.write_lock():
+        for number, thread in enumerate(threads):
+            thread.start()
+            wait_until(lambda number=number: record.pending > number)  # type: ignore[misc]
+    for thread in threads:
+        thread.join()
+    return [answers[number] for number in range(len(messages))]
+
+
+def test_a_lone_message_is_on_file_when_the_call_returns(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    filed = commits.file(message(message_id="m1"))
+
+    assert filed == Filed(created=True)
+    assert stored(database) == ["m1"]
+    assert (record.batches, record.pending) == ([1], 0)
+
+
+def test_what_arrives_during_a_commit_is_committed_together(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    ids = [f"m{number}" for number in range(20)]
+
+    answers = file_together(commits, record, database, [message(message_id=id_) for id_ in ids])
+
+    assert answers == [Filed(created=True)] * 20
+    assert stored(database) == ids
+    assert record.batches == [20]
+
+
+def test_a_batch_has_a_bound_and_the_rest_follows(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    messages = [message(message_id=f"m{number}") for number in range(MAX_BATCH + 5)]
+
+    answers = file_together(commits, record, database, messages)
+
+    assert answers == [Filed(created=True)] * len(messages)
+    assert record.batches == [MAX_BATCH, 5]
+
+
+def test_each_delivery_of_a_batch_learns_its_own_result(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    commits.file(message(message_id="old"))
+    messages = [
+        message(message_id="new"),
+        message(message_id="new"),
+        message(message_id="new", text="other"),
+        message(message_id="old"),
+        message(message_id="old", text="other"),
+    ]
+
+    answers = file_together(commits, record, database, messages)
+
+    assert answers == [
+        Filed(created=True),
+        Filed(created=False),
+        Filed(created=False, conflict=True),
+        Filed(created=False),
+        Filed(created=False, conflict=True),
+    ]
+    assert stored(database) == ["old", "new"]
+
+
+def test_a_row_that_cannot_be_stored_does_not_fail_its_neighbours(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    poisoned = message(message_id="p").model_copy(update={"to_msisdn": "\ud800"})
+    messages = [message(message_id="before"), poisoned, message(message_id="after")]
+
+    first, error, last = file_together(commits, record, database, messages)
+
+    assert (first, last) == (Filed(created=True), Filed(created=True))
+    assert isinstance(error, UnicodeEncodeError)
+    assert stored(database) == ["before", "after"]
+
+
+def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
+    commits: GroupCommit, database: Database
+) -> None:
+    waited: list[float] = []
+
+    def file() -> None:
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="another process, which holds the write lock"):
+            commits.file(message(message_id="late"))
+        waited.append(time.monotonic() - started)
+
+    with database.write_lock():
+        in_threads(8, file)
+
+    assert min(waited) >= DEADLINE_S
+    assert max(waited) < DEADLINE_S + 0.5
+    assert commits.file(message(message_id="next")) == Filed(created=True)
+    assert stored(database) == ["next"]
+
+
+def test_another_program_that_writes_is_waited_for_without_the_lock(
+    commits: GroupCommit, database: Database
+) -> None:
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(Unavailable, match="another program, which writes"):
+            commits.file(message(message_id="m1"))
+        with database.write_lock(patience_s=0.2):
+            pass
+        other.execute("COMMIT")
+
+    assert commits.file(message(message_id="m1")).created
+
+
+def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
+    commits: GroupCommit, database: Database
+) -> None:
+    other = sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
+    release.start()
+
+    filed = commits.file(message(message_id="m1"))
+
+    release.join()
+    other.close()
+    assert filed == Filed(created=True)
+
+
+def test_deliveries_beyond_the_bound_are_refused_at_once(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=5, max_pending=2)
+    waiting = [
+        threading.Thread(target=commits.file, args=[message(message_id=f"m{number}")])
+        for number in range(2)
+    ]
+    with database.write_lock():
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: record.pending == 2)
+        started = time.monotonic()
+
+        with pytest.raises(Unavailable, match="too many"):
+            commits.file(message(message_id="third"))
+
+        assert time.monotonic() - started < 0.5
+    for thread in waiting:
+        thread.join()
+    commits.close()
+    assert sorted(stored(database)) == ["m0", "m1"]
+
+
+def test_a_check_says_whether_a_message_could_be_filed_and_files_none(
+    commits: GroupCommit, database: Database
+) -> None:
+    commits.check(1.0)
+
+    with database.write_lock(), pytest.raises(Unavailable, match="another process"):
+        commits.check(0.1)
+
+    assert stored(database) == []
+
+
+def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=0.004, max_pending=MAX_PENDING)
+    created: list[str] = []
+    stop = threading.Event()
+    numbers = iter(range(10**9))
+
+    def hold() -> None:
+        while not stop.is_set():
+            with database.write_lock():
+                time.sleep(random.uniform(0, 0.006))
+            time.sleep(random.uniform(0, 0.003))
+
+    def work() -> None:
+        for _ in range(60):
+            message_id = f"m{next(numbers)}"
+            try:
+                if random.random() < 0.2:
+                    commits.check(random.uniform(0, 0.005))
+                elif commits.file(message(message_id=message_id)).created:
+                    created.append(message_id)
+            except Unavailable:
+                pass
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    in_threads(24, work)
+    stop.set()
+    holder.join()
+
+    def can_file() -> bool:
+        try:
+            return commits.file(message(message_id="last")) is not None
+        except Unavailable:
+            return False
+
+    wait_until(can_file, timeout_s=5)
+    commits.close()
+    assert record.pending == 0
+    assert set(created) <= set(stored(database))
+    assert len(created) == len(set(created))
+
+
+def test_a_fault_of_our_own_is_raised_and_the_next_delivery_is_led_again(
+    commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "insert_messages", None)
+
+        with pytest.raises(TypeError):
+            commits.file(message(message_id="m1"))
+
+    assert commits.file(message(message_id="m1")) == Filed(created=True)
+
+
+def test_a_closed_group_refuses_and_leaves_an_empty_wal(
+    commits: GroupCommit, database: Database
+) -> None:
+    commits.file(message(message_id="m1"))
+
+    commits.close()
+
+    with pytest.raises(Unavailable, match="shutting down"):
+        commits.file(message(message_id="m2"))
+    assert database.sizes()["wal"] == 0
+    assert stored(database) == ["m1"]
+
+
+def test_closing_does_not_wait_for_ever_for_another_process(
+    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "_CLOSE_PATIENCE_S", 0.1)
+    commits.file(message(message_id="m1"))
+    started = time.monotonic()
+
+    with database.write_lock():
+        commits.close()
+
+    assert time.monotonic() - started < 1
+    assert stored(database) == ["m1"]
+
+
+def test_the_wal_stays_short_when_each_message_has_its_own_commit(
+    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "CHECKPOINT_EVERY", 120)
+
+    sizes = []
+    for number in range(60):
+        commits.file(message(message_id=f"m{number}", sender=f"+{number}"))
+        sizes.append(database.sizes()["wal"])
+
+    # Some 9 pages of 4120 bytes are written by each, 540 by all of them.
+    assert max(sizes) < 200 * 4120
+
+
+def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
+    database: Database, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "CHECKPOINT_EVERY", 120)
+    monkeypatch.setattr(db, "_MAX_IDLE_WAL_BYTES", 400_000)
+    commits = GroupCommit(database, record, deadline_s=DEADLINE_S, max_pending=MAX_PENDING)
+    with database.reader() as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM messages").fetchone()
+        for number in range(60):
+            commits.file(message(message_id=f"m{number}"))
+        grown = database.sizes()["wal"]
+        after = reader.execute("SELECT count(*) FROM messages").fetchone()
+        reader.execute("ROLLBACK")
+
+    for number in range(60, 90):
+        commits.file(message(message_id=f"m{number}"))
+
+    assert before == after == (0,)
+    assert grown > 1_000_000
+    assert database.sizes()["wal"] <= 600_000
+    commits.close()
+
+
+def test_what_was_filed_enters_the_search_index_soon_after(
+    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "INDEX_EVERY", 10)
+
+    for number in range(10):
+        commits.file(message(message_id=f"m{number}"))
+
+    def indexed() -> int:
+        with database.reader() as reader:
+            return int(reader.execute("SELECT indexed FROM totals").fetchone()[0])
+
+    wait_until(lambda: indexed() == 10)
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+static int kind, left, seen;
+void arm(int new_kind, int n) { kind = new_kind; left = n; seen = 0; }
+int faults(void) { return seen; }
+/* Whether this call is the one to fail: 1 a write, 2 a sync, of a file of the database. */
+static int fails(int fd, int call) {
+    char link[64], path[4096];
+    if (call != kind || left <= 0) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    if (!strstr(path, "app.db")) return 0;
+    if (--left > 0) return 0;
+    seen = 1;
+    return 1;
+}
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+    static ssize_t (*real)(int, const void *, size_t, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
+    if (fails(fd, 1)) { errno = left % 2 ? EIO : ENOSPC; return -1; }
+    return real(fd, data, size, at);
+}
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
+    return pwrite64(fd, data, size, at);
+}
+ssize_t write(int fd, const void *data, size_t size) {
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real) real = dlsym(RTLD_NEXT, "write");
+    if (fails(fd, 1)) { errno = ENOSPC; return -1; }
+    return real(fd, data, size);
+}
+int fsync(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "fsync");
+    if (fails(fd, 2)) { errno = EIO; return -1; }
+    return real(fd);
+}
+int fdatasync(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
+    if (fails(fd, 2)) { errno = EIO; return -1; }
+    return real(fd);
+}
+"""
+
+UNDER_FAULTS = """
+import ctypes, sqlite3, sys
+from pathlib import Path
+from tests.test_commit import Record, message
+from webhook_api import commit
+from webhook_api.commit import GroupCommit
+from webhook_api.db import Database
+from webhook_api.errors import Unavailable
+
+commit.CHECKPOINT_EVERY = 30
+commit.INDEX_EVERY = 2
+shim = ctypes.CDLL(None)
+kind = int(sys.argv[2])
+database = Database(Path(sys.argv[1]))
+database.prepare()
+acknowledged, refused, n = set(), 0, 0
+commits = GroupCommit(database, Record(), deadline_s=5, max_pending=10)
+faulty = True
+while faulty:
+    n += 1
+    shim.arm(kind, n)
+    for part in range(4):
+        try:
+            commits.file(message(message_id=f"{n}-{part}"))
+            acknowledged.add(f"{n}-{part}")
+        except Unavailable as error:
+            refused += 1
+    commits.check(5) if not shim.faults() else None
+    faulty = bool(shim.faults())
+    shim.arm(0, 0)
+    for part in range(4):
+        commits.file(message(message_id=f"{n}-{part}"))
+        acknowledged.add(f"{n}-{part}")
+    with database.reader() as reader:
+        stored = [row[0] for row in reader.execute("SELECT message_id FROM messages")]
+        assert set(stored) == acknowledged, n
+        assert len(stored) == len(acknowledged), n
+commits.close()
+database.close()
+connection = sqlite3.connect(database.path)
+assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+print(n, refused)
+"""
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler, which the library that makes writes fail needs")
+    folder = tmp_path_factory.mktemp("shim")
+    source, library = folder / "shim.c", folder / "shim.so"
+    source.write_text(SHIM)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("kind", [1, 2], ids=["write", "sync"])
+def test_whichever_write_or_sync_fails_no_message_is_lost_and_the_next_succeeds(
+    shim: Path, tmp_path: Path, kind: int
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", UNDER_FAULTS, str(tmp_path / "app.db"), str(kind)],
+        cwd=ROOT,
+        env={"LD_PRELOAD": str(shim), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    rounds, refused = (int(number) for number in run.stdout.split())
+    if rounds == 1:
+        pytest.skip("this Python has its own SQLite built in, which no preloaded library sees")
+    assert refused >= rounds // 4

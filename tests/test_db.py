@@ -1,0 +1,269 @@
+"""The database file: who may write, which file a connection is of, and what closing leaves."""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.builders import a_message
+from tests.serving import in_threads
+from webhook_api.db import Connection, Database, Writer, get_db
+from webhook_api.errors import Unavailable
+from webhook_api.models import parse_message
+from webhook_api.schema import SCHEMA_VERSION, SchemaError, schema_version
+from webhook_api.storage import insert_messages
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "app.db")
+    database.prepare()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def writer(database: Database) -> Iterator[Writer]:
+    writer = Writer(database)
+    yield writer
+    writer.close()
+
+
+def file(database: Database, writer: Writer, message_id: str) -> None:
+    with database.write_lock():
+        insert_messages(writer.connection(), [parse_message(a_message(message_id=message_id))])
+
+
+def count(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
+
+
+def wal(database: Database) -> Path:
+    return database.path.with_name("app.db-wal")
+
+
+def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
+    inside = 0
+    most = 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with database.write_lock():
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+
+    in_threads(8, work)
+
+    assert most == 1
+
+
+def test_patience_for_the_write_lock_ends(database: Database) -> None:
+    started = time.monotonic()
+    with database.write_lock():
+        for patience_s in (0, 0.2):
+            with pytest.raises(BlockingIOError), database.write_lock(patience_s):
+                pass
+
+    assert 0.2 <= time.monotonic() - started < 1
+    with database.write_lock(0):
+        pass
+
+
+def test_a_lock_file_that_was_replaced_while_waiting_is_not_taken_for_the_lock(
+    database: Database,
+) -> None:
+    lock_path = database.path.with_name("app.db.lock")
+    taken = threading.Event()
+
+    def wait_in_the_kernel() -> None:
+        with database.write_lock():
+            taken.set()
+
+    old = os.open(lock_path, os.O_RDWR)
+    fcntl.flock(old, fcntl.LOCK_EX)
+    waiter = threading.Thread(target=wait_in_the_kernel)
+    waiter.start()
+    time.sleep(0.1)
+    lock_path.unlink()
+    with database.write_lock(0):
+        os.close(old)
+        taken_beside_us = taken.wait(0.2)
+
+    waiter.join()
+    assert not taken_beside_us
+    assert taken.is_set()
+
+
+def test_many_threads_may_prepare_a_new_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "app.db"
+
+    in_threads(6, lambda: Database(path).prepare())
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert schema_version(connection) == SCHEMA_VERSION
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(database: Database) -> None:
+    with closing(sqlite3.connect(database.path)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+    with pytest.raises(SchemaError, match="newer version"):
+        database.prepare()
+
+    with closing(sqlite3.connect(database.path)) as connection:
+        assert schema_version(connection) == SCHEMA_VERSION + 1
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE something (x)")
+
+    with pytest.raises(SchemaError, match="not one of this service"):
+        Database(tmp_path / "other.db").prepare()
+
+
+def test_a_reader_does_not_create_a_file_and_cannot_write(
+    database: Database, tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable):
+        Database(tmp_path / "none.db").lend_reader()
+    with (
+        database.reader() as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.execute("DELETE FROM messages")
+
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_reader_is_lent_to_one_at_a_time_and_lent_again(database: Database) -> None:
+    first = database.lend_reader()
+    second = database.lend_reader()
+    database.return_reader(first)
+
+    third = database.lend_reader()
+
+    assert second is not first
+    assert third is first
+    database.return_reader(second)
+    database.return_reader(third)
+
+
+def test_a_reader_comes_back_without_its_transaction(database: Database, writer: Writer) -> None:
+    with database.reader() as reader:
+        reader.execute("BEGIN")
+        assert count(reader) == 0
+    file(database, writer, "m1")
+
+    with database.reader() as again:
+        assert again is reader
+        assert count(again) == 1
+
+
+def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
+    database: Database, writer: Writer, tmp_path: Path
+) -> None:
+    with database.reader() as old:
+        assert count(old) == 0
+    other = Database(tmp_path / "other.db")
+    other.prepare()
+    other_writer = Writer(other)
+    file(other, other_writer, "from-the-other")
+    other_writer.close()
+    other.path.replace(database.path)
+
+    with database.reader() as reader:
+        stored = count(reader)
+
+    assert reader is not old
+    assert stored == 1
+
+
+def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
+    database: Database, writer: Writer, tmp_path: Path
+) -> None:
+    file(database, writer, "m1")
+    writer.close()
+    shutil.copy(database.path, tmp_path / "backup.db")
+    file(database, writer, "m2")
+    (tmp_path / "backup.db").replace(database.path)
+    wal(database).unlink()
+
+    file(database, writer, "m3")
+
+    with database.reader() as reader:
+        rows = reader.execute("SELECT message_id FROM messages ORDER BY id").fetchall()
+    assert rows == [("m1",), ("m3",)]
+
+
+def test_the_writer_refuses_a_file_that_is_none_or_no_database(
+    database: Database, writer: Writer
+) -> None:
+    file(database, writer, "m1")
+    content = database.path.read_bytes()
+
+    database.path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(Unavailable, match="not a database"):
+        file(database, writer, "m2")
+    database.path.write_bytes(content)
+    file(database, writer, "m3")
+    database.path.rename(database.path.with_name("away"))
+    with pytest.raises(Unavailable, match="No such file"):
+        file(database, writer, "m4")
+
+    assert not database.path.exists()
+
+
+def test_a_connection_that_closes_last_leaves_the_wal_alone(
+    database: Database, writer: Writer
+) -> None:
+    file(database, writer, "m1")
+    content = wal(database).read_bytes()
+
+    with database.write_lock():
+        writer.discard()
+    database.close()
+    with database.reader() as reader:
+        assert count(reader) == 1
+    database.close()
+
+    assert len(content) > 0
+    assert wal(database).read_bytes() == content
+
+
+def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writer: Writer) -> None:
+    file(database, writer, "m1")
+
+    writer.close()
+
+    assert wal(database).stat().st_size == 0
+    alone = database.path.with_name("alone.db")
+    shutil.copy(database.path, alone)
+    with closing(sqlite3.connect(alone)) as connection:
+        assert connection.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
+
+
+def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
+    with app.app_context():
+        first = get_db()
+        assert get_db() is first
+        with app.app_context():
+            assert get_db() is not first
+
+    with app.app_context():
+        again = get_db()
+        assert not again.in_transaction
+    assert app.extensions["database"].lend_reader() is again
+    again.close()
