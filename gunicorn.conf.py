@@ -76,9 +76,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Name the worker's metrics files, before the application makes any metric."""
+    """Prepare for the application: it creates no database, and its metrics files have a name."""
     from prometheus_client import values
 
+    Database.may_create = False
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
 
 

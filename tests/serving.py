@@ -81,7 +81,7 @@ class Server:
         self.folder = folder
         self.process = process
         self.port = port
-        self.database = folder / "app.db"
+        self.database = database_in(folder)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -210,7 +210,7 @@ def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     environment = {
         "PATH": os.environ["PATH"],
         "WEBHOOK_SECRET": SECRET,
-        "DATABASE_URL": f"sqlite:///{folder / 'app.db'}",
+        "DATABASE_URL": f"sqlite:///{database_in(folder)}",
         **{name: str(value) for name, value in settings.items()},
     }
     with _stdout(folder).open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
@@ -222,6 +222,11 @@ def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
             stderr=stderr,
             start_new_session=True,
         )
+
+
+def database_in(folder: Path) -> Path:
+    """Return where a service started in `folder` has its database."""
+    return folder / "data" / "app.db"
 
 
 def free_port() -> int:

@@ -112,6 +112,8 @@ class GroupCommit:
         Raises:
             Unavailable: none could.
         """
+        # A write that changes nothing may still fit where a message does not.
+        self._database.check_room()
         self._submit(_Delivery(None, deadline_s))
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
 _CLOSE_PATIENCE_S = 1.0
 _RETRY_S = 0.01
+_MIN_FREE_BYTES = 256 * 1024
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 
 
@@ -47,6 +48,10 @@ class Connection(sqlite3.Connection):
 class Database:
     """The file at `path`. Holds no connection until it is asked for one, so it survives a fork."""
 
+    # A worker that starts while the volume is away must not start afresh on an empty file:
+    # gunicorn.conf.py creates it once, and turns this off in the workers.
+    may_create = True
+
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._lock_path = self.path.with_name(self.path.name + ".lock")
@@ -55,16 +60,18 @@ class Database:
     def prepare(self) -> None:
         """Create the file if there is none, and bring its schema up to date.
 
-        The only place that creates it: once the service runs, a file that has gone missing is
-        a fault to report, not a reason to start afresh.
+        The only place that creates it, and only if `may_create`: once the service runs, a file
+        that has gone missing is a fault to report.
 
         Raises:
             SchemaError: the file is not ours, or newer than this code; it is left as it is.
             sqlite3.Error, OSError: it cannot be opened or written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.may_create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S):
-            connection = connect(self.path, "rwc", patience_s=_PATIENCE_S)
+            mode = "rwc" if self.may_create else "rw"
+            connection = connect(self.path, mode, patience_s=_PATIENCE_S)
             try:
                 migrate(connection)
             finally:
@@ -119,6 +126,20 @@ class Database:
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
         return FileIdentity(status.st_dev, status.st_ino)
+
+    def check_room(self) -> None:
+        """Return when the disk has room for more than what is being written now.
+
+        Raises:
+            Unavailable: it is full, or the folder is gone.
+        """
+        try:
+            status = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise Unavailable(f"database: {error.strerror}") from None
+        free = status.f_bavail * status.f_frsize
+        if free < _MIN_FREE_BYTES:
+            raise Unavailable(f"database: the disk is full, {free} bytes are free")
 
     def lend_reader(self) -> Connection:
         """Return a read-only connection of which the caller is the only user.
@@ -296,5 +317,11 @@ def init_db(app: Flask, database: Database) -> None:
 
     @app.teardown_appcontext
     def return_reader(_error: BaseException | None) -> None:
-        if reader := g.pop("db", None):
+        reader: Connection | None = g.pop("db", None)
+        if reader is None:
+            return
+        if "failure" in g:
+            # Its cache may hold what is wrong in the file, and keep it when that is right again.
+            reader.close()
+        else:
             database.return_reader(reader)

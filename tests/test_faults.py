@@ -1,0 +1,244 @@
+"""What breaks under a running service: it says 503 in time, loses nothing, and recovers."""
+
+import fcntl
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Reply, Server, in_threads, serving, wait_until
+from webhook_api.routes.health import PROBE_DEADLINE_S
+
+DEADLINE_S = 1.0
+NOISE_S = 1.0  # that a busy machine may add
+
+Fault = Callable[[Server], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for all faults, none of which may need it to be started again."""
+    folder = tmp_path_factory.mktemp("faults")
+    with serving(folder, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        workers = server.workers
+        yield server
+        assert server.workers == workers
+
+
+@contextmanager
+def another_program_writes(server: Server) -> Iterator[None]:
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def lock_file_is_held(server: Server) -> Iterator[None]:
+    with server.database.with_name("app.db.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def folder_is_away(server: Server) -> Iterator[None]:
+    folder = server.database.parent
+    folder.rename(folder.with_name("away"))
+    yield
+    folder.with_name("away").rename(folder)
+
+
+@contextmanager
+def file_is_away(server: Server) -> Iterator[None]:
+    away = server.database.with_name("away.db")
+    server.database.rename(away)
+    yield
+    away.rename(server.database)
+
+
+@contextmanager
+def file_is_garbage(server: Server) -> Iterator[None]:
+    content = server.database.read_bytes()
+    with server.database.open("r+b") as file:
+        file.write(b"\xde\xad\xbe\xef" * (len(content) // 4))
+    yield
+    with server.database.open("r+b") as file:
+        file.write(content)
+
+
+@contextmanager
+def table_is_dropped(server: Server) -> Iterator[None]:
+    """Drop it, and put a backup in place."""
+    backup = server.database.with_name("backup.db")
+    with (
+        closing(sqlite3.connect(server.database, isolation_level=None)) as other,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
+        other.backup(copy)
+        copy.execute("PRAGMA journal_mode = WAL")
+        other.execute("DROP TABLE messages")
+    yield
+    for name in ("app.db-wal", "app.db-shm"):
+        server.database.with_name(name).unlink(missing_ok=True)
+    backup.replace(server.database)
+
+
+def timed(ask: Callable[[], Reply]) -> tuple[Reply, float]:
+    started = time.monotonic()
+    return ask(), time.monotonic() - started
+
+
+def deliver_together(server: Server, ids: list[str]) -> list[tuple[Reply, float]]:
+    waiting = iter(ids)
+    answers: list[tuple[Reply, float]] = []
+    take = threading.Lock()
+
+    def work() -> None:
+        with take:
+            message_id = next(waiting)
+        answers.append(timed(lambda: server.deliver(message_id=message_id)))
+
+    in_threads(len(ids), work)
+    return answers
+
+
+def check_that_it_refuses_and_recovers(
+    server: Server, fault: AbstractContextManager[None], says: str, reads: set[int]
+) -> None:
+    """Go through one fault from the outside, as a provider, a probe and a reader see it."""
+    name = f"{says}-{time.monotonic()}"
+    ids = [f"{name}-{number}" for number in range(6)]
+    assert server.deliver(message_id=f"{name}-before").status == 200
+    known = server.ids()
+    log_starts = len(server.log)
+
+    with fault:
+        refused = deliver_together(server, ids)
+        live, live_s = timed(lambda: server.get("/health/live"))
+        ready, ready_s = timed(lambda: server.get("/health/ready"))
+        read = {server.get(path).status for path in ("/messages?q=hello", "/stats")}
+        metrics = server.get("/metrics")
+
+    for reply, took in refused:
+        assert reply.status == 503
+        assert int(reply.headers["retry-after"]) > 0
+        assert took < DEADLINE_S + NOISE_S
+    assert says in refused[0][0].json["detail"]
+    assert (live.status, ready.status, metrics.status) == (200, 503, 200)
+    assert live_s < NOISE_S
+    assert ready_s < PROBE_DEADLINE_S + NOISE_S
+    assert says in ready.json["detail"]
+    assert read <= reads
+    wait_until(lambda: server.get("/health/ready").status == 200, 5)
+    assert server.deliver_all(ids) == {200: len(ids)}
+    assert known | set(ids) == server.ids()
+    statuses = {line["status"] for line in server.log[log_starts:] if "status" in line}
+    assert statuses <= {200, 503}
+
+
+@pytest.mark.parametrize(
+    ("fault", "says", "reads"),
+    [
+        (another_program_writes, "another program", {200}),
+        (lock_file_is_held, "another process", {200}),
+        (folder_is_away, "No such file or directory", {503}),
+        (file_is_away, "No such file or directory", {503}),
+        (file_is_garbage, "not a database", {200, 503}),
+        (table_is_dropped, "messages", {503}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_fault_is_503_in_time_and_passes(
+    server: Server, fault: Fault, says: str, reads: set[int]
+) -> None:
+    check_that_it_refuses_and_recovers(server, fault(server), says, reads)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB in memory, at the database's folder."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a file system cannot be mounted here: that needs CAP_SYS_ADMIN")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            yield
+    filler.unlink()
+
+
+def test_a_full_disk_is_503_in_time_and_passes(tmp_path: Path, tiny_disk: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        for _ in range(2):
+            check_that_it_refuses_and_recovers(server, full(tiny_disk), "full", {200})
+        stored = server.ids()
+        assert server.stop() == 0
+
+        assert server.query("PRAGMA integrity_check") == [("ok",)]
+        assert server.ids() == stored
+
+
+def test_a_disk_that_fills_up_under_load_loses_nothing(tmp_path: Path, tiny_disk: Path) -> None:
+    acknowledged = set()
+    with serving(tmp_path, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        (tiny_disk / "filler").write_bytes(b"x" * 1_300_000)
+        with server.client() as client:
+            for number in range(2000):
+                status = client.deliver(message_id=f"m{number}", text="x" * 4000).status
+                if status != 200:
+                    break
+                acknowledged.add(f"m{number}")
+        assert (status, len(acknowledged) > 5) == (503, True)
+        (tiny_disk / "filler").unlink()
+        wait_until(lambda: server.deliver(message_id=f"m{number}").status == 200, 5)
+
+        assert acknowledged | {f"m{number}"} == server.ids()
+
+
+def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        assert server.deliver(message_id="before").status == 200
+        (old,) = server.workers
+        with folder_is_away(server):
+            subprocess.run(["kill", "-9", str(old)], check=True)
+            wait_until(lambda: server.workers not in ([], [old]))
+            assert server.get("/health/live").status == 200
+            assert server.get("/health/ready").status == 503
+            assert server.deliver(message_id="after").status == 503
+            assert not server.database.parent.exists()
+        wait_until(lambda: server.get("/health/ready").status == 200, 5)
+
+        assert server.deliver(message_id="after").status == 200
+        assert server.ids() == {"before", "after"}
+
+
+def test_a_foreign_lock_does_not_keep_the_service_from_stopping(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        assert server.deliver(message_id="before").status == 200
+        with lock_file_is_held(server):
+            assert server.deliver(message_id="refused").status == 503
+            started = time.monotonic()
+
+            status = server.stop()
+
+            assert status == 0
+            assert time.monotonic() - started < 8
+        assert server.ids() == {"before"}

@@ -1,0 +1,178 @@
+"""The service as Gunicorn runs it: starting, stopping, dying, and counting through all that."""
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kill_rounds import kill_rounds
+from tests.serving import Load, Server, database_in, free_port, serving, start, wait_until
+
+EXIT_CONFIG = 78
+
+
+def newer_schema(folder: Path) -> dict[str, object]:
+    database_in(folder).parent.mkdir()
+    with closing(sqlite3.connect(database_in(folder))) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    return {}
+
+
+def garbage(folder: Path) -> dict[str, object]:
+    database_in(folder).parent.mkdir()
+    database_in(folder).write_bytes(b"garbage" * 1000)
+    return {}
+
+
+def file_for_folder(folder: Path) -> dict[str, object]:
+    (folder / "data").write_text("")
+    return {}
+
+
+def setting(**values: object) -> Callable[[Path], dict[str, object]]:
+    return lambda _folder: values
+
+
+@pytest.mark.parametrize(
+    ("arrange", "reason"),
+    [
+        (setting(WEBHOOK_SECRET=""), "WEBHOOK_SECRET is not set"),
+        (setting(DATABASE_URL="postgres://x/y"), "DATABASE_URL"),
+        (setting(LOG_LEVEL="LOUD"), "LOG_LEVEL"),
+        (setting(PORT="eighty"), "PORT"),
+        (setting(WEB_THREADS="0"), "WEB_THREADS"),
+        (newer_schema, "newer version"),
+        (garbage, "not a database"),
+        (file_for_folder, "data/app.db: "),
+    ],
+    ids=["secret", "url", "level", "port", "threads", "schema", "garbage", "folder"],
+)
+def test_a_start_that_cannot_succeed_fails_once_with_one_line(
+    tmp_path: Path, arrange: Callable[[Path], dict[str, object]], reason: str
+) -> None:
+    settings = {"PORT": free_port(), **arrange(tmp_path)}
+
+    status = start(tmp_path, **settings).wait(20)
+
+    lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
+    failures = [line for line in lines if line["level"] == "CRITICAL"]
+    assert status == EXIT_CONFIG
+    assert len(failures) == 1
+    assert reason in failures[0]["message"]
+    assert not any("traceback" in line for line in lines)
+    assert not any("Booting worker" in line["message"] for line in lines)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def scraped(server: Server) -> dict[str, float]:
+    """Return the sums that several workers must agree on."""
+    exposition = server.get("/metrics").body.decode()
+    wanted = r'^(webhook_requests_total\{result="\w+"\}|commit_batch_messages_sum) (\S+)$'
+    return {name: float(value) for name, value in re.findall(wanted, exposition, re.MULTILINE)}
+
+
+def test_counts_are_exact_with_three_workers_and_after_one_of_them_was_killed(
+    tmp_path: Path,
+) -> None:
+    ids = [f"m{number}" for number in range(900)]
+    with serving(tmp_path, WEB_CONCURRENCY=3) as server:
+        statuses = server.deliver_all([*ids, *ids[:100]])
+        scrapes = [scraped(server) for _ in range(10)]
+        killed = server.workers[0]
+        subprocess.run(["kill", "-9", str(killed)], check=True)
+        wait_until(lambda: killed not in server.workers and len(server.workers) == 3)
+        scrapes += [scraped(server) for _ in range(10)]
+        server.deliver_all(f"again{number}" for number in range(30))
+        last = scraped(server)
+        stored = server.ids()
+        status = server.stop()
+
+    assert statuses == {200: 1000}
+    assert scrapes[0]['webhook_requests_total{result="created"}'] == 900
+    assert scrapes[0]['webhook_requests_total{result="duplicate"}'] == 100
+    assert all(scrape == scrapes[0] for scrape in scrapes)
+    assert last['webhook_requests_total{result="created"}'] == 930
+    assert len(stored) == 930
+    assert status == 0
+    started = [line for line in server.log if "sqlite" in line.get("message", "")]
+    assert sqlite3.sqlite_version in started[0]["message"]
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def test_fifty_deliveries_of_one_id_at_once_are_one_row(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server:
+        statuses = server.deliver_all(["same"] * 50, threads=50)
+        counts = scraped(server)
+
+        assert statuses == {200: 50}
+        assert server.query("SELECT count(*) FROM messages") == [(1,)]
+        assert counts['webhook_requests_total{result="created"}'] == 1
+        assert counts['webhook_requests_total{result="duplicate"}'] == 49
+
+
+def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "load") as load:
+        time.sleep(0.7)
+        started = time.monotonic()
+        server.process.terminate()
+        status = server.process.wait(20)
+        took = time.monotonic() - started
+
+    accepted = [line for line in server.log if line.get("path") == "/webhook"]
+    assert status == 0
+    assert took < 8
+    assert load.statuses == {200: len(load.acknowledged)}
+    assert len(load.acknowledged) > 20
+    # Each delivery that reached the application was answered, and its sender read the answer.
+    assert len(accepted) == len(load.acknowledged)
+    assert load.acknowledged <= server.ids()
+    assert server.database.with_name("app.db-wal").stat().st_size == 0
+
+
+def test_hup_under_load_fails_no_delivery(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server:
+        before = set(server.workers)
+        with Load(server, "load") as load:
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(server.workers) == 2 and not before & set(server.workers), 20)
+            time.sleep(0.3)
+        counts = scraped(server)
+
+        assert load.failures == []
+        assert load.statuses == {200: len(load.acknowledged)}
+        assert load.acknowledged == server.ids()
+        assert counts['webhook_requests_total{result="created"}'] == len(load.acknowledged)
+
+
+def test_nothing_acknowledged_is_lost_when_all_processes_are_killed(tmp_path: Path) -> None:
+    rounds = list(kill_rounds(tmp_path, rounds=3, load_s=0.4))
+
+    assert all(round_.acknowledged > 0 for round_ in rounds)
+    assert [(round_.lost, round_.integrity) for round_ in rounds] == [(0, "ok")] * 3
+
+
+def test_every_line_of_a_life_is_json(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1, LOG_LEVEL="DEBUG") as server:
+        server.get("/health/ready")
+        server.get("/nowhere")
+        status = server.stop()
+
+    lines: list[dict[str, Any]] = server.log
+    assert status == 0
+    assert {"Listening at", "Handling signal", "Shutting down"} <= {
+        phrase
+        for line in lines
+        for phrase in ("Listening at", "Handling signal", "Shutting down")
+        if phrase in line.get("message", "")
+    }
+    assert all({"ts", "level"} <= line.keys() for line in lines)
+    assert (tmp_path / "stderr").read_text() == ""
