@@ -1,5 +1,6 @@
 """Pages of messages: which rows match, in the order of their instants, and how many there are."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ _ORDER = "m.seconds, m.nanos, m.message_id"
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _counts = CountCache()
 
 
@@ -42,6 +44,10 @@ class StoredMessage(NamedTuple):
             "ts": self.ts,
             "text": self.text,
         }
+
+    def as_line(self) -> bytes:
+        """Return that object as a line of NDJSON, in which only control characters are escaped."""
+        return _encode(self.as_json()).encode() + b"\n"
 
 
 class _Place(NamedTuple):

@@ -1,13 +1,12 @@
 """GET /messages: a page of what is stored, or all of it as a stream."""
 
-from collections.abc import Iterator
 from itertools import chain
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, json, jsonify, request, stream_with_context
+from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from webhook_api.db import get_db
-from webhook_api.listing import StoredMessage, list_messages, stream_messages
+from webhook_api.listing import list_messages, stream_messages
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 
 NDJSON = "application/x-ndjson"
@@ -49,10 +48,5 @@ def _stream(wanted: MessageFilter) -> Response:
     messages = stream_messages(get_db(), wanted)
     # The first is read now, for a database that cannot be read is a 503 only before the start.
     first = [message for message in [next(messages, None)] if message is not None]
-    lines = _as_lines(chain(first, messages))
+    lines = (message.as_line() for message in chain(first, messages))
     return Response(stream_with_context(lines), mimetype=NDJSON)
-
-
-def _as_lines(messages: Iterator[StoredMessage]) -> Iterator[str]:
-    for message in messages:
-        yield json.dumps(message.as_json()) + "\n"
