@@ -1,5 +1,7 @@
 """The WSGI entry point: `gunicorn wsgi:app`, `flask --app wsgi`."""
 
 from webhook_api import create_app
+from webhook_api.cli import plain_failures
 
-app = create_app()
+with plain_failures():
+    app = create_app()

@@ -3,12 +3,13 @@
 import atexit
 import logging
 import sqlite3
+import sys
 from typing import cast
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from webhook_api.cli import register_commands
+from webhook_api.cli import register_commands, runs_a_command
 from webhook_api.commit import GroupCommit
 from webhook_api.config import Config
 from webhook_api.db import Database, init_db
@@ -31,7 +32,9 @@ def create_app(config: Config | None = None) -> Flask:
         SchemaError: the database file is not one that this version can use.
     """
     config = config or Config.from_env()
-    configure_logs(config.log_level)
+    serves = not runs_a_command()
+    # The stdout of a command is its result, and whether it needs a database is its own matter.
+    configure_logs(config.log_level, sys.stdout if serves else sys.stderr)
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
@@ -41,7 +44,8 @@ def create_app(config: Config | None = None) -> Flask:
         MAX_BODY_BYTES=config.max_body_bytes,
     )
     database = Database(config.database_path)
-    _prepare(database)
+    if serves:
+        _prepare(database)
 
     init_logs(app)
     metrics = init_metrics(app, database)

@@ -8,7 +8,7 @@ import time
 import traceback
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from flask import Flask, Response, g, request
 
@@ -55,9 +55,9 @@ def _clip(line: dict[str, Any]) -> str:
     return encoded
 
 
-def configure_logs(level: str) -> None:
-    """Send all records of `level` and above to stdout as JSON."""
-    handler = logging.StreamHandler(sys.stdout)
+def configure_logs(level: str, stream: TextIO | None = None) -> None:
+    """Send all records of `level` and above to `stream` (default: stdout) as JSON."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,0 +1,75 @@
+"""How a command fails: one line on stderr that names the cause, and never a traceback."""
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from flask import has_app_context
+from flask.cli import FlaskGroup
+
+from webhook_api.config import ConfigError
+from webhook_api.db import current_database
+from webhook_api.errors import InvalidInput, RequestRefused, Unavailable
+from webhook_api.schema import SchemaError
+
+EXIT_FAILURE = 1
+MAX_REASON_CHARS = 200
+
+
+def runs_a_command() -> bool:
+    """Return whether the application is being built for one of its commands, not to serve.
+
+    `flask` builds it to look up a command by its name; `flask run` does so later, in the
+    context of `run`.
+    """
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """End a command that cannot go on with its one line. Outside of commands, change nothing."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # Click ends quietly: whoever read has had enough.
+    except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        click.echo(f"Error: {describe(error)}", err=True)
+        # Not a ClickException: `flask --help` shows the traceback of any Exception.
+        sys.exit(EXIT_FAILURE)
+
+
+class PlainCommand(click.Command):
+    """A command with `plain_failures`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with plain_failures():
+            return super().invoke(ctx)
+
+
+def describe(error: Exception) -> str:
+    """Return the cause of `error` in one line."""
+    if isinstance(error, InvalidInput) and isinstance(error.detail, list):
+        return clip("; ".join(_describe_input(item) for item in error.detail))
+    if isinstance(error, (Unavailable, SchemaError, sqlite3.Error)):
+        database = f"database {current_database().path}" if has_app_context() else "database"
+        return f"{database}: {str(error).removeprefix('database: ')}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _describe_input(item: dict[str, Any]) -> str:
+    _, *field = item["loc"]  # the first says where the input came from, which the reader knows
+    return ": ".join([*map(str, field), item["msg"]])
+
+
+def clip(text: str) -> str:
+    """Return the start of `text`, on one line and free of control characters."""
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return plain if len(plain) <= MAX_REASON_CHARS else plain[: MAX_REASON_CHARS - 3] + "..."
