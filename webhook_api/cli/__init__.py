@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.failures import plain_failures, runs_a_command
 
 __all__ = ["plain_failures", "register_commands", "runs_a_command"]
@@ -9,3 +10,5 @@ __all__ = ["plain_failures", "register_commands", "runs_a_command"]
 
 def register_commands(app: Flask) -> None:
     """Add the commands to `flask`."""
+    app.cli.add_command(import_messages)
+    app.cli.add_command(export_messages)

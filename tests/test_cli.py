@@ -1,0 +1,322 @@
+"""The commands of `flask --app wsgi`: what they do, print, and end with."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.serving import make_server
+
+from tests.builders import SECRET, a_message
+from tests.conftest import Post
+from webhook_api import create_app
+from webhook_api.config import Config
+from webhook_api.db import Database
+from webhook_api.security import sign
+
+Run = Callable[..., Result]
+Rows = Callable[[str], list[Any]]
+Damage = Callable[[str], None]
+
+ODD_TEXTS = [
+    None,
+    "",
+    "a\0b",
+    "\x01\x1f\x7f\x85\u2028\ufeff",
+    '"quoted" \\ %_*',
+    "À L'ÉCOLE 🏫\U0010ffff",
+    "x" * 4096,
+]
+
+
+@pytest.fixture
+def run(app: Flask) -> Run:
+    """Run a command, and return its output and exit code."""
+
+    def invoke(*args: object, stdin: bytes | None = None) -> Result:
+        return app.test_cli_runner().invoke(args=[str(arg) for arg in args], input=stdin)
+
+    return invoke
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Flask]:
+    """An application on another, empty file."""
+    app = create_app(Config(webhook_secret=SECRET, database_path=tmp_path / "other" / "app.db"))
+    yield app
+    app.extensions["commits"].close()
+    app.extensions["database"].close()
+
+
+@pytest.fixture
+def server(app: Flask) -> Iterator[str]:
+    """The URL of the application, served over HTTP."""
+    http = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{http.port}/webhook"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def damage(config: Config) -> Damage:
+    """Change the database file behind the service's back."""
+
+    def execute(sql: str) -> None:
+        connection = sqlite3.connect(config.database_path)
+        connection.executescript(sql)
+        connection.close()
+
+    return execute
+
+
+def as_lines(*payloads: object) -> bytes:
+    return b"".join(json.dumps(payload).encode() + b"\n" for payload in payloads)
+
+
+def some_messages(count: int) -> bytes:
+    return as_lines(
+        *(
+            a_message(
+                message_id=f"m{number}",
+                sender=f"+{number % 7}",
+                ts=f"2025-01-15T{number % 24:02}:00:00Z",
+            )
+            for number in range(count)
+        )
+    )
+
+
+def environment(config: Config) -> dict[str, str]:
+    return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{config.database_path}"}
+
+
+def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
+    """Start `flask --app wsgi` as an operator does."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
+        cwd=Path(__file__).parent.parent,
+        env={**kept, **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
+    """Run it to its end, on `body` as its stdin; return exit code, stdout and stderr."""
+    with start_in_a_shell(*args, **environ) as process:
+        stdout, stderr = process.communicate(b"body")
+    return process.returncode, stdout, stderr
+
+
+# import
+
+
+def test_import_files_each_message_once(run: Run, rows: Rows) -> None:
+    lines = as_lines(a_message(message_id="a"), a_message(message_id="b"))
+
+    first, second = run("import", "-", stdin=lines), run("import", "-", stdin=lines + lines)
+
+    assert (first.exit_code, first.stdout) == (
+        0,
+        "created 2, duplicate 0 (with other content 0), bad 0\n",
+    )
+    assert (second.exit_code, second.stdout) == (
+        0,
+        "created 0, duplicate 4 (with other content 0), bad 0\n",
+    )
+    assert rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("b",)]
+
+
+def test_import_keeps_the_first_of_two_that_differ_and_counts_the_other(
+    run: Run, post_signed: Post, rows: Rows
+) -> None:
+    post_signed(a_message(text="first"))
+
+    result = run("import", "-", stdin=as_lines(a_message(text="second")))
+
+    assert result.stdout == "created 0, duplicate 1 (with other content 1), bad 0\n"
+    assert rows("SELECT text FROM messages") == [("first",)]
+
+
+def test_import_names_each_bad_line_and_files_the_others(run: Run, rows: Rows) -> None:
+    lines = [
+        as_lines(a_message(message_id="good")),
+        b"\n",
+        b"{not json}\n",
+        as_lines(a_message(message_id="", ts="2025-02-30T00:00:00Z")),
+        b"[]\r\n",
+        b'{"message_id":"\xff"}\n',
+        b"[" * 20_000 + b"\n",
+        as_lines(a_message(message_id="last")).strip(),
+    ]
+
+    result = run("import", "-", stdin=b"".join(lines))
+
+    assert result.exit_code == 1
+    assert result.stdout == "created 2, duplicate 0 (with other content 0), bad 5\n"
+    reported = result.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in reported] == [f"line {n}" for n in range(3, 8)]
+    assert reported[1] == (
+        "line 4: message_id: String should have at least 1 character;"
+        " ts: Input should be a real date and time: day is out of range for month"
+    )
+    assert max(map(len, reported)) < 250
+    assert rows("SELECT message_id FROM messages ORDER BY id") == [("good",), ("last",)]
+
+
+def test_import_skips_a_line_longer_than_any_body_without_holding_it(
+    config: Config, rows: Rows
+) -> None:
+    app = create_app(Config(**{**vars(config), "max_body_bytes": 200}))
+    lines = b"x" * 1201 + b"\n" + as_lines(a_message()) + b"x" * 5000 + b"\n" + b"x" * 1199 + b"\n"
+
+    result = app.test_cli_runner().invoke(args=["import", "-"], input=lines)
+
+    assert result.stdout == "created 1, duplicate 0 (with other content 0), bad 3\n"
+    assert result.stderr.splitlines()[:2] == [
+        "line 1: the line is too long",
+        "line 3: the line is too long",
+    ]
+    assert result.stderr.splitlines()[2].startswith("line 4: Invalid JSON: expected value")
+
+
+def test_import_takes_files_of_many_batches(run: Run, rows: Rows, tmp_path: Path) -> None:
+    file = tmp_path / "messages.ndjson"
+    file.write_bytes(some_messages(4500))
+
+    result = run("import", file)
+
+    assert result.stdout == "created 4500, duplicate 0 (with other content 0), bad 0\n"
+    assert rows("SELECT messages, indexed FROM totals") == [(4500, 4500)]
+
+
+def test_a_dry_run_checks_every_line_and_files_nothing(run: Run, rows: Rows) -> None:
+    result = run("import", "--dry-run", "-", stdin=some_messages(3) + b"{}\n")
+
+    assert (result.exit_code, result.stdout) == (1, "valid 3, bad 1; nothing was filed\n")
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_deliveries_and_an_import_go_on_beside_each_other(
+    run: Run, post_signed: Post, rows: Rows, config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "messages.ndjson"
+    file.write_bytes(some_messages(3000))
+    statuses: list[int] = []
+
+    with start_in_a_shell("import", file, **environment(config)) as importing:
+        while importing.poll() is None:
+            message_id = f"m{len(statuses) * 7 % 3000}"
+            statuses.append(post_signed(a_message(message_id=message_id)).status_code)
+
+    assert importing.returncode == 0
+    assert set(statuses) == {200}
+    assert rows("SELECT count(*) FROM messages") == [(3000,)]
+    assert run("verify").exit_code == 0
+
+
+def test_import_waits_for_a_program_that_locks_the_database(run: Run, config: Config) -> None:
+    other = sqlite3.connect(config.database_path, check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+
+    release.start()
+    result = run("import", "-", stdin=some_messages(1))
+
+    release.join()
+    other.close()
+    assert result.stdout.startswith("created 1,")
+
+
+# export
+
+
+def test_what_one_exports_the_other_imports_without_loss(
+    run: Run, elsewhere: Flask, rows: Rows
+) -> None:
+    messages = [
+        a_message(
+            message_id=f"\0{number} \U0001f600", text=text, ts=f"2025-01-15T10:00:00.{number}Z"
+        )
+        for number, text in enumerate(ODD_TEXTS, start=1)
+    ]
+    run("import", "-", stdin=as_lines(*messages))
+
+    exported = run("export").stdout_bytes
+    elsewhere.test_cli_runner().invoke(args=["import", "-"], input=exported)
+    again = elsewhere.test_cli_runner().invoke(args=["export"]).stdout_bytes
+
+    assert [json.loads(line) for line in exported.split(b"\n")[:-1]] == messages
+    assert again == exported
+
+
+def test_export_writes_each_line_no_longer_than_the_body_was(run: Run, post_signed: Post) -> None:
+    body = json.dumps(a_message(text="\0é😀"), ensure_ascii=False).encode()
+    post_signed(body)
+
+    assert run("export").stdout_bytes == body + b"\n"
+
+
+def test_export_to_a_file_leaves_stdout_alone(run: Run, tmp_path: Path) -> None:
+    run("import", "-", stdin=some_messages(3))
+
+    result = run("export", tmp_path / "out.ndjson")
+
+    assert (result.stdout, result.stderr) == ("", "exported 3\n")
+    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["early", "late", "other"]),
+        (["--from", "+1"], ["early", "late"]),
+        (["--from", " 1"], ["early", "late"]),
+        (["--since", "2025-01-15T10:00:00Z"], ["late", "other"]),
+        (["--q", "ÉCOLE"], ["late", "other"]),
+        (["--q", "ÉCOLE", "--from", "+1", "--since", "2025-01-15T10:00:00Z"], ["late"]),
+        (["--q", "", "--from", ""], ["early", "late", "other"]),
+    ],
+)
+def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: list[str]) -> None:
+    messages = [
+        a_message(message_id="early", sender="+1", ts="2025-01-15T09:59:59.9Z", text=None),
+        a_message(message_id="late", sender="+1", ts="2025-01-15T10:00:00Z", text="école"),
+        a_message(message_id="other", sender="+2", ts="2025-01-15T10:00:01Z", text="À l'école"),
+    ]
+    run("import", "-", stdin=as_lines(*messages))
+
+    lines = run("export", *options).stdout.splitlines()
+
+    assert [json.loads(line)["message_id"] for line in lines] == expected
+
+
+def test_export_ends_quietly_when_its_reader_has_had_enough(run: Run, config: Config) -> None:
+    # More than a pipe holds.
+    texts = (a_message(message_id=f"{number:03}", text="x" * 4096) for number in range(100))
+    run("import", "-", stdin=as_lines(*texts))
+
+    with start_in_a_shell("export", **environment(config)) as exporting:
+        assert exporting.stdout is not None
+        assert exporting.stderr is not None
+        first = exporting.stdout.readline()
+        exporting.stdout.close()
+        complaint = exporting.stderr.read()
+
+    assert json.loads(first)["message_id"] == "000"
+    assert complaint == b""

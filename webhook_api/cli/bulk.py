@@ -1,0 +1,200 @@
+"""`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
+
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from webhook_api import storage
+from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand, describe
+from webhook_api.db import Connection, Database, Writer, current_database
+from webhook_api.errors import InvalidInput
+from webhook_api.listing import stream_messages
+from webhook_api.models import InboundMessage, MessageFilter, parse_json, parse_message, parse_query
+from webhook_api.schema import check_schema
+from webhook_api.storage import Filed
+
+# What is filed by one transaction. The service's deliveries wait for it, some 50 ms, and have
+# their turn while the next one is parsed; the bytes bound that wait when texts are long.
+_BATCH_MESSAGES = 2000
+_BATCH_BYTES = 512 * 1024
+_CHECKPOINT_EVERY = 2  # batches; of ids in no order, each row changes pages of its own
+_CACHE_KIB = 64 * 1024  # keeps SQLite from writing the pages of one transaction several times
+_PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
+_RETRY_LOCKED_S = 0.05
+_YIELD_S = 0.001
+_ESCAPED_BYTES = 6  # that one byte of a body may become in another program's JSON: \u007f
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Batch:
+    """Lines read together: the messages in them, and how many were none."""
+
+    messages: list[InboundMessage] = field(default_factory=list)
+    bad: int = 0
+    size: int = 0  # bytes
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.messages) >= _BATCH_MESSAGES or self.size >= _BATCH_BYTES
+
+
+class _Importer:
+    """Files batches through a writing connection of its own, beside the service's."""
+
+    def __init__(self, database: Database) -> None:
+        database.prepare()
+        self._database = database
+        self._writer = Writer(database)
+        self._batches = 0
+
+    def file(self, messages: list[InboundMessage]) -> list[Filed]:
+        """Return what became of each message, once all are on disk and can be searched for.
+
+        Raises:
+            Unavailable: the file is gone.
+            sqlite3.Error: none was filed, or filed but not indexed; the service makes up for that.
+        """
+        filed = self._write(lambda db: storage.insert_messages(db, messages))
+        self._write(lambda db: storage.index_messages(db, most=_BATCH_MESSAGES))
+        self._batches += 1
+        if self._batches % _CHECKPOINT_EVERY == 0:
+            self._write(storage.checkpoint)
+        return filed
+
+    def _write(self, action: Callable[[Connection], T]) -> T:
+        # The kernel does not hand a lock on: who waits for it gets it only if we are not
+        # back at once.
+        time.sleep(_YIELD_S)
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                with self._database.write_lock():
+                    connection = self._writer.connection()
+                    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                    return action(connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_LOCKED_S)
+
+    def close(self) -> None:
+        """Leave a file that is complete without its WAL, as far as no one reads that."""
+        self._writer.close()
+
+
+@click.command("import", cls=PlainCommand)
+@click.argument("file", metavar="FILE|-")
+@click.option("--dry-run", is_flag=True, help="Check every line, file nothing.")
+@with_appcontext
+def import_messages(file: str, dry_run: bool) -> None:
+    """File the messages of FILE, one JSON object a line, each exactly once.
+
+    A line is what POST /webhook takes as its body. Bad lines are named on stderr and left out;
+    the exit code is then 1. Safe beside the running service, and to repeat after a stop.
+    """
+    counts: Counter[str] = Counter()
+    with click.open_file(file, "rb") as lines:
+        importer = None if dry_run else _Importer(current_database())
+        shown = sys.stderr.isatty()
+        size = Path(file).stat().st_size if file != "-" else 0
+        # Of an empty iterator, for only so it takes an unknown length.
+        with click.progressbar(
+            (_ for _ in ()),
+            length=size or None,
+            label="Importing",
+            file=sys.stderr,
+            hidden=not shown,
+        ) as bar:
+            try:
+                for batch in _batches(lines, line_start="\r\x1b[K" if shown else ""):
+                    counts["bad"] += batch.bad
+                    counts["valid"] += len(batch.messages)
+                    if importer and batch.messages:
+                        for filed in importer.file(batch.messages):
+                            counts["created" if filed.created else "duplicate"] += 1
+                            counts["conflicting"] += filed.conflict
+                    bar.update(batch.size)
+            finally:
+                if importer:
+                    importer.close()
+    if dry_run:
+        click.echo(f"valid {counts['valid']}, bad {counts['bad']}; nothing was filed")
+    else:
+        click.echo(
+            f"created {counts['created']}, duplicate {counts['duplicate']}"
+            f" (with other content {counts['conflicting']}), bad {counts['bad']}"
+        )
+    if counts["bad"]:
+        sys.exit(EXIT_FAILURE)
+
+
+@click.command("export", cls=PlainCommand)
+@click.argument("file", metavar="[FILE|-]", default="-")
+@click.option("--from", "sender", help="Only messages of this number.")
+@click.option("--since", help="Only messages of this instant or later, as 2025-01-15T10:00:00Z.")
+@click.option("--q", help="Only messages with this in their text, in either case.")
+@with_appcontext
+def export_messages(file: str, sender: str | None, since: str | None, q: str | None) -> None:
+    """Write the messages to FILE or stdout, one JSON object a line, oldest first.
+
+    The filters are those of GET /messages. `import` takes what this writes.
+    """
+    given = {"from": sender, "since": since, "q": q}
+    wanted = parse_query(
+        MessageFilter, {name: value for name, value in given.items() if value is not None}
+    )
+    count = 0
+    with current_database().reader() as db:
+        check_schema(db)
+        with click.open_file(file, "wb") as out:
+            for message in stream_messages(db, wanted):
+                out.write(message.as_line())
+                count += 1
+            out.flush()
+    click.echo(f"exported {count}", err=True)
+
+
+def _batches(lines: IO[bytes], *, line_start: str) -> Iterator[_Batch]:
+    """Yield what `lines` holds, reporting each line that is no message; blank ones are skipped."""
+    batch = _Batch()
+    for number, line in enumerate(_lines(lines, _max_line_bytes()), start=1):
+        try:
+            if line is None:
+                raise InvalidInput("the line is too long")
+            batch.size += len(line)
+            if line.strip():
+                batch.messages.append(parse_message(parse_json(line)))
+        except InvalidInput as error:
+            batch.bad += 1
+            click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
+        if batch.is_full:
+            yield batch
+            batch = _Batch()
+    yield batch
+
+
+def _max_line_bytes() -> int:
+    """Return how long a body within the service's limit can be when it is written otherwise."""
+    limit: int = current_app.config["MAX_BODY_BYTES"]
+    return limit * _ESCAPED_BYTES
+
+
+def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
+    """Yield the lines of `file`, None for one of more than `limit` bytes, which is not held."""
+    while line := file.readline(limit + 1):
+        too_long = len(line) > limit
+        while len(line) > limit and not line.endswith(b"\n"):
+            line = file.readline(limit + 1)
+        yield None if too_long else line
