@@ -4,11 +4,14 @@ from flask import Flask
 
 from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.failures import plain_failures, runs_a_command
+from webhook_api.cli.upkeep import create_database, verify_database
 
 __all__ = ["plain_failures", "register_commands", "runs_a_command"]
 
 
 def register_commands(app: Flask) -> None:
     """Add the commands to `flask`."""
+    app.cli.add_command(create_database)
+    app.cli.add_command(verify_database)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)

@@ -1,0 +1,46 @@
+"""`init-db` and `verify`: the database file itself."""
+
+import sys
+from pathlib import Path
+
+import click
+from flask.cli import with_appcontext
+
+from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
+from webhook_api.db import current_database
+from webhook_api.verify import verify
+
+
+@click.command("init-db", cls=PlainCommand)
+@with_appcontext
+def create_database() -> None:
+    """Create the database file, or bring its schema up to date. Removes nothing.
+
+    The service does this when it starts. A file that was lost since can be created anew with
+    this, and the service goes on with it.
+    """
+    database = current_database()
+    database.prepare()
+    click.echo(f"{database.path}: ready")
+
+
+@click.command("verify", cls=PlainCommand)
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path),
+    help="Folder for a copy of the database; default: beside it.",
+)
+@with_appcontext
+def verify_database(scratch: Path | None) -> None:
+    """Compare the counters and the search index with the messages, and check the file.
+
+    Says what differs, and ends with exit code 1 if anything does. Works on a copy, which takes
+    as much space as the database for as long as this runs; the service goes on meanwhile.
+    """
+    database = current_database()
+    report = verify(database, scratch)
+    for difference in report.differences:
+        click.echo(difference)
+    if report.differences:
+        sys.exit(EXIT_FAILURE)
+    click.echo(f"{database.path}: {report.messages} messages, nothing differs")

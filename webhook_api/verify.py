@@ -1,0 +1,166 @@
+"""Whether the database is what it says: everything derived from the messages, made again."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from webhook_api import storage
+from webhook_api.counting import SCALES
+from webhook_api.db import Connection, Database, connect
+from webhook_api.schema import check_schema, migrate
+
+SHOWN = 10  # differences of one check
+_INDEX_AT_ONCE = 10_000
+_COPY_PAGES = 4096  # 16 MiB
+_SPARE = 1.1  # times the database's size, for what a copy takes with its own WAL
+
+_PERIODS = " UNION ALL ".join(
+    f"SELECT {scale}, seconds >> {scale - SCALES[-1]}, sum(messages) FROM finest GROUP BY 2"
+    for scale in SCALES
+)
+
+_CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
+
+# Name, kept value and counted value of each row that differs; a value that is missing is NULL.
+_DERIVED = {
+    "instant": """
+        SELECT message_id, seconds || ' s ' || nanos || ' ns', ts FROM messages
+            WHERE seconds IS NOT CAST(strftime('%s', substr(ts, 1, 19)) AS INTEGER)
+            OR nanos <> CAST(substr(rtrim(substr(ts, 21), 'Z') || '000000000', 1, 9) AS INTEGER)
+    """,
+    "totals": """
+        SELECT 'messages', totals.messages, counted.n
+            FROM totals, (SELECT count(*) AS n FROM messages) counted
+            WHERE totals.messages <> counted.n
+        UNION ALL
+        SELECT 'senders', totals.senders, counted.n
+            FROM totals, (SELECT count(DISTINCT from_msisdn) AS n FROM messages) counted
+            WHERE totals.senders <> counted.n
+        UNION ALL
+        SELECT 'indexed', totals.indexed, counted.last
+            FROM totals, (SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence) counted
+            WHERE totals.indexed NOT BETWEEN 0 AND counted.last
+        UNION ALL
+        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
+    """,
+    "senders": """
+        SELECT from_msisdn, max(kept), max(counted) FROM (
+            SELECT from_msisdn, messages AS kept, NULL AS counted FROM senders
+            UNION ALL
+            SELECT from_msisdn, NULL, count(*) FROM messages GROUP BY from_msisdn
+        ) GROUP BY from_msisdn HAVING max(kept) IS NOT max(counted)
+    """,
+    "periods": f"""
+        WITH finest (seconds, messages) AS (
+            SELECT seconds >> {SCALES[-1]}, count(*) FROM messages GROUP BY 1
+        ), counted (scale, period, messages) AS ({_PERIODS})
+        SELECT scale || '/' || period, max(kept), max(counted) FROM (
+            SELECT scale, period, messages AS kept, NULL AS counted FROM periods
+            UNION ALL
+            SELECT scale, period, NULL, messages FROM counted
+        ) GROUP BY scale, period HAVING max(kept) IS NOT max(counted)
+    """,
+}
+
+
+class Report(NamedTuple):
+    """How many messages there are, and one line for each thing that is not as it should be."""
+
+    messages: int
+    differences: list[str]
+
+
+def verify(database: Database, scratch: Path | None = None) -> Report:
+    """Check a copy of the database as it is at one moment.
+
+    A copy, because FTS5's own check is a write to SQLite, and one that would keep deliveries
+    waiting for 10 s per million messages; and because a long read keeps the WAL from being
+    reused. `scratch` is the folder for it, by default the database's own.
+
+    Raises:
+        Unavailable: there is no file.
+        SchemaError: its schema has another version.
+        OSError: there is no room for a copy.
+        sqlite3.Error: the file cannot be read.
+    """
+    with _copy(database, scratch or database.path.parent) as db:
+        differences = [*_schema(db), *_derived(db), *_search_index(db), *_file(db)]
+        messages = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+    return Report(messages, differences)
+
+
+@contextmanager
+def _copy(database: Database, folder: Path) -> Iterator[Connection]:
+    size = sum(database.sizes().values())
+    if shutil.disk_usage(folder).free < size * _SPARE:
+        raise OSError(errno.ENOSPC, f"no room for a copy of {size} bytes", str(folder))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as name:
+        path = Path(name) / "copy.db"
+        path.touch()
+        copy = connect(path, "rw", patience_s=0)
+        with closing(copy), path.open("rb") as file, database.reader() as live:
+            copy.execute("PRAGMA journal_mode = OFF")
+            copy.execute("PRAGMA synchronous = OFF")
+            live.execute("BEGIN")
+            check_schema(live)
+            # Written out as it goes, or the service's next fsync would wait for all of it.
+            live.backup(copy, pages=_COPY_PAGES, progress=lambda *_: os.fdatasync(file))
+            live.execute("ROLLBACK")
+            yield copy
+
+
+def _schema(db: Connection) -> Iterator[str]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        found, expected = (
+            # FTS5 makes tables of its own, after its version.
+            dict(
+                connection.execute(
+                    "SELECT type || ' ' || name, sql FROM sqlite_master"
+                    " WHERE sql IS NOT NULL AND name NOT LIKE 'messages\\_search\\_%' ESCAPE '\\'"
+                )
+            )
+            for connection in (db, fresh)
+        )
+    for name, sql in expected.items():
+        if found.get(name) != sql:
+            yield f"schema: {name} is {'changed' if name in found else 'missing'}"
+
+
+def _derived(db: Connection) -> Iterator[str]:
+    for name, sql in _DERIVED.items():
+        rows = db.execute(sql).fetchall()
+        for row, kept, made in rows[:SHOWN]:
+            yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
+        if len(rows) > SHOWN:
+            yield f"{name}: {len(rows)} differ in all"
+
+
+def _shown(value: object) -> object:
+    return "nothing" if value is None else value
+
+
+def _search_index(db: Connection) -> Iterator[str]:
+    try:
+        while storage.index_messages(db, most=_INDEX_AT_ONCE):
+            pass
+        db.execute(_CHECK_INDEX)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        yield f"messages_search: the index is not that of the texts ({error})"
+
+
+def _file(db: Connection) -> Iterator[str]:
+    for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})"):
+        for line in text.splitlines():
+            if line != "ok" and not line.startswith("***"):
+                yield f"integrity_check: {line}"
+    for table, row_id, *_ in db.execute("PRAGMA foreign_key_check"):
+        yield f"foreign_key_check: {table} {row_id}"
