@@ -70,12 +70,27 @@ class Database:
         if self.may_create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S):
+            if self.may_create:
+                self._set_leftovers_aside()
             mode = "rwc" if self.may_create else "rw"
             connection = connect(self.path, mode, patience_s=_PATIENCE_S)
             try:
                 migrate(connection)
             finally:
                 connection.close()
+
+    def _set_leftovers_aside(self) -> None:
+        """Keep a new file from being mixed with the WAL and its index of one that is gone.
+
+        SQLite itself would delete such a WAL, but believe an index that the service still has
+        open (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: with its
+        database, should that be found again, it may hold the only copy of the newest messages.
+        """
+        if not self.path.exists():
+            wal, index = (self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))
+            index.unlink(missing_ok=True)
+            if wal.exists():
+                wal.rename(wal.with_name(wal.name + ".orphan"))
 
     @contextmanager
     def write_lock(self, patience_s: float | None = None) -> Iterator[None]:
