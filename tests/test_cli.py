@@ -448,3 +448,112 @@ def test_init_db_keeps_the_wal_of_a_file_that_is_gone(
     run("init-db")
 
     assert wal.with_name("app.db-wal.orphan").read_bytes() == written != b""
+
+
+# sign and send
+
+
+@pytest.mark.parametrize("body", [b"", b'{"a": 1}', b'{"a": 1}\r\n', bytes(range(256))])
+def test_sign_prints_the_header_for_exactly_these_bytes(
+    run: Run, tmp_path: Path, body: bytes
+) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(body)
+
+    assert run("sign", file).stdout == run("sign", stdin=body).stdout == sign(SECRET, body) + "\n"
+
+
+def test_send_delivers_as_many_messages_as_asked_for(run: Run, server: str, rows: Rows) -> None:
+    result = run("send", "--url", server, "--count", 60, "--concurrency", 3)
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "200 OK: 60"
+    assert rows("SELECT count(*) FROM messages WHERE text IS NOT ''") == [(60,)]
+
+
+def test_send_says_what_else_was_answered(
+    server: str, app: Flask, elsewhere: Flask, rows: Rows
+) -> None:
+    app.config["WEBHOOK_SECRET"] = "another"
+
+    result = elsewhere.test_cli_runner().invoke(args=["send", "--url", server, "--count", "5"])
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "401 Unauthorized: 5"
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_send_names_the_url_that_it_could_not_reach(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/webhook"
+
+    result = run("send", "--url", url, "--count", 5)
+
+    assert (result.exit_code, result.output) == (1, f"Error: {url}: Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x"]
+)
+def test_send_refuses_what_is_no_url(run: Run, url: str) -> None:
+    result = run("send", "--url", url)
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: --url is {url!r}: accepted are http:// and https:// URLs\n"
+
+
+# As an operator runs them
+
+
+def test_sign_makes_no_database_and_prints_the_signature_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new/app.db"
+
+    done = in_a_shell("sign", WEBHOOK_SECRET=SECRET, DATABASE_URL=url, LOG_LEVEL="DEBUG")
+
+    assert done == (0, sign(SECRET, b"body").encode() + b"\n", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["verify", "--help"])
+def test_a_missing_setting_is_one_line(command: str) -> None:
+    code, stdout, stderr = in_a_shell(command)
+
+    assert (code, stdout) == (1, b"")
+    assert stderr == (
+        b"Error: WEBHOOK_SECRET is not set: give it the secret shared with the provider\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["verify"], "database {path}: No such file or directory"),
+        (["export"], "database {path}: No such file or directory"),
+        (["import", "/nowhere/file"], "/nowhere/file: No such file or directory"),
+        (["import", "/"], "/: Is a directory"),
+        (["sign", "/nowhere/file"], "/nowhere/file: No such file or directory"),
+        (["export", "--since", "today"],
+         "since: Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line(
+    run: Run, config: Config, command: list[str], reason: str
+) -> None:
+    config.database_path.unlink()
+
+    result = run(*command)
+
+    expected = reason.format(path=config.database_path)
+    assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["export"], ["import", "-"], ["init-db"]])
+def test_a_file_that_is_no_database_is_one_line(
+    run: Run, config: Config, command: list[str]
+) -> None:
+    config.database_path.write_bytes(b"garbage, but long enough to have a header" * 100)
+
+    result = run(*command, stdin=some_messages(1))
+
+    expected = f"Error: database {config.database_path}: file is not a database\n"
+    assert (result.exit_code, result.output) == (1, expected)

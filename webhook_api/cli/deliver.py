@@ -1,0 +1,149 @@
+"""`sign` and `send`: what a provider does, for trying the service and for demonstrations."""
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from queue import SimpleQueue
+from urllib.parse import SplitResult, urlsplit
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
+from webhook_api.cli.samples import sample_bodies
+from webhook_api.security import SIGNATURE_HEADER, sign
+
+DEFAULT_URL = "http://localhost:8000/webhook"
+_TIMEOUT_S = 15.0
+
+
+@click.command("sign", cls=PlainCommand)
+@click.argument("file", metavar="[FILE|-]", default="-")
+@with_appcontext
+def sign_body(file: str) -> None:
+    """Print the value of the X-Signature header for the bytes of FILE or stdin.
+
+    Every byte counts, a newline at the end as well.
+    """
+    with click.open_file(file, "rb") as body:
+        click.echo(sign(current_app.config["WEBHOOK_SECRET"], body.read()))
+
+
+@click.command("send", cls=PlainCommand)
+@click.option("--url", default=DEFAULT_URL, show_default=True, help="Where to deliver.")
+@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Connections at a time.",
+)
+@with_appcontext
+def send_samples(url: str, count: int, concurrency: int) -> None:
+    """Deliver signed sample messages, and tell what was answered.
+
+    The exit code is 1 if an answer was not 200.
+    """
+    provider = _Provider(url, current_app.config["WEBHOOK_SECRET"], sample_bodies(count))
+    replies: Counter[int] = Counter()
+    started = time.perf_counter()
+    for _ in range(min(concurrency, count)):
+        # Daemons: Ctrl-C does not wait for their replies.
+        threading.Thread(target=provider.deliver, daemon=True).start()
+    failure = None
+    with click.progressbar(
+        length=count, label="Sending", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        while replies.total() < count and failure is None:
+            reply = provider.replies.get()
+            if isinstance(reply, Exception):
+                failure = reply
+            else:
+                replies[reply] += 1
+                bar.update(1)
+    seconds = time.perf_counter() - started
+    for status, answers in sorted(replies.items()):
+        click.echo(f"{status} {_phrase(status)}: {answers}")
+    if failure is not None:
+        raise click.ClickException(f"{url}: {_reason(failure)}")
+    click.echo(f"{count} messages in {seconds:.1f} s")
+    if set(replies) != {HTTPStatus.OK}:
+        sys.exit(EXIT_FAILURE)
+
+
+class _Provider:
+    """Delivers bodies over one connection for each thread that runs `deliver`.
+
+    `replies` receives the status of each, or what ended a connection.
+    """
+
+    def __init__(self, url: str, secret: str, bodies: Iterator[bytes]) -> None:
+        target = _target(url)
+        self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
+        self._host, self._port = target.hostname or "", target.port
+        self._path = target.path or "/webhook"
+        self._secret = secret
+        self._bodies = bodies
+        self._turn = threading.Lock()
+        self.replies: SimpleQueue[int | Exception] = SimpleQueue()
+
+    def deliver(self) -> None:
+        """Take bodies and deliver them until there are no more, or a connection fails."""
+        connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
+        try:
+            while body := self._next_body():
+                self.replies.put(self._post(connection, body))
+        except (OSError, HTTPException) as error:
+            self.replies.put(error)
+        finally:
+            connection.close()
+
+    def _next_body(self) -> bytes | None:
+        with self._turn:
+            return next(self._bodies, None)
+
+    def _post(self, connection: HTTPConnection, body: bytes) -> int:
+        headers = {
+            "Content-Type": "application/json",
+            SIGNATURE_HEADER: sign(self._secret, body),
+        }
+        kept = connection.sock is not None
+        try:
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+        except (ConnectionError, HTTPException):
+            # A server may close a connection that was kept, at any time (RFC 9112, 9.3.1), and
+            # a message may be delivered twice.
+            connection.close()
+            if not kept:
+                raise
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+        response.read()
+        return response.status
+
+
+def _target(url: str) -> SplitResult:
+    try:
+        target = urlsplit(url)
+        if target.scheme in ("http", "https") and target.hostname and target.port != 0:
+            return target
+    except ValueError:
+        pass
+    raise click.ClickException(f"--url is {url!r}: accepted are http:// and https:// URLs")
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
