@@ -1,5 +1,5 @@
-# Stages: base (what all have) -> build (compiled code and its dependencies) -> service (both,
-# as they are run) -> test (and the tools of the tests) or runtime (what is delivered).
+# Stages: base (what all have) -> dependencies (a virtual environment) -> test (with the tools of
+# the tests), and base -> runtime (the service and its dependencies), the one that is delivered.
 
 FROM python:3.13-slim AS base
 # The id is fixed, for it owns the files on the volume, whichever image wrote them.
@@ -17,29 +17,17 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /app
 
 
-FROM base AS build
+FROM base AS dependencies
 COPY requirements.txt ./
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-compile \
         --disable-pip-version-check --root-user-action ignore --require-hashes \
         --requirement requirements.txt \
     && python -m compileall -q --invalidation-mode unchecked-hash /venv
-COPY webhook_api webhook_api
-COPY wsgi.py gunicorn.conf.py ./
-RUN python -m compileall -q --invalidation-mode unchecked-hash .
 
 
-FROM base AS service
-COPY --from=build /venv /venv
-COPY --from=build /app/webhook_api webhook_api
-COPY --from=build /app/wsgi.py /app/gunicorn.conf.py ./
-USER 10001:10001
-
-
-FROM service AS test
-USER 0
+FROM dependencies AS test
 COPY tests/requirements.txt tests/
-COPY requirements.txt ./
 RUN pip --python /venv/bin/python install --no-cache-dir \
         --disable-pip-version-check --root-user-action ignore --require-hashes \
         --requirement tests/requirements.txt
@@ -49,7 +37,16 @@ ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 CMD ["pytest", "-n", "auto", "-p", "no:cacheprovider", "--basetemp", "/data/tests"]
 
 
-FROM service AS runtime
+FROM base AS code
+COPY webhook_api webhook_api
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
+
+
+FROM base AS runtime
+COPY --from=dependencies /venv /venv
+COPY --from=code /app/webhook_api webhook_api
+COPY wsgi.py gunicorn.conf.py ./
+USER 10001:10001
 LABEL org.opencontainers.image.title="webhook-api" \
       org.opencontainers.image.description="Receives signed messages over HTTP and files each of them exactly once" \
       org.opencontainers.image.base.name="python:3.13-slim"
