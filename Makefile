@@ -8,15 +8,16 @@ DEVELOP := $(VENV)/develop.installed
 URL := http://localhost:$(or $(PORT),8000)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down stop logs test smoke run check bench format pins clean
+.PHONY: help run check bench format pins clean
 
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up down stop logs test smoke
 # Compose reads all of its file for every command, so that it asks for the secret even here.
 down stop logs test: export WEBHOOK_SECRET := $(or $(WEBHOOK_SECRET),unused)
 # The monitoring, if it was started.
 down stop: export COMPOSE_PROFILES := *
-
-help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Build and start the service in Docker, on http://localhost:8000; needs WEBHOOK_SECRET
 	docker compose up -d --build --wait
