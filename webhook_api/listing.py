@@ -15,6 +15,8 @@ _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nan
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+# Those that JSON allows in a text, and that many a reader would split the line at.
+_LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 _counts = CountCache()
 
 
@@ -46,8 +48,8 @@ class StoredMessage(NamedTuple):
         }
 
     def as_line(self) -> bytes:
-        """Return that object as a line of NDJSON, in which only control characters are escaped."""
-        return _encode(self.as_json()).encode() + b"\n"
+        """Return that object as a line of NDJSON, readable in every script."""
+        return _encode(self.as_json()).translate(_LINE_BREAKS).encode() + b"\n"
 
 
 class _Place(NamedTuple):
