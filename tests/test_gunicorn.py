@@ -15,12 +15,13 @@ import pytest
 
 from tests.kill_rounds import kill_rounds
 from tests.serving import Load, Server, database_in, free_port, serving, start, wait_until
+from webhook_api.db import Database
 
 EXIT_CONFIG = 78
 
 
 def newer_schema(folder: Path) -> dict[str, object]:
-    database_in(folder).parent.mkdir()
+    Database(database_in(folder)).prepare()
     with closing(sqlite3.connect(database_in(folder))) as connection:
         connection.execute("PRAGMA user_version = 99")
     return {}

@@ -26,6 +26,9 @@ NAMES = {
     "webhook_pending_deliveries": "gauge",
     "database_size_bytes": "gauge",
     "wal_size_bytes": "gauge",
+    "disk_free_bytes": "gauge",
+    "stored_messages": "gauge",
+    "stored_senders": "gauge",
 }
 
 
