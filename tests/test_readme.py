@@ -1,0 +1,112 @@
+"""README.md: its commands run in order and print what it shows; it names all there is."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from flask import Flask
+
+from tests.builders import SECRET
+from tests.serving import ROOT, serving
+
+README = (ROOT / "README.md").read_text()
+
+
+class Command(NamedTuple):
+    """One line after a `$ `, and what README shows below it."""
+
+    line: str
+    output: str
+
+
+def console_commands() -> list[Command]:
+    """Return the commands of README's console blocks, in their order."""
+    commands = []
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, output = part.partition("\n")
+            commands.append(Command(line, output))
+    return commands
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ["bash", "curl", "jq", "openssl"])),
+    reason="README's commands use bash, curl, jq and openssl",
+)
+def test_every_console_command_prints_what_is_shown(tmp_path: Path) -> None:
+    commands = console_commands()
+    end = "-- end of output --"
+    script = "".join(f"{command.line}\nprintf '%s\\n' '{end}'\n" for command in commands)
+
+    with serving(tmp_path) as server:
+        script = script.replace("localhost:8000", f"localhost:{server.port}")
+        script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+        run = subprocess.run(
+            ["bash", "-c", script],
+            cwd=ROOT,
+            env={
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "WEBHOOK_SECRET": SECRET,
+                "DATABASE_URL": f"sqlite:///{server.database}",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    outputs = run.stdout.split(f"{end}\n")[:-1]
+    printed = [
+        Command(command.line, output if command.output else "")
+        for command, output in zip(commands, outputs, strict=True)
+    ]
+    assert len(commands) > 10
+    assert printed == commands, run.stderr
+
+
+def test_every_make_target_it_uses_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    used = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+
+    assert len(used) > 3
+    assert used <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_it_names_every_setting() -> None:
+    source = (ROOT / "webhook_api" / "config.py").read_text()
+
+    settings = set(re.findall(r'"([A-Z][A-Z_]+)"', source)) - {"DEBUG", "INFO", "WARNING", "ERROR"}
+
+    assert len(settings) >= 8
+    assert {name for name in settings if f"`{name}`" not in README} == set()
+
+
+def test_env_example_names_every_setting() -> None:
+    example = (ROOT / ".env.example").read_text()
+
+    named = set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+
+    assert named == set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+
+
+def test_it_names_every_metric(app: Flask) -> None:
+    exposition = app.test_client().get("/metrics").text
+
+    metrics = set(re.findall(r"^# TYPE (\w+) ", exposition, re.MULTILINE))
+
+    assert {name for name in metrics if f"`{name}`" not in README} == set()
+
+
+def test_it_names_every_route(app: Flask) -> None:
+    routes = {rule.rule for rule in app.url_map.iter_rules() if "<" not in rule.rule}
+
+    assert {route for route in routes if f" {route}`" not in README} == set()
+
+
+def test_it_names_every_command(app: Flask) -> None:
+    assert {name for name in app.cli.commands if f"flask --app wsgi {name}" not in README} == set()
