@@ -1,0 +1,266 @@
+"""After anything that may happen to the table, every reply equals the plain way to compute it."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.builders import SECRET
+from webhook_api import create_app, listing
+from webhook_api.config import Config
+from webhook_api.db import Connection, connect
+from webhook_api.models import parse_message
+from webhook_api.storage import index_messages, insert_messages
+
+IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]
+SENDERS = ["+1", "+10", "+2"]
+MOMENTS = [
+    "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.5Z", "2025-01-15T10:00:00Z",
+    "2025-01-15T10:00:00.0Z", "2025-01-15T10:00:00.000000001Z", "2025-01-15T10:00:15.9Z",
+    "2025-01-15T10:00:16Z", "2025-01-15T11:10:00Z", "9999-12-31T23:59:59.999999999Z",
+]  # fmt: skip
+PIECES = [
+    "a", "A", "b", "and", "AND", "é", "É", "ß", "ẞ", "ss", "s", "ſ", "K", "k", "İ", "i", "σ", "Σ",
+    "ς", "%", "_", '"', "*", " ", "\x00", "\x01", "\ufffd", "\ufffe", "\uffff", "😀", "Ა", "ა",
+]  # fmt: skip
+PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
+LONG_PHRASES = PHRASES.map(lambda text: (text * 40)[:36])
+MESSAGES = st.fixed_dictionaries(
+    {
+        "message_id": st.sampled_from(IDS),
+        "from": st.sampled_from(SENDERS),
+        "to": st.just("+9"),
+        "ts": st.sampled_from(MOMENTS),
+        "text": st.none() | st.just("") | PHRASES | LONG_PHRASES,
+    }
+)
+Message = dict[str, Any]
+STEPS = st.lists(
+    st.lists(MESSAGES, min_size=1, max_size=8)  # a batch to file
+    | st.sampled_from(IDS)  # a row to remove
+    | st.integers(1, 10),  # so many rows to enter into the search index
+    min_size=1,
+    max_size=8,
+)
+OR_NOT = st.none()
+FILTERS = st.fixed_dictionaries(
+    {
+        "from": OR_NOT | st.sampled_from([*SENDERS, "+3"]),
+        "since": OR_NOT | st.sampled_from([*MOMENTS, "2025-01-15T10:00:01Z"]),
+        "q": OR_NOT | PHRASES | LONG_PHRASES,
+    }
+)
+
+
+def simple_fold(text: str) -> str:
+    """Fold each character to one other: what Unicode calls simple case folding."""
+
+    def fold(character: str) -> str:
+        forms = [character.casefold(), character.lower(), character]
+        return next(form for form in forms if len(form) == 1)
+
+    return "".join(fold(character) for character in text)
+
+
+def instant(ts: str) -> tuple[float, int]:
+    whole, _, fraction = ts.removesuffix("Z").partition(".")
+    seconds = (datetime.fromisoformat(whole) - datetime(1970, 1, 1)).total_seconds()
+    return seconds, int(fraction.ljust(9, "0"))
+
+
+def in_order(messages: list[Message]) -> list[Message]:
+    return sorted(messages, key=lambda message: (instant(message["ts"]), message["message_id"]))
+
+
+def matches(message: Message, wanted: dict[str, str | None]) -> bool:
+    return (
+        (wanted["from"] is None or message["from"] == wanted["from"])
+        and (wanted["since"] is None or instant(message["ts"]) >= instant(wanted["since"]))
+        and (
+            not wanted.get("q")
+            or simple_fold(wanted["q"] or "") in simple_fold(message["text"] or "")
+        )
+        and (not wanted.get("until") or instant(message["ts"]) < instant(wanted["until"] or ""))
+    )
+
+
+class Service(NamedTuple):
+    client: FlaskClient
+    writer: Connection
+
+    def get(self, path: str, parameters: dict[str, Any]) -> tuple[Any, str]:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        response = self.client.get(path, query_string=given or None)
+        assert response.status_code == 200, response.text
+        link = response.headers.get("Link", "")
+        return response.json, link.partition(">")[0].removeprefix("<")
+
+    def run(self, steps: list[list[Message] | str | int]) -> list[Message]:
+        """Start from an empty table, do `steps`, and return the messages that should be there."""
+        self.writer.execute("DELETE FROM messages")
+        filed: dict[str, Message] = {}
+        for step in steps:
+            if isinstance(step, str):
+                self.writer.execute("DELETE FROM messages WHERE message_id = ?", [step])
+                filed.pop(step, None)
+            elif isinstance(step, int):
+                index_messages(self.writer, most=step)
+            else:
+                results = insert_messages(self.writer, [parse_message(one) for one in step])
+                for message, result in zip(step, results, strict=True):
+                    first = filed.setdefault(message["message_id"], message)
+                    assert result == (first is message, first != message)
+        return in_order([*filed.values()])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    path = tmp_path_factory.mktemp("counts") / "app.db"
+    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    writer = connect(path, "rw", patience_s=5)
+    writer.execute("PRAGMA synchronous = OFF")
+    # What needs a thousand rows is done from a few on, so that both ways are taken.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "_CHUNK_ROWS", 3)
+        yield Service(app.test_client(), writer)
+    writer.close()
+    app.extensions["commits"].close()
+    app.extensions["database"].close()
+
+
+@given(STEPS, FILTERS, st.integers(1, 7), st.integers(0, 20))
+@settings(max_examples=150)
+def test_every_page_and_total_equals_a_filter_of_the_rows(
+    service: Service,
+    steps: list[list[Message] | str | int],
+    wanted: dict[str, str | None],
+    limit: int,
+    offset: int,
+) -> None:
+    expected = [message for message in service.run(steps) if matches(message, wanted)]
+
+    reply, _ = service.get("/messages", wanted | {"limit": str(limit), "offset": str(offset)})
+
+    assert reply == {
+        "data": expected[offset : offset + limit],
+        "total": len(expected),
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+@given(STEPS, FILTERS, st.integers(1, 4))
+@settings(max_examples=60)
+def test_following_next_visits_every_match_once(
+    service: Service,
+    steps: list[list[Message] | str | int],
+    wanted: dict[str, str | None],
+    limit: int,
+) -> None:
+    expected = [message for message in service.run(steps) if matches(message, wanted)]
+
+    visited = []
+    reply, following = service.get("/messages", wanted | {"limit": str(limit)})
+    while True:
+        assert reply["total"] == len(expected)
+        visited += reply["data"]
+        if not following:
+            break
+        assert len(reply["data"]) == limit
+        reply, following = service.get(following, {})
+
+    assert visited == expected
+
+
+@given(STEPS, FILTERS)
+@settings(max_examples=60)
+def test_a_stream_has_every_match_once(
+    service: Service, steps: list[list[Message] | str | int], wanted: dict[str, str | None]
+) -> None:
+    expected = [message for message in service.run(steps) if matches(message, wanted)]
+    given_ = {name: value for name, value in wanted.items() if value is not None}
+
+    response = service.client.get(
+        "/messages", query_string=given_, headers={"Accept": "application/x-ndjson"}
+    )
+
+    assert [json.loads(line) for line in response.text.splitlines()] == expected
+
+
+@given(STEPS, FILTERS, st.none() | st.sampled_from([*MOMENTS, "2025-01-15T10:00:01Z"]))
+@settings(max_examples=150)
+def test_statistics_equal_a_count_of_the_rows(
+    service: Service,
+    steps: list[list[Message] | str | int],
+    wanted: dict[str, str | None],
+    until: str | None,
+) -> None:
+    wanted = {"from": wanted["from"], "since": wanted["since"], "until": until}
+    messages = service.run(steps)
+    expected = [message for message in messages if matches(message, wanted)]
+    senders = Counter(message["from"] for message in expected)
+
+    stats, _ = service.get("/stats", wanted)
+
+    assert stats == {
+        "total_messages": len(expected),
+        "senders_count": len(senders),
+        "messages_per_sender": [
+            {"from": sender, "count": count}
+            for sender, count in sorted(senders.items(), key=lambda item: (-item[1], item[0]))
+        ],
+        "first_message_ts": expected[0]["ts"] if expected else None,
+        "last_message_ts": expected[-1]["ts"] if expected else None,
+    }
+
+
+@given(STEPS)
+@settings(max_examples=60)
+def test_the_counters_equal_count_and_group_by(
+    service: Service, steps: list[list[Message] | str | int]
+) -> None:
+    messages = service.run(steps)
+    query = service.writer.execute
+
+    assert query("SELECT messages, senders FROM totals").fetchall() == [
+        (len(messages), len({message["from"] for message in messages}))
+    ]
+    assert sorted(query("SELECT * FROM senders")) == sorted(
+        query("SELECT from_msisdn, count(*) FROM messages GROUP BY 1")
+    )
+    assert sorted(query("SELECT * FROM periods")) == sorted(
+        query(
+            "SELECT scale, seconds >> scale, count(*) FROM messages,"
+            " (SELECT 4 AS scale UNION SELECT 12 UNION SELECT 20 UNION SELECT 28) GROUP BY 1, 2"
+        )
+    )
+    while index_messages(service.writer, most=100):
+        pass
+    query("INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)")
+
+
+def test_ten_senders_of_many_are_listed(service: Service) -> None:
+    random_ = random.Random(4)
+    service.run([])
+    numbers = [f"+{random_.randint(1, 25)}" for _ in range(300)]
+    rows = [
+        {"message_id": f"{n}", "from": number, "to": "+9", "ts": MOMENTS[n % len(MOMENTS)]}
+        for n, number in enumerate(numbers)
+    ]
+    insert_messages(service.writer, [parse_message(row) for row in rows])
+
+    for parameters in [{}, {"since": MOMENTS[0]}, {"since": MOMENTS[0], "until": MOMENTS[-1]}]:
+        stats, _ = service.get("/stats", parameters)
+        counted = Counter(
+            row["from"] for row in rows if matches(row, {"from": None, "since": None} | parameters)
+        )
+        ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+        assert stats["senders_count"] == len(counted)
+        assert [(e["from"], e["count"]) for e in stats["messages_per_sender"]] == ranked[:10]
