@@ -136,7 +136,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @given(STEPS, FILTERS, st.integers(1, 7), st.integers(0, 20))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_every_page_and_total_equals_a_filter_of_the_rows(
     service: Service,
     steps: list[list[Message] | str | int],
@@ -157,7 +157,7 @@ def test_every_page_and_total_equals_a_filter_of_the_rows(
 
 
 @given(STEPS, FILTERS, st.integers(1, 4))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_following_next_visits_every_match_once(
     service: Service,
     steps: list[list[Message] | str | int],
@@ -180,7 +180,7 @@ def test_following_next_visits_every_match_once(
 
 
 @given(STEPS, FILTERS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_stream_has_every_match_once(
     service: Service, steps: list[list[Message] | str | int], wanted: dict[str, str | None]
 ) -> None:
@@ -195,7 +195,7 @@ def test_a_stream_has_every_match_once(
 
 
 @given(STEPS, FILTERS, st.none() | st.sampled_from([*MOMENTS, "2025-01-15T10:00:01Z"]))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_statistics_equal_a_count_of_the_rows(
     service: Service,
     steps: list[list[Message] | str | int],
@@ -222,7 +222,7 @@ def test_statistics_equal_a_count_of_the_rows(
 
 
 @given(STEPS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_the_counters_equal_count_and_group_by(
     service: Service, steps: list[list[Message] | str | int]
 ) -> None:

@@ -114,10 +114,10 @@ def _start(path: str) -> int:
 
 
 def test_processes_that_start_at_once_make_one_schema(path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as processes:
-        pids = processes.map(_start, [str(path)] * 8, chunksize=1)
+    with multiprocessing.get_context("spawn").Pool(3) as processes:
+        pids = processes.map(_start, [str(path)] * 6, chunksize=1)
 
-    assert len(pids) == 8
+    assert len(pids) == 6
     with closing(connect(path, "ro", patience_s=0)) as db:
         check_schema(db)
         assert db.execute("SELECT * FROM totals").fetchall() == [(1, 0, 0, 0, 0)]

@@ -382,24 +382,24 @@ MOMENTS = [
     "2025-01-15T10:00Z", "2025-01-15T10:00:0٠Z",
 ]  # fmt: skip
 OTHER_TYPES: list[Any] = [1, 1.5, True, ["+91"], {"a": 1}]
-BAD_FIELDS = [
-    *[("message_id", value) for value in ["", None, *OTHER_TYPES]],
-    *[("from", value) for value in [None, *OTHER_TYPES, *NUMBERS]],
-    *[("to", value) for value in [None, *OTHER_TYPES, *NUMBERS]],
-    *[("ts", value) for value in [None, 1736935200, *OTHER_TYPES, *MOMENTS]],
-    *[("text", value) for value in [*OTHER_TYPES, "x" * 4097, "😀" * 4097]],
-]
+BAD_VALUES = {
+    "message_id": ["", None, *OTHER_TYPES],
+    "from": [None, *OTHER_TYPES, *NUMBERS],
+    "to": [None, *OTHER_TYPES, *NUMBERS],
+    "ts": [None, 1736935200, *OTHER_TYPES, *MOMENTS],
+    "text": [*OTHER_TYPES, "x" * 4097, "😀" * 4097],
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), BAD_FIELDS, ids=[f"{name}={value!a:.40}" for name, value in BAD_FIELDS]
-)
+@pytest.mark.parametrize("name", BAD_VALUES)
 def test_a_field_that_breaks_its_rule_is_422_and_named(
-    post_signed: Post, rows: Rows, name: str, value: object
+    post_signed: Post, rows: Rows, name: str
 ) -> None:
-    response = post_signed(a_message(**{name: value}))
+    for value in BAD_VALUES[name]:
+        response = post_signed(a_message(**{name: value}))
 
-    assert_unprocessable(response, name)
+        assert response.status_code == 422, value
+        assert_unprocessable(response, name)
     assert rows(COUNT) == [(0,)]
 
 
