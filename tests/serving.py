@@ -242,7 +242,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def in_threads(number: int, work: Callable[[], None]) -> None:

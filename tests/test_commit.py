@@ -150,6 +150,18 @@ def test_each_delivery_of_a_batch_learns_its_own_result(
     assert stored(database) == ["old", "new"]
 
 
+def test_new_messages_between_repeats_are_told_from_them(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    commits.file(message(message_id="old"))
+    ids = ["old", "a", "old", "old", "b", "a", "c"]
+
+    answers = file_together(commits, record, database, [message(message_id=id_) for id_ in ids])
+
+    created = [id_ for id_, answer in zip(ids, answers, strict=True) if answer == Filed(True)]
+    assert created == ["a", "b", "c"]
+
+
 def test_a_row_that_cannot_be_stored_does_not_fail_its_neighbours(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
@@ -213,7 +225,7 @@ def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
     assert filed == Filed(created=True)
 
 
-def test_deliveries_beyond_the_bound_are_refused_at_once(
+def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
     database: Database, record: Record
 ) -> None:
     commits = GroupCommit(database, record, deadline_s=5, max_pending=2)
@@ -225,16 +237,40 @@ def test_deliveries_beyond_the_bound_are_refused_at_once(
         for thread in waiting:
             thread.start()
         wait_until(lambda: record.pending == 2)
+        with pytest.raises(Unavailable, match="waited too long"):
+            commits.file(message(message_id="early"))
         started = time.monotonic()
 
         with pytest.raises(Unavailable, match="too many"):
             commits.file(message(message_id="third"))
 
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < commit.STALL_S / 2
     for thread in waiting:
         thread.join()
     commits.close()
     assert sorted(stored(database)) == ["m0", "m1"]
+
+
+def test_a_burst_beyond_the_bound_is_taken_while_commits_go_on(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=5, max_pending=2)
+    numbers = iter(range(40))
+    answers: list[Filed] = []
+
+    def file() -> None:
+        answers.append(commits.file(message(message_id=f"m{next(numbers)}")))
+
+    with database.write_lock():
+        threads = [threading.Thread(target=file) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: record.pending > 20)
+    for thread in threads:
+        thread.join()
+
+    commits.close()
+    assert answers == [Filed(created=True)] * 40
 
 
 def test_a_check_says_whether_a_message_could_be_filed_and_files_none(

@@ -25,6 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all faults, none of which may need it to be started again."""
     folder = tmp_path_factory.mktemp("faults")
     with serving(folder, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        wait_until(lambda: len(server.workers) == 2)
         workers = server.workers
         yield server
         assert server.workers == workers

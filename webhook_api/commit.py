@@ -32,6 +32,7 @@ INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the o
 CHECKPOINT_EVERY = 4096  # pages in the WAL, that is 16 MiB
 _PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
 _PAGES_OF_A_MESSAGE = 6
+STALL_S = 0.5  # without a commit, after which it is overload to have many waiting
 _RETRY_LOCKED_S = 0.005
 _THE_DISK = "the disk"
 # Whatever else goes wrong is the fault of the file or the disk, and fails the batch.
@@ -83,14 +84,16 @@ class GroupCommit:
     def __init__(
         self, database: Database, observer: Observer, *, deadline_s: float, max_pending: int
     ) -> None:
+        """Let `max_pending` deliveries wait for `deadline_s`, and more of them for STALL_S."""
         self._database = database
         self._writer = Writer(database)
         self._observer = observer
         self._deadline_s = deadline_s
         self._max_pending = max_pending
-        self._mutex = threading.Lock()  # guards the next four; never held while waiting
+        self._mutex = threading.Lock()  # guards the next five; never held while waiting
         self._pending: list[_Delivery] = []
         self._waiting = 0
+        self._moved_at = 0.0
         self._led = False
         self._closed = False
         self._waits_for = _THE_DISK
@@ -140,14 +143,27 @@ class GroupCommit:
         with self._mutex:
             if self._closed:
                 raise Unavailable("the service is shutting down")
-            if self._waiting >= self._max_pending:
-                raise Unavailable("too many deliveries are waiting for the disk")
+            self._make_room(delivery)
             self._waiting += 1
             self._observer.waiting(self._waiting)
             self._pending.append(delivery)
             leads = not self._led
             self._led = True
             return leads
+
+    def _make_room(self, delivery: _Delivery) -> None:
+        """Refuse `delivery`, or make it wait shortly only, if as many wait as may for long.
+
+        A burst is no overload: it is on disk after a commit or two. But when those stall, all
+        the threads of a process must not end up waiting.
+        """
+        now = time.monotonic()
+        if self._waiting == 0:
+            self._moved_at = now
+        elif self._waiting >= self._max_pending:
+            if now - self._moved_at > STALL_S:
+                raise Unavailable("too many deliveries are waiting for the disk")
+            delivery.deadline = min(delivery.deadline, now + STALL_S)
 
     def _leave(self) -> None:
         with self._mutex:
@@ -253,6 +269,7 @@ class GroupCommit:
         return [checked if delivery.message is None else next(filed) for delivery in batch]
 
     def _settle(self, batch: list[_Delivery], answers: Sequence[Filed | Exception]) -> None:
+        self._moved_at = time.monotonic()
         for delivery, answer in zip(batch, answers, strict=True):
             with self._mutex:
                 delivery.answer = answer
