@@ -6,6 +6,7 @@ the read itself costs, whatever else the machine does.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import click
 
-from tests.benchmarks.data import COMMON_WORD, RARE_WORD, messages
+from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
 from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, middle, require, show_table
 from tests.builders import SECRET
 from webhook_api import create_app
@@ -27,7 +28,7 @@ from webhook_api.config import Config
 
 _LIVE = "/health/live"
 _RUN_S = 0.5
-_RUN_REQUESTS = 5  # of a slow read, in one run
+_RUN_REQUESTS = 3  # of a slow read, in one run
 _STREAMED = 10_000
 _SHOWN_CHARS = 160  # of a statement
 _NDJSON = "application/x-ndjson"
@@ -41,8 +42,8 @@ class Read(NamedTuple):
     accept: str = "*/*"
 
 
-def _import(path: Path, rows: int) -> float:
-    """Fill the database at `path` as an operator would, and return the seconds it took."""
+def _import(path: Path, rows: int) -> None:
+    """Fill the database at `path` as an operator would, and print what it took."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "import", "-"]
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{path}"}
     started = time.perf_counter()
@@ -55,7 +56,12 @@ def _import(path: Path, rows: int) -> float:
             process.stdin.write(json.dumps(message).encode() + b"\n")
     if process.wait() != 0:
         raise click.ClickException("import failed")
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = used.ru_utime + used.ru_stime
+    click.echo(f"{rows} messages of {TEXT_CHARS} characters:")
+    click.echo(f"imported {rows / seconds:.0f} a second, {rows / cpu_s:.0f} a second of CPU time,")
+    click.echo(f"{path.stat().st_size / rows:.0f} bytes each\n")
 
 
 def _reads(server: Server, rows: int) -> Iterator[Read]:
@@ -94,18 +100,22 @@ def _get(server: Server, path: str, accept: str = "*/*") -> HTTPResponse:
     return reply
 
 
-def _first_ms(server: Server, read: Read) -> float:
-    """Return what a read costs when nothing of the file is in memory."""
-    with server.database.open("rb") as file:
+def _forget(path: Path) -> None:
+    """Make the kernel drop what it holds of a file in memory."""
+    with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _once_s(server: Server, read: Read) -> float:
     started = time.perf_counter()
     _get(server, read.path, read.accept).read()
-    return (time.perf_counter() - started) * 1000
+    return time.perf_counter() - started
 
 
 def _measure(server: Server, read: Read, connections: int, rounds: int) -> list[str]:
-    first_ms = _first_ms(server, read)
-    seconds = max(_RUN_S, _RUN_REQUESTS * connections * first_ms / 1000)
+    _forget(server.database)
+    first_ms = _once_s(server, read) * 1000
+    seconds = max(_RUN_S, _RUN_REQUESTS * connections * _once_s(server, read))
     costs, ratios, failed = [], [], 0
     for _ in range(rounds):
         live = server.get(_LIVE, connections, _RUN_S)
@@ -150,14 +160,13 @@ def main(rows: int, rounds: int, connections: int, database: Path | None, plans:
     """Import messages, then measure each way to read them beside GET /health/live."""
     require("wrk", "to send requests")
     with tempfile.TemporaryDirectory(prefix="webhook-bench-") as name:
-        server = Server("service", FIRST_PORT, Path(name))
+        # Counts of searches are remembered by each process: one makes the rounds comparable.
+        one = {"WEB_CONCURRENCY": "1"}
+        server = Server("service", FIRST_PORT, Path(name), environment=one)
         if database:
             server.database = database.absolute()
         if not server.database.exists():
-            seconds = _import(server.database, rows)
-            size = server.database.stat().st_size
-            click.echo(f"{rows} messages of 80 characters: imported {rows / seconds:.0f} a second,")
-            click.echo(f"{size / rows:.0f} bytes each\n")
+            _import(server.database, rows)
         with server:
             reads = list(_reads(server, rows))
             table = [[read.name, *_measure(server, read, connections, rounds)] for read in reads]
