@@ -32,6 +32,9 @@ except ConfigError as error:
 
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = PatientWorker
+# By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
+# for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
+# processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 loglevel = _settings.log_level.lower()

@@ -23,7 +23,7 @@ class Config:
     log_level: str = "INFO"
     port: int = 8000
     web_concurrency: int = 2
-    web_threads: int = 32
+    web_threads: int = 64
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
 
