@@ -1,15 +1,17 @@
 """GET /messages: a page of what is stored, or all of it as a stream."""
 
-from itertools import chain
+from collections.abc import Iterator
+from itertools import chain, islice
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from webhook_api.db import get_db
-from webhook_api.listing import list_messages, stream_messages
+from webhook_api.listing import StoredMessage, list_messages, stream_messages
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 
 NDJSON = "application/x-ndjson"
+_BLOCK_LINES = 200
 
 bp = Blueprint("messages", __name__)
 
@@ -45,8 +47,13 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 
 def _stream(wanted: MessageFilter) -> Response:
-    messages = stream_messages(get_db(), wanted)
-    # The first is read now, for a database that cannot be read is a 503 only before the start.
-    first = [message for message in [next(messages, None)] if message is not None]
-    lines = (message.as_line() for message in chain(first, messages))
-    return Response(stream_with_context(lines), mimetype=NDJSON)
+    blocks = _blocks(stream_messages(get_db(), wanted))
+    # The first is made now, for a database that cannot be read is a 503 only before the start.
+    body = chain([next(blocks, b"")], blocks)
+    return Response(stream_with_context(body), mimetype=NDJSON)
+
+
+def _blocks(messages: Iterator[StoredMessage]) -> Iterator[bytes]:
+    """Yield the lines of `messages`, many at a time: each block is sent by a call of its own."""
+    while block := b"".join(message.as_line() for message in islice(messages, _BLOCK_LINES)):
+        yield block
