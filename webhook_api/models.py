@@ -123,49 +123,84 @@ UtcTimestamp = Annotated[
     Timestamp,
     PlainValidator(Timestamp.parse),
     PlainSerializer(lambda timestamp: timestamp.text, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": TIMESTAMP_PATTERN}),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}),
 ]
-WholeNumber = Annotated[int, BeforeValidator(_digits)]
+CursorText = Annotated[
+    Cursor,
+    PlainValidator(Cursor.parse),
+    WithJsonSchema({"type": "string", "format": "cursor"}),
+]
 
 
 class InboundMessage(BaseModel):
-    """One message as the provider delivers it (spec 1, "Validation"); other fields are ignored."""
+    """One message as the provider delivers it; other fields are ignored."""
+
+    # Source: spec 1, "Validation".
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message_id: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="The provider's name for the message; deliveries that share it are repeats."
+    )
+    from_msisdn: PhoneNumber = Field(alias="from", description="The sender's number.")
+    to_msisdn: PhoneNumber = Field(alias="to", description="The receiver's number.")
+    ts: UtcTimestamp = Field(
+        description="When it was sent, in UTC: a real date and time, to the nanosecond at most."
+    )
+    text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = Field(
+        None, description="What it says, if it says anything."
+    )
+
+
+class SenderFilter(BaseModel):
+    """What every reading route can be asked for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    message_id: Annotated[str, StringConstraints(min_length=1)]
-    from_msisdn: PhoneNumber = Field(alias="from")
-    to_msisdn: PhoneNumber = Field(alias="to")
-    ts: UtcTimestamp
-    text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = None
+    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(
+        None,
+        alias="from",
+        description="Only messages from exactly this number; its plus may be sent unencoded.",
+        examples=["+919876543210"],
+    )
+    since: UtcTimestamp | None = Field(
+        None,
+        description="Only messages of this instant or later.",
+        examples=["2025-01-15T09:30:00Z"],
+    )
 
 
-class StatsQuery(BaseModel):
+class StatsQuery(SenderFilter):
     """Which messages `/stats` counts: of one sender, in `since <= instant < until`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    until: UtcTimestamp | None = Field(
+        None,
+        description="Only messages of an earlier instant than this.",
+        examples=["2025-01-16T00:00:00Z"],
+    )
 
-    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(None, alias="from")
-    since: UtcTimestamp | None = None
-    until: UtcTimestamp | None = None
 
-
-class MessageFilter(BaseModel):
+class MessageFilter(SenderFilter):
     """Which messages are meant (spec 2): all that match every filter that is given."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(None, alias="from")
-    since: UtcTimestamp | None = None
-    q: str | None = None
+    q: str | None = Field(
+        None,
+        description="Only messages whose text contains this, in whatever case; no wildcards.",
+        examples=["hello"],
+    )
 
 
 class MessageQuery(MessageFilter):
     """A page of them: `limit` rows, after `cursor` if there is one, `offset` rows further on."""
 
-    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = 50
-    offset: Annotated[WholeNumber, Field(ge=0, le=MAX_INTEGER)] = 0
-    cursor: Annotated[Cursor, PlainValidator(Cursor.parse)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), BeforeValidator(_digits)] = Field(
+        50, description="How many messages a page may hold."
+    )
+    offset: Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_digits)] = Field(
+        0, description="How many messages to skip first."
+    )
+    cursor: CursorText | None = Field(
+        None, description="Where the page starts, as the `Link` header of the page before says."
+    )
 
 
 def parse_json(body: bytes) -> Any:
