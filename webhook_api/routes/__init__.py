@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from webhook_api.routes import health, messages, stats, webhook
+from webhook_api.routes import docs, health, messages, stats, webhook
 
 
 def register_routes(app: Flask) -> None:
@@ -11,3 +11,4 @@ def register_routes(app: Flask) -> None:
     app.register_blueprint(webhook.bp)
     app.register_blueprint(messages.bp)
     app.register_blueprint(stats.bp)
+    app.register_blueprint(docs.bp)

@@ -1,0 +1,48 @@
+// The API page: Swagger UI, which signs the deliveries that are tried out on it.
+"use strict";
+
+const secret = document.getElementById("secret");
+const state = document.getElementById("state");
+const encoder = new TextEncoder();
+
+function tellState() {
+  if (!crypto.subtle) {
+    state.value =
+      "This browser can sign only on https:// or on localhost: deliveries from here are refused.";
+  } else if (secret.value) {
+    state.value = "Deliveries tried out here are signed. The secret does not leave this page.";
+  } else {
+    state.value = "Type it to have deliveries tried out here signed; without it they are refused.";
+  }
+}
+
+// Returns the hex HMAC-SHA256 of the UTF-8 bytes of `text`, the very ones that fetch() sends.
+async function sign(text) {
+  const algorithm = { name: "HMAC", hash: "SHA-256" };
+  const key = await crypto.subtle.importKey("raw", encoder.encode(secret.value), algorithm, false, [
+    "sign",
+  ]);
+  const seal = new Uint8Array(await crypto.subtle.sign("HMAC", key, encoder.encode(text)));
+  return Array.from(seal, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function signDelivery(request) {
+  if (request.method === "POST" && secret.value) {
+    request.headers["X-Signature"] = await sign(request.body ?? "");
+  }
+  return request;
+}
+
+secret.disabled = !crypto.subtle;
+secret.addEventListener("input", tellState);
+tellState();
+
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#api",
+  requestInterceptor: signDelivery,
+  validatorUrl: null, // the default one is another host
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
+});
