@@ -14,6 +14,7 @@ from webhook_api.commit import GroupCommit
 from webhook_api.config import Config
 from webhook_api.db import Database, init_db
 from webhook_api.errors import register_errors
+from webhook_api.headers import init_headers
 from webhook_api.logs import configure_logs, init_logs
 from webhook_api.metrics import init_metrics
 from webhook_api.routes import register_routes
@@ -48,6 +49,7 @@ def create_app(config: Config | None = None) -> Flask:
         _prepare(database)
 
     init_logs(app)
+    init_headers(app)
     metrics = init_metrics(app, database)
     init_db(app, database)
     commits = app.extensions["commits"] = GroupCommit(

@@ -1,0 +1,68 @@
+"""The security headers: on every reply, whatever it is."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import a_message, encode, signed
+
+BODY = encode(a_message())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/webhook", 200),
+        ("GET", "/webhook", 405),
+        ("GET", "/messages", 200),
+        ("GET", "/messages?limit=x", 422),
+        ("GET", "/stats", 200),
+        ("GET", "/health/live", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/docs", 200),
+        ("GET", "/docs/docs.js", 200),
+        ("GET", "/nothing", 404),
+        ("HEAD", "/messages", 200),
+        ("OPTIONS", "/webhook", 200),
+    ],
+)
+def test_every_reply_has_them(client: FlaskClient, method: str, path: str, status: int) -> None:
+    response = client.open(path, method=method, data=BODY, headers=signed(BODY))
+    response.close()
+
+    assert response.status_code == status
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert policy.endswith("frame-ancestors 'none'")
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/messages", "/messages?limit=x", "/stats", "/webhook"])
+def test_nothing_about_messages_is_cached(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_an_asset_is_sent_again_only_if_it_changed(client: FlaskClient) -> None:
+    first = client.get("/docs/swagger-ui.css")
+    first.close()
+
+    again = client.get("/docs/swagger-ui.css", headers={"If-None-Match": first.headers["ETag"]})
+    again.close()
+
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert again.status_code == 304
+
+
+def test_assets_share_one_label_in_the_metrics(client: FlaskClient) -> None:
+    for name in ("docs.js", "docs.css", "nothing.js"):
+        client.get(f"/docs/{name}").close()
+
+    metrics = client.get("/metrics?name[]=http_requests_total").text
+
+    labels = 'http_requests_total{method="GET",path="/docs/<path:filename>"'
+    assert f'{labels},status="200"}} 2.0' in metrics
+    assert f'{labels},status="404"}} 1.0' in metrics
