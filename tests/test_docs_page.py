@@ -1,0 +1,166 @@
+"""GET /docs in a browser: it opens, asks no other host, and signs what is tried out on it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.builders import SECRET, a_message
+from tests.serving import Server, serving
+
+CHROMIUM = shutil.which("chromium")
+CHROMEDRIVER = shutil.which("chromedriver")
+WAIT_S = 20
+# A name of this machine that a browser does not trust as it does localhost.
+UNTRUSTED_HOST = "service.test"
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and CHROMEDRIVER), reason="no Chromium and ChromeDriver are installed"
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server"), WEB_CONCURRENCY=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (
+        "--headless",
+        "--no-sandbox",  # for root, in a container
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--window-size=1200,1600",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+        f"--host-resolver-rules=MAP {UNTRUSTED_HOST} 127.0.0.1",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = Chrome(options, ChromeService(CHROMEDRIVER))
+    yield browser
+    browser.quit()
+
+
+def test_the_page_lists_every_operation(server: Server, browser: Chrome) -> None:
+    open_page(server, browser)
+
+    paths = [element.text for element in find_all(browser, ".opblock-summary-path")]
+    described = server.get("/openapi.json").json["paths"]
+    assert {path.replace("\u200b", "") for path in paths} == set(described)
+
+
+def test_a_delivery_tried_out_is_signed_and_filed(
+    server: Server, browser: Chrome, tmp_path: Path
+) -> None:
+    open_page(server, browser)
+    find(browser, "#secret").send_keys(SECRET)
+    # Not ASCII, since the signature is one of bytes.
+    message = a_message(message_id="signed", text="Grüße, привет")
+
+    status = try_out(browser, json.dumps(message, ensure_ascii=False))
+
+    assert status == "200"
+    assert message in server.get("/messages").json["data"]
+    assert browser.save_screenshot(str(tmp_path / "docs.png"))
+    assert console(browser) == []
+    assert other_hosts(server, browser) == []
+
+
+def test_the_secret_is_kept_nowhere(server: Server, browser: Chrome) -> None:
+    open_page(server, browser)
+    find(browser, "#secret").send_keys(SECRET)
+    try_out(browser, json.dumps(a_message(message_id="kept")))
+
+    browser.refresh()
+
+    assert find(browser, "#secret").get_property("value") == ""
+    assert browser.execute_script(
+        "return [localStorage.length, sessionStorage.length, document.cookie]"
+    ) == [0, 0, ""]
+
+
+def test_a_delivery_without_a_secret_is_refused(server: Server, browser: Chrome) -> None:
+    open_page(server, browser)
+
+    status = try_out(browser, json.dumps(a_message(message_id="refused")))
+
+    assert status == "401"
+    assert "refused" not in server.ids()
+
+
+def test_the_page_says_so_where_the_browser_cannot_sign(server: Server, browser: Chrome) -> None:
+    open_page(server, browser, UNTRUSTED_HOST)
+
+    assert not find(browser, "#secret").is_enabled()
+    assert "only on https:// or on localhost" in find(browser, "#state").text
+
+
+def open_page(server: Server, browser: Chrome, host: str = "127.0.0.1") -> None:
+    browser.get_log("browser")  # type: ignore[no-untyped-call]
+    browser.get_log("performance")  # type: ignore[no-untyped-call]
+    browser.get(f"http://{host}:{server.port}/docs")
+    find(browser, ".opblock")
+
+
+def try_out(browser: Chrome, body: str) -> str:
+    """Send `body` to POST /webhook as a reader of the page would, and return the status shown."""
+    operation = "#operations-messages-receiveMessage "
+    find(browser, operation + ".opblock-summary-control").click()
+    find(browser, operation + ".try-out__btn").click()
+    # As if pasted: typed, each key would make the page draw itself anew.
+    browser.execute_script(
+        """
+        const [field, text] = arguments;
+        field.select();
+        document.execCommand("insertText", false, text);
+        """,
+        find(browser, operation + "textarea.body-param__text"),
+        body,
+    )
+    find(browser, operation + "button.execute").click()
+    shown = find(browser, operation + ".live-responses-table tbody td.response-col_status")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", shown)
+    return shown.text
+
+
+def find(browser: Chrome, selector: str) -> WebElement:
+    """Return the element, as soon as there is one."""
+    return find_all(browser, selector)[0]
+
+
+def find_all(browser: Chrome, selector: str) -> list[WebElement]:
+    waiting = WebDriverWait(browser, WAIT_S)
+    return waiting.until(lambda page: page.find_elements(By.CSS_SELECTOR, selector))
+
+
+def console(browser: Chrome) -> list[Any]:
+    """Return what the browser complained of, violations of the policy included."""
+    entries: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return entries
+
+
+def other_hosts(server: Server, browser: Chrome) -> list[str]:
+    """Return the addresses that were asked for and are not the service's."""
+    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]
+    events = [json.loads(entry["message"])["message"] for entry in entries]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert asked
+    own = (f"http://127.0.0.1:{server.port}/", "data:")
+    return [url for url in asked if not url.startswith(own)]
