@@ -12,6 +12,7 @@ from webhook_api.search import CountCache, Phrase
 
 _ORDER = "m.seconds, m.nanos, m.message_id"
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
+_FEW_ROWS = 2000  # are searched as fast as the index is asked
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -119,10 +120,15 @@ def list_messages(db: Connection, query: MessageQuery) -> MessagePage:
     if phrase:
         phrase.prepare(db)
     with snapshot(db) as totals:
-        total = _count(db, query, phrase, totals)
+        total = candidates = _count(db, query, totals)
+        if phrase:
+            total = _count_with_phrase(db, query, phrase, totals, candidates)
         if query.offset >= total:
             return MessagePage([], total, None)
-        ids = _ids_with_phrase(db, query, phrase, totals, total) if phrase else _ids(db, query)
+        if phrase:
+            ids = _ids_with_phrase(db, query, phrase, totals, candidates, total)
+        else:
+            ids = _ids(db, query)
         # One more than asked for, to know whether a next page follows.
         messages = _read(db, ids)
     page = messages[: query.limit]
@@ -159,10 +165,8 @@ def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMes
             return
 
 
-def _count(db: Connection, wanted: MessageFilter, phrase: Phrase | None, totals: Totals) -> int:
-    """Return how many messages match, from counters as far as there are any."""
-    if phrase:
-        return _count_with_phrase(db, wanted, phrase, totals)
+def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
+    """Return how many messages match but for `q`, from counters as far as there are any."""
     if wanted.from_msisdn is None:
         earlier = count_before(db, wanted.since.instant) if wanted.since else 0
         return totals.messages - earlier
@@ -218,13 +222,18 @@ def _hits(phrase: Phrase, totals: Totals, above: int = 0) -> tuple[str, list[obj
     return sql, [*parameters, max(above, totals.indexed), phrase.parameter]
 
 
+def _by_index(phrase: Phrase, totals: Totals, candidates: int) -> bool:
+    """Whether to ask the search index, and not the few rows that the other filters leave."""
+    return phrase.indexed and (candidates > _FEW_ROWS or candidates == totals.messages)
+
+
 def _count_with_phrase(
-    db: Connection, wanted: MessageFilter, phrase: Phrase, totals: Totals
+    db: Connection, wanted: MessageFilter, phrase: Phrase, totals: Totals, candidates: int
 ) -> int:
     rows = _Rows.matching(wanted)
 
     def count_after(row_id: int) -> int:
-        if not phrase.indexed:
+        if not _by_index(phrase, totals, candidates):
             sql = f"SELECT count(*) FROM messages m WHERE m.id > ? AND {phrase.condition}"
             sql += f" AND {rows.where}"
             return _scalar(db, sql, [row_id, phrase.parameter, *rows.parameters])
@@ -243,18 +252,24 @@ def _count_with_phrase(
 
 
 def _ids_with_phrase(
-    db: Connection, query: MessageQuery, phrase: Phrase, totals: Totals, total: int
+    db: Connection,
+    query: MessageQuery,
+    phrase: Phrase,
+    totals: Totals,
+    candidates: int,
+    total: int,
 ) -> list[int]:
-    """Return the ids of a page with `q`, in whichever of two ways is the shorter.
+    """Return the ids of a page with `q`, `total` of `candidates`, in the shorter of two ways.
 
     Sorting all hits costs as much as there are; walking the rows in order until the page is
     full costs less the more of them are hits. A walk ends after as many rows as there are hits,
     for they may all lie at the far end.
     """
     wanted_rows = query.offset + query.limit + 1
-    if phrase.indexed and total * total <= wanted_rows * totals.messages:
+    by_index = _by_index(phrase, totals, candidates)
+    if by_index and total * total <= wanted_rows * candidates:
         return _sorted_hits(db, query, phrase, totals)
-    budget = max(total, _CHUNK_ROWS) if phrase.indexed else totals.messages
+    budget = max(total, _CHUNK_ROWS) if by_index else candidates
     rows = _Rows.matching(query, _Place.of(db, query.cursor))
     walked = db.execute(
         "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
@@ -263,7 +278,7 @@ def _ids_with_phrase(
         [*rows.parameters, budget, phrase.parameter, query.limit + 1, query.offset],
     )
     ids = [row_id for (row_id,) in walked]
-    if len(ids) > query.limit or budget >= totals.messages:
+    if len(ids) > query.limit or budget >= candidates:
         return ids
     unwalked = f"SELECT 1 FROM messages m WHERE {rows.where} ORDER BY {_ORDER} LIMIT 1 OFFSET ?"
     if db.execute(unwalked, [*rows.parameters, budget]).fetchone() is None:
