@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 64  # messages in one transaction
 INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
-CHECKPOINT_EVERY = 4096  # pages in the WAL, that is 16 MiB
+CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
 _PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
 _PAGES_OF_A_MESSAGE = 6
 STALL_S = 0.5  # without a commit, after which it is overload to have many waiting
