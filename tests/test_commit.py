@@ -481,7 +481,7 @@ from webhook_api.commit import GroupCommit
 from webhook_api.db import Database
 from webhook_api.errors import Unavailable
 
-commit.CHECKPOINT_EVERY = 30
+commit.CHECKPOINT_EVERY = 20
 commit.INDEX_EVERY = 2
 shim = ctypes.CDLL(None)
 kind = int(sys.argv[2])
@@ -493,7 +493,7 @@ faulty = True
 while faulty:
     n += 1
     shim.arm(kind, n)
-    for part in range(4):
+    for part in range(2):
         try:
             commits.file(message(message_id=f"{n}-{part}"))
             acknowledged.add(f"{n}-{part}")
@@ -502,7 +502,7 @@ while faulty:
     commits.check(5) if not shim.faults() else None
     faulty = bool(shim.faults())
     shim.arm(0, 0)
-    for part in range(4):
+    for part in range(2):
         commits.file(message(message_id=f"{n}-{part}"))
         acknowledged.add(f"{n}-{part}")
     with database.reader() as reader:

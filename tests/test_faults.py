@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.builders import a_message, encode, signed
 from tests.serving import Reply, Server, in_threads, serving, wait_until
+from webhook_api import create_app
+from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
 
 DEADLINE_S = 1.0
@@ -171,7 +175,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("a file system cannot be mounted here: that needs CAP_SYS_ADMIN")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
@@ -212,6 +216,30 @@ def test_a_disk_that_fills_up_under_load_loses_nothing(tmp_path: Path, tiny_disk
         wait_until(lambda: server.deliver(message_id=f"m{number}").status == 200, 5)
 
         assert acknowledged | {f"m{number}"} == server.ids()
+
+
+def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Path) -> None:
+    def remount(mode: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(tiny_disk)], check=True)
+
+    config = replace(config, database_path=tiny_disk / "app.db")
+    create_app(config).extensions["commits"].close()
+    app = create_app(config)
+    body = encode(a_message())
+    remount("ro")
+    client = app.test_client()
+
+    refused = client.post("/webhook", data=body, headers=signed(body))
+    ready, page = client.get("/health/ready"), client.get("/messages")
+    app.extensions["database"].close()
+    remount("rw")
+    accepted = client.post("/webhook", data=body, headers=signed(body))
+
+    app.extensions["commits"].close()
+    app.extensions["database"].close()
+    assert (refused.status_code, ready.status_code, page.status_code) == (503, 503, 503)
+    assert "Read-only file system" in refused.get_json()["detail"]
+    assert accepted.status_code == 200
 
 
 def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path: Path) -> None:
