@@ -303,7 +303,11 @@ def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
         cached_statements=256,
         factory=Connection,
     )
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
