@@ -59,4 +59,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
 c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \
 c.request('GET', '/health/ready'); \
 sys.exit(c.getresponse().status != 200)"]
-CMD ["gunicorn", "wsgi:app"]
+CMD ["python", "-m", "webhook_api"]

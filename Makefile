@@ -41,7 +41,7 @@ smoke: ## Play the specification's evaluation on a stack of its own; needs curl 
 	tests/smoke.sh
 
 run: $(RUNTIME) ## Serve on http://localhost:8000 without Docker; needs WEBHOOK_SECRET
-	$(BIN)/gunicorn wsgi:app
+	$(BIN)/python -m webhook_api
 
 check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/ruff check

@@ -1,34 +1,22 @@
 """Gunicorn's settings: the process model, and what happens around a worker's life."""
 
-import logging
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
-from webhook_api.logs import configure_logs
+from webhook_api.logs import fail_start
 from webhook_api.schema import SchemaError
 from webhook_api.server import JsonLogger, PatientWorker
-
-EXIT_CONFIG = 78  # sysexits.h, EX_CONFIG
-
-
-def _fail(reason: object) -> None:
-    """Stop the start, once and with one line: no worker is there yet that would be tried again."""
-    configure_logs("INFO")
-    logging.getLogger("webhook_api").critical("start failed: %s", reason)
-    sys.exit(EXIT_CONFIG)
-
 
 try:
     _settings = Config.from_env()
 except ConfigError as error:
-    _fail(error)
+    fail_start(error)
 
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = PatientWorker
@@ -58,9 +46,9 @@ def on_starting(server: Any) -> None:
     try:
         Database(_settings.database_path).prepare()
     except (sqlite3.Error, SchemaError) as error:
-        _fail(f"database {_settings.database_path}: {error}")
+        fail_start(f"database {_settings.database_path}: {error}")
     except OSError as error:
-        _fail(f"database {_settings.database_path}: {error.strerror}")
+        fail_start(f"database {_settings.database_path}: {error.strerror}")
     # Set here and not in the environment of the image: it would make every other program that
     # imports prometheus_client there, the tests among them, share these files.
     directory = tempfile.mkdtemp(prefix="webhook-metrics-", dir=_shared_memory)

@@ -215,7 +215,7 @@ def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     }
     with _stdout(folder).open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            [sys.executable, "-m", "webhook_api"],
             cwd=ROOT,
             env=environment,
             stdout=stdout,

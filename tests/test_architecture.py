@@ -59,7 +59,7 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
     }
     assert {path for path, _ in routes} <= {
         "/webhook", "/messages", "/stats", "/health", "/health/live", "/health/ready", "/metrics",
-        "/openapi.json", "/docs", "/docs/<path:name>",
+        "/openapi.json", "/docs", "/docs/<path:filename>",
     }  # fmt: skip
     assert {method for _, method in routes} == {"GET", "POST"}
 

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from webhook_api.config import Config
-
 PROJECT = Path(__file__).parent.parent
 COMPOSE = (PROJECT / "docker-compose.yml").read_text()
 
@@ -17,10 +15,6 @@ def test_compose_passes_every_setting_on() -> None:
     # The port in the container is fixed; PORT chooses the host's.
     assert passed_on == settings - {"PORT"}
     assert '"${PORT:-8000}:8000"' in COMPOSE
-
-
-def test_compose_gives_gunicorn_the_same_number_of_workers_as_our_default() -> None:
-    assert f"${{WEB_CONCURRENCY:-{Config.web_concurrency}}}" in COMPOSE
 
 
 def test_docker_waits_for_deliveries_longer_than_gunicorn_does() -> None:

@@ -1,6 +1,8 @@
 """What breaks under a running service: it says 503 in time, loses nothing, and recovers."""
 
 import fcntl
+import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -247,7 +249,7 @@ def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path
         assert server.deliver(message_id="before").status == 200
         (old,) = server.workers
         with folder_is_away(server):
-            subprocess.run(["kill", "-9", str(old)], check=True)
+            os.kill(old, signal.SIGKILL)
             wait_until(lambda: server.workers not in ([], [old]))
             assert server.get("/health/live").status == 200
             assert server.get("/health/ready").status == 503

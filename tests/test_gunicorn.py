@@ -1,10 +1,10 @@
 """The service as Gunicorn runs it: starting, stopping, dying, and counting through all that."""
 
 import json
+import os
 import re
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -50,11 +50,12 @@ def setting(**values: object) -> Callable[[Path], dict[str, object]]:
         (setting(LOG_LEVEL="LOUD"), "LOG_LEVEL"),
         (setting(PORT="eighty"), "PORT"),
         (setting(WEB_THREADS="0"), "WEB_THREADS"),
+        (setting(WEB_CONCURRENCY="two"), "WEB_CONCURRENCY"),
         (newer_schema, "newer version"),
         (garbage, "not a database"),
         (file_for_folder, "data/app.db: "),
     ],
-    ids=["secret", "url", "level", "port", "threads", "schema", "garbage", "folder"],
+    ids=["secret", "url", "level", "port", "threads", "processes", "schema", "garbage", "folder"],
 )
 def test_a_start_that_cannot_succeed_fails_once_with_one_line(
     tmp_path: Path, arrange: Callable[[Path], dict[str, object]], reason: str
@@ -88,7 +89,7 @@ def test_counts_are_exact_with_three_workers_and_after_one_of_them_was_killed(
         statuses = server.deliver_all([*ids, *ids[:100]])
         scrapes = [scraped(server) for _ in range(10)]
         killed = server.workers[0]
-        subprocess.run(["kill", "-9", str(killed)], check=True)
+        os.kill(killed, signal.SIGKILL)
         wait_until(lambda: killed not in server.workers and len(server.workers) == 3)
         scrapes += [scraped(server) for _ in range(10)]
         server.deliver_all(f"again{number}" for number in range(30))

@@ -8,7 +8,7 @@ import time
 import traceback
 import uuid
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from flask import Flask, Response, g, request
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Longer lines from several processes mix on a pipe (PIPE_BUF, pipe(7)).
 MAX_LINE_BYTES = 4000
+EXIT_CONFIG = 78  # sysexits.h
 REQUEST_ID_HEADER = "X-Request-ID"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _encode = json.JSONEncoder(default=str).encode
@@ -62,6 +63,13 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def fail_start(reason: object) -> NoReturn:
+    """End the process with one line that says why it cannot serve."""
+    configure_logs("INFO")
+    logger.critical("start failed: %s", reason)
+    sys.exit(EXIT_CONFIG)
 
 
 def init_logs(app: Flask) -> None:
