@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from tests.builders import SECRET, encode, samples, signed
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.db import Connection, connect
+from webhook_api.db import Connection, Database, connect
 from webhook_api.models import parse_message
 from webhook_api.storage import Filed, insert_messages
 
@@ -36,6 +36,14 @@ Scrape = Callable[[], dict[str, float]]
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return Config(webhook_secret=SECRET, database_path=tmp_path / "app.db")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "app.db")
+    database.prepare()
+    yield database
+    database.close()
 
 
 @pytest.fixture

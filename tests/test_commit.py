@@ -43,14 +43,6 @@ class Record:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "app.db")
-    database.prepare()
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def record() -> Record:
     return Record()
 

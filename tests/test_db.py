@@ -15,19 +15,11 @@ from flask import Flask
 
 from tests.builders import a_message
 from tests.serving import in_threads
-from webhook_api.db import Connection, Database, Writer, get_db
+from webhook_api.db import Connection, Database, Writer, connect, get_db
 from webhook_api.errors import Unavailable
 from webhook_api.models import parse_message
 from webhook_api.schema import SCHEMA_VERSION, SchemaError, schema_version
 from webhook_api.storage import insert_messages
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "app.db")
-    database.prepare()
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -267,3 +259,14 @@ def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
         assert not again.in_transaction
     assert app.extensions["database"].lend_reader() is again
     again.close()
+
+
+def test_a_file_that_is_no_database_is_not_kept_open(tmp_path: Path) -> None:
+    garbage = tmp_path / "app.db"
+    garbage.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(sqlite3.DatabaseError) as refused:
+        connect(garbage, "rw", patience_s=0)
+
+    assert refused.value.__traceback__  # which would keep a connection that was not closed
+    assert garbage not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]

@@ -234,3 +234,25 @@ def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
         "webhook_requests_total", "database_size_bytes",
     }  # fmt: skip
     assert one_name['webhook_requests_total{result="created"}'] == 5
+
+
+def test_what_is_stored_is_a_metric(client: FlaskClient, post_signed: Post) -> None:
+    post_signed(a_message(message_id="m1"))
+    post_signed(a_message(message_id="m2"))
+
+    samples = client.get("/metrics").text.splitlines()
+
+    assert {"stored_messages 2.0", "stored_senders 1.0"} <= set(samples)
+    assert any(re.fullmatch(r"disk_free_bytes [1-9].*", sample) for sample in samples)
+
+
+def test_metrics_are_served_without_what_a_lost_database_cannot_tell(
+    client: FlaskClient, tmp_path: Path
+) -> None:
+    (tmp_path / "app.db").unlink()
+
+    response = client.get("/metrics")
+
+    assert response.status_code == 200
+    assert "database_size_bytes 0.0" in response.text
+    assert "stored_messages" not in response.text
