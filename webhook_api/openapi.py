@@ -239,6 +239,12 @@ _FAILURES: dict[str, tuple[int, Json]] = {
             "Allow",
         ),
     ),
+    "BodyGarbled": (
+        400,
+        _error(
+            "The body breaks the framing of HTTP.", "request body is not framed as HTTP wants it"
+        ),
+    ),
     "BodyIncomplete": (
         408,
         _error("The body did not arrive whole in time.", "request body did not arrive whole"),
@@ -298,6 +304,7 @@ def _receive_message() -> Json:
             _json(Accepted, {"status": "ok"}),
         ),
         "InvalidSignature",
+        "BodyGarbled",
         "BodyIncomplete",
         "BodyTooLarge",
         "InvalidBody",
