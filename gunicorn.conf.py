@@ -35,20 +35,25 @@ graceful_timeout = 20
 timeout = 30
 limit_request_line = 8190  # a long q; the most that Gunicorn allows
 control_socket_disable = True
+forwarder_headers = ""  # no client may tell us where in the URL the application begins
 
 # In memory, if the system has such a place: a heartbeat must not wait for a busy disk.
 _shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 worker_tmp_dir = _shared_memory
 
 
-def on_starting(server: Any) -> None:
-    """Check what no worker could start without, and make the directory of the metrics."""
+def on_starting(_server: Any) -> None:
+    """Check what no worker could start without."""
     try:
         Database(_settings.database_path).prepare()
     except (sqlite3.Error, SchemaError) as error:
         fail_start(f"database {_settings.database_path}: {error}")
     except OSError as error:
         fail_start(f"database {_settings.database_path}: {error.strerror}")
+
+
+def when_ready(server: Any) -> None:
+    """Make the directory of the metrics, now that nothing can stop the start any more."""
     # Set here and not in the environment of the image: it would make every other program that
     # imports prometheus_client there, the tests among them, share these files.
     directory = tempfile.mkdtemp(prefix="webhook-metrics-", dir=_shared_memory)

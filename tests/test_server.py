@@ -5,13 +5,17 @@ import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Server, serving
+from tests.serving import Server, serving, wait_until
+from webhook_api import db, storage
+from webhook_api.models import parse_message
 from webhook_api.server import RECEIVE_TIMEOUT_S, Arrival, Incoming
 
 LIMIT = 262_144
@@ -133,6 +137,73 @@ def test_150_slow_clients_do_not_keep_others_waiting(server: Server) -> None:
             slowest = max(slowest, time.monotonic() - started)
 
     assert slowest < 2
+
+
+def test_clients_that_do_not_read_do_not_keep_others_waiting(tmp_path: Path) -> None:
+    head = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+
+    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=8) as server, ExitStack() as clients:
+        fill(server.database, messages=2000)
+        for _ in range(12):
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(head)
+        live = server.get("/health/live", timeout_s=3)
+        delivered = server.deliver(message_id="beside")
+        wait_until(lambda: streams(server).total() == 12)
+
+    assert (live.status, delivered.status) == (200, 200)
+    assert streams(server) == {200: 2, 503: 10}
+
+
+def streams(server: Server) -> Counter[int]:
+    return Counter(line["status"] for line in server.log if line.get("path") == "/messages")
+
+
+def fill(database: Path, *, messages: int) -> None:
+    """File so many messages of 4 KiB, more than the buffers of a socket hold."""
+    with closing(db.connect(database, "rw", patience_s=5)) as writer:
+        for number in range(0, messages, 50):
+            storage.insert_messages(
+                writer,
+                [
+                    parse_message(a_message(message_id=f"{number + n}", text="x" * 4096))
+                    for n in range(50)
+                ],
+            )
+
+
+def test_what_is_held_of_unfinished_requests_is_bounded(tmp_path: Path) -> None:
+    head, _ = a_delivery("Content-Length: 262144", framed=False)
+
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as clients:
+        for _ in range(300):
+            client = clients.enter_context(connect(server))
+            client.sendall(head + b"x" * 262_000)
+        wait_until(lambda: any(line.get("status") == 408 for line in server.log), 4)
+        refused = sum(line.get("status") == 408 for line in server.log)
+        live = server.get("/health/live", timeout_s=3)
+
+    assert live.status == 200
+    assert 0 < refused < 100
+
+
+def test_a_refused_request_line_is_logged_without_its_query(server: Server) -> None:
+    refused = exchange(
+        server, b"GET /messages?from=+919876500000&q=\xd9 HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    (line,) = [each for each in server.log if "Invalid request" in each.get("message", "")]
+    assert "/messages?..." in line["message"]
+    assert "919876500000" not in json.dumps(server.log)
+
+
+def test_no_header_moves_the_application(server: Server) -> None:
+    answer = exchange(server, b"GET /health/live HTTP/1.0\r\nHost: x\r\nSCRIPT_NAME: /x\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.0 200 ") or answer.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import atexit
 import logging
 import sqlite3
 import sys
+from threading import Semaphore
 from typing import cast
 
 from flask import Flask
@@ -58,6 +59,8 @@ def create_app(config: Config | None = None) -> Flask:
         deadline_s=config.commit_deadline_s,
         max_pending=max(1, config.web_threads - RESERVED_THREADS),
     )
+    # A stream holds its thread for as long as its reader takes, so that most are kept from it.
+    app.extensions["streams"] = Semaphore(max(1, config.web_threads // 4))
     register_errors(app)
     register_routes(app)
     register_commands(app)

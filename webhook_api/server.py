@@ -1,5 +1,6 @@
 """What we change of Gunicorn: its own log lines, and when a request is given a thread."""
 
+import errno
 import io
 import logging
 import re
@@ -29,6 +30,9 @@ LINGER_S = 2.0  # for the client to read our last answer and close
 _MAX_FRAMING_BYTES = 64 * 1024  # of a head, and of what surrounds the chunks of a body
 _MAX_CHUNK_LINE_BYTES = 4096
 _DRAIN_S = 0.25
+_SEND_TIMEOUT_S = 5.0  # for a client to take what is sent at once
+_MAX_HELD_BYTES = 64 * 1024 * 1024  # of all requests that are not whole
+_QUERY = re.compile(r"\?\S*")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
@@ -49,8 +53,15 @@ class JsonLogger(Logger):
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(JsonFormatter())
+            handler.addFilter(_without_query)
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stdout)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    # Gunicorn quotes the request lines that it refuses, and a query holds phone numbers.
+    record.msg, record.args = _QUERY.sub("?...", record.getMessage()), ()
+    return True
 
 
 class Arrival(Enum):
@@ -66,6 +77,7 @@ class Incoming:
 
     def __init__(self, max_body_bytes: int) -> None:
         self.deadline = time.monotonic() + RECEIVE_TIMEOUT_S
+        self.received = 0  # bytes
         self.expects_continue = False  # the client sends its body only when told to
         self._max_body_bytes = max_body_bytes
         self._at = 0  # where the head, the body, or the next chunk ends
@@ -74,7 +86,7 @@ class Incoming:
 
     def judge(self, buffer: io.BytesIO) -> Arrival:
         """Return what to do, now that `buffer` holds what has arrived."""
-        received = buffer.seek(0, io.SEEK_END)
+        self.received = received = buffer.seek(0, io.SEEK_END)
         if self._chunked is None:
             head, end, _ = buffer.getvalue().partition(b"\r\n\r\n")
             if not end:
@@ -128,7 +140,7 @@ class PatientWorker(ThreadWorker):
     stalled clients as there are threads stop the service. Here the event loop takes what comes
     without waiting, and after RECEIVE_TIMEOUT_S expects nothing more: the thread then finds the
     connection at its end, which makes a 408 if there was a whole head. So no thread ever waits
-    for a client to send, or to close.
+    for a client to send, or to close, and none for long until it takes what it asked for.
 
     Replaces methods of Gunicorn 27.0's ThreadWorker: compare them on each upgrade.
     """
@@ -140,17 +152,21 @@ class PatientWorker(ThreadWorker):
         # Both in the order of their deadlines.
         self._incoming: dict[TConn, Incoming] = {}
         self._lingering: dict[TConn, float] = {}
+        self._held_bytes = 0  # received of _incoming
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give `conn` a thread, or let it wait in the event loop for the rest of its request."""
         known = self._incoming.get(conn)
         incoming = known or Incoming(self.max_body_bytes)
+        held = incoming.received
         arrival = self._receive(conn, incoming)
         if arrival is not Arrival.WAIT:
             if known:
+                self._held_bytes += incoming.received - held
                 self._stop_waiting(conn)
             self._answer(conn, arrival)
             return
+        self._held_bytes += incoming.received - held
         if incoming.expects_continue:
             incoming.expects_continue = False
             with suppress(OSError):
@@ -158,6 +174,8 @@ class PatientWorker(ThreadWorker):
         if not known:
             self._incoming[conn] = incoming
             self.poller.register(conn.sock, EVENT_READ, lambda _sock: self.enqueue_req(conn))
+        while self._held_bytes > _MAX_HELD_BYTES:
+            self._end_wait(next(iter(self._incoming)))
 
     def _receive(self, conn: TConn, incoming: Incoming) -> Arrival:
         """Take what has arrived, and return what to do with it."""
@@ -181,23 +199,31 @@ class PatientWorker(ThreadWorker):
         super().enqueue_req(conn)
 
     def _stop_waiting(self, conn: TConn) -> None:
-        del self._incoming[conn]
+        self._held_bytes -= self._incoming.pop(conn).received
         self.poller.unregister(conn.sock)
+
+    def _end_wait(self, conn: TConn) -> None:
+        self._stop_waiting(conn)
+        self._answer(conn, Arrival.BROKEN)
 
     def murder_pending(self) -> None:
         """End the wait for clients whose time is over."""
         now = time.monotonic()
         overdue = takewhile(lambda item: item[1].deadline < now, self._incoming.items())
         for conn, _ in list(overdue):
-            self._stop_waiting(conn)
-            self._answer(conn, Arrival.BROKEN)
+            self._end_wait(conn)
         for conn, _ in list(takewhile(lambda item: item[1] < now, self._lingering.items())):
             self._let_go(conn)
 
     def handle_request(self, req: Request, conn: TConn) -> Any:
         """Answer `req`; the client that waits to be asked for its body was asked before."""
         req._expected_100_continue = False  # type: ignore[attr-defined]
-        return super().handle_request(req, conn)
+        conn.sock.settimeout(_SEND_TIMEOUT_S)
+        try:
+            return super().handle_request(req, conn)
+        except TimeoutError:
+            # In the words that Gunicorn takes for a client that has gone.
+            raise ConnectionResetError(errno.ECONNRESET, "the answer was not taken") from None
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         """Keep a connection only if its request was read to the end."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import chain, islice
+from threading import Semaphore
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, jsonify, request, stream_with_context
+from flask import Blueprint, Response, current_app, jsonify, request, stream_with_context
 
 from webhook_api.db import get_db
+from webhook_api.errors import Unavailable
 from webhook_api.listing import StoredMessage, list_messages, stream_messages
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 
@@ -50,7 +52,12 @@ def _stream(wanted: MessageFilter) -> Response:
     blocks = _blocks(stream_messages(get_db(), wanted))
     # The first is made now, for a database that cannot be read is a 503 only before the start.
     body = chain([next(blocks, b"")], blocks)
-    return Response(stream_with_context(body), mimetype=NDJSON)
+    streams: Semaphore = current_app.extensions["streams"]
+    if not streams.acquire(blocking=False):
+        raise Unavailable("too many streams are being read")
+    response = Response(stream_with_context(body), mimetype=NDJSON)
+    response.call_on_close(streams.release)
+    return response
 
 
 def _blocks(messages: Iterator[StoredMessage]) -> Iterator[bytes]:
