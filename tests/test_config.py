@@ -78,6 +78,23 @@ def test_any_other_url_stops_the_start_and_says_what_is_accepted(url: str) -> No
     assert "sqlite:////absolute" in str(failure.value)
 
 
+@pytest.mark.parametrize("url", ["sqlite:////", "sqlite:///.", "sqlite:////tmp/\udcff.db"])
+def test_a_database_url_has_to_name_a_file_in_utf_8(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"DATABASE_URL .* name a file"):
+        Config.from_env({"WEBHOOK_SECRET": "s", "DATABASE_URL": url})
+
+
+@pytest.mark.parametrize("seconds", ["1_0", " 4 ", "nan", "1e1", "-1", "0.05", "61", ""])
+def test_the_deadline_is_seconds_in_digits_and_in_range(seconds: str) -> None:
+    environ = {"WEBHOOK_SECRET": "s", "COMMIT_DEADLINE_S": seconds}
+
+    if seconds:
+        with pytest.raises(ConfigError, match="COMMIT_DEADLINE_S"):
+            Config.from_env(environ)
+    else:
+        assert Config.from_env(environ).commit_deadline_s == 4.0
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
 def test_four_log_levels_are_accepted(level: str) -> None:
     assert Config.from_env({"WEBHOOK_SECRET": SECRET, "LOG_LEVEL": level}).log_level == level

@@ -71,7 +71,14 @@ def _database_path(url: str) -> Path:
     scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path or path == ":memory:" or "?" in path:
         raise ConfigError(f"DATABASE_URL is {url!r}: accepted are {DATABASE_URL_FORMS}")
+    if not Path(path).name or not _is_utf_8(path):
+        raise ConfigError(f"DATABASE_URL is {url!r}: it has to name a file, in UTF-8")
     return Path(path)
+
+
+def _is_utf_8(value: str) -> bool:
+    # What is not comes out of the environment with lone surrogates (PEP 383).
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _log_level(value: str) -> str:
@@ -89,10 +96,7 @@ def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, h
 
 def _seconds(given: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
     value = given.get(name, str(default))
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
+    seconds = float(value) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) else -1.0
     if not low <= seconds <= high:
         raise ConfigError(f"{name} is {value!r}: accepted are seconds from {low} to {high}")
     return seconds
