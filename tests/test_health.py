@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message
 from tests.conftest import Post, Rows
 from webhook_api.config import Config
+from webhook_api.db import Connection
 from webhook_api.schema import SCHEMA_VERSION
 
 
@@ -79,3 +80,15 @@ def test_asking_changes_nothing(client: FlaskClient, post_signed: Post, rows: Ro
 
     assert rows("SELECT * FROM totals") == before
     assert rows("SELECT count(*) FROM messages") == [(1,)]
+
+
+def test_counters_that_another_program_removed_are_named_and_no_500(
+    client: FlaskClient, writer: Connection
+) -> None:
+    writer.execute("DELETE FROM totals")
+
+    ready, page, metrics = (client.get(path) for path in ("/health", "/messages", "/metrics"))
+
+    assert (ready.status_code, page.status_code, metrics.status_code) == (503, 503, 200)
+    assert "totals" in ready.text
+    assert "totals" in page.text

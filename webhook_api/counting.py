@@ -8,6 +8,7 @@ from typing import NamedTuple
 from webhook_api.db import Database
 from webhook_api.errors import Unavailable
 from webhook_api.models import Instant
+from webhook_api.schema import SchemaError
 
 SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
 _FIRST_PERIOD = -(2**40)  # below any that a year 1 would have
@@ -27,16 +28,21 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database."""
     db.execute("BEGIN")
     try:
-        yield Totals(
-            *db.execute("SELECT messages, senders, deletions, indexed FROM totals").fetchone()
-        )
+        row = db.execute("SELECT messages, senders, deletions, indexed FROM totals").fetchone()
+        if row is None:
+            raise SchemaError("the table totals is empty")
+        yield Totals(*row)
     finally:
         db.execute("ROLLBACK")
 
 
 def stored_totals(database: Database) -> Totals | None:
     """Return the totals as they are now, None if they cannot be read."""
-    with suppress(sqlite3.Error, Unavailable), database.reader() as db, snapshot(db) as totals:
+    with (
+        suppress(sqlite3.Error, SchemaError, Unavailable),
+        database.reader() as db,
+        snapshot(db) as totals,
+    ):
         return totals
     return None
 

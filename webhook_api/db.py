@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,6 +141,8 @@ class Database:
             status = self.path.stat()
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise Unavailable("database: not a regular file")
         return FileIdentity(status.st_dev, status.st_ino)
 
     def check_room(self) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from webhook_api.models import InboundMessage
+from webhook_api.schema import SchemaError
 from webhook_api.search import folded_form
 
 _COLUMNS = (
@@ -82,7 +83,8 @@ def touch(db: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: it could not.
     """
-    db.execute("UPDATE totals SET messages = messages")
+    if db.execute("UPDATE totals SET messages = messages").rowcount != 1:
+        raise SchemaError("the table totals is empty")
 
 
 def index_messages(db: sqlite3.Connection, *, most: int) -> int:
