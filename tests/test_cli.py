@@ -492,6 +492,15 @@ def test_send_names_the_url_that_it_could_not_reach(run: Run) -> None:
     assert (result.exit_code, result.output) == (1, f"Error: {url}: Connection refused\n")
 
 
+@pytest.mark.parametrize("url", ["http://exa mple/", "http://127.0.0.1:1/\xe9"])
+def test_send_ends_with_one_line_whatever_is_wrong_with_the_url(run: Run, url: str) -> None:
+    result = run("send", "--url", url, "--count", 1)
+
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {url}: ")
+    assert result.output.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x"]
 )

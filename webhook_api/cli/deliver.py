@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from queue import SimpleQueue
@@ -95,14 +96,12 @@ class _Provider:
 
     def deliver(self) -> None:
         """Take bodies and deliver them until there are no more, or a connection fails."""
-        connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
         try:
-            while body := self._next_body():
-                self.replies.put(self._post(connection, body))
-        except (OSError, HTTPException) as error:
+            with closing(self._connect(self._host, self._port, timeout=_TIMEOUT_S)) as connection:
+                while body := self._next_body():
+                    self.replies.put(self._post(connection, body))
+        except Exception as error:  # Whatever it is, somebody waits for a reply.
             self.replies.put(error)
-        finally:
-            connection.close()
 
     def _next_body(self) -> bytes | None:
         with self._turn:
