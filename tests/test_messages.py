@@ -426,6 +426,18 @@ def test_a_stream_has_each_row_once_when_one_was_removed_on_the_way(
     assert [json.loads(line) for line in lines] == payloads
 
 
+def test_streams_that_ended_make_room_however_they_ended(store: Store, client: FlaskClient) -> None:
+    store(*some_messages(500))
+
+    for _ in range(10):
+        client.get("/messages", headers=NDJSON).get_data()
+        client.head("/messages", headers=NDJSON).close()
+        client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
+        next(client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
+
+    assert client.get("/messages", headers=NDJSON).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_stream_that_nobody_reads_gives_its_connection_back(
     app: Flask, store: Store, client: FlaskClient, method: str

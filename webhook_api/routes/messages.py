@@ -49,18 +49,23 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 
 def _stream(wanted: MessageFilter) -> Response:
-    blocks = _blocks(stream_messages(get_db(), wanted))
-    # The first is made now, for a database that cannot be read is a 503 only before the start.
-    body = chain([next(blocks, b"")], blocks)
+    messages = stream_messages(get_db(), wanted)
     streams: Semaphore = current_app.extensions["streams"]
     if not streams.acquire(blocking=False):
         raise Unavailable("too many streams are being read")
-    response = Response(stream_with_context(body), mimetype=NDJSON)
-    response.call_on_close(streams.release)
-    return response
+    blocks = _blocks(messages, streams)
+    # The first is made now, for a database that cannot be read is a 503 only before the start.
+    body = chain([next(blocks, b"")], blocks)
+    return Response(stream_with_context(body), mimetype=NDJSON)
 
 
-def _blocks(messages: Iterator[StoredMessage]) -> Iterator[bytes]:
-    """Yield the lines of `messages`, many at a time: each block is sent by a call of its own."""
-    while block := b"".join(message.as_line() for message in islice(messages, _BLOCK_LINES)):
-        yield block
+def _blocks(messages: Iterator[StoredMessage], streams: Semaphore) -> Iterator[bytes]:
+    """Yield the lines of `messages`, many at a time: each block is sent by a call of its own.
+
+    Releases `streams` at the end, be it that of the messages or of the reader's patience.
+    """
+    try:
+        while block := b"".join(message.as_line() for message in islice(messages, _BLOCK_LINES)):
+            yield block
+    finally:
+        streams.release()
