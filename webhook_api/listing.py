@@ -12,6 +12,7 @@ from webhook_api.search import CountCache, Phrase
 
 _ORDER = "m.seconds, m.nanos, m.message_id"
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
+NDJSON = "application/x-ndjson"  # the media type of `as_line`s
 _FEW_ROWS = 2000  # are searched as fast as the index is asked
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
 

@@ -63,6 +63,8 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
     (prometheus-flask-exporter 0.23.2).
     """
 
+    stored: StoredData  # which no file of a worker holds
+
     def generate_metrics(
         self, accept_header: str | None = None, names: list[str] | None = None
     ) -> tuple[str, str]:
@@ -71,7 +73,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
         if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry(support_collectors_without_names=True)
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            registry.register(self.sizes)
+            registry.register(self.stored)
         if names:
             registry = registry.restricted_registry(names)
         encode, content_type = choose_encoder(accept_header or "")
@@ -84,8 +86,8 @@ class Metrics:
     def __init__(self, database: Database) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(support_collectors_without_names=True)
-        self.sizes = StoredData(database)
-        self.registry.register(self.sizes)
+        self.stored = StoredData(database)
+        self.registry.register(self.stored)
         self.requests = Counter(
             "http_requests_total",
             "HTTP requests answered.",
@@ -167,6 +169,6 @@ def init_metrics(app: Flask, database: Database) -> Metrics:
     metrics = Metrics(database)
     app.after_request(metrics.count_request)
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
-    exporter.sizes = metrics.sizes
+    exporter.stored = metrics.stored
     exporter.init_app(app)
     return metrics

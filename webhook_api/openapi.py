@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from webhook_api.errors import RETRY_AFTER_S
+from webhook_api.listing import NDJSON
 from webhook_api.models import Cursor, InboundMessage, Instant, MessageQuery, StatsQuery
 from webhook_api.replies import (
     Accepted,
@@ -23,7 +24,6 @@ from webhook_api.replies import (
 )
 
 API_VERSION = "1.0.0"
-NDJSON = "application/x-ndjson"
 ASSETS = Path(__file__).with_name("static")
 
 Json = dict[str, Any]

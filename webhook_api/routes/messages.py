@@ -9,10 +9,9 @@ from flask import Blueprint, Response, current_app, jsonify, request, stream_wit
 
 from webhook_api.db import get_db
 from webhook_api.errors import Unavailable
-from webhook_api.listing import StoredMessage, list_messages, stream_messages
+from webhook_api.listing import NDJSON, StoredMessage, list_messages, stream_messages
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 
-NDJSON = "application/x-ndjson"
 _BLOCK_LINES = 200
 
 bp = Blueprint("messages", __name__)
