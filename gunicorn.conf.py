@@ -45,7 +45,7 @@ worker_tmp_dir = _shared_memory
 def on_starting(_server: Any) -> None:
     """Check what no worker could start without."""
     try:
-        Database(_settings.database_path).prepare()
+        Database(_settings.database_path).prepare(create=True)
     except (sqlite3.Error, SchemaError) as error:
         fail_start(f"database {_settings.database_path}: {error}")
     except OSError as error:
@@ -72,10 +72,9 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Prepare for the application: it creates no database, and its metrics files have a name."""
+    """Name the metrics files of this worker."""
     from prometheus_client import values
 
-    Database.may_create = False
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
 
 

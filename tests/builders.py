@@ -3,6 +3,11 @@
 import json
 from typing import Any
 
+from flask import Flask
+
+from webhook_api import create_app
+from webhook_api.config import Config
+from webhook_api.db import Database
 from webhook_api.security import sign
 
 SECRET = "testsecret"
@@ -20,6 +25,12 @@ def a_message(**fields: Any) -> dict[str, Any]:
         "text": "Hello",
         **fields,
     }
+
+
+def an_app(config: Config) -> Flask:
+    """Return the application on a database that was created, as the start of Gunicorn does."""
+    Database(config.database_path).prepare(create=True)
+    return create_app(config)
 
 
 def encode(payload: object) -> bytes:

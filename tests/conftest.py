@@ -14,12 +14,11 @@ from flask.testing import FlaskClient
 from hypothesis import settings
 from werkzeug.test import TestResponse
 
-from tests.builders import SECRET, encode, samples, signed
-from webhook_api import create_app
+from tests.builders import SECRET, an_app, encode, samples, signed
 from webhook_api.config import Config
 from webhook_api.db import Connection, Database, connect
 from webhook_api.models import parse_message
-from webhook_api.storage import Filed, insert_messages
+from webhook_api.storage import StoreResult, insert_messages
 
 # The same examples in each run: a failure is the change's own.
 settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=60)
@@ -27,7 +26,7 @@ settings.load_profile("tests")
 
 Post = Callable[[object], TestResponse]
 Rows = Callable[[str], list[Any]]
-Store = Callable[..., list[Filed]]
+Store = Callable[..., list[StoreResult]]
 Get = Callable[..., Any]
 Logged = Callable[[], list[dict[str, Any]]]
 Scrape = Callable[[], dict[str, float]]
@@ -41,14 +40,14 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "app.db")
-    database.prepare()
+    database.prepare(create=True)
     yield database
     database.close()
 
 
 @pytest.fixture
 def app(config: Config) -> Iterator[Flask]:
-    app = create_app(config)
+    app = an_app(config)
     yield app
     app.extensions["commits"].close()
     app.extensions["database"].close()
@@ -82,7 +81,7 @@ def writer(app: Flask, config: Config) -> Iterator[Connection]:
 def store(writer: Connection) -> Store:
     """File payloads as one batch, without HTTP."""
 
-    def store(*payloads: object) -> list[Filed]:
+    def store(*payloads: object) -> list[StoreResult]:
         return insert_messages(writer, [parse_message(payload) for payload in payloads])
 
     return store

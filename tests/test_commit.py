@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,12 +17,13 @@ import pytest
 
 from tests.builders import a_message
 from tests.serving import ROOT, in_threads, wait_until
-from webhook_api import commit, db, storage
+from webhook_api import commit, storage
 from webhook_api.commit import MAX_BATCH, GroupCommit
 from webhook_api.db import Database
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
-from webhook_api.storage import Filed
+from webhook_api.storage import StoreResult
+from webhook_api.writer import Writer
 
 DEADLINE_S = 0.4
 MAX_PENDING = 200
@@ -47,9 +49,14 @@ def record() -> Record:
     return Record()
 
 
+def group(database: Database, record: Record, **others: Any) -> GroupCommit:
+    settings: dict[str, Any] = {"deadline_s": DEADLINE_S, "max_waiting": MAX_PENDING, **others}
+    return GroupCommit(database, record, **settings)
+
+
 @pytest.fixture
 def commits(database: Database, record: Record) -> Iterator[GroupCommit]:
-    commits = GroupCommit(database, record, deadline_s=DEADLINE_S, max_pending=MAX_PENDING)
+    commits = group(database, record)
     yield commits
     commits.close()
 
@@ -63,19 +70,19 @@ def stored(database: Database) -> list[str]:
         return [row[0] for row in reader.execute("SELECT message_id FROM messages ORDER BY id")]
 
 
-def file_together(
+def store_together(
     commits: GroupCommit, record: Record, database: Database, messages: list[InboundMessage]
-) -> list[Filed | Exception]:
-    """File `messages` from a thread each, all of which arrive while another process writes."""
-    answers: dict[int, Filed | Exception] = {}
+) -> list[StoreResult | Exception]:
+    """Store `messages` from a thread each, all of which arrive while another process writes."""
+    answers: dict[int, StoreResult | Exception] = {}
 
-    def file(number: int) -> None:
+    def store(number: int) -> None:
         try:
-            answers[number] = commits.file(messages[number])
+            answers[number] = commits.store(messages[number])
         except Exception as error:
             answers[number] = error
 
-    threads = [threading.Thread(target=file, args=[number]) for number in range(len(messages))]
+    threads = [threading.Thread(target=store, args=[number]) for number in range(len(messages))]
     with database.write_lock():
         for number, thread in enumerate(threads):
             thread.start()
@@ -88,9 +95,9 @@ def file_together(
 def test_a_lone_message_is_on_file_when_the_call_returns(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    filed = commits.file(message(message_id="m1"))
+    filed = commits.store(message(message_id="m1"))
 
-    assert filed == Filed(created=True)
+    assert filed == StoreResult(created=True)
     assert stored(database) == ["m1"]
     assert (record.batches, record.pending) == ([1], 0)
 
@@ -100,9 +107,9 @@ def test_what_arrives_during_a_commit_is_committed_together(
 ) -> None:
     ids = [f"m{number}" for number in range(20)]
 
-    answers = file_together(commits, record, database, [message(message_id=id_) for id_ in ids])
+    answers = store_together(commits, record, database, [message(message_id=id_) for id_ in ids])
 
-    assert answers == [Filed(created=True)] * 20
+    assert answers == [StoreResult(created=True)] * 20
     assert stored(database) == ids
     assert record.batches == [20]
 
@@ -112,16 +119,16 @@ def test_a_batch_has_a_bound_and_the_rest_follows(
 ) -> None:
     messages = [message(message_id=f"m{number}") for number in range(MAX_BATCH + 5)]
 
-    answers = file_together(commits, record, database, messages)
+    answers = store_together(commits, record, database, messages)
 
-    assert answers == [Filed(created=True)] * len(messages)
+    assert answers == [StoreResult(created=True)] * len(messages)
     assert record.batches == [MAX_BATCH, 5]
 
 
 def test_each_delivery_of_a_batch_learns_its_own_result(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    commits.file(message(message_id="old"))
+    commits.store(message(message_id="old"))
     messages = [
         message(message_id="new"),
         message(message_id="new"),
@@ -130,14 +137,14 @@ def test_each_delivery_of_a_batch_learns_its_own_result(
         message(message_id="old", text="other"),
     ]
 
-    answers = file_together(commits, record, database, messages)
+    answers = store_together(commits, record, database, messages)
 
     assert answers == [
-        Filed(created=True),
-        Filed(created=False),
-        Filed(created=False, conflict=True),
-        Filed(created=False),
-        Filed(created=False, conflict=True),
+        StoreResult(created=True),
+        StoreResult(created=False),
+        StoreResult(created=False, conflict=True),
+        StoreResult(created=False),
+        StoreResult(created=False, conflict=True),
     ]
     assert stored(database) == ["old", "new"]
 
@@ -145,12 +152,12 @@ def test_each_delivery_of_a_batch_learns_its_own_result(
 def test_new_messages_between_repeats_are_told_from_them(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    commits.file(message(message_id="old"))
+    commits.store(message(message_id="old"))
     ids = ["old", "a", "old", "old", "b", "a", "c"]
 
-    answers = file_together(commits, record, database, [message(message_id=id_) for id_ in ids])
+    answers = store_together(commits, record, database, [message(message_id=id_) for id_ in ids])
 
-    created = [id_ for id_, answer in zip(ids, answers, strict=True) if answer == Filed(True)]
+    created = [id_ for id_, answer in zip(ids, answers, strict=True) if answer == StoreResult(True)]
     assert created == ["a", "b", "c"]
 
 
@@ -160,10 +167,11 @@ def test_a_row_that_cannot_be_stored_does_not_fail_its_neighbours(
     poisoned = message(message_id="p").model_copy(update={"to_msisdn": "\ud800"})
     messages = [message(message_id="before"), poisoned, message(message_id="after")]
 
-    first, error, last = file_together(commits, record, database, messages)
+    first, error, last = store_together(commits, record, database, messages)
 
-    assert (first, last) == (Filed(created=True), Filed(created=True))
-    assert isinstance(error, UnicodeEncodeError)
+    assert (first, last) == (StoreResult(created=True), StoreResult(created=True))
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, UnicodeEncodeError)
     assert stored(database) == ["before", "after"]
 
 
@@ -172,18 +180,18 @@ def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
 ) -> None:
     waited: list[float] = []
 
-    def file() -> None:
+    def store() -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable, match="another process, which holds the write lock"):
-            commits.file(message(message_id="late"))
+            commits.store(message(message_id="late"))
         waited.append(time.monotonic() - started)
 
     with database.write_lock():
-        in_threads(8, file)
+        in_threads(8, store)
 
     assert min(waited) >= DEADLINE_S
     assert max(waited) < DEADLINE_S + 0.5
-    assert commits.file(message(message_id="next")) == Filed(created=True)
+    assert commits.store(message(message_id="next")) == StoreResult(created=True)
     assert stored(database) == ["next"]
 
 
@@ -194,12 +202,12 @@ def test_another_program_that_writes_is_waited_for_without_the_lock(
         other.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(Unavailable, match="another program, which writes"):
-            commits.file(message(message_id="m1"))
+            commits.store(message(message_id="m1"))
         with database.write_lock(patience_s=0.2):
             pass
         other.execute("COMMIT")
 
-    assert commits.file(message(message_id="m1")).created
+    assert commits.store(message(message_id="m1")).created
 
 
 def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
@@ -210,19 +218,19 @@ def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
     release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
     release.start()
 
-    filed = commits.file(message(message_id="m1"))
+    filed = commits.store(message(message_id="m1"))
 
     release.join()
     other.close()
-    assert filed == Filed(created=True)
+    assert filed == StoreResult(created=True)
 
 
 def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
     database: Database, record: Record
 ) -> None:
-    commits = GroupCommit(database, record, deadline_s=5, max_pending=2)
+    commits = GroupCommit(database, record, deadline_s=5, max_waiting=2)
     waiting = [
-        threading.Thread(target=commits.file, args=[message(message_id=f"m{number}")])
+        threading.Thread(target=commits.store, args=[message(message_id=f"m{number}")])
         for number in range(2)
     ]
     with database.write_lock():
@@ -230,11 +238,11 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
             thread.start()
         wait_until(lambda: record.pending == 2)
         with pytest.raises(Unavailable, match="waited too long"):
-            commits.file(message(message_id="early"))
+            commits.store(message(message_id="early"))
         started = time.monotonic()
 
         with pytest.raises(Unavailable, match="too many"):
-            commits.file(message(message_id="third"))
+            commits.store(message(message_id="third"))
 
         assert time.monotonic() - started < commit.STALL_S / 2
     for thread in waiting:
@@ -246,15 +254,15 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
 def test_a_burst_beyond_the_bound_is_taken_while_commits_go_on(
     database: Database, record: Record
 ) -> None:
-    commits = GroupCommit(database, record, deadline_s=5, max_pending=2)
+    commits = GroupCommit(database, record, deadline_s=5, max_waiting=2)
     numbers = iter(range(40))
-    answers: list[Filed] = []
+    answers: list[StoreResult] = []
 
-    def file() -> None:
-        answers.append(commits.file(message(message_id=f"m{next(numbers)}")))
+    def store() -> None:
+        answers.append(commits.store(message(message_id=f"m{next(numbers)}")))
 
     with database.write_lock():
-        threads = [threading.Thread(target=file) for _ in range(40)]
+        threads = [threading.Thread(target=store) for _ in range(40)]
         for thread in threads:
             thread.start()
         wait_until(lambda: record.pending > 20)
@@ -262,12 +270,13 @@ def test_a_burst_beyond_the_bound_is_taken_while_commits_go_on(
         thread.join()
 
     commits.close()
-    assert answers == [Filed(created=True)] * 40
+    assert answers == [StoreResult(created=True)] * 40
 
 
-def test_a_check_says_whether_a_message_could_be_filed_and_files_none(
-    commits: GroupCommit, database: Database
+def test_a_check_says_whether_a_message_could_be_stored_and_stores_none(
+    database: Database, record: Record
 ) -> None:
+    commits = group(database, record, probe_valid_s=0)
     commits.check(1.0)
 
     with database.write_lock(), pytest.raises(Unavailable, match="another process"):
@@ -279,7 +288,7 @@ def test_a_check_says_whether_a_message_could_be_filed_and_files_none(
 def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
     database: Database, record: Record
 ) -> None:
-    commits = GroupCommit(database, record, deadline_s=0.004, max_pending=MAX_PENDING)
+    commits = GroupCommit(database, record, deadline_s=0.004, max_waiting=MAX_PENDING)
     created: list[str] = []
     stop = threading.Event()
     numbers = iter(range(10**9))
@@ -296,7 +305,7 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
             try:
                 if random.random() < 0.2:
                     commits.check(random.uniform(0, 0.005))
-                elif commits.file(message(message_id=message_id)).created:
+                elif commits.store(message(message_id=message_id)).created:
                     created.append(message_id)
             except Unavailable:
                 pass
@@ -307,13 +316,13 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
     stop.set()
     holder.join()
 
-    def can_file() -> bool:
+    def can_store() -> bool:
         try:
-            return commits.file(message(message_id="last")) is not None
+            return commits.store(message(message_id="last")) is not None
         except Unavailable:
             return False
 
-    wait_until(can_file, timeout_s=5)
+    wait_until(can_store, timeout_s=5)
     commits.close()
     assert record.pending == 0
     assert set(created) <= set(stored(database))
@@ -326,30 +335,79 @@ def test_a_fault_of_our_own_is_raised_and_the_next_delivery_is_led_again(
     with monkeypatch.context() as patched:
         patched.setattr(storage, "insert_messages", None)
 
-        with pytest.raises(TypeError):
-            commits.file(message(message_id="m1"))
+        with pytest.raises(RuntimeError, match="not callable"):
+            commits.store(message(message_id="m1"))
 
-    assert commits.file(message(message_id="m1")) == Filed(created=True)
+    assert commits.store(message(message_id="m1")) == StoreResult(created=True)
+
+
+def test_deliveries_that_fail_together_each_raise_an_exception_of_their_own(
+    database: Database, record: Record
+) -> None:
+    commits = group(database, record)
+    database.path.rename(database.path.with_name("away"))
+
+    answers = store_together(commits, record, database, [message()] * 20)
+
+    assert {str(answer) for answer in answers} == {"database: No such file or directory"}
+    assert len({id(answer) for answer in answers}) == 20
+    assert all(_frames(answer) < 5 for answer in answers)
+
+
+def _frames(error: StoreResult | Exception) -> int:
+    assert isinstance(error, Exception)
+    return len(traceback.extract_tb(error.__traceback__))
+
+
+def test_the_leading_delivery_is_answered_in_time_when_a_commit_hangs(
+    commits: GroupCommit, record: Record, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    insert_messages = storage.insert_messages
+
+    def hang(*arguments: Any) -> list[StoreResult]:
+        release.wait()
+        return insert_messages(*arguments)
+
+    monkeypatch.setattr(storage, "insert_messages", hang)
+    started = time.monotonic()
+
+    with pytest.raises(Unavailable, match="waited too long for the disk"):
+        commits.store(message(message_id="m1"))
+
+    assert DEADLINE_S <= time.monotonic() - started < DEADLINE_S + 0.5
+    release.set()
+    assert not commits.store(message(message_id="m1")).created
+
+
+def test_probes_of_about_a_second_share_one_write(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    in_threads(20, lambda: commits.check(5))
+
+    with database.reader() as reader:
+        assert reader.execute("SELECT probes FROM totals").fetchone() == (1,)
+    assert record.batches == []
 
 
 def test_a_closed_group_refuses_and_leaves_an_empty_wal(
     commits: GroupCommit, database: Database
 ) -> None:
-    commits.file(message(message_id="m1"))
+    commits.store(message(message_id="m1"))
 
     commits.close()
 
     with pytest.raises(Unavailable, match="shutting down"):
-        commits.file(message(message_id="m2"))
+        commits.store(message(message_id="m2"))
     assert database.sizes()["wal"] == 0
     assert stored(database) == ["m1"]
 
 
 def test_closing_does_not_wait_for_ever_for_another_process(
-    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
-    monkeypatch.setattr(db, "_CLOSE_PATIENCE_S", 0.1)
-    commits.file(message(message_id="m1"))
+    commits = group(database, record, close_patience_s=0.1)
+    commits.store(message(message_id="m1"))
     started = time.monotonic()
 
     with database.write_lock():
@@ -360,13 +418,12 @@ def test_closing_does_not_wait_for_ever_for_another_process(
 
 
 def test_the_wal_stays_short_when_each_message_has_its_own_commit(
-    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
-    monkeypatch.setattr(commit, "CHECKPOINT_EVERY", 120)
-
+    commits = group(database, record, writer=Writer(database, checkpoint_every=120))
     sizes = []
     for number in range(60):
-        commits.file(message(message_id=f"m{number}", sender=f"+{number}"))
+        commits.store(message(message_id=f"m{number}", sender=f"+{number}"))
         sizes.append(database.sizes()["wal"])
 
     # Some 9 pages of 4120 bytes are written by each, 540 by all of them.
@@ -374,22 +431,21 @@ def test_the_wal_stays_short_when_each_message_has_its_own_commit(
 
 
 def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
-    database: Database, record: Record, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
-    monkeypatch.setattr(commit, "CHECKPOINT_EVERY", 120)
-    monkeypatch.setattr(db, "_MAX_IDLE_WAL_BYTES", 400_000)
-    commits = GroupCommit(database, record, deadline_s=DEADLINE_S, max_pending=MAX_PENDING)
+    writer = Writer(database, checkpoint_every=120, max_idle_wal_bytes=400_000)
+    commits = group(database, record, writer=writer)
     with database.reader() as reader:
         reader.execute("BEGIN")
         before = reader.execute("SELECT count(*) FROM messages").fetchone()
         for number in range(60):
-            commits.file(message(message_id=f"m{number}"))
+            commits.store(message(message_id=f"m{number}"))
         grown = database.sizes()["wal"]
         after = reader.execute("SELECT count(*) FROM messages").fetchone()
         reader.execute("ROLLBACK")
 
     for number in range(60, 90):
-        commits.file(message(message_id=f"m{number}"))
+        commits.store(message(message_id=f"m{number}"))
 
     assert before == after == (0,)
     assert grown > 1_000_000
@@ -398,12 +454,12 @@ def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
 
 
 def test_what_was_filed_enters_the_search_index_soon_after(
-    commits: GroupCommit, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
-    monkeypatch.setattr(commit, "INDEX_EVERY", 10)
+    commits = group(database, record, writer=Writer(database, index_every=10))
 
     for number in range(10):
-        commits.file(message(message_id=f"m{number}"))
+        commits.store(message(message_id=f"m{number}"))
 
     def indexed() -> int:
         with database.reader() as reader:
@@ -468,34 +524,37 @@ UNDER_FAULTS = """
 import ctypes, sqlite3, sys
 from pathlib import Path
 from tests.test_commit import Record, message
-from webhook_api import commit
 from webhook_api.commit import GroupCommit
 from webhook_api.db import Database
 from webhook_api.errors import Unavailable
+from webhook_api.writer import Writer
 
-commit.CHECKPOINT_EVERY = 20
-commit.INDEX_EVERY = 2
 shim = ctypes.CDLL(None)
 kind = int(sys.argv[2])
 database = Database(Path(sys.argv[1]))
-database.prepare()
+database.prepare(create=True)
 acknowledged, refused, n = set(), 0, 0
-commits = GroupCommit(database, Record(), deadline_s=5, max_pending=10)
+writer = Writer(database, index_every=2, checkpoint_every=20)
+settings = {"deadline_s": 5, "max_waiting": 10, "probe_valid_s": 0}
+commits = GroupCommit(database, Record(), writer=writer, **settings)
 faulty = True
 while faulty:
     n += 1
     shim.arm(kind, n)
     for part in range(2):
         try:
-            commits.file(message(message_id=f"{n}-{part}"))
+            commits.store(message(message_id=f"{n}-{part}"))
             acknowledged.add(f"{n}-{part}")
         except Unavailable as error:
             refused += 1
-    commits.check(5) if not shim.faults() else None
+    try:
+        commits.check(5)
+    except Unavailable:
+        refused += 1
     faulty = bool(shim.faults())
     shim.arm(0, 0)
     for part in range(2):
-        commits.file(message(message_id=f"{n}-{part}"))
+        commits.store(message(message_id=f"{n}-{part}"))
         acknowledged.add(f"{n}-{part}")
     with database.reader() as reader:
         stored = [row[0] for row in reader.execute("SELECT message_id FROM messages")]

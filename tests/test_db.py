@@ -2,11 +2,9 @@
 
 import fcntl
 import os
-import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,23 +13,16 @@ from flask import Flask
 
 from tests.builders import a_message
 from tests.serving import in_threads
-from webhook_api.db import Connection, Database, Writer, connect, get_db
+from webhook_api.db import Connection, Database, connect, get_db
 from webhook_api.errors import Unavailable
 from webhook_api.models import parse_message
 from webhook_api.schema import SCHEMA_VERSION, SchemaError, schema_version
 from webhook_api.storage import insert_messages
 
 
-@pytest.fixture
-def writer(database: Database) -> Iterator[Writer]:
-    writer = Writer(database)
-    yield writer
-    writer.close()
-
-
-def file(database: Database, writer: Writer, message_id: str) -> None:
-    with database.write_lock():
-        insert_messages(writer.connection(), [parse_message(a_message(message_id=message_id))])
+def store(database: Database, message_id: str) -> None:
+    with database.write_lock(), closing(connect(database.path, "rw", patience_s=0)) as connection:
+        insert_messages(connection, [parse_message(a_message(message_id=message_id))])
 
 
 def count(connection: Connection) -> int:
@@ -100,7 +91,7 @@ def test_a_lock_file_that_was_replaced_while_waiting_is_not_taken_for_the_lock(
 def test_many_threads_may_prepare_a_new_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "app.db"
 
-    in_threads(6, lambda: Database(path).prepare())
+    in_threads(6, lambda: Database(path).prepare(create=True))
 
     with closing(sqlite3.connect(path)) as connection:
         assert schema_version(connection) == SCHEMA_VERSION
@@ -112,7 +103,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(database: Databa
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
     with pytest.raises(SchemaError, match="newer version"):
-        database.prepare()
+        database.prepare(create=True)
 
     with closing(sqlite3.connect(database.path)) as connection:
         assert schema_version(connection) == SCHEMA_VERSION + 1
@@ -123,7 +114,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE something (x)")
 
     with pytest.raises(SchemaError, match="not one of this service"):
-        Database(tmp_path / "other.db").prepare()
+        Database(tmp_path / "other.db").prepare(create=True)
 
 
 def test_a_reader_does_not_create_a_file_and_cannot_write(
@@ -153,11 +144,11 @@ def test_a_reader_is_lent_to_one_at_a_time_and_lent_again(database: Database) ->
     database.return_reader(third)
 
 
-def test_a_reader_comes_back_without_its_transaction(database: Database, writer: Writer) -> None:
+def test_a_reader_comes_back_without_its_transaction(database: Database) -> None:
     with database.reader() as reader:
         reader.execute("BEGIN")
         assert count(reader) == 0
-    file(database, writer, "m1")
+    store(database, "m1")
 
     with database.reader() as again:
         assert again is reader
@@ -165,15 +156,13 @@ def test_a_reader_comes_back_without_its_transaction(database: Database, writer:
 
 
 def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
-    database: Database, writer: Writer, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
     with database.reader() as old:
         assert count(old) == 0
     other = Database(tmp_path / "other.db")
-    other.prepare()
-    other_writer = Writer(other)
-    file(other, other_writer, "from-the-other")
-    other_writer.close()
+    other.prepare(create=True)
+    store(other, "from-the-other")
     other.path.replace(database.path)
 
     with database.reader() as reader:
@@ -181,70 +170,6 @@ def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
 
     assert reader is not old
     assert stored == 1
-
-
-def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
-    database: Database, writer: Writer, tmp_path: Path
-) -> None:
-    file(database, writer, "m1")
-    writer.close()
-    shutil.copy(database.path, tmp_path / "backup.db")
-    file(database, writer, "m2")
-    (tmp_path / "backup.db").replace(database.path)
-    wal(database).unlink()
-
-    file(database, writer, "m3")
-
-    with database.reader() as reader:
-        rows = reader.execute("SELECT message_id FROM messages ORDER BY id").fetchall()
-    assert rows == [("m1",), ("m3",)]
-
-
-def test_the_writer_refuses_a_file_that_is_none_or_no_database(
-    database: Database, writer: Writer
-) -> None:
-    file(database, writer, "m1")
-    content = database.path.read_bytes()
-
-    database.path.write_bytes(b"garbage" * 1000)
-    with pytest.raises(Unavailable, match="not a database"):
-        file(database, writer, "m2")
-    database.path.write_bytes(content)
-    file(database, writer, "m3")
-    database.path.rename(database.path.with_name("away"))
-    with pytest.raises(Unavailable, match="No such file"):
-        file(database, writer, "m4")
-
-    assert not database.path.exists()
-
-
-def test_a_connection_that_closes_last_leaves_the_wal_alone(
-    database: Database, writer: Writer
-) -> None:
-    file(database, writer, "m1")
-    content = wal(database).read_bytes()
-
-    with database.write_lock():
-        writer.discard()
-    database.close()
-    with database.reader() as reader:
-        assert count(reader) == 1
-    database.close()
-
-    assert len(content) > 0
-    assert wal(database).read_bytes() == content
-
-
-def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writer: Writer) -> None:
-    file(database, writer, "m1")
-
-    writer.close()
-
-    assert wal(database).stat().st_size == 0
-    alone = database.path.with_name("alone.db")
-    shutil.copy(database.path, alone)
-    with closing(sqlite3.connect(alone)) as connection:
-        assert connection.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
 
 
 def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:

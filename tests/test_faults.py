@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import a_message, encode, signed
+from tests.builders import a_message, an_app, encode, signed
 from tests.serving import Reply, Server, in_threads, serving, wait_until
 from webhook_api import create_app
 from webhook_api.config import Config
@@ -225,7 +225,7 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
         subprocess.run(["mount", "-o", f"remount,{mode}", str(tiny_disk)], check=True)
 
     config = replace(config, database_path=tiny_disk / "app.db")
-    create_app(config).extensions["commits"].close()
+    an_app(config).extensions["commits"].close()
     app = create_app(config)
     body = encode(a_message())
     remount("ro")

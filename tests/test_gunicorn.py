@@ -21,7 +21,7 @@ EXIT_CONFIG = 78
 
 
 def newer_schema(folder: Path) -> dict[str, object]:
-    Database(database_in(folder)).prepare()
+    Database(database_in(folder)).prepare(create=True)
     with closing(sqlite3.connect(database_in(folder))) as connection:
         connection.execute("PRAGMA user_version = 99")
     return {}

@@ -190,11 +190,10 @@ import sys
 from pathlib import Path
 from prometheus_client import values
 values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))  # as gunicorn.conf.py does
-from tests.builders import SECRET, a_message, encode, signed
-from webhook_api import create_app
+from tests.builders import SECRET, a_message, an_app, encode, signed
 from webhook_api.config import Config
 
-app = create_app(Config(webhook_secret=SECRET, database_path=Path(sys.argv[1])))
+app = an_app(Config(webhook_secret=SECRET, database_path=Path(sys.argv[1])))
 client = app.test_client()
 for name in ("a", "b", sys.argv[2]):
     body = encode(a_message(message_id=name))

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import SECRET
-from webhook_api import create_app, listing
+from tests.builders import SECRET, an_app
+from webhook_api import listing
 from webhook_api.config import Config
 from webhook_api.db import Connection, connect
 from webhook_api.models import parse_message
@@ -123,7 +123,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("counts") / "app.db"
-    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     writer = connect(path, "rw", patience_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     # What needs a thousand rows is done from a few on, so that both ways are taken.

@@ -11,8 +11,7 @@ from flask.testing import FlaskClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import SECRET, a_message, signed
-from webhook_api import create_app
+from tests.builders import SECRET, a_message, an_app, signed
 from webhook_api.config import Config
 from webhook_api.db import Connection, connect
 
@@ -101,7 +100,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("input") / "app.db"
-    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     writer = connect(path, "rw", patience_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     yield Service(app.test_client(), writer)

@@ -57,7 +57,7 @@ def create_app(config: Config | None = None) -> Flask:
         database,
         metrics,
         deadline_s=config.commit_deadline_s,
-        max_pending=max(1, config.web_threads - RESERVED_THREADS),
+        max_waiting=max(1, config.web_threads - RESERVED_THREADS),
     )
     # A stream holds its thread for as long as its reader takes, so that most are kept from it.
     app.extensions["streams"] = Semaphore(max(1, config.web_threads // 4))

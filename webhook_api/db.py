@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -22,15 +22,12 @@ from urllib.parse import quote
 from flask import Flask, current_app, g
 
 from webhook_api.errors import Unavailable
-from webhook_api.schema import SchemaError, check_schema, migrate
+from webhook_api.schema import migrate
 
-_FILE_HEADER = b"SQLite format 3\0"
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
-_CLOSE_PATIENCE_S = 1.0
 _RETRY_S = 0.01
 _MIN_FREE_BYTES = 256 * 1024
-_MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 
 
 class FileIdentity(NamedTuple):
@@ -46,39 +43,62 @@ class Connection(sqlite3.Connection):
     identity: FileIdentity
 
 
+class WriteLock:
+    """The right to write, and a mark that stays when its holder dies: the disk is in doubt.
+
+    The mark is the size of the lock file: 0 or 1. It needs no room on the disk and no sync: it
+    is about what the page cache shows and the disk may not have, and both end together.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a write failed since the state on disk was last known to be good."""
+        return os.fstat(self._descriptor).st_size > 0
+
+    def mark_in_doubt(self, in_doubt: bool) -> None:
+        """Set or remove the mark, for every process.
+
+        Raises:
+            OSError: the file system does not take it.
+        """
+        os.ftruncate(self._descriptor, int(in_doubt))
+
+
 class Database:
     """The file at `path`. Holds no connection until it is asked for one, so it survives a fork."""
-
-    # A worker that starts while the volume is away must not start afresh on an empty file:
-    # gunicorn.conf.py creates it once, and turns this off in the workers.
-    may_create = True
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._lock_path = self.path.with_name(self.path.name + ".lock")
         self._idle: list[Connection] = []
 
-    def prepare(self) -> None:
-        """Create the file if there is none, and bring its schema up to date.
+    def prepare(self, *, create: bool = False) -> None:
+        """Bring the file's schema up to date; if there is no file, make one only with `create`.
 
-        The only place that creates it, and only if `may_create`: once the service runs, a file
-        that has gone missing is a fault to report.
+        A service that already runs must not start again with an empty file because a volume is
+        away, so only its first start and the command `init-db` create the file.
 
         Raises:
             SchemaError: the file is not ours, or newer than this code; it is left as it is.
             sqlite3.Error, OSError: it cannot be opened or written.
         """
-        if self.may_create:
+        if create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S):
-            if self.may_create:
+            if create:
                 self._set_leftovers_aside()
-            mode = "rwc" if self.may_create else "rw"
-            connection = connect(self.path, mode, patience_s=_PATIENCE_S)
-            try:
+            created = not self.path.exists()
+            with closing(
+                connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
+            ) as connection:
                 migrate(connection)
-            finally:
-                connection.close()
+            if created:
+                # The file's name is on disk only when its folder is (fsync(2)).
+                for folder in (self.path.parent, self.path.parent.parent):
+                    _sync_folder(folder)
 
     def _set_leftovers_aside(self) -> None:
         """Keep a new file from being mixed with the WAL and its index of one that is gone.
@@ -88,13 +108,12 @@ class Database:
         database, should that be found again, it may hold the only copy of the newest messages.
         """
         if not self.path.exists():
-            wal, index = (self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))
-            index.unlink(missing_ok=True)
-            if wal.exists():
-                wal.rename(wal.with_name(wal.name + ".orphan"))
+            self.path.with_name(self.path.name + "-shm").unlink(missing_ok=True)
+            if self.wal_path.exists():
+                self.wal_path.rename(self.wal_path.with_name(self.wal_path.name + ".orphan"))
 
     @contextmanager
-    def write_lock(self, patience_s: float | None = None) -> Iterator[None]:
+    def write_lock(self, patience_s: float | None = None) -> Iterator[WriteLock]:
         """Hold the right to write, in turn with every other thread and process.
 
         Without a limit to the patience the kernel queues us; with one, we look again and again.
@@ -106,7 +125,7 @@ class Database:
         deadline = None if patience_s is None else time.monotonic() + patience_s
         descriptor = self._take_lock(deadline)
         try:
-            yield
+            yield WriteLock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -196,9 +215,14 @@ class Database:
         finally:
             self.return_reader(reader)
 
+    @property
+    def wal_path(self) -> Path:
+        """The write-ahead log, which SQLite keeps beside the file."""
+        return self.path.with_name(self.path.name + "-wal")
+
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL, 0 for one that is not there."""
-        files = {"database": self.path, "wal": self.path.with_name(self.path.name + "-wal")}
+        files = {"database": self.path, "wal": self.wal_path}
         return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
 
     def free_bytes(self) -> int:
@@ -213,82 +237,6 @@ class Database:
         """Close the readers that are not lent."""
         while self._idle:
             self._idle.pop().close()
-
-
-class Writer:
-    """The one connection of this process that writes. Use it under `Database.write_lock` only.
-
-    It is never the last connection to its file that closes: `_anchor`, a reader, is. The last
-    to close would checkpoint and then delete the WAL *by name*, which after a restore is the
-    WAL of another file, and on a damaged file is the only good copy.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._identity: FileIdentity | None = None
-        self._connection: Connection | None = None
-        self._anchor: Connection | None = None
-        self._file = -1
-
-    def connection(self) -> Connection:
-        """Return a connection to the file that is at the database's path now.
-
-        SQLite would go on committing to a file that was deleted, moved away or overwritten
-        while open, so this looks before each batch: one `stat` and one `pread`.
-
-        Raises:
-            Unavailable: there is no file, or it is no database.
-            SchemaError: its schema is not ours.
-            sqlite3.Error: it cannot be opened.
-        """
-        identity = self._database.identity()
-        if self._identity != identity:
-            self.discard()
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = os.open(self._database.path, os.O_RDONLY | os.O_CLOEXEC)
-            self._identity = identity
-        # This descriptor stays open as long as the file is in use: closing any descriptor of a
-        # file drops the process's POSIX locks on it, SQLite's among them
-        # (sqlite.org/howtocorrupt.html, 2.2).
-        if os.pread(self._file, len(_FILE_HEADER), 0) != _FILE_HEADER:
-            raise Unavailable("database: file is not a database")
-        self._connection = self._connection or self._open()
-        return self._connection
-
-    def _open(self) -> Connection:
-        self._anchor = connect(self._database.path, "ro", patience_s=0)
-        check_schema(self._anchor)
-        # No patience: who waits in SQLite keeps the write lock from everybody.
-        connection = connect(self._database.path, "rw", patience_s=0)
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # What a long reader made it grow to is given back to the disk afterwards.
-        connection.execute(f"PRAGMA journal_size_limit = {_MAX_IDLE_WAL_BYTES}")
-        return connection
-
-    def discard(self) -> None:
-        """Close, so that the next use starts from the file and nothing remembered."""
-        for connection in (self._connection, self._anchor):
-            if connection is not None:
-                connection.close()
-        self._connection = self._anchor = None
-
-    def close(self) -> None:
-        """Move what the WAL holds into the database file, so that it can be copied, and close.
-
-        If another process keeps the write lock, all is left as it is: whoever opens the file
-        next finds the same messages in the WAL.
-        """
-        if self._connection is None:
-            return
-        with (
-            suppress(OSError, sqlite3.Error, Unavailable, SchemaError),
-            self._database.write_lock(_CLOSE_PATIENCE_S),
-        ):
-            try:
-                self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                self.discard()
 
 
 def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
@@ -312,6 +260,14 @@ def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def get_db() -> Connection:

@@ -1,4 +1,4 @@
-"""The SQL that writes messages. Every function here wants `Database.write_lock` held."""
+"""The SQL that writes messages. Every function here needs the write lock, see `writer`."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,26 +16,28 @@ _COLUMNS = (
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
 
-class Filed(NamedTuple):
+class StoreResult(NamedTuple):
     """What became of one message: a new row, or a repeat of one that was there."""
 
     created: bool
     conflict: bool = False  # a repeat, but its content differs from the row's
 
 
-def insert_messages(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[Filed]:
-    """File `messages` in one transaction, and return what became of each, in their order.
+def insert_messages(
+    db: sqlite3.Connection, messages: Sequence[InboundMessage]
+) -> list[StoreResult]:
+    """Store `messages` in one transaction, and return what became of each, in their order.
 
-    The first of a `message_id` is kept, be the other in the table already or later in the same
-    call; that is the database's own promise, a UNIQUE column (spec, "Idempotency"). ON CONFLICT
-    names that column, because OR IGNORE would also swallow a NULL.
+    The first of a `message_id` is kept, whether the others come in the same call or later; that
+    is the database's own promise, a UNIQUE column (spec, "Idempotency"). ON CONFLICT names that
+    column, because OR IGNORE would also swallow a NULL.
 
     All rows go in by one statement, which SQLite commits by itself. Besides being atomic, that
     gives the interpreter lock away once and not once a row: in a busy process, getting it back
     costs more than the row.
 
     Raises:
-        sqlite3.Error: nothing was filed.
+        sqlite3.Error: nothing was stored.
     """
     created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values: list[str | int | None] = []
@@ -51,13 +53,13 @@ def insert_messages(db: sqlite3.Connection, messages: Sequence[InboundMessage]) 
         values,
     )
     if inserted.rowcount == len(messages):
-        return [Filed(created=True)] * len(messages)
+        return [StoreResult(created=True)] * len(messages)
     return _compare(db, messages, created=inserted.rowcount)
 
 
 def _compare(
     db: sqlite3.Connection, messages: Sequence[InboundMessage], *, created: int
-) -> list[Filed]:
+) -> list[StoreResult]:
     """Return what became of each message, `created` of which are new rows now."""
     marks = ", ".join("?" * len(messages))
     rows = db.execute(
@@ -68,22 +70,22 @@ def _compare(
     stored = {message_id: (row_id, content) for message_id, row_id, *content in rows}
     # Ids only grow, though not one by one: a repeat in the midst of new rows uses one up.
     new_ids = set(sorted((row_id for row_id, _ in stored.values()), reverse=True)[:created])
-    filed = []
+    results = []
     for message in messages:
         row_id, content = stored[message.message_id]
         delivered = [message.from_msisdn, message.to_msisdn, message.ts.text, message.text]
-        filed.append(Filed(created=row_id in new_ids, conflict=content != delivered))
+        results.append(StoreResult(created=row_id in new_ids, conflict=content != delivered))
         new_ids.discard(row_id)  # what follows of the same id repeats it
-    return filed
+    return results
 
 
-def touch(db: sqlite3.Connection) -> None:
-    """Write and commit without changing anything, which shows that a message could be filed.
+def probe(db: sqlite3.Connection) -> None:
+    """Write and sync a few real bytes, which shows that a message could be stored.
 
     Raises:
-        sqlite3.Error: it could not.
+        sqlite3.Error, SchemaError: it could not.
     """
-    if db.execute("UPDATE totals SET messages = messages").rowcount != 1:
+    if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
 
 

@@ -7,14 +7,14 @@ from flask import Flask
 from webhook_api import commit, create_app, storage
 from webhook_api.db import Database
 from webhook_api.models import InboundMessage
-from webhook_api.storage import Filed
+from webhook_api.storage import StoreResult
 
 
 class _FileNothing:
     """Says that every message was filed."""
 
-    def file(self, _message: InboundMessage) -> Filed:
-        return Filed(created=True)
+    def store(self, _message: InboundMessage) -> StoreResult:
+        return StoreResult(created=True)
 
 
 class _CommitEach:
@@ -23,7 +23,7 @@ class _CommitEach:
     def __init__(self, database: Database) -> None:
         self._path = database.path
 
-    def file(self, message: InboundMessage) -> Filed:
+    def store(self, message: InboundMessage) -> StoreResult:
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=5)
         try:
             connection.execute("PRAGMA synchronous = FULL")

@@ -22,8 +22,7 @@ import click
 
 from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
 from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, middle, require, show_table
-from tests.builders import SECRET
-from webhook_api import create_app
+from tests.builders import SECRET, an_app
 from webhook_api.config import Config
 
 _LIVE = "/health/live"
@@ -129,7 +128,7 @@ def _measure(server: Server, read: Read, connections: int, rounds: int) -> list[
 
 def _show_plans(path: Path, reads: list[Read]) -> None:
     """Print how SQLite runs each statement of each read."""
-    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     database = app.extensions["database"]
     statements: list[str] = []
     reader = database.lend_reader()

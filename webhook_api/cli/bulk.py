@@ -1,40 +1,36 @@
 """`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
 
-import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webhook_api import storage
 from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand, describe
-from webhook_api.db import Connection, Database, Writer, current_database
+from webhook_api.db import Database, current_database
 from webhook_api.errors import InvalidInput
 from webhook_api.listing import stream_messages
 from webhook_api.models import InboundMessage, MessageFilter, parse_json, parse_message, parse_query
 from webhook_api.schema import check_schema
-from webhook_api.storage import Filed
+from webhook_api.storage import StoreResult
+from webhook_api.writer import Writer
 
 # What is filed by one transaction. The service's deliveries wait for it, some 50 ms, and have
 # their turn while the next one is parsed; the bytes bound that wait when texts are long.
 _BATCH_MESSAGES = 2000
 _BATCH_BYTES = 512 * 1024
-_CHECKPOINT_EVERY = 2  # batches; of ids in no order, each row changes pages of its own
+_CHECKPOINT_EVERY = 20_000  # pages; of ids in no order, each row changes pages of its own
 _CACHE_KIB = 64 * 1024  # keeps SQLite from writing the pages of one transaction several times
 _PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
-_RETRY_LOCKED_S = 0.05
+_CLOSE_PATIENCE_S = 1.0
 _YIELD_S = 0.001
 _ESCAPED_BYTES = 6  # that one byte of a body may become in another program's JSON: \u007f
-
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -51,47 +47,40 @@ class _Batch:
 
 
 class _Importer:
-    """Files batches through a writing connection of its own, beside the service's."""
+    """Stores batches through a writing connection of its own, beside the service's."""
 
     def __init__(self, database: Database) -> None:
-        database.prepare()
-        self._database = database
-        self._writer = Writer(database)
-        self._batches = 0
+        database.prepare(create=True)
+        self._writer = Writer(
+            database,
+            index_every=1,
+            checkpoint_every=_CHECKPOINT_EVERY,
+            cache_kib=_CACHE_KIB,
+        )
 
-    def file(self, messages: list[InboundMessage]) -> list[Filed]:
+    def store(self, messages: list[InboundMessage]) -> list[StoreResult]:
         """Return what became of each message, once all are on disk and can be searched for.
 
         Raises:
             Unavailable: the file is gone.
-            sqlite3.Error: none was filed, or filed but not indexed; the service makes up for that.
+            sqlite3.Error: none was stored, or they are stored but not in the search index yet.
         """
-        filed = self._write(lambda db: storage.insert_messages(db, messages))
-        self._write(lambda db: storage.index_messages(db, most=_BATCH_MESSAGES))
-        self._batches += 1
-        if self._batches % _CHECKPOINT_EVERY == 0:
-            self._write(storage.checkpoint)
-        return filed
-
-    def _write(self, action: Callable[[Connection], T]) -> T:
         # The kernel does not hand a lock on: who waits for it gets it only if we are not
         # back at once.
         time.sleep(_YIELD_S)
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                with self._database.write_lock():
-                    connection = self._writer.connection()
-                    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                    return action(connection)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(_RETRY_LOCKED_S)
+        results = self._writer.write(
+            lambda connection: self._writer.store(connection, messages), patience_s=_PATIENCE_S
+        )
+        time.sleep(_YIELD_S)
+        self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return [result for result in results if isinstance(result, StoreResult)]
 
     def close(self) -> None:
         """Leave a file that is complete without its WAL, as far as no one reads that."""
-        self._writer.close()
+        self._writer.close(patience_s=_CLOSE_PATIENCE_S)
 
 
 @click.command("import", cls=PlainCommand)
@@ -122,9 +111,9 @@ def import_messages(file: str, dry_run: bool) -> None:
                     counts["bad"] += batch.bad
                     counts["valid"] += len(batch.messages)
                     if importer and batch.messages:
-                        for filed in importer.file(batch.messages):
-                            counts["created" if filed.created else "duplicate"] += 1
-                            counts["conflicting"] += filed.conflict
+                        for result in importer.store(batch.messages):
+                            counts["created" if result.created else "duplicate"] += 1
+                            counts["conflicting"] += result.conflict
                     bar.update(batch.size)
             finally:
                 if importer:

@@ -20,7 +20,7 @@ def create_database() -> None:
     this, and the service goes on with it.
     """
     database = current_database()
-    database.prepare()
+    database.prepare(create=True)
     click.echo(f"{database.path}: ready")
 
 

@@ -30,9 +30,9 @@ def receive_message() -> dict[str, str]:
     outcome.note_message_id(payload)
     message = parse_message(payload)
     commits: GroupCommit = current_app.extensions["commits"]
-    filed = commits.file(message)
-    outcome.result = Result.CREATED if filed.created else Result.DUPLICATE
-    outcome.conflict = filed.conflict
+    stored = commits.store(message)
+    outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
+    outcome.conflict = stored.conflict
     return {"status": "ok"}
 
 

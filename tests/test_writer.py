@@ -1,0 +1,162 @@
+"""The writer: which file it writes, and what it does after a write or a sync that failed."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.builders import a_message
+from webhook_api.db import Connection, Database
+from webhook_api.errors import Unavailable
+from webhook_api.models import parse_message
+from webhook_api.writer import Writer
+
+
+@pytest.fixture
+def writer(database: Database) -> Iterator[Writer]:
+    writer = Writer(database)
+    yield writer
+    writer.close(patience_s=1)
+
+
+def store(writer: Writer, message_id: str) -> None:
+    messages = [parse_message(a_message(message_id=message_id))]
+    writer.write(lambda connection: writer.store(connection, messages))
+
+
+def count(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
+
+
+def wal(database: Database) -> Path:
+    return database.path.with_name("app.db-wal")
+
+
+def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
+    database: Database, writer: Writer, tmp_path: Path
+) -> None:
+    store(writer, "m1")
+    writer.close(patience_s=1)
+    shutil.copy(database.path, tmp_path / "backup.db")
+    store(writer, "m2")
+    (tmp_path / "backup.db").replace(database.path)
+    wal(database).unlink()
+
+    store(writer, "m3")
+
+    with database.reader() as reader:
+        rows = reader.execute("SELECT message_id FROM messages ORDER BY id").fetchall()
+    assert rows == [("m1",), ("m3",)]
+
+
+def test_the_writer_refuses_a_file_that_is_none_or_no_database(
+    database: Database, writer: Writer
+) -> None:
+    store(writer, "m1")
+    content = database.path.read_bytes()
+
+    database.path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(Unavailable, match="not a database"):
+        store(writer, "m2")
+    database.path.write_bytes(content)
+    store(writer, "m3")
+    database.path.rename(database.path.with_name("away"))
+    with pytest.raises(Unavailable, match="No such file"):
+        store(writer, "m4")
+
+    assert not database.path.exists()
+
+
+def test_a_connection_that_closes_last_leaves_the_wal_alone(
+    database: Database, writer: Writer
+) -> None:
+    store(writer, "m1")
+    content = wal(database).read_bytes()
+
+    with database.write_lock():
+        writer.discard()
+    database.close()
+    with database.reader() as reader:
+        assert count(reader) == 1
+    database.close()
+
+    assert len(content) > 0
+    assert wal(database).read_bytes() == content
+
+
+def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writer: Writer) -> None:
+    store(writer, "m1")
+
+    writer.close(patience_s=1)
+
+    assert wal(database).stat().st_size == 0
+    alone = database.path.with_name("alone.db")
+    shutil.copy(database.path, alone)
+    with closing(sqlite3.connect(alone)) as connection:
+        assert connection.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
+
+
+def fail(_connection: Connection) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    raise error
+
+
+def test_after_an_io_error_no_process_writes_until_a_checkpoint_succeeded(
+    database: Database, writer: Writer
+) -> None:
+    store(writer, "m1")
+    other_process = Writer(database)
+    store(other_process, "m2")
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        writer.write(fail)
+
+    with database.reader() as reader:
+        reader.execute("BEGIN")
+        assert count(reader) == 2  # keeps the WAL from being emptied
+        for each in (writer, other_process):
+            with pytest.raises(sqlite3.OperationalError, match="a reader still needs"):
+                each.write(lambda _connection: None, patience_s=0.05)
+        reader.execute("ROLLBACK")
+
+    store(other_process, "m3")
+    store(writer, "m4")
+    other_process.close(patience_s=1)
+    with database.reader() as reader:
+        assert count(reader) == 4
+
+
+def test_the_doubt_outlives_the_process_that_had_the_error(
+    database: Database, writer: Writer
+) -> None:
+    store(writer, "m1")
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(fail)
+
+    with database.write_lock() as lock:
+        assert lock.in_doubt
+    store(Writer(database), "m2")
+
+    with database.write_lock() as lock:
+        assert not lock.in_doubt
+    assert wal(database).stat().st_size < 20 * 4120  # emptied before m2
+
+
+def test_a_writer_syncs_what_another_wrote_before_it_was_killed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(file.name))
+    store(Writer(database), "m1")
+    with database.reader() as reader:
+        reader.execute("BEGIN")
+        assert count(reader) == 1
+
+        store(Writer(database), "m2")
+
+        reader.execute("ROLLBACK")
+    assert synced == [str(wal(database))]

@@ -1,0 +1,258 @@
+"""The one way to write the database: in turn, on disk before it returns, and never on a guess.
+
+A sync that failed may not be repeated: the kernel reports the error once, forgets the pages that
+it could not write, and goes on showing them (PostgreSQL, "fsync errors", 2018). SQLite would
+take them for committed when it next reads its WAL. So after an I/O error nothing is written by
+any process until a checkpoint has put all that the WAL shows into the database file, synced
+that, and emptied the WAL.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from webhook_api import storage
+from webhook_api.db import Connection, Database, FileIdentity, WriteLock, connect
+from webhook_api.errors import Unavailable
+from webhook_api.models import InboundMessage
+from webhook_api.schema import SchemaError, check_schema
+from webhook_api.storage import StoreResult
+
+INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
+CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
+
+ANOTHER_PROCESS = "another process, which holds the write lock"
+ANOTHER_PROGRAM = "another program, which writes to the file"
+THE_DISK = "the disk"
+
+_FILE_HEADER = b"SQLite format 3\0"
+_PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
+_PAGES_OF_A_MESSAGE = 6
+_RETRY_LOCKED_S = 0.005
+_MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
+# Whatever else goes wrong is the fault of the file or the disk, and fails the whole batch.
+_FAULTS_OF_A_ROW = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    OverflowError,
+)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+T = TypeVar("T")
+
+
+class Writer:
+    """The one connection of a process that writes. Only one thread may use it at a time.
+
+    It is never the last connection to its file that closes: `_anchor`, a reader, is. The last
+    to close would checkpoint and then delete the WAL *by name*, which after a restore is the
+    WAL of another file, and on a damaged file is the only good copy.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        index_every: int = INDEX_EVERY,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+        cache_kib: int | None = None,
+        max_idle_wal_bytes: int = _MAX_IDLE_WAL_BYTES,
+    ) -> None:
+        """Do the upkeep after `index_every` messages, and about `checkpoint_every` WAL pages."""
+        self.waits_for = THE_DISK  # what a caller that gives up was waiting for
+        self._database = database
+        self._index_every = index_every
+        self._checkpoint_every = checkpoint_every
+        self._cache_kib = cache_kib
+        self._max_idle_wal_bytes = max_idle_wal_bytes
+        self._unindexed = 0  # messages
+        self._pages_in_wal = 0
+        self._in_doubt = False
+        self._identity: FileIdentity | None = None
+        self._connection: Connection | None = None
+        self._anchor: Connection | None = None
+        self._file = -1
+
+    def write(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+        """Return what `work` returns, which is called in our turn; wait while others write.
+
+        Another program that writes is waited for without our lock, and by looking again:
+        SQLite has no queue to stand in. `work` is then called again from its start.
+
+        Raises:
+            Unavailable: there is no file, or it is no database.
+            SchemaError: its schema is not ours.
+            sqlite3.Error, OSError: it cannot be written, or not within `patience_s`.
+        """
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        while True:
+            try:
+                with self._turn() as connection:
+                    return work(connection)
+            except sqlite3.Error as error:
+                if not is_locked(error) or (deadline and time.monotonic() > deadline):
+                    raise
+            self.waits_for = ANOTHER_PROGRAM
+            time.sleep(_RETRY_LOCKED_S)
+
+    @contextmanager
+    def _turn(self) -> Iterator[Connection]:
+        """Hold the write lock, with a connection that shows nothing but what is on disk."""
+        if self.waits_for is THE_DISK:
+            self.waits_for = ANOTHER_PROCESS
+        with self._database.write_lock() as lock:
+            self.waits_for = THE_DISK
+            try:
+                yield self._ready_connection(lock)
+            except sqlite3.Error as error:
+                self._judge(error, lock)
+                raise
+
+    def _judge(self, error: sqlite3.Error, lock: WriteLock) -> None:
+        """Decide what to trust after `error`."""
+        code = _primary_code(error)
+        if code == sqlite3.SQLITE_IOERR:
+            # The connection is kept: closing it might make the next one read the WAL again.
+            self._in_doubt = True
+            # If the file system is read-only now, no other process can write either.
+            with suppress(OSError):
+                lock.mark_in_doubt(True)
+        elif code not in (sqlite3.SQLITE_FULL, *_LOCKED):
+            self.discard()
+
+    def _ready_connection(self, lock: WriteLock) -> Connection:
+        """Return a connection to the file that is at the database's path now.
+
+        SQLite would go on committing to a file that was deleted, moved away or overwritten
+        while open, so this looks before each batch: one `stat` and one `pread`.
+        """
+        identity = self._database.identity()
+        if self._identity != identity:
+            self.discard()
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = os.open(self._database.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._identity = identity
+        # This descriptor stays open as long as the file is in use: closing any descriptor of a
+        # file drops the process's POSIX locks on it, SQLite's among them
+        # (sqlite.org/howtocorrupt.html, 2.2).
+        if os.pread(self._file, len(_FILE_HEADER), 0) != _FILE_HEADER:
+            raise Unavailable("database: file is not a database")
+        in_doubt = self._in_doubt or lock.in_doubt
+        if self._connection is None:
+            self._connection = self._open()
+            self._make_good(self._connection, in_doubt=in_doubt)
+        elif in_doubt:
+            self._make_good(self._connection, in_doubt=True)
+        if in_doubt:
+            lock.mark_in_doubt(False)
+            self._in_doubt = False
+        return self._connection
+
+    def _open(self) -> Connection:
+        self._anchor = connect(self._database.path, "ro", patience_s=0)
+        check_schema(self._anchor)
+        # No patience: who waits in SQLite keeps the write lock from everybody.
+        connection = connect(self._database.path, "rw", patience_s=0)
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # What a long reader made it grow to is given back to the disk afterwards.
+        connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
+        if self._cache_kib:
+            connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
+        return connection
+
+    def _make_good(self, connection: Connection, *, in_doubt: bool) -> None:
+        """Return when all that `connection` shows is on disk.
+
+        Whoever wrote before us may have been killed between a write and its sync: its rows are
+        shown, a repeat of them would be acknowledged, and a power cut would take them. A sync of
+        the WAL is enough then. After an I/O error it is not, only the checkpoint is.
+
+        Raises:
+            sqlite3.Error: it failed, or a reader still needs the WAL (SQLITE_BUSY).
+        """
+        still_read, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not still_read:
+            self._pages_in_wal = 0
+        elif in_doubt:
+            locked = sqlite3.OperationalError("a reader still needs the write-ahead log")
+            locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise locked
+        else:
+            with self._database.wal_path.open("rb") as wal:
+                os.fdatasync(wal)
+
+    def store(
+        self, connection: Connection, messages: Sequence[InboundMessage]
+    ) -> list[StoreResult | Exception]:
+        """Store all of `messages` together; or one by one, if one of them cannot be stored.
+
+        Raises:
+            sqlite3.Error: none was stored.
+        """
+        results: list[StoreResult | Exception] = []
+        try:
+            if messages:
+                results += storage.insert_messages(connection, messages)
+        except _FAULTS_OF_A_ROW as error:
+            if len(messages) == 1:
+                return [error]
+            return [self.store(connection, [message])[0] for message in messages]
+        self._unindexed += len(messages)
+        self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
+        return results
+
+    def do_upkeep(self, connection: Connection) -> None:
+        """Enter many messages in the search index at once, and keep the WAL short, if it is time.
+
+        Raises:
+            sqlite3.Error: it failed. It is tried again after as many more messages.
+        """
+        if self._unindexed >= self._index_every:
+            # More than these, for what other processes left behind.
+            most, self._unindexed = 4 * self._unindexed, 0
+            storage.index_messages(connection, most=most)
+        if self._pages_in_wal >= self._checkpoint_every:
+            self._pages_in_wal = 0
+            storage.checkpoint(connection)
+
+    def discard(self) -> None:
+        """Close, so that the next use starts from the file and nothing remembered."""
+        for connection in (self._connection, self._anchor):
+            if connection is not None:
+                connection.close()
+        self._connection = self._anchor = None
+
+    def close(self, *, patience_s: float) -> None:
+        """Move what the WAL holds into the database file, so that it can be copied, and close.
+
+        If another process keeps the write lock, all is left as it is: whoever opens the file
+        next finds the same messages in the WAL.
+        """
+        if self._connection is None:
+            return
+        with (
+            suppress(OSError, sqlite3.Error, Unavailable, SchemaError),
+            self._database.write_lock(patience_s) as lock,
+        ):
+            try:
+                self._ready_connection(lock).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.discard()
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Return whether another connection has what is needed now; extended codes count as well."""
+    return _primary_code(error) in _LOCKED
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # An error that SQLite did not report itself has no code.
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
