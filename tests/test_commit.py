@@ -54,6 +54,11 @@ def group(database: Database, record: Record, **others: Any) -> GroupCommit:
     return GroupCommit(database, record, **settings)
 
 
+def store_one(commits: GroupCommit, message: InboundMessage) -> StoreResult:
+    [result] = commits.store([message])
+    return result
+
+
 @pytest.fixture
 def commits(database: Database, record: Record) -> Iterator[GroupCommit]:
     commits = group(database, record)
@@ -78,7 +83,7 @@ def store_together(
 
     def store(number: int) -> None:
         try:
-            answers[number] = commits.store(messages[number])
+            answers[number] = store_one(commits, messages[number])
         except Exception as error:
             answers[number] = error
 
@@ -95,7 +100,7 @@ def store_together(
 def test_a_lone_message_is_on_file_when_the_call_returns(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    filed = commits.store(message(message_id="m1"))
+    filed = store_one(commits, message(message_id="m1"))
 
     assert filed == StoreResult(created=True)
     assert stored(database) == ["m1"]
@@ -128,7 +133,7 @@ def test_a_batch_has_a_bound_and_the_rest_follows(
 def test_each_delivery_of_a_batch_learns_its_own_result(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    commits.store(message(message_id="old"))
+    store_one(commits, message(message_id="old"))
     messages = [
         message(message_id="new"),
         message(message_id="new"),
@@ -152,13 +157,30 @@ def test_each_delivery_of_a_batch_learns_its_own_result(
 def test_new_messages_between_repeats_are_told_from_them(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    commits.store(message(message_id="old"))
+    store_one(commits, message(message_id="old"))
     ids = ["old", "a", "old", "old", "b", "a", "c"]
 
     answers = store_together(commits, record, database, [message(message_id=id_) for id_ in ids])
 
     created = [id_ for id_, answer in zip(ids, answers, strict=True) if answer == StoreResult(True)]
     assert created == ["a", "b", "c"]
+
+
+def test_the_messages_of_one_delivery_are_stored_together_or_not_at_all(
+    commits: GroupCommit, record: Record, database: Database
+) -> None:
+    many = [message(message_id=f"m{number}") for number in range(1000)]
+    poisoned = message(message_id="p").model_copy(update={"to_msisdn": "\ud800"})
+
+    created = commits.store(many)
+    with pytest.raises(RuntimeError):
+        commits.store([message(message_id="new"), poisoned])
+    overlapping = commits.store([*many[500:], message(message_id="last")])
+
+    assert created == [StoreResult(created=True)] * 1000
+    assert overlapping == [StoreResult(created=False)] * 500 + [StoreResult(created=True)]
+    assert len(stored(database)) == 1001
+    assert record.batches == [1000, 501]
 
 
 def test_a_row_that_cannot_be_stored_does_not_fail_its_neighbours(
@@ -183,7 +205,7 @@ def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
     def store() -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable, match="another process, which holds the write lock"):
-            commits.store(message(message_id="late"))
+            store_one(commits, message(message_id="late"))
         waited.append(time.monotonic() - started)
 
     with database.write_lock():
@@ -191,7 +213,7 @@ def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
 
     assert min(waited) >= DEADLINE_S
     assert max(waited) < DEADLINE_S + 0.5
-    assert commits.store(message(message_id="next")) == StoreResult(created=True)
+    assert store_one(commits, message(message_id="next")) == StoreResult(created=True)
     assert stored(database) == ["next"]
 
 
@@ -202,12 +224,12 @@ def test_another_program_that_writes_is_waited_for_without_the_lock(
         other.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(Unavailable, match="another program, which writes"):
-            commits.store(message(message_id="m1"))
+            store_one(commits, message(message_id="m1"))
         with database.write_lock(patience_s=0.2):
             pass
         other.execute("COMMIT")
 
-    assert commits.store(message(message_id="m1")).created
+    assert store_one(commits, message(message_id="m1")).created
 
 
 def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
@@ -218,7 +240,7 @@ def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
     release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
     release.start()
 
-    filed = commits.store(message(message_id="m1"))
+    filed = store_one(commits, message(message_id="m1"))
 
     release.join()
     other.close()
@@ -230,7 +252,7 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
 ) -> None:
     commits = GroupCommit(database, record, deadline_s=5, max_waiting=2)
     waiting = [
-        threading.Thread(target=commits.store, args=[message(message_id=f"m{number}")])
+        threading.Thread(target=commits.store, args=[[message(message_id=f"m{number}")]])
         for number in range(2)
     ]
     with database.write_lock():
@@ -238,11 +260,11 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
             thread.start()
         wait_until(lambda: record.pending == 2)
         with pytest.raises(Unavailable, match="waited too long"):
-            commits.store(message(message_id="early"))
+            store_one(commits, message(message_id="early"))
         started = time.monotonic()
 
         with pytest.raises(Unavailable, match="too many"):
-            commits.store(message(message_id="third"))
+            store_one(commits, message(message_id="third"))
 
         assert time.monotonic() - started < commit.STALL_S / 2
     for thread in waiting:
@@ -259,7 +281,7 @@ def test_a_burst_beyond_the_bound_is_taken_while_commits_go_on(
     answers: list[StoreResult] = []
 
     def store() -> None:
-        answers.append(commits.store(message(message_id=f"m{next(numbers)}")))
+        answers.append(store_one(commits, message(message_id=f"m{next(numbers)}")))
 
     with database.write_lock():
         threads = [threading.Thread(target=store) for _ in range(40)]
@@ -305,7 +327,7 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
             try:
                 if random.random() < 0.2:
                     commits.check(random.uniform(0, 0.005))
-                elif commits.store(message(message_id=message_id)).created:
+                elif store_one(commits, message(message_id=message_id)).created:
                     created.append(message_id)
             except Unavailable:
                 pass
@@ -318,7 +340,7 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
 
     def can_store() -> bool:
         try:
-            return commits.store(message(message_id="last")) is not None
+            return store_one(commits, message(message_id="last")) is not None
         except Unavailable:
             return False
 
@@ -336,9 +358,9 @@ def test_a_fault_of_our_own_is_raised_and_the_next_delivery_is_led_again(
         patched.setattr(storage, "insert_messages", None)
 
         with pytest.raises(RuntimeError, match="not callable"):
-            commits.store(message(message_id="m1"))
+            store_one(commits, message(message_id="m1"))
 
-    assert commits.store(message(message_id="m1")) == StoreResult(created=True)
+    assert store_one(commits, message(message_id="m1")) == StoreResult(created=True)
 
 
 def test_deliveries_that_fail_together_each_raise_an_exception_of_their_own(
@@ -373,11 +395,11 @@ def test_the_leading_delivery_is_answered_in_time_when_a_commit_hangs(
     started = time.monotonic()
 
     with pytest.raises(Unavailable, match="waited too long for the disk"):
-        commits.store(message(message_id="m1"))
+        store_one(commits, message(message_id="m1"))
 
     assert DEADLINE_S <= time.monotonic() - started < DEADLINE_S + 0.5
     release.set()
-    assert not commits.store(message(message_id="m1")).created
+    assert not store_one(commits, message(message_id="m1")).created
 
 
 def test_probes_of_about_a_second_share_one_write(
@@ -393,12 +415,12 @@ def test_probes_of_about_a_second_share_one_write(
 def test_a_closed_group_refuses_and_leaves_an_empty_wal(
     commits: GroupCommit, database: Database
 ) -> None:
-    commits.store(message(message_id="m1"))
+    store_one(commits, message(message_id="m1"))
 
     commits.close()
 
     with pytest.raises(Unavailable, match="shutting down"):
-        commits.store(message(message_id="m2"))
+        store_one(commits, message(message_id="m2"))
     assert database.sizes()["wal"] == 0
     assert stored(database) == ["m1"]
 
@@ -407,7 +429,7 @@ def test_closing_does_not_wait_for_ever_for_another_process(
     database: Database, record: Record
 ) -> None:
     commits = group(database, record, close_patience_s=0.1)
-    commits.store(message(message_id="m1"))
+    store_one(commits, message(message_id="m1"))
     started = time.monotonic()
 
     with database.write_lock():
@@ -423,7 +445,7 @@ def test_the_wal_stays_short_when_each_message_has_its_own_commit(
     commits = group(database, record, writer=Writer(database, checkpoint_every=120))
     sizes = []
     for number in range(60):
-        commits.store(message(message_id=f"m{number}", sender=f"+{number}"))
+        store_one(commits, message(message_id=f"m{number}", sender=f"+{number}"))
         sizes.append(database.sizes()["wal"])
 
     # Some 9 pages of 4120 bytes are written by each, 540 by all of them.
@@ -439,13 +461,13 @@ def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
         reader.execute("BEGIN")
         before = reader.execute("SELECT count(*) FROM messages").fetchone()
         for number in range(60):
-            commits.store(message(message_id=f"m{number}"))
+            store_one(commits, message(message_id=f"m{number}"))
         grown = database.sizes()["wal"]
         after = reader.execute("SELECT count(*) FROM messages").fetchone()
         reader.execute("ROLLBACK")
 
     for number in range(60, 90):
-        commits.store(message(message_id=f"m{number}"))
+        store_one(commits, message(message_id=f"m{number}"))
 
     assert before == after == (0,)
     assert grown > 1_000_000
@@ -459,7 +481,7 @@ def test_what_was_filed_enters_the_search_index_soon_after(
     commits = group(database, record, writer=Writer(database, index_every=10))
 
     for number in range(10):
-        commits.store(message(message_id=f"m{number}"))
+        store_one(commits, message(message_id=f"m{number}"))
 
     def indexed() -> int:
         with database.reader() as reader:
@@ -523,7 +545,7 @@ int fdatasync(int fd) {
 UNDER_FAULTS = """
 import ctypes, sqlite3, sys
 from pathlib import Path
-from tests.test_commit import Record, message
+from tests.test_commit import Record, message, store_one
 from webhook_api.commit import GroupCommit
 from webhook_api.db import Database
 from webhook_api.errors import Unavailable
@@ -543,7 +565,7 @@ while faulty:
     shim.arm(kind, n)
     for part in range(2):
         try:
-            commits.store(message(message_id=f"{n}-{part}"))
+            store_one(commits, message(message_id=f"{n}-{part}"))
             acknowledged.add(f"{n}-{part}")
         except Unavailable as error:
             refused += 1
@@ -554,7 +576,7 @@ while faulty:
     faulty = bool(shim.faults())
     shim.arm(0, 0)
     for part in range(2):
-        commits.store(message(message_id=f"{n}-{part}"))
+        store_one(commits, message(message_id=f"{n}-{part}"))
         acknowledged.add(f"{n}-{part}")
     with database.reader() as reader:
         stored = [row[0] for row in reader.execute("SELECT message_id FROM messages")]

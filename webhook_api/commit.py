@@ -10,7 +10,9 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -20,11 +22,11 @@ from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
 from webhook_api.schema import SchemaError
 from webhook_api.storage import StoreResult
-from webhook_api.writer import Writer
+from webhook_api.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 64  # messages in one transaction
+MAX_BATCH = 64  # messages in one transaction, and as many more as one delivery holds
 STALL_S = 0.5  # without a commit, after which it is overload to have many waiting
 PROBE_VALID_S = 1.0  # how long the result of a probe is told to others
 _CLOSE_PATIENCE_S = 1.0
@@ -41,29 +43,32 @@ class Observer(Protocol):
 
 
 class _Delivery:
-    """A message to store, and the answer that its request waits for.
+    """Messages to store together, and the answer that their request waits for.
 
     `_answered` is a lock that is released once, with the answer. Each delivery has its own: if
     all waited for one, they would queue for it again when they wake.
     """
 
-    __slots__ = ("_answer", "_answered", "given_up", "message")
+    __slots__ = ("_answer", "_answered", "given_up", "messages")
 
-    def __init__(self, message: InboundMessage) -> None:
-        self.message = message
+    def __init__(self, messages: Sequence[InboundMessage]) -> None:
+        self.messages = messages
         self.given_up = False
-        self._answer: StoreResult | Exception | None = None
+        self._answer: _Answer | None = None
         self._answered = threading.Lock()
         self._answered.acquire()
 
-    def answer(self, answer: StoreResult | Exception) -> None:
+    def answer(self, answer: "_Answer") -> None:
         self._answer = answer
         self._answered.release()
 
-    def wait(self, patience_s: float) -> StoreResult | Exception | None:
+    def wait(self, patience_s: float) -> "_Answer | None":
         """Return the answer, or None and give up if there is none after `patience_s`."""
         self.given_up = not self._answered.acquire(timeout=patience_s)
         return self._answer
+
+
+_Answer = list[StoreResult] | Exception
 
 
 class _Probe:
@@ -126,20 +131,20 @@ class GroupCommit:
         self._probes: list[_Probe] = []  # the queue, and not answered yet
         self._stopping = False
 
-    def store(self, message: InboundMessage) -> StoreResult:
-        """Return what became of `message`, once it is on disk.
+    def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+        """Return what became of each of `messages`, once all are on disk: all of them or none.
 
         Raises:
-            Unavailable: it was not before the deadline, too many others wait, or the process is
-                stopping. It may still get there; delivered again, it is then a duplicate.
+            Unavailable: they were not before the deadline, too many others wait, or the process
+                is stopping. They may still get there; delivered again, they are duplicates.
         """
-        delivery = _Delivery(message)
+        delivery = _Delivery(messages)
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
         finally:
             self._leave()
-        if isinstance(answer, StoreResult):
+        if isinstance(answer, list):
             return answer
         raise self._waited_too_long() if answer is None else _own(answer)
 
@@ -239,7 +244,7 @@ class GroupCommit:
     def _take_all(self) -> None:
         """Take what is waiting, as far as it fits in a batch."""
         with suppress(Empty):
-            while len(self._deliveries) < MAX_BATCH:
+            while sum(len(job.messages) for job in self._deliveries) < MAX_BATCH:
                 self._take(self._queue.get_nowait())
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
@@ -247,17 +252,26 @@ class GroupCommit:
         """Store a batch and answer it; then do what can be done after the answers."""
         self._take_all()
         if self._deliveries:
-            started = time.perf_counter()
-            messages = [delivery.message for delivery in self._deliveries]
-            results = self._writer.store(connection, messages)
-            self._observer.committed(len(messages), time.perf_counter() - started)
-            self._answer(results)
+            self._answer(self._store(connection, self._deliveries))
         if self._probes:
             storage.probe(connection)
             self._end_probes(None)
         self._writer.do_upkeep(connection)
 
-    def _answer(self, answers: "list[StoreResult | Exception]") -> None:
+    def _store(self, connection: Connection, deliveries: list[_Delivery]) -> list[_Answer]:
+        """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
+        messages = [message for delivery in deliveries for message in delivery.messages]
+        started = time.perf_counter()
+        try:
+            results = iter(self._writer.store(connection, messages))
+        except FAULTS_OF_A_ROW as error:
+            if len(deliveries) == 1:
+                return [error]
+            return [self._store(connection, [delivery])[0] for delivery in deliveries]
+        self._observer.committed(len(messages), time.perf_counter() - started)
+        return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
+
+    def _answer(self, answers: Sequence[_Answer]) -> None:
         self._stalled_since = time.monotonic()
         answered, self._deliveries = self._deliveries, []
         for delivery, answer in zip(answered, answers, strict=True):

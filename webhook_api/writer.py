@@ -34,7 +34,7 @@ _PAGES_OF_A_MESSAGE = 6
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 # Whatever else goes wrong is the fault of the file or the disk, and fails the whole batch.
-_FAULTS_OF_A_ROW = (
+FAULTS_OF_A_ROW = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
     sqlite3.InterfaceError,
@@ -190,20 +190,13 @@ class Writer:
 
     def store(
         self, connection: Connection, messages: Sequence[InboundMessage]
-    ) -> list[StoreResult | Exception]:
-        """Store all of `messages` together; or one by one, if one of them cannot be stored.
+    ) -> list[StoreResult]:
+        """Store all of `messages` in one transaction; return what became of each, in their order.
 
         Raises:
-            sqlite3.Error: none was stored.
+            sqlite3.Error and the others of FAULTS_OF_A_ROW: none was stored.
         """
-        results: list[StoreResult | Exception] = []
-        try:
-            if messages:
-                results += storage.insert_messages(connection, messages)
-        except _FAULTS_OF_A_ROW as error:
-            if len(messages) == 1:
-                return [error]
-            return [self.store(connection, [message])[0] for message in messages]
+        results = storage.insert_messages(connection, messages)
         self._unindexed += len(messages)
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
         return results

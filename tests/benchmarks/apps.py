@@ -1,6 +1,7 @@
 """The service with one part exchanged, for comparison: `gunicorn tests.benchmarks.apps:...`."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from flask import Flask
 
@@ -13,8 +14,8 @@ from webhook_api.storage import StoreResult
 class _FileNothing:
     """Says that every message was filed."""
 
-    def store(self, _message: InboundMessage) -> StoreResult:
-        return StoreResult(created=True)
+    def store(self, _messages: Sequence[InboundMessage]) -> list[StoreResult]:
+        return [StoreResult(created=True)]
 
 
 class _CommitEach:
@@ -23,11 +24,11 @@ class _CommitEach:
     def __init__(self, database: Database) -> None:
         self._path = database.path
 
-    def store(self, message: InboundMessage) -> StoreResult:
+    def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=5)
         try:
             connection.execute("PRAGMA synchronous = FULL")
-            return storage.insert_messages(connection, [message])[0]
+            return storage.insert_messages(connection, messages)
         finally:
             connection.close()
 

@@ -73,10 +73,7 @@ class _Importer:
         )
         time.sleep(_YIELD_S)
         self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        return [result for result in results if isinstance(result, StoreResult)]
+        return results
 
     def close(self) -> None:
         """Leave a file that is complete without its WAL, as far as no one reads that."""

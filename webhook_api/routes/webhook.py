@@ -30,7 +30,7 @@ def receive_message() -> dict[str, str]:
     outcome.note_message_id(payload)
     message = parse_message(payload)
     commits: GroupCommit = current_app.extensions["commits"]
-    stored = commits.store(message)
+    [stored] = commits.store([message])
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}
