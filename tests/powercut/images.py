@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tests.powercut.disk import Disk, Luck, Names
 from tests.powercut.record import Event, Kind
+from tests.powercut.shim import Files
 from webhook_api.db import Database
 from webhook_api.verify import verify
 
@@ -44,8 +45,8 @@ def cut_often(
 ) -> Findings:
     """Cut the power at so many moments of the record, and examine what is left.
 
-    A third of the moments are just after an acknowledgement, the first and the last among them,
-    a third just before or after a sync, the others anywhere.
+    A quarter of the moments are just after an acknowledgement, the first and the last among
+    them, a quarter just before or after a sync, a quarter in checkpoints, the others anywhere.
     """
     chance = random.Random(seed)
     disk = Disk(database, names)
@@ -63,7 +64,7 @@ def cut_often(
     return Findings(
         images=len(cuts),
         acknowledged=len(disk.acknowledged),
-        checkpoints=sum(e.kind is Kind.SYNC_END and e.file == 1 for e in events),
+        checkpoints=sum(e[:2] == (Kind.SYNC_END, Files.DATABASE) for e in events),
         failed_syncs=sum(e.kind is Kind.SYNC_END and e.error != 0 for e in events),
         bad=bad,
     )
@@ -102,9 +103,11 @@ def _moments(events: Sequence[Event], images: int, chance: random.Random) -> lis
     after_acks = [at + 1 for at, event in enumerate(events) if event.kind is Kind.ACK]
     syncs = [at for at, e in enumerate(events) if e.kind in (Kind.SYNC_BEGIN, Kind.SYNC_END)]
     around_syncs = [at + after for at in syncs for after in (0, 1)]
+    checkpoints = [at + 1 for at, e in enumerate(events) if e[:2] == (Kind.WRITE, Files.DATABASE)]
     certain = {after_acks[0], after_acks[-1]} if after_acks else set()
     chosen = {*certain}
-    kinds = [kind for kind in (after_acks, around_syncs, range(1, len(events) + 1)) if kind]
+    anywhere = range(1, len(events) + 1)
+    kinds = [kind for kind in (after_acks, around_syncs, checkpoints, anywhere) if kind]
     while len(chosen) < min(images, len(events)):
         chosen.add(chance.choice(chance.choice(kinds)))
     return sorted(chosen)

@@ -105,20 +105,50 @@ def killed_after_a_failed_sync(rig: Rig, seconds: float) -> None:
     """A sync of the WAL fails, all processes die before they can do anything about it.
 
     The page cache holds frames that are not on disk and that no later sync will write. The
-    next start has them as the only thing it sees.
+    next start has them as the only thing it sees. In each second round they are the first of
+    their WAL: nothing on disk makes up for pages that a checkpoint wrote half.
     """
     for number in range(max(1, int(seconds))):
         message_id = f"in-doubt-{number}"
         with rig.serving() as server:
-            _some(rig, server, f"before-{number}", 20)
-            fault = rig.shim.fail(Files.WAL, Calls.SYNC, errno.EIO)
-            # It comes to what follows the failure: a write, a truncate, another sync.
+            _some(rig, server, f"before-{number}", 20 * (number % 2))
+            # The first sync of a WAL is that of its header.
+            skip = 1 - number % 2
+            fault = rig.shim.fail(Files.WAL, Calls.SYNC, errno.EIO, skip=skip)
             rig.deliver(server, message_id)
             rig.kill(server)
             fault.lift()
         with rig.serving() as server:
             rig.deliver_until_acknowledged(server, message_id)
             _some(rig, server, f"after-{number}", 10)
+
+
+def killed_in_a_checkpoint(rig: Rig, seconds: float) -> None:
+    """All processes die in the midst of a checkpoint under load."""
+    for number in range(max(1, int(seconds / 2))):
+        with rig.serving() as server, Senders(rig, server, f"m{number}"):
+            held = rig.shim.hold(Files.DATABASE, Calls.WRITE, skip=rig.chance.randrange(30))
+            held.wait()
+            rig.kill(server)
+            held.lift()
+    with rig.serving() as server:
+        _some(rig, server, "after", 10)
+
+
+def folder_fails(rig: Rig, seconds: float) -> None:
+    """The folder's sync fails, with which SQLite makes the name of a new WAL durable."""
+    with rig.serving() as server:
+        rig.shim.fail(Files.FOLDER, Calls.SYNC, errno.EIO, times=2)
+        with Senders(rig, server, "m"):
+            time.sleep(seconds)
+
+
+def hanging(rig: Rig, seconds: float) -> None:
+    """A sync of the WAL takes longer than a delivery may wait."""
+    with rig.serving(COMMIT_DEADLINE_S=0.5) as server, Senders(rig, server, "m"):
+        for _ in range(max(1, int(seconds / 2))):
+            rig.shim.hang(Files.WAL, 1.0)
+            time.sleep(2.0)
 
 
 def fresh(rig: Rig, seconds: float) -> None:
@@ -161,7 +191,8 @@ SCENARIOS: dict[str, tuple[int, Callable[[Rig, float], None]]] = {
     "WAL sync fails for a time, 1 worker": (1, _FOR_A_TIME),
     "WAL sync fails for a time, 2 workers": (2, _FOR_A_TIME),
     "database sync fails": (2, failing(Files.DATABASE, Calls.SYNC)),
-    "folder sync fails": (2, failing(Files.FOLDER, Calls.SYNC)),
+    "folder sync fails": (2, folder_fails),
+    "WAL sync hangs": (2, hanging),
     "lock file cannot be written": (2, failing(Files.LOCK, Calls.WRITE, lasting_s=0.1)),
     "WAL writes fail": (2, failing(Files.WAL, Calls.WRITE)),
     "disk full for a time": (
@@ -171,6 +202,7 @@ SCENARIOS: dict[str, tuple[int, Callable[[Rig, float], None]]] = {
     "short writes": (2, short_writes),
     "killed in a sync, 1 worker": (1, killed_in_a_sync),
     "killed in a sync, 2 workers": (2, killed_in_a_sync),
+    "all killed in a checkpoint": (2, killed_in_a_checkpoint),
     "all killed in a sync": (2, all_killed_in_a_sync),
     "all killed after a failed sync": (2, killed_after_a_failed_sync),
 }
