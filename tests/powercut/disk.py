@@ -179,7 +179,9 @@ class Disk:
             file.sync(since, failed=bool(event.error))
             if self._promise is Names.JOURNAL and not event.error:
                 self._folders = [each for each in self._folders if each[0] >= since]
-                self._keep(since, only=file)
+                # Their journal is in order: with a new name goes all that was changed before.
+                new = [number for number, change in self._changes if file in change.values()]
+                self._keep(min(since, max(new, default=-1) + 1))
         elif not event.error:
             folder = PurePosixPath(event.name)
             self._folders = [
@@ -190,11 +192,11 @@ class Disk:
             if folder == PurePosixPath(self._database.parent):
                 self._keep(since)
 
-    def _keep(self, since: int, only: _File | None = None) -> None:
+    def _keep(self, since: int) -> None:
         """Put changes of names on disk that were made before the event `since`."""
         waiting = []
         for number, change in self._changes:
-            if number < since and (only is None or only in change.values()):
+            if number < since:
                 _apply(self._on_disk, change)
             else:
                 waiting.append((number, change))

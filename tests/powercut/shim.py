@@ -187,7 +187,16 @@ def why_not() -> str | None:
 def build(folder: Path) -> Path:
     """Compile the shim into `folder`, and return the library."""
     library = folder / "powercut.so"
-    command = [_compiler() or "cc", "-O2", "-shared", "-fPIC", "-pthread", "-o", library, SOURCE]
+    command = [
+        _compiler() or "cc",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-pthread",
+        "-o",
+        str(library),
+        str(SOURCE),
+    ]
     subprocess.run(command, check=True)
     return library
 
