@@ -1,0 +1,141 @@
+"""Power cuts and failing disks: whatever was acknowledged is on disk. Long form: tests.powercut."""
+
+import errno
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.powercut.disk import PAGE, Disk, Luck, Names
+from tests.powercut.images import Findings, cut_often
+from tests.powercut.record import Event, Kind, read_record
+from tests.powercut.rig import Rig
+from tests.powercut.scenarios import SCENARIOS, fresh
+from tests.powercut.shim import build, why_not
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+LOAD_S = 1.0
+IMAGES = 20
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("powercut"))
+
+
+Play = Callable[[str], Findings]
+
+
+@pytest.fixture
+def play(library: Path, tmp_path: Path) -> Play:
+    """Play a scenario shortly, and return what power cuts would leave of it."""
+
+    def play(name: str) -> Findings:
+        workers, scenario = SCENARIOS[name]
+        rig = Rig(library, tmp_path / "service", workers=workers)
+        scenario(rig, LOAD_S)
+        rig.check_record()
+        return cut_often(read_record(rig.shim.record), rig.database, IMAGES, seed=1)
+
+    return play
+
+
+@pytest.mark.parametrize("name", ["load, 1 worker", "import beside load, 2 workers"])
+def test_after_a_power_cut_under_load_all_that_was_acknowledged_is_there(
+    play: Play, name: str
+) -> None:
+    found = play(name)
+
+    assert found.bad == []
+    assert found.acknowledged > 100
+    assert found.checkpoints > 3  # besides those of the start and the end
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["WAL sync fails once, 1 worker", "WAL sync fails for a time, 2 workers", "folder sync fails"],
+)
+def test_after_a_failed_sync_nothing_is_acknowledged_that_is_not_on_disk(
+    play: Play, name: str
+) -> None:
+    found = play(name)
+
+    assert found.failed_syncs > 0
+    assert found.bad == []
+
+
+def test_a_write_that_the_disk_took_in_half_is_not_acknowledged(play: Play) -> None:
+    assert play("short writes").bad == []
+
+
+@pytest.mark.parametrize("name", ["killed in a sync, 2 workers", "all killed after a failed sync"])
+def test_what_is_only_in_the_page_cache_is_not_acknowledged_after_a_kill(
+    play: Play, name: str
+) -> None:
+    assert play(name).bad == []
+
+
+@pytest.mark.parametrize("names", Names)
+def test_a_new_database_is_there_after_its_first_acknowledgement(
+    library: Path, tmp_path: Path, names: Names
+) -> None:
+    """Its folder is new, too, as in a fresh checkout."""
+    rig = Rig(library, tmp_path / "service", workers=1, made=False)
+
+    fresh(rig, 0.3)
+
+    events = read_record(rig.shim.record)
+    assert cut_often(events, rig.database, 10, seed=1, names=names).bad == []
+
+
+def test_what_was_synced_stays_and_pages_whose_sync_failed_never_arrive() -> None:
+    """The simulated disk itself, with two pages and a sync of each kind."""
+    disk = Disk(Path("/d/app.db"))
+
+    def follow(
+        kind: Kind, at: int = 0, *, error: int = 0, name: str = "", data: bytes = b""
+    ) -> None:
+        disk.follow(Event(kind, 0, 0, error, 1, at, name, data))
+
+    def sync(error: int = 0, name: str = "") -> None:
+        follow(Kind.SYNC_BEGIN, disk.events, name=name)
+        follow(Kind.SYNC_END, disk.events - 1, error=error, name=name)
+
+    def on_disk(luck: Luck) -> list[bytes]:
+        content = disk.image(luck, random.Random(1)).get("app.db", b"")
+        return [content[at : at + 1] for at in range(0, len(content), PAGE)]
+
+    follow(Kind.CREATE, name="/d/app.db")
+    sync(name="/d")
+    follow(Kind.WRITE, data=b"a" * 2 * PAGE)
+    assert on_disk(Luck.NOTHING) == []
+    assert on_disk(Luck.EVERYTHING) == [b"a", b"a"]
+
+    sync()
+    assert on_disk(Luck.NOTHING) == [b"a", b"a"]
+
+    follow(Kind.WRITE, data=b"b" * 2 * PAGE)
+    sync(errno.EIO)
+    follow(Kind.WRITE, at=PAGE, data=b"c")
+    sync()
+    assert on_disk(Luck.EVERYTHING) == [b"a", b"c"]
+    assert disk.cached()["app.db"][:1] == b"b"
+
+
+def test_the_name_of_a_new_file_is_as_durable_as_is_promised() -> None:
+    created = [
+        Event(Kind.CREATE, 0, 0, 0, 1, 0, "/d/app.db", b""),
+        Event(Kind.SYNC_BEGIN, 0, 0, 0, 1, 1, "", b""),
+        Event(Kind.SYNC_END, 0, 0, 0, 1, 1, "", b""),
+    ]
+
+    left = {}
+    for names in Names:
+        disk = Disk(Path("/d/app.db"), names)
+        for event in created:
+            disk.follow(event)
+        left[names] = disk.image(Luck.NOTHING, random.Random(1))
+
+    assert left == {Names.FOLDER: {}, Names.JOURNAL: {"app.db": b""}}
