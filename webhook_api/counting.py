@@ -10,7 +10,7 @@ from webhook_api.errors import Unavailable
 from webhook_api.models import Instant
 from webhook_api.schema import SchemaError
 
-SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
+SCALES = (20, 12)  # of `periods`, the coarsest first
 _FIRST_PERIOD = -(2**40)  # below any that a year 1 would have
 
 
@@ -19,7 +19,6 @@ class Totals(NamedTuple):
 
     messages: int
     senders: int
-    deletions: int
     indexed: int
 
 
@@ -28,7 +27,7 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database."""
     db.execute("BEGIN")
     try:
-        row = db.execute("SELECT messages, senders, deletions, indexed FROM totals").fetchone()
+        row = db.execute("SELECT messages, senders, indexed FROM totals").fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)
@@ -51,7 +50,7 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
     """Return how many messages name an instant before `instant`.
 
     Sums the periods that lie wholly before it, at each scale those that the coarser one left
-    open, and counts the rows of the one period of 16 seconds that is left.
+    open, and counts the rows of the one period of 68 minutes that is left.
     """
     total = 0
     covered = None  # the second up to which periods were summed; None: from the beginning
