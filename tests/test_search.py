@@ -267,6 +267,8 @@ def test_the_index_tells_apart_what_the_comparison_tells_apart() -> None:
     merged = [characters for characters in alike.values() if len(characters) > 1]
     assert len(alike) + 2 == len(folded)
     assert merged == [{"\ufffd", "\ufffe", "\uffff"}]
+    # A short phrase is looked up among the terms as it is.
+    assert all(term == f"<{c}>" for term, found in alike.items() if len(found) == 1 for c in found)
     assert not any(Phrase("ab" + c).index_decides for c in merged[0])
 
 
