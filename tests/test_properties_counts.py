@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, an_app
-from webhook_api import listing
+from webhook_api import hits, listing
 from webhook_api.config import Config
 from webhook_api.db import Connection, connect
 from webhook_api.models import parse_message
@@ -25,11 +25,16 @@ MOMENTS = [
     "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.5Z", "2025-01-15T10:00:00Z",
     "2025-01-15T10:00:00.0Z", "2025-01-15T10:00:00.000000001Z", "2025-01-15T10:00:15.9Z",
     "2025-01-15T10:00:16Z", "2025-01-15T11:10:00Z", "9999-12-31T23:59:59.999999999Z",
+    # The edges of periods of 2^12 and 2^20 seconds.
+    "2025-01-15T10:37:51.999999999Z", "2025-01-15T10:37:52Z",
+    "2025-01-21T20:13:51.999999999Z", "2025-01-21T20:13:52Z", "2025-02-02T23:30:08Z",
 ]  # fmt: skip
 PIECES = [
+    "日", "本", "語", "ц", "Ц", "\u0301", "\u0e49", "𝒳", "𐐀", "𐐨", "\U0010ffff",
     "a", "A", "b", "and", "AND", "é", "É", "ß", "ẞ", "ss", "s", "ſ", "K", "k", "İ", "i", "σ", "Σ",
     "ς", "%", "_", '"', "*", " ", "\x00", "\x01", "\ufffd", "\ufffe", "\uffff", "😀", "Ა", "ა",
 ]  # fmt: skip
+SHORT_PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=2).map("".join)
 PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
 LONG_PHRASES = PHRASES.map(lambda text: (text * 40)[:36])
 MESSAGES = st.fixed_dictionaries(
@@ -54,7 +59,7 @@ FILTERS = st.fixed_dictionaries(
     {
         "from": OR_NOT | st.sampled_from([*SENDERS, "+3"]),
         "since": OR_NOT | st.sampled_from([*MOMENTS, "2025-01-15T10:00:01Z"]),
-        "q": OR_NOT | PHRASES | LONG_PHRASES,
+        "q": OR_NOT | SHORT_PHRASES | PHRASES | LONG_PHRASES,
     }
 )
 
@@ -129,6 +134,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "_CHUNK_ROWS", 3)
+        patch.setattr(hits, "_FIRST_WALK", 3)
+        patch.setattr(hits, "_FEW_ROWS", 2)
+        patch.setattr(hits, "_MOST_TERMS", 3)
         yield Service(app.test_client(), writer)
     writer.close()
     app.extensions["commits"].close()
@@ -243,6 +251,15 @@ def test_the_counters_equal_count_and_group_by(
     )
     while index_messages(service.writer, most=100):
         pass
+    assert sorted(query("SELECT * FROM sender_periods")) == sorted(
+        query("SELECT seconds >> 20, from_msisdn, count(*) FROM messages GROUP BY 1, 2")
+    )
+    characters = Counter(
+        character
+        for message in messages
+        for character in set(simple_fold(message["text"] or "")) - {"\x00", "\x01"}
+    )
+    assert dict(query("SELECT * FROM characters WHERE messages > 0")) == characters
     query("INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)")
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
 from webhook_api.db import Connection
-from webhook_api.search import CountCache, Phrase, fold, folded_form
+from webhook_api.search import Phrase, fold, folded_form
 from webhook_api.storage import index_messages
 
 Index = Callable[[], object]
@@ -232,36 +232,6 @@ def test_a_count_known_before_is_exact_after_more_was_filed(
         assert get("/messages", q="à")["total"] == n + 1
 
 
-def test_a_snapshot_older_than_a_known_count_is_counted_anew() -> None:
-    cache = CountCache()
-
-    def count(deletions: int, last_id: int) -> int:
-        return cache.count(
-            "key",
-            deletions=deletions,
-            last_id=last_id,
-            count_after=lambda after: last_id - after,
-        )
-
-    counts = [count(0, 10), count(0, 7), count(0, 12), count(1, 12), count(1, 13)]
-
-    assert counts == [10, 7, 12, 12, 13]
-
-
-def test_a_full_cache_forgets_what_was_asked_longest_ago() -> None:
-    cache = CountCache(size=2)
-    asked = []
-
-    def count_after(after: int) -> int:
-        asked.append(after)
-        return 0
-
-    for key in ["a", "b", "a", "c", "a", "b"]:
-        cache.count(key, deletions=0, last_id=5, count_after=count_after)
-
-    assert asked == [0, 0, 5, 0, 5, 0]
-
-
 def test_folding_keeps_the_number_of_characters_and_is_done_once_and_for_all() -> None:
     everything = "".join(chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000)
 
@@ -297,7 +267,9 @@ def test_the_index_tells_apart_what_the_comparison_tells_apart() -> None:
     merged = [characters for characters in alike.values() if len(characters) > 1]
     assert len(alike) + 2 == len(folded)
     assert merged == [{"\ufffd", "\ufffe", "\uffff"}]
-    assert not any(Phrase("ab" + c).match_is_exact for c in merged[0])
+    # A short phrase is looked up among the terms as it is.
+    assert all(term == f"<{c}>" for term, found in alike.items() if len(found) == 1 for c in found)
+    assert not any(Phrase("ab" + c).index_decides for c in merged[0])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from flask.json.provider import DefaultJSONProvider
 from webhook_api.cli import register_commands, runs_a_command
 from webhook_api.commit import GroupCommit
 from webhook_api.config import Config
+from webhook_api.counts import CountCache
 from webhook_api.db import Database, init_db
 from webhook_api.errors import register_errors
 from webhook_api.headers import init_headers
@@ -59,6 +60,7 @@ def create_app(config: Config | None = None) -> Flask:
         deadline_s=config.commit_deadline_s,
         max_waiting=max(1, config.web_threads - RESERVED_THREADS),
     )
+    app.extensions["counts"] = CountCache()
     # A stream holds its thread for as long as its reader takes, so that most are kept from it.
     app.extensions["streams"] = Semaphore(max(1, config.web_threads // 4))
     register_errors(app)

@@ -19,7 +19,6 @@ class Totals(NamedTuple):
 
     messages: int
     senders: int
-    deletions: int
     indexed: int
 
 
@@ -28,7 +27,7 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database."""
     db.execute("BEGIN")
     try:
-        row = db.execute("SELECT messages, senders, deletions, indexed FROM totals").fetchone()
+        row = db.execute("SELECT messages, senders, indexed FROM totals").fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)

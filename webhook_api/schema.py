@@ -3,8 +3,14 @@
 import sqlite3
 from importlib import resources
 
+from webhook_api.indexing import index_messages
+
 # Marks a file as ours, in its header (sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x4D536731
+
+# Rows that were not indexed yet when the service starts are few, unless a migration asks to
+# index them all again, or was stopped while it did.
+_INDEX_AT_ONCE = 10_000
 
 
 class SchemaError(Exception):
@@ -43,7 +49,9 @@ def check_schema(connection: sqlite3.Connection) -> None:
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to `SCHEMA_VERSION`; each step is one transaction with its number.
 
-    The caller holds the write lock, so of several processes that start at once one does this.
+    Then index the rows that are not indexed, if they are many; a start that is stopped there
+    goes on with the rest next time. The caller holds the write lock, so of several processes
+    that start at once one does this.
     A file that is refused is left as it was.
 
     Raises:
@@ -59,8 +67,13 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"schema version is {version}, this code knows up to {SCHEMA_VERSION}: "
             "the file was written by a newer version of the service"
         )
-    if version == SCHEMA_VERSION:
-        return
+    if version < SCHEMA_VERSION:
+        _apply(connection, version)
+    while _unindexed(connection) >= _INDEX_AT_ONCE:
+        index_messages(connection, most=_INDEX_AT_ONCE)
+
+
+def _apply(connection: sqlite3.Connection, version: int) -> None:
     # WAL is kept in the file once set, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -68,3 +81,13 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
             f"PRAGMA user_version = {number};\nCOMMIT;"
         )
+
+
+def _unindexed(connection: sqlite3.Connection) -> int:
+    """Return how many rows are not indexed yet, `_INDEX_AT_ONCE` at most."""
+    count: int = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM messages"
+        " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
+        [_INDEX_AT_ONCE],
+    ).fetchone()[0]
+    return count

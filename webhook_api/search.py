@@ -1,22 +1,19 @@
-"""Substring search in any case and script: how text is folded, indexed, matched and counted."""
+"""Substring search in any case and script: how text is folded, indexed and compared."""
 
 import sqlite3
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
 
-MIN_INDEXED_CHARS = 3  # the index holds runs of three characters
+_INDEXED_CHARS = 3  # the index holds runs of three characters
 _MAX_PHRASE_CHARS = 32  # longer phrases find candidates by their start, which are then compared
 
 _REMEMBERED_CHARS = 8192
 
 # SQLite's text functions stop at U+0000, so folded text has U+0001 in its place. A phrase with
-# either is looked for in the text itself.
-_NUL, _NUL_MARK = "\x00", "\x01"
+# either is compared with the text itself.
+_NUL, NUL_MARK = "\x00", "\x01"
 
 # To the index these are all U+FFFD (READ_UTF8 in SQLite's utf.c); to the comparison they differ.
-_ALIKE_IN_INDEX = frozenset("\ufffd\ufffe\uffff")
+_ALIKE_IN_INDEX = {0xFFFD: 0xFFFD, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
+_LAST_CHARACTER = "\U0010ffff"
 
 
 class _SimpleFolding(dict[int, str]):
@@ -55,83 +52,69 @@ def folded_form(text: str | None) -> str | None:
     """
     if text is None or (text.isascii() and _NUL not in text):
         return None
-    folded = fold(text).replace(_NUL, _NUL_MARK)
+    folded = fold(text).replace(_NUL, NUL_MARK)
     return None if folded == "".join(c.lower() if c.isascii() else c for c in text) else folded
 
 
 class Phrase:
-    """What `q` asks for, as SQL conditions on a row `m` of messages."""
+    """What `q` asks for, as SQL conditions on a row `m` of messages and as terms of the index."""
 
     def __init__(self, q: str) -> None:
         self.text = q
-        self.folded = fold(q)
-        self.exact = _NUL in q or _NUL_MARK in q
-        self.indexed = len(q) >= MIN_INDEXED_CHARS and not self.exact
+        self._folded = fold(q)
+        self._marked = self._folded.replace(_NUL, NUL_MARK)
+        self._indexed = self._marked.translate(_ALIKE_IN_INDEX)
+        self._has_mark = NUL_MARK in self._marked
 
     @property
     def condition(self) -> str:
-        """True of a row whose text has the phrase; its one parameter is `parameter`."""
-        if self.exact:
-            return "has_phrase(m.text, ?)"
-        return "instr(lower(coalesce(m.folded, m.text)), ?)"
+        """True of a row whose text has the phrase; takes `parameters`."""
+        has_it = "instr(lower(coalesce(m.folded, m.text)), ?)"
+        return f"{has_it} AND has_phrase(m.text, ?)" if self._has_mark else has_it
 
     @property
-    def parameter(self) -> str:
-        return self.folded
+    def parameters(self) -> list[object]:
+        return [self._marked, self._folded] if self._has_mark else [self._marked]
 
     @property
-    def match(self) -> str:
-        """The phrase, or the start of it, as an FTS5 query without any operator."""
-        return '"' + self.folded[:_MAX_PHRASE_CHARS].replace('"', '""') + '"'
+    def index_decides(self) -> bool:
+        """Whether every row that the index finds has the phrase, without comparing."""
+        return (
+            not self._has_mark
+            and _ALIKE_IN_INDEX.keys().isdisjoint(map(ord, self._folded))
+            and len(self._folded) <= _MAX_PHRASE_CHARS
+        )
 
     @property
-    def match_is_exact(self) -> bool:
-        """Whether every row that `match` finds has the phrase."""
-        return len(self.folded) <= _MAX_PHRASE_CHARS and _ALIKE_IN_INDEX.isdisjoint(self.folded)
+    def match(self) -> str | None:
+        """The phrase, or the start of it, as an FTS5 query; None if it is shorter than a term."""
+        return quoted(self._indexed[:_MAX_PHRASE_CHARS]) if not self.is_short else None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the phrase is the start of terms, and not made of them."""
+        return len(self._indexed) < _INDEXED_CHARS
+
+    @property
+    def term_range(self) -> list[str]:
+        """The first term that starts with a short phrase, and a bound above the last."""
+        return [self._indexed, self._indexed + _INDEXED_CHARS * _LAST_CHARACTER]
+
+    @property
+    def character(self) -> str | None:
+        """The phrase as a key of the table characters, if it is one."""
+        return self._folded if len(self._folded) == 1 and not self._has_mark else None
 
     def prepare(self, db: sqlite3.Connection) -> None:
         """Give `db` the function that `condition` may use."""
-        if self.exact:
+        if self._has_mark:
             db.create_function("has_phrase", 2, _has_phrase, deterministic=True)
+
+
+def quoted(text: str) -> str:
+    """Return an FTS5 query for `text` itself, without any operator."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _has_phrase(text: str | None, folded: str) -> bool:
     return text is not None and folded in fold(text)
-
-
-class _Count(NamedTuple):
-    deletions: int
-    up_to: int
-    messages: int
-
-
-class CountCache:
-    """Counts of searches, kept exact by counting only what was filed since.
-
-    Rows never change and their ids only grow, so a count of the rows up to some id stays true
-    until a row is removed. Safe to use from several threads.
-    """
-
-    def __init__(self, size: int = 512) -> None:
-        self._size = size
-        self._counts: OrderedDict[Hashable, _Count] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def count(
-        self, key: Hashable, *, deletions: int, last_id: int, count_after: Callable[[int], int]
-    ) -> int:
-        """Return the count of the search `key` in a snapshot whose newest row is `last_id`.
-
-        `count_after(id)` counts the snapshot's matching rows above `id`.
-        """
-        with self._lock:
-            known = self._counts.get(key)
-        if known is None or known.deletions != deletions or known.up_to > last_id:
-            known = _Count(deletions, 0, 0)
-        total = known.messages + count_after(known.up_to)
-        with self._lock:
-            self._counts[key] = _Count(deletions, last_id, total)
-            self._counts.move_to_end(key)
-            if len(self._counts) > self._size:
-                self._counts.popitem(last=False)
-        return total

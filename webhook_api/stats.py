@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 from webhook_api.counting import Totals, count_before, snapshot
 from webhook_api.db import Connection
+from webhook_api.indexing import PERIOD_SCALE
 from webhook_api.models import Instant, StatsQuery
 
 TOP_SENDERS = 10
-_FIRST = Instant(-(2**60), 0)
+_FIRST = Instant(-(2**60), 0)  # of no time that a message can have, and the start of a period
 _LAST = Instant(2**60, 0)
+Window = tuple[Instant, Instant]  # from the first, up to but not including the second
 _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
 
 
@@ -51,7 +53,7 @@ def _top_of_all_time(db: Connection) -> list[tuple[str, int]]:
 
 
 def _one_sender(
-    db: Connection, from_msisdn: str, window: tuple[Instant, Instant]
+    db: Connection, from_msisdn: str, window: Window
 ) -> tuple[int, int, list[tuple[str, int]]]:
     parameters: list[object] = [from_msisdn]
     if window == (_FIRST, _LAST):
@@ -64,37 +66,59 @@ def _one_sender(
 
 
 def _all_senders_between(
-    db: Connection, window: tuple[Instant, Instant], totals: Totals
+    db: Connection, window: Window, totals: Totals
 ) -> tuple[int, int, list[tuple[str, int]]]:
+    """Count each sender's messages in `window`.
+
+    `sender_periods` has the periods that lie wholly in it. What is left at its two ends is
+    counted in an index, and the few rows that are not yet in `sender_periods` as they are.
+    """
     since, until = window
-    total = 0
-    if since < until:
-        before_until = totals.messages if until == _LAST else count_before(db, until)
-        total = before_until - (0 if since == _FIRST else count_before(db, since))
-    if total < totals.senders:
-        by_sender = (
-            "SELECT m.from_msisdn, count(*) AS messages FROM messages m"
-            f" INDEXED BY messages_by_instant WHERE {_WINDOW} GROUP BY m.from_msisdn"
-        )
-    else:
-        # Looking up each sender's part of the window reads an index alone.
-        by_sender = (
-            "SELECT from_msisdn, (SELECT count(*) FROM messages m"
-            f" WHERE m.from_msisdn = s.from_msisdn AND {_WINDOW}) AS messages FROM senders s"
-        )
-    # The window function counts the senders before LIMIT leaves most of them out.
+    if since >= until:
+        return 0, 0, []
+    first = -(-(since.seconds * 10**9 + since.nanos) // (10**9 << PERIOD_SCALE))
+    last = max(first, until.seconds >> PERIOD_SCALE)
+    start, end = (Instant(period << PERIOD_SCALE, 0) for period in (first, last))
+    parts = [
+        "SELECT from_msisdn, messages FROM sender_periods WHERE period >= ? AND period < ?",
+        f"SELECT m.from_msisdn, 1 FROM messages m NOT INDEXED WHERE m.id > ? AND {_WINDOW}",
+    ]
+    parameters: list[object] = [first, last, totals.indexed, *start, *end]
+    ends = [window] if start >= end else [(since, start), (end, until)]
+    for part in ends:
+        if part[0] < part[1]:
+            parts.append(_by_sender(db, part, totals))
+            parameters += [*part[0], *part[1]]
+    # The window functions count before LIMIT leaves most of the senders out.
     top = db.execute(
-        f"SELECT from_msisdn, messages, count(*) OVER () FROM ({by_sender})"
-        " WHERE messages > 0 ORDER BY messages DESC, from_msisdn LIMIT ?",
-        [*since, *until, TOP_SENDERS],
+        "SELECT from_msisdn, sum(messages), count(*) OVER (), sum(sum(messages)) OVER ()"
+        f" FROM ({' UNION ALL '.join(parts)}) WHERE messages > 0"
+        " GROUP BY from_msisdn ORDER BY sum(messages) DESC, from_msisdn LIMIT ?",
+        [*parameters, TOP_SENDERS],
     ).fetchall()
-    senders = top[0][2] if top else 0
-    return total, senders, [(sender, messages) for sender, messages, _ in top]
+    senders, total = top[0][2:] if top else (0, 0)
+    return total, senders, [(sender, messages) for sender, messages, *_ in top]
 
 
-def _edge(
-    db: Connection, from_msisdn: str | None, window: tuple[Instant, Instant], order: str
-) -> str | None:
+def _by_sender(db: Connection, window: Window, totals: Totals) -> str:
+    """Return SQL that counts each sender's messages in a window, in the shorter of two ways."""
+    since, until = window
+    messages = (totals.messages if until == _LAST else count_before(db, until)) - (
+        0 if since == _FIRST else count_before(db, since)
+    )
+    if messages < totals.senders:
+        return (
+            "SELECT m.from_msisdn, 1 AS messages FROM messages m"
+            f" INDEXED BY messages_by_instant WHERE {_WINDOW}"
+        )
+    # Looking up each sender's part of the window reads an index alone.
+    return (
+        "SELECT s.from_msisdn, (SELECT count(*) FROM messages m"
+        f" WHERE m.from_msisdn = s.from_msisdn AND {_WINDOW}) FROM senders s"
+    )
+
+
+def _edge(db: Connection, from_msisdn: str | None, window: Window, order: str) -> str | None:
     """Return the `ts` of the first (ASC) or last (DESC) message that matches."""
     sender = "TRUE" if from_msisdn is None else "m.from_msisdn = ?"
     row = db.execute(

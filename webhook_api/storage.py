@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from webhook_api.indexing import index_messages as index_messages
 from webhook_api.models import InboundMessage
 from webhook_api.schema import SchemaError
 from webhook_api.search import folded_form
@@ -87,30 +88,6 @@ def probe(db: sqlite3.Connection) -> None:
     """
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
-
-
-def index_messages(db: sqlite3.Connection, *, most: int) -> int:
-    """Enter up to `most` of the rows not yet in the search index; return how many that were."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        last: int | None = db.execute(
-            "SELECT max(id) FROM (SELECT id FROM messages"
-            " WHERE id > (SELECT indexed FROM totals) ORDER BY id LIMIT ?)",
-            [most],
-        ).fetchone()[0]
-        if last is None:
-            return 0
-        entered = db.execute(
-            "INSERT INTO messages_search (rowid, body) SELECT id, body FROM searchable"
-            " WHERE id > (SELECT indexed FROM totals) AND id <= ?",
-            [last],
-        )
-        db.execute("UPDATE totals SET indexed = ?", [last])
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-    return entered.rowcount
 
 
 def checkpoint(db: sqlite3.Connection) -> None:

@@ -5,7 +5,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from webhook_api import storage
 from webhook_api.counting import SCALES
 from webhook_api.db import Connection, Database, connect
+from webhook_api.indexing import PERIOD_SCALE, count_characters
 from webhook_api.schema import check_schema, migrate
 
 SHOWN = 10  # differences of one check
@@ -24,6 +26,12 @@ _PERIODS = " UNION ALL ".join(
     f"SELECT {scale}, seconds >> {scale - SCALES[-1]}, sum(messages) FROM finest GROUP BY 2"
     for scale in SCALES
 )
+
+_FORGET_WHAT_HAS_NO_PAGES = """
+    PRAGMA writable_schema = ON;
+    DELETE FROM sqlite_master WHERE rootpage = 0;
+    PRAGMA writable_schema = RESET;
+"""
 
 _CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
 
@@ -65,6 +73,14 @@ _DERIVED = {
             UNION ALL
             SELECT scale, period, NULL, messages FROM counted
         ) GROUP BY scale, period HAVING max(kept) IS NOT max(counted)
+    """,
+    "sender_periods": f"""
+        SELECT period || '/' || from_msisdn, max(kept), max(counted) FROM (
+            SELECT period, from_msisdn, messages AS kept, NULL AS counted FROM sender_periods
+            UNION ALL
+            SELECT seconds >> {PERIOD_SCALE}, from_msisdn, NULL, count(*) FROM messages
+                WHERE id <= (SELECT indexed FROM totals) GROUP BY 1, 2
+        ) GROUP BY period, from_msisdn HAVING max(kept) IS NOT max(counted)
     """,
 }
 
@@ -135,11 +151,26 @@ def _schema(db: Connection) -> Iterator[str]:
 
 def _derived(db: Connection) -> Iterator[str]:
     for name, sql in _DERIVED.items():
-        rows = db.execute(sql).fetchall()
-        for row, kept, made in rows[:SHOWN]:
-            yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
-        if len(rows) > SHOWN:
-            yield f"{name}: {len(rows)} differ in all"
+        yield from _described(name, db.execute(sql).fetchall())
+    yield from _described("characters", _characters(db))
+
+
+def _characters(db: Connection) -> list[tuple[str, int, int]]:
+    texts = "SELECT lower(body) FROM searchable WHERE id <= (SELECT indexed FROM totals)"
+    made = count_characters(db.execute(texts))
+    kept = Counter(dict(db.execute("SELECT character, messages FROM characters").fetchall()))
+    return [
+        (repr(character), kept[character], made[character])
+        for character in sorted(kept | made)
+        if kept[character] != made[character]
+    ]
+
+
+def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
+    for row, kept, made in rows[:SHOWN]:
+        yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
+    if len(rows) > SHOWN:
+        yield f"{name}: {len(rows)} differ in all"
 
 
 def _shown(value: object) -> object:
@@ -158,6 +189,9 @@ def _search_index(db: Connection) -> Iterator[str]:
 
 
 def _file(db: Connection) -> Iterator[str]:
+    # SQLite checks less if the first of its tables is a view or a virtual one: it takes the 0
+    # that they have as root page for the wish to leave out the pages that nothing uses.
+    db.executescript(_FORGET_WHAT_HAS_NO_PAGES)
     for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})"):
         for line in text.splitlines():
             if line != "ok" and not line.startswith("***"):

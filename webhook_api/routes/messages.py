@@ -27,7 +27,7 @@ def show_messages() -> Response:
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         return _stream(parse_query(MessageFilter, request.args))
     query = parse_query(MessageQuery, request.args)
-    page = list_messages(get_db(), query)
+    page = list_messages(get_db(), query, current_app.extensions["counts"])
     response = jsonify(
         data=[message.as_json() for message in page.messages],
         total=page.total,

@@ -1,0 +1,170 @@
+"""A file of an older version: it becomes a new one whole or not at all, with the same answers."""
+
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import SECRET, a_message
+from tests.test_properties_counts import in_order, matches
+from webhook_api import create_app, schema
+from webhook_api.config import Config
+from webhook_api.db import Database, connect
+from webhook_api.models import parse_message
+from webhook_api.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
+from webhook_api.storage import index_messages, insert_messages
+from webhook_api.verify import verify
+
+TEXTS = [
+    None, "", "a", "ab", "Hello", "ÉCOLE", "école", "ПРИВЕТ", "日本語", "本", "e\u0301", "𐐀𐐨", "😀",
+    "a\x00b", "tail\x00", "\x01", "x\x01", "\ufffd\ufffe\uffff", "\ufffe", "100% _ \" *", "é" * 40,
+]  # fmt: skip
+PHRASES = [
+    "a", "A", "b", "ab", "l", "lo", "o", "É", "éc", "le", "п", "ет", "日", "日本", "本", "語",
+    "\u0301", "𐐨", "😀", "\x00", "\x01", "b\x00", "\ufffd", "\ufffe", "\uffff", "%", "_", '"', "*",
+    "hello", "é" * 33, "zz",
+]  # fmt: skip
+MESSAGES = [
+    a_message(
+        message_id=f"m{n:02}",
+        sender=f"+{n % 4}",
+        ts=f"{1900 + 7 * n}-0{1 + n % 9}-15T10:{n:02}:00Z",
+        text=text,
+    )
+    for n, text in enumerate(TEXTS)
+]
+INDEXED = 15  # rows that version 1 had in its index
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of version 1, with rows in its search index and others not yet in it."""
+    path = tmp_path / "app.db"
+    with closing(connect(path, "rwc", patience_s=0)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(
+            f"BEGIN; {MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID};"
+            "PRAGMA user_version = 1; COMMIT"
+        )
+        insert_messages(db, [parse_message(message) for message in MESSAGES])
+        db.executescript(
+            "INSERT INTO messages_search (rowid, body)"
+            f" SELECT id, body FROM searchable WHERE id <= {INDEXED};"
+            f"UPDATE totals SET indexed = {INDEXED};"
+        )
+    return path
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return schema.schema_version(db)
+
+
+def client_of(path: Path) -> Iterator[FlaskClient]:
+    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    yield app.test_client()
+    app.extensions["commits"].close()
+    app.extensions["database"].close()
+
+
+@pytest.fixture(params=["nothing", "all"])
+def client(path: Path, request: pytest.FixtureRequest) -> Iterator[FlaskClient]:
+    """The service on that file, after `request.param` was indexed since the start."""
+    clients = client_of(path)
+    client = next(clients)
+    if request.param == "all":
+        with closing(connect(path, "rw", patience_s=0)) as db:
+            assert index_messages(db, most=1000) == len(MESSAGES)
+    yield client
+    next(clients, None)
+
+
+def expected(**wanted: str | None) -> list[dict[str, Any]]:
+    filters: dict[str, str | None] = {"from": None, "since": None}
+    return [message for message in in_order(MESSAGES) if matches(message, filters | wanted)]
+
+
+def test_a_file_of_version_1_gives_the_same_answers(client: FlaskClient, path: Path) -> None:
+    assert version(path) == SCHEMA_VERSION
+    for q in PHRASES:
+        for filters in [{}, {"from": "+1"}, {"since": "1950-01-01T00:00:00Z"}]:
+            reply = client.get("/messages", query_string={"q": q, **filters}).json
+            assert reply is not None
+            assert reply["data"] == expected(q=q, **filters), (q, filters)
+            assert reply["total"] == len(reply["data"])
+    for since in ["1900-01-01T00:00:00Z", "1950-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]:
+        stats = client.get("/stats", query_string={"since": since}).json
+        assert stats is not None
+        assert stats["total_messages"] == len(expected(since=since))
+    assert verify(Database(path)).differences == []
+
+
+def test_removals_after_the_migration_leave_everything_exact(
+    client: FlaskClient, path: Path
+) -> None:
+    with closing(connect(path, "rw", patience_s=0)) as db:
+        db.execute("DELETE FROM messages WHERE id % 3 = 0")
+        index_messages(db, most=4)
+        db.execute("DELETE FROM messages WHERE id % 3 = 1")
+
+    assert verify(Database(path)).differences == []
+    stats = client.get("/stats").json
+    assert stats is not None
+    assert stats["total_messages"] == len(MESSAGES) // 3
+
+
+def _migrate_until(path: str, statement: str, indexed_at_once: int) -> None:
+    """Migrate, and end as by `kill -9` when `statement` is about to run."""
+    schema._INDEX_AT_ONCE = indexed_at_once
+
+    def end(sql: str) -> None:
+        if statement in sql:
+            os._exit(9)
+
+    with closing(connect(Path(path), "rw", patience_s=0)) as db:
+        db.set_trace_callback(end)
+        migrate(db)
+
+
+def killed(path: Path, statement: str, indexed_at_once: int = 10_000) -> None:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_migrate_until, args=(str(path), statement, indexed_at_once)
+    )
+    process.start()
+    process.join(30)
+    assert process.exitcode == 9
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM periods", "CREATE TABLE characters", "PRAGMA user_version ="]
+)
+def test_a_migration_that_is_killed_leaves_version_1(path: Path, statement: str) -> None:
+    killed(path, statement)
+
+    assert version(path) == 1
+    Database(path).prepare()
+    assert version(path) == SCHEMA_VERSION
+    assert verify(Database(path)).differences == []
+
+
+def test_indexing_that_is_killed_goes_on_at_the_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(path, "UPDATE totals SET indexed = 8", indexed_at_once=4)
+    assert version(path) == SCHEMA_VERSION
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT indexed FROM totals").fetchone() == (4,)
+    assert verify(Database(path)).differences == []
+
+    monkeypatch.setattr(schema, "_INDEX_AT_ONCE", 4)
+    Database(path).prepare()
+
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT indexed FROM totals").fetchone() == (20,)
+    assert verify(Database(path)).differences == []

@@ -1,0 +1,186 @@
+"""The rows that have a phrase: how many there are, and which of them are on a page."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from webhook_api.counting import Totals
+from webhook_api.counts import CountCache
+from webhook_api.db import Connection
+from webhook_api.models import MessageFilter, MessageQuery
+from webhook_api.rows import ORDER, Place, Rows
+from webhook_api.search import Phrase, quoted
+
+_FEW_ROWS = 2000  # are read as fast as the index is asked
+_FIRST_WALK = 1000  # rows that a walk for a page may always take
+_COMMON = 4  # a character that every fourth row has is soon found by reading
+# An OR looks at each of its terms for each hit. With more terms than this, to read the places of
+# all of them and sort out the rows costs less, and no more memory.
+_MOST_TERMS = 200
+
+
+class _Terms(NamedTuple):
+    """The terms of the index that start with a short phrase."""
+
+    match: str | None  # a query for any of them, if they are few enough for one
+    places: int  # where they stand, in all texts
+
+
+class PhraseSearch:
+    """One search for a phrase, in the snapshot that a connection reads."""
+
+    def __init__(
+        self, db: Connection, wanted: MessageFilter, phrase: Phrase, totals: Totals, candidates: int
+    ) -> None:
+        """Search the `candidates` rows that match `wanted` but for the phrase."""
+        self._db = db
+        self._wanted = wanted
+        self._phrase = phrase
+        self._totals = totals
+        self._candidates = candidates
+        self._rows = Rows.matching(wanted)
+
+    def count(self, counts: CountCache) -> int:
+        """Return how many rows match, with what `counts` remembers."""
+        if self._phrase.character and not self._rows.conditions:
+            return self._rows_of_character + self._count_newer(self._totals.indexed)
+        key = (self._db.identity, self._phrase.text, self._wanted.from_msisdn, self._wanted.since)
+        return counts.count(key, self._db, self._count_after)
+
+    def ids(self, query: MessageQuery, total: int) -> list[int]:
+        """Return the ids of a page and of one row more, when `total` rows match.
+
+        Either all hits are sorted, or the candidates are read in order until the page is full.
+        The first reads `total` rows; if hits are spread evenly, the second reads
+        `candidates / total` rows for each that is wanted. They may all lie at the far end, so
+        it gives up after as many rows as the first would read.
+        """
+        expected_walk = (query.offset + query.limit + 1) * self._candidates / total
+        if expected_walk < total:
+            budget = max(total, _FIRST_WALK)
+            ids = self._walk(query, budget)
+            if len(ids) > query.limit or not self._reaches_beyond(query, budget):
+                return ids
+        return self._sorted(query) if self._by_index else self._walk(query, self._candidates)
+
+    @cached_property
+    def _by_index(self) -> bool:
+        """Whether to ask the search index, and not the rows that the other filters leave."""
+        if self._candidates <= _FEW_ROWS and self._candidates < self._totals.messages:
+            return False
+        if not self._phrase.is_short:
+            return True
+        if self._phrase.character and self._rows_of_character * _COMMON > self._candidates:
+            return False
+        return self._terms.places <= self._candidates or (
+            not self._rows.conditions and self._terms.match is not None
+        )
+
+    @cached_property
+    def _rows_of_character(self) -> int:
+        """How many indexed rows have the phrase, if that is a single character."""
+        row = self._db.execute(
+            "SELECT messages FROM characters WHERE character = ?", [self._phrase.character]
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    @cached_property
+    def _terms(self) -> "_Terms":
+        """The terms that start with a short phrase."""
+        found = self._db.execute(
+            "SELECT term, cnt FROM search_terms WHERE term >= ? AND term < ?",
+            self._phrase.term_range,
+        ).fetchall()
+        few = len(found) <= _MOST_TERMS
+        # No term at all is a query that matches nothing.
+        match = " OR ".join(quoted(term) for term, _ in found) or quoted("")
+        return _Terms(match if few else None, sum(places for _, places in found))
+
+    def _count_after(self, row_id: int) -> int:
+        newest = self._scalar("SELECT max(id) FROM messages", [])
+        if newest - row_id <= _FEW_ROWS:
+            return self._count_newer(row_id)
+        if not self._by_index:
+            return self._count_read(row_id)
+        return self._count_indexed(row_id) + self._count_newer(max(row_id, self._totals.indexed))
+
+    def _count_indexed(self, above: int) -> int:
+        found, parameters = self._found_in_index(above)
+        sql = f"SELECT count(*) FROM ({found}) hit"
+        if self._rows.conditions:
+            # An index alone has the ids of the candidates. The plus keeps SQLite from asking
+            # the search index for each of them.
+            sql += f" WHERE +hit.id IN (SELECT m.id FROM messages m WHERE {self._rows.where})"
+        return self._scalar(sql, [*parameters, *self._rows.parameters])
+
+    def _count_newer(self, row_id: int) -> int:
+        return self._count_read(row_id, "NOT INDEXED")  # but by id
+
+    def _count_read(self, row_id: int, index: str = "") -> int:
+        """Return how many rows above `row_id` match, by reading them."""
+        return self._scalar(
+            f"SELECT count(*) FROM messages m {index}"
+            f" WHERE m.id > ? AND {self._rows.where} AND {self._phrase.condition}",
+            [row_id, *self._rows.parameters, *self._phrase.parameters],
+        )
+
+    def _found_in_index(self, above: int = 0) -> tuple[str, list[object]]:
+        """Return SQL for the indexed ids above `above` that have the phrase, and its parameters."""
+        phrase = self._phrase
+        match = phrase.match or self._terms.match
+        if match is not None:
+            sql = "SELECT s.rowid AS id FROM messages_search s"
+            where = "s.messages_search MATCH ? AND s.rowid > ?"
+            parameters: list[object] = [match, above]
+        else:
+            sql = "SELECT DISTINCT s.doc AS id FROM search_places s"
+            where = "s.term >= ? AND s.term < ? AND s.doc > ?"
+            parameters = [*phrase.term_range, above]
+        if phrase.index_decides:
+            return f"{sql} WHERE {where}", parameters
+        row = "s.doc" if match is None else "s.rowid"
+        return (
+            f"{sql} CROSS JOIN messages m ON m.id = {row} WHERE {where} AND {phrase.condition}",
+            parameters + phrase.parameters,
+        )
+
+    def _walk(self, query: MessageQuery, budget: int) -> list[int]:
+        """Return the ids of a page that is found in the first `budget` candidates."""
+        rows = Rows.matching(query, Place.of(self._db, query.cursor))
+        return self._ids(
+            "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
+            f" WHERE {rows.where} ORDER BY {ORDER} LIMIT ?) m WHERE {self._phrase.condition}"
+            " LIMIT ? OFFSET ?",
+            [
+                *[*rows.parameters, budget, *self._phrase.parameters],
+                *[query.limit + 1, query.offset],
+            ],
+        )
+
+    def _reaches_beyond(self, query: MessageQuery, budget: int) -> bool:
+        """Whether there are more candidates than `budget` from where the page starts."""
+        rows = Rows.matching(query, Place.of(self._db, query.cursor))
+        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT 1 OFFSET ?"
+        return bool(self._ids(sql, [*rows.parameters, budget]))
+
+    def _sorted(self, query: MessageQuery) -> list[int]:
+        """Return the ids of a page by sorting all hits."""
+        indexed, parameters = self._found_in_index()
+        newer = f"SELECT m.id FROM messages m WHERE m.id > ? AND {self._phrase.condition}"
+        rows = Rows.matching(query, Place.of(self._db, query.cursor))
+        return self._ids(
+            f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
+            " CROSS JOIN messages m ON m.id = hit.id"
+            f" WHERE {rows.where} ORDER BY {ORDER} LIMIT ? OFFSET ?",
+            [
+                *[*parameters, self._totals.indexed, *self._phrase.parameters],
+                *[*rows.parameters, query.limit + 1, query.offset],
+            ],
+        )
+
+    def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
+        return [row_id for (row_id,) in self._db.execute(sql, parameters)]
+
+    def _scalar(self, sql: str, parameters: Sequence[object]) -> int:
+        value: int = self._db.execute(sql, parameters).fetchone()[0]
+        return value

@@ -1,0 +1,58 @@
+"""Conditions on rows of messages, and the order in which they are listed."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from webhook_api.db import Connection
+from webhook_api.models import Cursor, Instant, MessageFilter
+
+ORDER = "m.seconds, m.nanos, m.message_id"
+
+
+class Place(NamedTuple):
+    """The values of a row that order it among all others."""
+
+    instant: Instant
+    message_id: str
+
+    @classmethod
+    def of(cls, db: Connection, cursor: Cursor | None) -> "Place | None":
+        """Return where the row of `cursor` stands, or None if there is no cursor.
+
+        A row that was removed meanwhile has lost its name: others of its instant may come again
+        then, but none is left out.
+        """
+        if cursor is None:
+            return None
+        row = db.execute("SELECT message_id FROM messages WHERE id = ?", [cursor.id]).fetchone()
+        return cls(cursor.instant, row[0] if row else "")
+
+
+@dataclass
+class Rows:
+    """Conditions on the rows `m` of messages, joined by AND, and their parameters."""
+
+    conditions: list[str] = field(default_factory=list)
+    parameters: list[object] = field(default_factory=list)
+
+    def require(self, condition: str, *parameters: object) -> None:
+        """Add a condition."""
+        self.conditions.append(condition)
+        self.parameters += parameters
+
+    @property
+    def where(self) -> str:
+        """The conditions as SQL."""
+        return " AND ".join(self.conditions) or "TRUE"
+
+    @classmethod
+    def matching(cls, wanted: MessageFilter, after: Place | None = None) -> "Rows":
+        """Rows of the wanted sender and time, beyond `after`; `q` is left to the caller."""
+        rows = cls()
+        if wanted.from_msisdn is not None:
+            rows.require("m.from_msisdn = ?", wanted.from_msisdn)
+        if after is not None:
+            rows.require(f"({ORDER}) > (?, ?, ?)", *after.instant, after.message_id)
+        if wanted.since is not None and (after is None or after.instant < wanted.since.instant):
+            rows.require("(m.seconds, m.nanos) >= (?, ?)", *wanted.since.instant)
+        return rows
