@@ -45,7 +45,7 @@ def create_app(config: Config | None = None) -> Flask:
         WEBHOOK_SECRET=config.webhook_secret,
         MAX_BODY_BYTES=config.max_body_bytes,
     )
-    database = Database(config.database_path)
+    database = Database(config.database_path, check_leases=config.check_leases)
     if serves:
         _prepare(database)
 
