@@ -15,7 +15,8 @@ MODULES = {
 }
 # A module imports those of ours that stand before it, never one behind.
 ORDER = [
-    "outcome", "schema", "errors", "config", "security", "models", "logs", "leases", "db",
+    "outcome", "schema", "errors", "config", "security", "models", "streams", "logs", "leases",
+    "db", "lanes", "presence", "reading",
     "search", "counting", "stats", "listing", "storage", "commit", "metrics", "server", "cli",
     "routes.health", "routes.messages", "routes.stats", "routes.webhook", "routes.__init__",
     "__init__",
@@ -80,6 +81,9 @@ def test_each_route_has_a_blueprint(app: Flask) -> None:
         "storage",
         "commit",
         "leases",
+        "lanes",
+        "presence",
+        "reading",
         "schema",
         "config",
     ],

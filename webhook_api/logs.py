@@ -8,12 +8,14 @@ import time
 import traceback
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, TextIO
 
 from flask import Flask, Response, g, request
 
 from webhook_api.errors import RequestRefused
 from webhook_api.outcome import current_outcome
+from webhook_api.streams import StreamedReply, StreamEnd
 
 logger = logging.getLogger(__name__)
 
@@ -85,20 +87,36 @@ def _begin() -> None:
 
 def latency_ms() -> float:
     """Return the milliseconds since the current request began."""
-    return (time.perf_counter() - float(g.started)) * 1000
+    return _ms_since(float(g.started))
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def _log_request(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.request_id
-    level = _level(response.status_code)
-    if logger.isEnabledFor(level):
-        failure = g.get("failure")
-        fields = _request_fields(response)
-        if isinstance(failure, RequestRefused):
-            fields["error"] = failure.detail
-            failure = None
-        logger.log(level, "", extra={"fields": fields}, exc_info=failure)
+    fields = _request_fields(response)
+    if isinstance(response, StreamedReply):
+        response.sending.when_ended = partial(_log_stream, fields, g.started)
+    else:
+        _write(_level(response.status_code), fields, g.get("failure"))
     return response
+
+
+def _log_stream(
+    fields: dict[str, Any], started: float, end: StreamEnd, failure: Exception | None
+) -> None:
+    """Write the line of a request whose answer was a stream, when that has ended."""
+    fields |= {"latency_ms": round(_ms_since(started), 3), "stream": end}
+    _write(logging.ERROR if end is StreamEnd.FAILED else logging.INFO, fields, failure)
+
+
+def _write(level: int, fields: dict[str, Any], failure: Exception | None) -> None:
+    if isinstance(failure, RequestRefused):
+        fields["error"] = failure.detail
+        failure = None
+    logger.log(level, "", extra={"fields": fields}, exc_info=failure)
 
 
 def _request_fields(response: Response) -> dict[str, Any]:
