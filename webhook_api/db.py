@@ -216,12 +216,14 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
-        """Lend a reader for the length of a `with` block."""
+        """Lend a reader for the length of a `with` block; after an error it is not lent again."""
         reader = self.lend_reader()
+        reusable = False
         try:
             yield reader
+            reusable = True
         finally:
-            self.return_reader(reader)
+            self.return_reader(reader, reusable=reusable)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL, 0 for one that is not there."""
