@@ -1,6 +1,8 @@
 """Reads whose cost grows with the data: few at a time, none for long, and nobody waits for them."""
 
+import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -276,6 +278,16 @@ def test_a_lane_runs_so_many_at_once_and_keeps_no_thread() -> None:
 
     assert most == 2
     wait_until(lambda: all(thread.name != "reader" for thread in threading.enumerate()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
+def test_a_lane_leaves_the_processor_to_all_others() -> None:
+    def niceness(_: object) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    in_lane = Lane(1).run(niceness, lambda _: None, leave_after_s=None)
+
+    assert in_lane > niceness(None)
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])

@@ -1,5 +1,7 @@
 """Lanes: threads for what may take long, a few at a time, each job watched by who waits for it."""
 
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -10,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from webhook_api.db import Connection
 from webhook_api.errors import Unavailable
 
+_NICENESS = 10  # of a lane's thread: the processor is for deliveries and probes first
 LOOK_S = 0.05  # from one look at a job to the next
 
 T = TypeVar("T")
@@ -142,6 +145,9 @@ class Lane:
         return False
 
     def _work(self) -> None:
+        if sys.platform == "linux":
+            # Of this thread alone, which no other work will have: elsewhere it is the process's.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             with self._mutex:
                 if not self._waiting:
