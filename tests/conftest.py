@@ -34,12 +34,12 @@ Scrape = Callable[[], dict[str, float]]
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config(webhook_secret=SECRET, database_path=tmp_path / "app.db")
+    return Config(webhook_secret=SECRET, database_path=tmp_path / "app.db", check_leases=True)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "app.db")
+    database = Database(tmp_path / "app.db", check_leases=True)
     database.prepare(create=True)
     yield database
     database.close()

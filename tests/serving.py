@@ -103,6 +103,12 @@ class Server:
         with self.client(timeout_s) as client:
             return client.request("GET", path, headers={"Connection": "close"})
 
+    def get_stream(self) -> Reply:
+        """Return all messages as NDJSON."""
+        headers = {"Accept": "application/x-ndjson", "Connection": "close"}
+        with self.client(30) as client:
+            return client.request("GET", "/messages", headers=headers)
+
     def deliver(self, **fields: Any) -> Reply:
         with self.client() as client:
             return client.deliver(**fields)

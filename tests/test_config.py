@@ -110,6 +110,7 @@ def test_four_log_levels_are_accepted(level: str) -> None:
         *[("MAX_BODY_BYTES", value) for value in ("0", "67108865", "1.5", "9" * 5000)],
         ("PORT", "00000000000000000065535999"),
         *[("COMMIT_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],
+        *[("READ_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],
     ],
 )
 def test_a_value_outside_its_range_stops_the_start_and_is_named(name: str, value: str) -> None:

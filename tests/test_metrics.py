@@ -20,6 +20,7 @@ NAMES = {
     "http_requests_total": "counter",
     "webhook_requests_total": "counter",
     "webhook_conflicts_total": "counter",
+    "reads_refused_total": "counter",
     "request_latency_ms": "histogram",
     "commit_duration_seconds": "histogram",
     "commit_batch_messages": "histogram",

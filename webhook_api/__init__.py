@@ -4,7 +4,6 @@ import atexit
 import logging
 import sqlite3
 import sys
-from threading import Semaphore
 from typing import cast
 
 from flask import Flask
@@ -19,6 +18,7 @@ from webhook_api.errors import register_errors
 from webhook_api.headers import init_headers
 from webhook_api.logs import configure_logs, init_logs
 from webhook_api.metrics import init_metrics
+from webhook_api.reading import Reading
 from webhook_api.routes import register_routes
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
         WEBHOOK_SECRET=config.webhook_secret,
         MAX_BODY_BYTES=config.max_body_bytes,
     )
-    database = Database(config.database_path)
+    database = Database(config.database_path, check_leases=config.check_leases)
     if serves:
         _prepare(database)
 
@@ -54,15 +54,18 @@ def create_app(config: Config | None = None) -> Flask:
     init_headers(app)
     metrics = init_metrics(app, database)
     init_db(app, database)
+    # Threads that reads may wait in whose cost grows with the data, and streams be sent from.
+    reading_places = max(1, config.web_threads // 4)
     commits = app.extensions["commits"] = GroupCommit(
         database,
         metrics,
         deadline_s=config.commit_deadline_s,
-        max_waiting=max(1, config.web_threads - RESERVED_THREADS),
+        max_waiting=max(1, config.web_threads - reading_places - RESERVED_THREADS),
     )
     app.extensions["counts"] = CountCache()
-    # A stream holds its thread for as long as its reader takes, so that most are kept from it.
-    app.extensions["streams"] = Semaphore(max(1, config.web_threads // 4))
+    app.extensions["reading"] = Reading(
+        database, metrics, places=reading_places, deadline_s=config.read_deadline_s
+    )
     register_errors(app)
     register_routes(app)
     register_commands(app)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,10 @@ class Config:
     web_threads: int = 64
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
+    read_deadline_s: float = 5.0
+    # Whether readers of the database are checked for being used by one at a time: in tests, and
+    # in Python's development mode (`python -X dev`).
+    check_leases: bool = sys.flags.dev_mode
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -50,6 +55,7 @@ class Config:
                 given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
             ),
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
+            read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
         )
 
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -22,6 +23,7 @@ from urllib.parse import quote
 from flask import Flask, current_app, g
 
 from webhook_api.errors import Unavailable
+from webhook_api.leases import CheckedUse, LeaseError
 from webhook_api.schema import migrate
 
 _IDLE_READERS = 16
@@ -38,9 +40,14 @@ class FileIdentity(NamedTuple):
 
 
 class Connection(sqlite3.Connection):
-    """A connection that remembers which file it was opened on, for the pool."""
+    """A connection that remembers which file it was opened on, and whether somebody has it."""
 
     identity: FileIdentity
+    lent = True
+
+
+class CheckedConnection(CheckedUse, Connection):
+    """A connection that fails loudly when it is not used by one at a time."""
 
 
 class WriteLock:
@@ -68,11 +75,16 @@ class WriteLock:
 
 
 class Database:
-    """The file at `path`. Holds no connection until it is asked for one, so it survives a fork."""
+    """The file at `path`. Holds no connection until it is asked for one, so it survives a fork.
 
-    def __init__(self, path: Path) -> None:
+    With `check_leases`, its readers fail loudly when they are not used as they should be.
+    """
+
+    def __init__(self, path: Path, *, check_leases: bool = False) -> None:
         self.path = path.absolute()
         self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._factory = CheckedConnection if check_leases else Connection
+        self._pool = threading.Lock()  # guards the next one, and `lent` of each reader
         self._idle: list[Connection] = []
 
     def prepare(self, *, create: bool = False) -> None:
@@ -179,41 +191,58 @@ class Database:
             raise Unavailable(f"database: the disk is full, {free} bytes are free")
 
     def lend_reader(self) -> Connection:
-        """Return a read-only connection of which the caller is the only user.
+        """Return a read-only connection of which the caller is the only user, until its return.
 
         Raises:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
         identity = self.identity()
-        with suppress(IndexError):
-            while True:
-                reader = self._idle.pop()
-                if reader.identity == identity:
-                    return reader
-                reader.close()
-        reader = connect(self.path, "ro", patience_s=_PATIENCE_S)
+        while reader := self._take_idle():
+            if reader.identity == identity:
+                return reader
+            reader.close()
+        reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
         reader.identity = identity
         return reader
 
-    def return_reader(self, reader: Connection) -> None:
-        """Take back what `lend_reader` gave, in whatever state the request left it."""
+    def _take_idle(self) -> Connection | None:
+        with self._pool:
+            if not self._idle:
+                return None
+            reader = self._idle.pop()
+            reader.lent = True
+            return reader
+
+    def return_reader(self, reader: Connection, *, reusable: bool = True) -> None:
+        """Take back what `lend_reader` gave, in whatever state its user left it.
+
+        Raises:
+            LeaseError: it is not lent, so that somebody else may have it by now.
+        """
+        with self._pool:
+            if not reader.lent:
+                raise LeaseError("a connection was returned that is not lent")
+            reader.lent = False
         with suppress(sqlite3.Error):
             if reader.in_transaction:
                 reader.rollback()
-            if len(self._idle) < _IDLE_READERS:
-                self._idle.append(reader)
-                return
+            with self._pool:
+                if reusable and len(self._idle) < _IDLE_READERS:
+                    self._idle.append(reader)
+                    return
         reader.close()
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
-        """Lend a reader for the length of a `with` block."""
+        """Lend a reader for the length of a `with` block; after an error it is not lent again."""
         reader = self.lend_reader()
+        reusable = False
         try:
             yield reader
+            reusable = True
         finally:
-            self.return_reader(reader)
+            self.return_reader(reader, reusable=reusable)
 
     @property
     def wal_path(self) -> Path:
@@ -239,7 +268,9 @@ class Database:
             self._idle.pop().close()
 
 
-def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
+def connect(
+    path: Path, mode: str, *, patience_s: float, factory: type[Connection] = Connection
+) -> Connection:
     """Open the file at `path`; only mode `rwc` creates it.
 
     `synchronous = FULL` makes a commit return after the WAL is on disk, which the NORMAL that
@@ -252,7 +283,7 @@ def connect(path: Path, mode: str, *, patience_s: float) -> Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
-        factory=Connection,
+        factory=factory,
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -271,7 +302,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def get_db() -> Connection:
-    """Return the current request's connection, read-only; it is given back when the request ends.
+    """Return the current request's connection, read-only; it is given back when the view has ended.
+
+    A reply that is still made after that, a stream, has to lend a reader of its own.
 
     Raises:
         Unavailable: there is no database file.
@@ -296,10 +329,7 @@ def init_db(app: Flask, database: Database) -> None:
     @app.teardown_appcontext
     def return_reader(_error: BaseException | None) -> None:
         reader: Connection | None = g.pop("db", None)
-        if reader is None:
-            return
-        if "failure" in g:
-            # Its cache may hold what is wrong in the file, and keep it when that is right again.
-            reader.close()
-        else:
-            database.return_reader(reader)
+        if reader is not None:
+            # After a failure its cache may hold what is wrong in the file, and keep it when that
+            # is right again.
+            database.return_reader(reader, reusable="failure" not in g)

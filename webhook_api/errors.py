@@ -17,7 +17,7 @@ RETRY_AFTER_S = 2
 class RequestRefused(Exception):
     """A request that gets an answer other than the one it asked for."""
 
-    status: HTTPStatus
+    status: int
     result: Result
 
     def __init__(self, detail: object) -> None:
@@ -74,10 +74,22 @@ class BodyGarbled(RequestRefused):
 
 
 class Unavailable(RequestRefused):
-    """The message could not be put on disk now; the sender should deliver it again."""
+    """It cannot be done now; the client should ask, or deliver, again."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
     result = Result.UNAVAILABLE
+
+
+class ClientLeft(Unavailable):
+    """The client did not wait for its answer: 499, for the log and the metrics alone.
+
+    No RFC has a status for what nobody receives; this one is nginx's.
+    """
+
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__("the client left")
 
 
 def register_errors(app: Flask) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from webhook_api.counting import Totals, count_before, seek, snapshot
@@ -88,8 +89,14 @@ def list_messages(db: Connection, query: MessageQuery, counts: CountCache) -> Me
 
 
 def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMessage]:
-    """Yield all messages that match, oldest first, in constant memory.
+    """Yield all messages that match, oldest first, in constant memory; see `stream_chunks`."""
+    return chain.from_iterable(stream_chunks(db, wanted))
 
+
+def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[StoredMessage]]:
+    """Yield all messages that match, oldest first, a chunk at a time; one may be empty.
+
+    Each step costs about the same however few match, so that a reader can be stopped between two.
     Each chunk is read in a short snapshot of its own, so a slow consumer keeps no checkpoint
     waiting. A message that is there at the start comes exactly once; one filed meanwhile comes
     if its place in the order is still ahead.
@@ -108,11 +115,11 @@ def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMes
             f"SELECT {hit}, {_ROW} FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT ?",
             [*parameters, *rows.parameters, _CHUNK_ROWS],
         ).fetchall()
-        for is_hit, *row in chunk:
-            message = StoredMessage.from_row(row)
-            after = Place(message.cursor.instant, message.message_id)
-            if is_hit:
-                yield message
+        hits = [StoredMessage.from_row(row) for is_hit, *row in chunk if is_hit]
+        if chunk:
+            last = StoredMessage.from_row(chunk[-1][1:])
+            after = Place(last.cursor.instant, last.message_id)
+        yield hits
         if len(chunk) < _CHUNK_ROWS:
             return
 

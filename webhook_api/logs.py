@@ -1,5 +1,6 @@
 """Logs: JSON on stdout, one object a line, and exactly one line for each request."""
 
+import atexit
 import json
 import logging
 import re
@@ -8,18 +9,22 @@ import time
 import traceback
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, TextIO
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from webhook_api.errors import RequestRefused
+from webhook_api.floods import LineLimit
 from webhook_api.outcome import current_outcome
+from webhook_api.streams import StreamedReply, StreamEnd
 
 logger = logging.getLogger(__name__)
 
 # Longer lines from several processes mix on a pipe (PIPE_BUF, pipe(7)).
 MAX_LINE_BYTES = 4000
 EXIT_CONFIG = 78  # sysexits.h
+MOST_UNSIGNED_LINES = 10  # a second: anybody can cause them, and errors of ours would rotate away
 REQUEST_ID_HEADER = "X-Request-ID"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _encode = json.JSONEncoder(default=str).encode
@@ -73,7 +78,12 @@ def fail_start(reason: object) -> NoReturn:
 
 
 def init_logs(app: Flask) -> None:
-    """Give each request an id and, when it is answered, its line."""
+    """Give each request an id and, when it is answered, its line.
+
+    Of the lines of deliveries that are not signed, the most are left out in a flood, and counted.
+    """
+    limit = app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
+    atexit.register(_log_left_out, limit, at_end=True)
     app.before_request(_begin)
     app.after_request(_log_request)
 
@@ -85,20 +95,48 @@ def _begin() -> None:
 
 def latency_ms() -> float:
     """Return the milliseconds since the current request began."""
-    return (time.perf_counter() - float(g.started)) * 1000
+    return _ms_since(float(g.started))
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def _log_request(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = g.request_id
-    level = _level(response.status_code)
-    if logger.isEnabledFor(level):
-        failure = g.get("failure")
-        fields = _request_fields(response)
-        if isinstance(failure, RequestRefused):
-            fields["error"] = failure.detail
-            failure = None
-        logger.log(level, "", extra={"fields": fields}, exc_info=failure)
+    limit: LineLimit = current_app.extensions["unsigned_lines"]
+    _log_left_out(limit)
+    if response.status_code == 401 and not limit.admits():
+        return response
+    fields = _request_fields(response)
+    if isinstance(response, StreamedReply):
+        response.sending.when_ended = partial(_log_stream, fields, g.started)
+    else:
+        _write(_level(response.status_code), fields, g.get("failure"))
     return response
+
+
+def _log_left_out(limit: LineLimit, *, at_end: bool = False) -> None:
+    if left_out := limit.left_out(at_end=at_end):
+        logger.error(
+            "lines of requests like these were left out",
+            extra={"fields": {"path": "/webhook", "status": 401, "left_out": left_out}},
+        )
+
+
+def _log_stream(
+    fields: dict[str, Any], started: float, end: StreamEnd, failure: Exception | None
+) -> None:
+    """Write the line of a request whose answer was a stream, when that has ended."""
+    fields |= {"latency_ms": round(_ms_since(started), 3), "stream": end}
+    _write(logging.ERROR if end is StreamEnd.FAILED else logging.INFO, fields, failure)
+
+
+def _write(level: int, fields: dict[str, Any], failure: Exception | None) -> None:
+    if isinstance(failure, RequestRefused):
+        fields["error"] = failure.detail
+        failure = None
+    logger.log(level, "", extra={"fields": fields}, exc_info=failure)
 
 
 def _request_fields(response: Response) -> dict[str, Any]:

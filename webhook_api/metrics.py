@@ -25,6 +25,7 @@ from webhook_api.counting import stored_totals
 from webhook_api.db import Database
 from webhook_api.logs import latency_ms
 from webhook_api.outcome import Result, current_outcome
+from webhook_api.reading import Refusal
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -112,6 +113,12 @@ class Metrics:
             "Duplicates whose content differs from the message on file.",
             registry=self.registry,
         )
+        self.refused_reads = Counter(
+            "reads_refused_total",
+            "Reads ended early: no place or turn to be had, over their time, or not waited for.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.pending = Gauge(
             "webhook_pending_deliveries",
             "Deliveries waiting to be on disk.",
@@ -141,6 +148,10 @@ class Metrics:
         if messages:
             self.batch_messages.observe(messages)
 
+    def read_refused(self, refusal: Refusal) -> None:
+        """See `reading.Observer`."""
+        self.refused_reads.labels(refusal).inc()
+
     def count_request(self, response: Response) -> Response:
         """Count the current request and its answer."""
         path = request.url_rule.rule if request.url_rule else UNMATCHED
@@ -157,6 +168,8 @@ class Metrics:
         """Let every series that is sure to come exist at the first scrape, as 0."""
         for result in Result:
             self.deliveries.labels(result)
+        for refusal in Refusal:
+            self.refused_reads.labels(refusal)
         self.latency.labels(UNMATCHED)
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)

@@ -1,18 +1,20 @@
 """GET /messages: a page of what is stored, or all of it as a stream."""
 
-from collections.abc import Iterator
-from itertools import chain, islice
-from threading import Semaphore
+from collections.abc import Generator, Iterator
+from functools import partial
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, jsonify, request, stream_with_context
+from flask import Blueprint, Response, current_app, jsonify, request
 
-from webhook_api.db import get_db
-from webhook_api.errors import Unavailable
-from webhook_api.listing import NDJSON, StoredMessage, list_messages, stream_messages
+from webhook_api.db import Connection, get_db
+from webhook_api.listing import NDJSON, list_messages, stream_chunks
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
+from webhook_api.presence import absence
+from webhook_api.reading import Reading, Stream
+from webhook_api.streams import StreamedReply
 
-_BLOCK_LINES = 200
+_BLOCK_LINES = 200  # are sent by one call
+_NEAR_ROWS = 1000  # are passed over as fast as a turn is had
 
 bp = Blueprint("messages", __name__)
 
@@ -27,7 +29,12 @@ def show_messages() -> Response:
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         return _stream(parse_query(MessageFilter, request.args))
     query = parse_query(MessageQuery, request.args)
-    page = list_messages(get_db(), query, current_app.extensions["counts"])
+    find = partial(list_messages, query=query, counts=current_app.extensions["counts"])
+    if _grows(query):
+        reading: Reading = current_app.extensions["reading"]
+        page = reading.read(find, absence(request.environ))
+    else:
+        page = find(get_db())
     response = jsonify(
         data=[message.as_json() for message in page.messages],
         total=page.total,
@@ -39,6 +46,12 @@ def show_messages() -> Response:
     return response
 
 
+def _grows(query: MessageQuery) -> bool:
+    """Whether the cost of `query` grows with the data: no counter and no index gives the answer."""
+    counted = query.from_msisdn is None or query.since is None
+    return query.q is not None or not counted or query.offset > _NEAR_ROWS
+
+
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
     """Return the reference to the page after this one, with the same filters (RFC 8288)."""
     parameters = query.model_dump(
@@ -48,23 +61,28 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 
 def _stream(wanted: MessageFilter) -> Response:
-    messages = stream_messages(get_db(), wanted)
-    streams: Semaphore = current_app.extensions["streams"]
-    if not streams.acquire(blocking=False):
-        raise Unavailable("too many streams are being read")
-    blocks = _blocks(messages, streams)
+    reading: Reading = current_app.extensions["reading"]
+    blocks = _blocks(reading.stream(partial(_encoded, wanted), absence(request.environ)))
     # The first is made now, for a database that cannot be read is a 503 only before the start.
-    body = chain([next(blocks, b"")], blocks)
-    return Response(stream_with_context(body), mimetype=NDJSON)
+    first = next(blocks, b"")
+    if request.method == "HEAD":
+        blocks.close()
+        return Response(mimetype=NDJSON)
+    return StreamedReply(first, blocks, NDJSON)
 
 
-def _blocks(messages: Iterator[StoredMessage], streams: Semaphore) -> Iterator[bytes]:
-    """Yield the lines of `messages`, many at a time: each block is sent by a call of its own.
-
-    Releases `streams` at the end, be it that of the messages or of the reader's patience.
-    """
+def _blocks(stream: Stream[list[bytes]]) -> Generator[bytes]:
     try:
-        while block := b"".join(message.as_line() for message in islice(messages, _BLOCK_LINES)):
-            yield block
+        for blocks in stream:
+            yield from blocks
     finally:
-        streams.release()
+        stream.close()
+
+
+def _encoded(wanted: MessageFilter, db: Connection) -> Iterator[list[bytes]]:
+    """Yield the lines of each chunk, many in a block: making them takes longer than reading."""
+    for chunk in stream_chunks(db, wanted):
+        yield [
+            b"".join(message.as_line() for message in chunk[at : at + _BLOCK_LINES])
+            for at in range(0, len(chunk), _BLOCK_LINES)
+        ]

@@ -1,9 +1,13 @@
 """GET /stats: how many messages, from whom, and when."""
 
-from flask import Blueprint, Response, jsonify, request
+from functools import partial
+
+from flask import Blueprint, Response, current_app, jsonify, request
 
 from webhook_api.db import get_db
 from webhook_api.models import StatsQuery, parse_query
+from webhook_api.presence import absence
+from webhook_api.reading import Reading
 from webhook_api.stats import compute_stats
 
 bp = Blueprint("stats", __name__)
@@ -16,7 +20,12 @@ def show_stats() -> Response:
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
-    stats = compute_stats(get_db(), parse_query(StatsQuery, request.args))
+    query = parse_query(StatsQuery, request.args)
+    if query.since or query.until:
+        reading: Reading = current_app.extensions["reading"]
+        stats = reading.read(partial(compute_stats, query=query), absence(request.environ))
+    else:
+        stats = compute_stats(get_db(), query)
     return jsonify(
         total_messages=stats.total,
         senders_count=stats.senders,

@@ -1,0 +1,109 @@
+"""Leases: a connection that has two users, or one after its return, fails loudly."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.serving import in_threads, wait_until
+from webhook_api.db import Connection, Database
+from webhook_api.leases import LeaseError
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> None:
+    reader = database.lend_reader()
+    database.return_reader(reader)
+
+    with pytest.raises(LeaseError, match="not lent"):
+        database.return_reader(reader)
+
+    first, second = database.lend_reader(), database.lend_reader()
+    assert first is not second
+    database.return_reader(first)
+    database.return_reader(second)
+
+
+def test_of_many_returns_at_once_one_counts(database: Database) -> None:
+    refused: list[LeaseError] = []
+
+    def give_back() -> None:
+        try:
+            database.return_reader(reader)
+        except LeaseError as error:
+            refused.append(error)
+
+    for _ in range(20):
+        reader = database.lend_reader()
+        in_threads(4, give_back)
+
+    assert len(refused) == 20 * 3
+
+
+def test_a_reader_that_is_not_reusable_is_closed(database: Database) -> None:
+    reader = database.lend_reader()
+
+    database.return_reader(reader, reusable=False)
+
+    with pytest.raises(sqlite3.ProgrammingError):
+        reader.execute("SELECT 1")
+    with database.reader() as other:
+        assert other is not reader
+
+
+@pytest.mark.parametrize("use", ["execute", "cursor", "fetchone", "fetchall", "fetchmany", "next"])
+def test_use_after_its_return_fails(database: Database, use: str) -> None:
+    reader = database.lend_reader()
+    cursor = reader.execute("SELECT 1")
+    database.return_reader(reader)
+
+    uses: dict[str, Callable[[], object]] = {
+        "execute": lambda: reader.execute("SELECT 1"),
+        "cursor": lambda: reader.cursor().execute("SELECT 1"),
+        "fetchone": cursor.fetchone,
+        "fetchall": cursor.fetchall,
+        "fetchmany": cursor.fetchmany,
+        "next": lambda: next(cursor),
+    }
+    with pytest.raises(LeaseError, match="after its return"):
+        uses[use]()
+
+
+def test_use_by_two_threads_at_once_fails(database: Database) -> None:
+    def read_until_interrupted(reader: Connection) -> None:
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            reader.execute(ENDLESS)
+
+    with database.reader() as reader:
+        busy = threading.Thread(target=read_until_interrupted, args=[reader])
+        busy.start()
+
+        def is_refused() -> bool:
+            try:
+                reader.execute("SELECT 1").fetchone()
+            except LeaseError as error:
+                return "two threads" in str(error)
+            return False
+
+        wait_until(is_refused)
+        while busy.is_alive():
+            reader.interrupt()
+            busy.join(0.01)
+
+
+def test_a_checked_reader_reads_as_any_other(database: Database) -> None:
+    with database.reader() as reader:
+        rows = list(reader.execute("SELECT 1 UNION SELECT 2"))
+
+        assert rows == reader.execute("VALUES (1), (2)").fetchall() == [(1,), (2,)]
+        assert reader.execute("SELECT 1").fetchmany(5) == [(1,)]
+        assert reader.execute("SELECT ?", [3]).fetchone() == (3,)
+
+
+def test_without_the_switch_nothing_is_checked(database: Database, tmp_path: Path) -> None:
+    with Database(tmp_path / "app.db").reader() as reader:
+        assert type(reader) is Connection
+        assert type(reader.cursor()) is sqlite3.Cursor

@@ -1,0 +1,185 @@
+"""Streams: each is whole or refused, has its own line when it ended, and takes nobody's reader."""
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import some_messages
+from tests.conftest import Logged, Scrape, Store
+from tests.serving import Load, Server, serving, wait_until
+from webhook_api.db import Connection, connect
+from webhook_api.models import parse_message
+from webhook_api.storage import insert_messages
+
+NDJSON = {"Accept": "application/x-ndjson"}
+ROWS = 3000
+
+
+@pytest.fixture
+def blocks(store: Store, client: FlaskClient) -> Iterator[bytes]:
+    """A stream of 1,500 messages in blocks, of which none has been taken yet."""
+    payloads = some_messages(1500)
+    store(*payloads[:750])
+    store(*payloads[750:])
+    response = client.get("/messages", headers=NDJSON, buffered=False)
+    yield response.response  # type: ignore[misc]
+    response.close()
+
+
+def test_a_stream_is_logged_when_it_ends_with_all_of_its_time(
+    blocks: Iterator[bytes], logged: Logged
+) -> None:
+    next(blocks)
+    before_the_end = logged()
+    time.sleep(0.05)
+    b"".join(blocks)
+
+    (line,) = logged()
+    assert before_the_end == []
+    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "whole")
+    assert line["latency_ms"] > 50
+    assert set(line) == {
+        "ts", "level", "request_id", "method", "path", "status", "latency_ms", "stream",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_stream_whose_reader_leaves_is_logged_so(
+    app: Flask, blocks: Iterator[bytes], logged: Logged, taken: int
+) -> None:
+    for _ in range(taken):
+        next(blocks)
+    blocks.close()  # type: ignore[attr-defined]
+
+    (line,) = logged()
+    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "client_left")
+    assert len(app.extensions["database"]._idle) == 1
+
+
+def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection(
+    blocks: Iterator[bytes], logged: Logged, writer: Connection, scrape: Scrape
+) -> None:
+    next(blocks)
+    writer.execute("ALTER TABLE messages RENAME TO elsewhere")
+
+    with pytest.raises(ConnectionResetError):
+        b"".join(blocks)
+
+    (line,) = logged()
+    assert (line["level"], line["status"], line["stream"]) == ("ERROR", 200, "failed")
+    assert "no such table: messages" in line["traceback"]
+    series = scrape()
+    assert sum(n for name, n in series.items() if name.startswith("http_requests_total")) == sum(
+        n for name, n in series.items() if name.startswith("request_latency_ms_count")
+    )
+
+
+def test_a_stream_without_an_answer_yet_is_refused_with_a_status(
+    client: FlaskClient, writer: Connection, logged: Logged
+) -> None:
+    writer.execute("ALTER TABLE messages RENAME TO elsewhere")
+
+    response = client.get("/messages", headers=NDJSON)
+
+    assert response.status_code == 503
+    (line,) = logged()
+    assert (line["status"], line["level"], "stream" in line) == (503, "ERROR", False)
+
+
+def test_head_of_a_stream_is_logged_at_once(client: FlaskClient, logged: Logged) -> None:
+    client.head("/messages", headers=NDJSON)
+
+    assert [(line["method"], line["status"]) for line in logged()] == [("HEAD", 200)]
+
+
+def test_a_stream_of_one_request_and_the_reader_of_another_are_two(
+    client: FlaskClient, blocks: Iterator[bytes]
+) -> None:
+    """The readers are checked: one that is used by both would make one of them fail."""
+    taken = [next(blocks)]
+    failed = []
+
+    def read() -> None:
+        for _ in range(100):
+            if client.get("/messages?limit=1").status_code != 200:
+                failed.append(1)
+
+    others = threading.Thread(target=read)
+    others.start()
+    taken += list(blocks)
+    others.join()
+
+    assert failed == []
+    assert b"".join(taken).count(b"\n") == 1500
+
+
+def fill(server: Server) -> None:
+    with closing(connect(server.database, "rw", patience_s=5)) as writer:
+        payloads = some_messages(ROWS)
+        for at in range(0, ROWS, 300):
+            insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])
+
+
+def test_no_worker_dies_of_readers_and_each_stream_is_whole_or_refused(tmp_path: Path) -> None:
+    answers: Counter[tuple[int, bool]] = Counter()
+    failures: list[Exception] = []
+
+    def read() -> None:
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            try:
+                reply = server.get_stream()
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(error)
+            else:
+                whole = reply.status == 200 and reply.body.count(b"\n") >= ROWS
+                answers[reply.status, whole] += 1
+
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server:
+        fill(server)
+        wait_until(lambda: len(server.workers) == 2)
+        workers = set(server.workers)
+        with Load(server, "beside", threads=2) as load:
+            readers = [threading.Thread(target=read) for _ in range(24)]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+        alive = set(server.workers)
+        log = server.log
+
+    assert failures == load.failures == []
+    assert alive == workers
+    assert set(answers) <= {(200, True), (503, False)}
+    assert answers[200, True] > 5
+    assert set(load.statuses) == {200}
+    ends = Counter(line["stream"] for line in log if "stream" in line)
+    assert ends == {"whole": answers[200, True]}
+
+
+def test_a_reader_that_hangs_up_is_noticed_while_nothing_is_found(tmp_path: Path) -> None:
+    """Nothing is sent to it, so that sending cannot fail."""
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        fill(server)
+        for _ in range(20):
+            client = http.client.HTTPConnection("127.0.0.1", server.port)
+            client.request("GET", "/messages?q=%01", headers=NDJSON)
+            assert client.sock
+            client.sock.close()
+            client.close()
+        assert server.deliver(message_id="beside").status == 200
+        server.stop()
+
+    statuses = Counter(line["status"] for line in server.log if line.get("path") == "/messages")
+    assert statuses.total() == 20
+    assert statuses[499] > 0
+    assert json.dumps(server.log).count("Traceback") == 0

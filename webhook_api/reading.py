@@ -1,0 +1,209 @@
+"""Reads whose cost grows with the data: they wait for each other, and nobody waits for them.
+
+Each holds one of a few places, so that most threads of the process are never its own, and works
+in a lane, so that few use the processor at once. It ends when it is over its time, or when
+nobody waits for it any more. Knows no Flask.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Generic, Protocol, Self, TypeVar
+
+from webhook_api.db import Connection, Database
+from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
+from webhook_api.lanes import Job, Lane, Stopped
+
+READS_AT_ONCE = 1
+WAIT_S = 1.0  # for a turn
+_LEAVE_AFTER_S = 1.0  # a read that does not notice that it was stopped
+
+T = TypeVar("T")
+IsGone = Callable[[], bool]
+
+
+class Refusal(StrEnum):
+    """Why a read ended early; the values of the metric's `reason`."""
+
+    NO_PLACE = "no_place"
+    NO_TURN = "no_turn"
+    DEADLINE = "deadline"
+    CLIENT_LEFT = "client_left"
+
+
+class Observer(Protocol):
+    """Whom a `Reading` keeps informed."""
+
+    def read_refused(self, refusal: Refusal) -> None:
+        """A read ended early."""
+
+
+class Reading:
+    """All such reads of one process: `places` of them, streams three quarters of these at most."""
+
+    def __init__(
+        self,
+        database: Database,
+        observer: Observer,
+        *,
+        places: int,
+        deadline_s: float,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._database = database
+        self._observer = observer
+        self._deadline_s = deadline_s
+        self._wait_s = wait_s
+        self._mutex = threading.Lock()  # guards the next two
+        self._free = places
+        self._free_for_streams = max(1, places * 3 // 4)
+        self._reads = Lane(READS_AT_ONCE)
+        # Apart: a stream takes many short turns, and would wait for a long read in each.
+        self._chunks = Lane(1)
+
+    def read(self, work: Callable[[Connection], T], is_gone: IsGone) -> T:
+        """Return what `work` makes of a reader of its own, when its turn has come.
+
+        Raises:
+            Unavailable: it had no turn, or was not done in time; or there is no file.
+            ClientLeft: nobody waits for the answer any more.
+            sqlite3.Error: the database cannot be read.
+        """
+
+        def lend_and_work(job: Job[T]) -> T:
+            with self._database.reader() as reader, job.using(reader):
+                return work(reader)
+
+        with self._place():
+            try:
+                return self._reads.run(
+                    lend_and_work,
+                    self._watch(is_gone, self._wait_s),
+                    leave_after_s=_LEAVE_AFTER_S,
+                )
+            except Stopped as stopped:
+                raise self._refused(stopped.reason) from None
+
+    def stream(self, chunks: Callable[[Connection], Iterator[T]], is_gone: IsGone) -> "Stream[T]":
+        """Return an iterator of `chunks`, which holds a place and a reader until it is closed.
+
+        Raises:
+            Unavailable: as many are open as may be, or there is no file.
+            sqlite3.Error: the database cannot be read.
+        """
+        self.enter(streams=1)
+        try:
+            reader = self._database.lend_reader()
+        except BaseException:
+            self.leave(streams=1)
+            raise
+        return Stream(self, self._database, reader, chunks(reader), is_gone)
+
+    def next_chunk(self, reader: Connection, chunks: Iterator[T], is_gone: IsGone) -> T | None:
+        """Return the next of `chunks`, which use `reader`; None at the end. Raises as `read`."""
+
+        def advance(job: Job[T | None]) -> T | None:
+            with job.using(reader):
+                return next(chunks, None)
+
+        try:
+            # It waits for its turn as long as need be: a stream that has begun should be whole.
+            # It is never left behind, for the reader is to be given back.
+            return self._chunks.run(advance, self._watch(is_gone, None), leave_after_s=None)
+        except Stopped as stopped:
+            raise self._refused(stopped.reason) from None
+
+    def enter(self, *, streams: int) -> None:
+        """Take a place, for `streams` (0 or 1) of them, or raise Unavailable."""
+        with self._mutex:
+            if self._free and (self._free_for_streams or not streams):
+                self._free -= 1
+                self._free_for_streams -= streams
+                return
+        raise self._refused(Refusal.NO_PLACE)
+
+    def leave(self, *, streams: int) -> None:
+        """Give up a place."""
+        with self._mutex:
+            self._free += 1
+            self._free_for_streams += streams
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        self.enter(streams=0)
+        try:
+            yield
+        finally:
+            self.leave(streams=0)
+
+    def _watch(self, is_gone: IsGone, wait_s: float | None) -> Callable[[Job[T]], Refusal | None]:
+        arrived = time.monotonic()
+
+        def why_stop(job: Job[T]) -> Refusal | None:
+            now = time.monotonic()
+            if job.started_at is None:
+                if wait_s is not None and now - arrived > wait_s:
+                    return Refusal.NO_TURN
+            elif now - job.started_at > self._deadline_s:
+                return Refusal.DEADLINE
+            return Refusal.CLIENT_LEFT if is_gone() else None
+
+        return why_stop
+
+    def _refused(self, refusal: Refusal) -> RequestRefused:
+        self._observer.read_refused(refusal)
+        if refusal is Refusal.CLIENT_LEFT:
+            return ClientLeft()
+        return Unavailable(
+            {
+                Refusal.NO_PLACE: "too many reads are waiting or being sent",
+                Refusal.NO_TURN: f"other reads took longer than {self._wait_s:g} s",
+                Refusal.DEADLINE: f"the read took longer than {self._deadline_s:g} s",
+            }[refusal]
+        )
+
+
+class Stream(Generic[T]):
+    """The chunks of a stream. Whoever has it closes it, in the thread that reads it."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        database: Database,
+        reader: Connection,
+        chunks: Iterator[T],
+        is_gone: IsGone,
+    ) -> None:
+        self._reading = reading
+        self._database = database
+        self._reader: Connection | None = reader
+        self._chunks = chunks
+        self._is_gone = is_gone
+        self._sound = True
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._reader is None:
+            raise StopIteration
+        self._sound = False
+        chunk = self._reading.next_chunk(self._reader, self._chunks, self._is_gone)
+        self._sound = True
+        if chunk is None:
+            self.close()
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Give back the reader and the place, once."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        try:
+            # After a failure it may hold what is wrong in the file.
+            self._database.return_reader(reader, reusable=self._sound)
+        finally:
+            self._reading.leave(streams=1)
