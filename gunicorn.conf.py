@@ -11,7 +11,7 @@ from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
 from webhook_api.schema import SchemaError
-from webhook_api.server import JsonLogger, PatientWorker
+from webhook_api.server import JsonLogger, Limits, PatientWorker
 
 try:
     _settings = Config.from_env()
@@ -19,7 +19,7 @@ except ConfigError as error:
     fail_start(error)
 
 bind = f"0.0.0.0:{_settings.port}"
-worker_class = PatientWorker
+worker_class = PatientWorker.limited(Limits(max_body_bytes=_settings.max_body_bytes))
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
 # processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).
@@ -28,8 +28,8 @@ threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
 accesslog = None  # the application writes one line for each request
-PatientWorker.max_body_bytes = _settings.max_body_bytes
 
+worker_connections = 2000  # of each process; fewer if it may not have so many files
 keepalive = 5
 graceful_timeout = 20
 timeout = 30

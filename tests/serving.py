@@ -96,6 +96,11 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def memory_bytes(self) -> int:
+        """Return what the largest worker has in memory now."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]
+        return max(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def client(self, timeout_s: float = 10.0) -> "closing[Client]":
         return closing(Client(self.port, timeout_s))
 

@@ -16,7 +16,9 @@ MODULES = {
 # A module imports those of ours that stand before it, never one behind.
 ORDER = [
     "outcome", "schema", "errors", "config", "security", "models", "logs", "db",
-    "search", "counting", "stats", "listing", "storage", "commit", "metrics", "server", "cli",
+    "search", "counting", "stats", "listing", "storage", "commit", "metrics",
+    "server.framing", "server.outbox", "server.states", "server.register", "server.connections",
+    "server.answering", "server.gunicorn_log", "server.worker", "server.__init__", "cli",
     "routes.health", "routes.messages", "routes.stats", "routes.webhook", "routes.__init__",
     "__init__",
 ]  # fmt: skip
