@@ -38,7 +38,7 @@ class Limits:
     send_s: float = 5.0  # without any of the answer being taken
     linger_s: float = 2.0  # for the client to read our last answer and close
     stop_idle_s: float = 2.0  # as idle_s, once the worker is to stop
-    held_bytes: int = 64 * 1024 * 1024  # of all that has come and is not answered, or not taken
+    held_bytes: int = 48 * 1024 * 1024  # of all that has come and is not answered, or not taken
 
 
 class State(Enum):

@@ -154,10 +154,10 @@ class PatientWorker(Worker):
             sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return False
-        except OSError as error:  # EMFILE and the like: no better in a moment
+        except OSError as error:  # EMFILE and the like
             self._trouble = error
-            self._connections.make_place()
-            self._accept_from_now_on(False)
+            if not self._connections.make_place():
+                self._accept_from_now_on(False)
             return False
         self._take_in(sock, client, listener)
         return True
