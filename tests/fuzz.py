@@ -40,6 +40,9 @@ class Found:
     grew_bytes: int = 0
     lines: int = 0
 
+    def count(self, answers: bytes) -> None:
+        self.statuses.update(int(code) for code in _STATUS.findall(answers))
+
 
 class _Client:
     """A connection that sends what it likes, and reads some of the answers."""
@@ -63,7 +66,7 @@ class _Client:
             self.left = self.left[self.sock.send(piece) :]
         elif chance.random() < 0.1:
             self.sock.shutdown(socket.SHUT_WR)
-        return chance.random() > 0.004
+        return chance.random() > (0.002 if self.left else 0.005)
 
 
 def _requests(chance: random.Random) -> bytes:
@@ -114,9 +117,10 @@ def fuzz(server: Server, *, seconds: float, seed: int) -> Found:
             if not goes_on:
                 clients.remove(client)
                 client.sock.close()
-                found.statuses.update(int(code) for code in _STATUS.findall(client.read))
+                found.count(client.read)
     for client in clients:
         client.sock.close()
+        found.count(client.read)
     assert server.get("/health/live").status == 200
     assert server.deliver(message_id="after all").status == 200
     found.workers_lived = server.workers == workers
