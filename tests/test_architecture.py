@@ -18,7 +18,7 @@ ORDER = [
     "outcome", "schema", "errors", "config", "security", "models", "logs", "db",
     "search", "counting", "stats", "listing", "storage", "commit", "metrics",
     "server.framing", "server.outbox", "server.states", "server.register", "server.connections",
-    "server.answering", "server.gunicorn_log", "server.worker", "server.__init__",
+    "server.answering", "server.gunicorn_log", "server.files", "server.worker", "server.__init__",
     "server.metrics_folder", "server.refused", "cli",
     "routes.health", "routes.messages", "routes.stats", "routes.webhook", "routes.__init__",
     "__init__",

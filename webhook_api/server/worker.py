@@ -1,9 +1,9 @@
 """The worker: an event loop that waits for all clients, and threads that answer."""
 
 import os
-import resource
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -17,14 +17,13 @@ from gunicorn.workers.base import Worker
 
 from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.connections import Connections
+from webhook_api.server.files import connections_at_most, descriptors
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.states import Connection, Limits
 
 _TICK_S = 0.25  # between two looks at the clock, the parent, and what was refused
 _ORPHAN_S = 5.0  # to finish what was begun when the master is gone
 _WAKE_UP_BYTES = 4096
-_FILES_OF_A_THREAD = 4  # a database connection has three files, and one more for luck
-_FILES_OF_A_WORKER = 64
 
 
 class Work(NamedTuple):
@@ -89,7 +88,7 @@ class PatientWorker(Worker):
         listeners = []
         for key, _ in events:
             if type(key.data) is Connection:
-                self._look_at(key.data)
+                self._safely(self._connections.ready, key.data)
             elif key.fd == self.PIPE[0]:
                 os.read(key.fd, _WAKE_UP_BYTES)
             else:
@@ -102,9 +101,9 @@ class PatientWorker(Worker):
         if time.monotonic() >= self._next_tick:
             self._tick()
 
-    def _look_at(self, connection: Connection) -> None:
+    def _safely(self, step: Callable[[Connection], None], connection: Connection) -> None:
         try:
-            self._connections.ready(connection)
+            step(connection)
         except Exception:
             # Whatever it is: one client less, and not a worker.
             self.log.exception("a connection failed")
@@ -165,11 +164,7 @@ class PatientWorker(Worker):
     def _take_in(self, sock: socket, client: Any, listener: socket) -> None:
         sock.setblocking(False)
         connection = Connection(sock, client, listener.getsockname())
-        try:
-            self._connections.add(connection)
-        except Exception:
-            self.log.exception("a connection failed")
-            self._connections.end(connection)
+        self._safely(self._connections.add, connection)
 
     def _take_finished(self) -> None:
         while self._finished:
@@ -218,7 +213,7 @@ class PatientWorker(Worker):
                 self.wsgi, send_s=self.limits.send_s, last=not whole or not self.alive
             )
         except (NotTaken, NoMoreData) as error:
-            self.log.debug("there is nobody to answer, or nothing: %s", error)
+            self.log.debug("nobody to answer, or nothing: %s", error)
         except ReplyBroken:
             outbox.clear()
             self.log.exception("a reply broke off")
@@ -254,13 +249,3 @@ class PatientWorker(Worker):
         self._connections.end_all()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._poller.close()
-
-
-def descriptors() -> int:
-    """Return how many files this process may have open."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def connections_at_most(wanted: int, threads: int, files: int) -> int:
-    """Return how many connections leave files enough for everything else."""
-    return max(16, min(wanted, files - _FILES_OF_A_WORKER - threads * _FILES_OF_A_THREAD))
