@@ -83,8 +83,7 @@ class PatientWorker(Worker):
 
     def _turn(self) -> None:
         events = self._poller.select(_TICK_S)
-        # First, so that the next request on a connection finds the last one finished.
-        self._take_finished()
+        self._take_finished()  # so that the next request finds the last one finished
         listeners = []
         for key, _ in events:
             if type(key.data) is Connection:
@@ -223,7 +222,7 @@ class PatientWorker(Worker):
         try:
             outbox.push()
         except NotTaken:
-            keep = False
+            return False
         return keep
 
     def _wake_up(self) -> None:
