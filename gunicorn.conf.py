@@ -11,7 +11,9 @@ from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
 from webhook_api.schema import SchemaError
-from webhook_api.server import JsonLogger, PatientWorker
+from webhook_api.server import JsonLogger, Limits, PatientWorker
+from webhook_api.server.metrics_folder import make_folder, remove_left_behind
+from webhook_api.server.refused import refusal
 
 try:
     _settings = Config.from_env()
@@ -19,7 +21,7 @@ except ConfigError as error:
     fail_start(error)
 
 bind = f"0.0.0.0:{_settings.port}"
-worker_class = PatientWorker
+worker_class = PatientWorker.limited(Limits(max_body_bytes=_settings.max_body_bytes))
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
 # processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).
@@ -28,8 +30,8 @@ threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
 accesslog = None  # the application writes one line for each request
-PatientWorker.max_body_bytes = _settings.max_body_bytes
 
+worker_connections = 2000  # of each process; fewer if it may not have so many files
 keepalive = 5
 graceful_timeout = 20
 timeout = 30
@@ -42,8 +44,10 @@ _shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 worker_tmp_dir = _shared_memory
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     """Check what no worker could start without."""
+    if reason := refusal(server.cfg, threads=_settings.web_threads):
+        fail_start(f"Gunicorn's setting {reason}")
     try:
         Database(_settings.database_path).prepare(create=True)
     except (sqlite3.Error, SchemaError) as error:
@@ -56,8 +60,10 @@ def when_ready(server: Any) -> None:
     """Make the directory of the metrics, now that nothing can stop the start any more."""
     # Set here and not in the environment of the image: it would make every other program that
     # imports prometheus_client there, the tests among them, share these files.
-    directory = tempfile.mkdtemp(prefix="webhook-metrics-", dir=_shared_memory)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    place = Path(_shared_memory or tempfile.gettempdir())
+    remove_left_behind(place)
+    directory = make_folder(place)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     server.log.info("sqlite %s, metrics in %s", sqlite3.sqlite_version, directory)
 
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -95,6 +95,11 @@ class Server:
         """The process ids of the living workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+    def memory_bytes(self) -> int:
+        """Return what the largest worker has in memory now."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]
+        return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def client(self, timeout_s: float = 10.0) -> "closing[Client]":
         return closing(Client(self.port, timeout_s))
@@ -191,14 +196,15 @@ class Load:
 
 
 @contextmanager
-def serving(folder: Path, **settings: object) -> Iterator[Server]:
+def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> Iterator[Server]:
     """Run the service in `folder`, set by environment variables, until the `with` block ends.
 
-    `WEB_CONCURRENCY="3"` and so on; DATABASE_URL, PORT and the secret are given.
+    `WEB_CONCURRENCY="3"` and so on; DATABASE_URL, PORT and the secret are given. `arguments` are
+    for Gunicorn.
     """
-    port = free_port()
-    process = start(folder, PORT=port, **settings)
-    server = Server(folder, process, port)
+    settings = {"PORT": free_port()} | settings
+    process = start(folder, arguments, **settings)
+    server = Server(folder, process, int(str(settings["PORT"])))
     try:
         wait_until(lambda: _is_up(server), START_S)
         yield server
@@ -211,7 +217,9 @@ def serving(folder: Path, **settings: object) -> Iterator[Server]:
                 server.kill()
 
 
-def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
+def start(
+    folder: Path, arguments: Sequence[str] = (), **settings: object
+) -> "subprocess.Popen[bytes]":
     """Start Gunicorn in a process group of its own, its stdout going to a file in `folder`."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -221,7 +229,7 @@ def start(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     }
     with _stdout(folder).open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "webhook_api"],
+            [sys.executable, "-m", "webhook_api", *arguments],
             cwd=ROOT,
             env=environment,
             stdout=stdout,

@@ -17,7 +17,10 @@ MODULES = {
 ORDER = [
     "outcome", "schema", "errors", "config", "security", "models", "floods", "streams", "logs",
     "leases", "db", "lanes", "presence", "reading",
-    "search", "counting", "stats", "listing", "storage", "commit", "metrics", "server", "cli",
+    "search", "counting", "stats", "listing", "storage", "writer", "commit", "metrics",
+    "server.framing", "server.outbox", "server.states", "server.register", "server.connections",
+    "server.answering", "server.gunicorn_log", "server.files", "server.worker", "server.__init__",
+    "server.metrics_folder", "server.refused", "cli",
     "routes.health", "routes.messages", "routes.stats", "routes.webhook", "routes.__init__",
     "__init__",
 ]  # fmt: skip

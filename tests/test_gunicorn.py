@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,8 +16,18 @@ from typing import Any
 import pytest
 
 from tests.kill_rounds import kill_rounds
-from tests.serving import Load, Server, database_in, free_port, serving, start, wait_until
+from tests.serving import (
+    ROOT,
+    Load,
+    Server,
+    database_in,
+    free_port,
+    serving,
+    start,
+    wait_until,
+)
 from webhook_api.db import Database
+from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 
 EXIT_CONFIG = 78
 
@@ -62,7 +74,7 @@ def test_a_start_that_cannot_succeed_fails_once_with_one_line(
 ) -> None:
     settings = {"PORT": free_port(), **arrange(tmp_path)}
 
-    status = start(tmp_path, **settings).wait(20)
+    status = start(tmp_path, [], **settings).wait(20)
 
     lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     failures = [line for line in lines if line["level"] == "CRITICAL"]
@@ -71,6 +83,28 @@ def test_a_start_that_cannot_succeed_fails_once_with_one_line(
     assert reason in failures[0]["message"]
     assert not any("traceback" in line for line in lines)
     assert not any("Booting worker" in line["message"] for line in lines)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--certfile", "cert.pem", "--keyfile", "key.pem"], "TLS is not served here"),
+        (["--preload"], "cross a fork"),
+        (["--reuse-port"], "reset connections"),
+        (["--access-logfile", "-"], "a JSON object"),
+        (["--proxy-protocol"], "only HTTP/1.1"),
+        (["--threads", "3"], "WEB_THREADS"),
+    ],
+)
+def test_a_setting_of_gunicorn_that_breaks_a_promise_is_refused(
+    tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    status = start(tmp_path, arguments, PORT=free_port()).wait(20)
+
+    lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
+    assert status == EXIT_CONFIG
+    assert [reason in line["message"] for line in lines if line["level"] == "CRITICAL"] == [True]
     assert (tmp_path / "stderr").read_text() == ""
 
 
@@ -133,6 +167,8 @@ def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path
     assert took < 8
     assert load.statuses == {200: len(load.acknowledged)}
     assert len(load.acknowledged) > 20
+    # None was reset or closed without an answer.
+    assert {type(failure) for failure in load.failures} <= {ConnectionRefusedError}
     # Each delivery that reached the application was answered, and its sender read the answer.
     assert len(accepted) == len(load.acknowledged)
     assert load.acknowledged <= server.ids()
@@ -160,6 +196,50 @@ def test_nothing_acknowledged_is_lost_when_all_processes_are_killed(tmp_path: Pa
 
     assert all(round_.acknowledged > 0 for round_ in rounds)
     assert [(round_.lost, round_.integrity) for round_ in rounds] == [(0, "ok")] * 3
+
+
+def test_the_successor_of_a_killed_master_starts_at_the_first_try(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "load") as load:
+        wait_until(lambda: len(load.acknowledged) > 20)
+        orphans = server.workers
+        server.process.kill()
+        server.process.wait(10)
+        killed = time.monotonic()
+        with serving(tmp_path, WEB_CONCURRENCY=1, PORT=server.port):
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+            took = time.monotonic() - killed
+            # By now it has the load to itself.
+            before = len(load.acknowledged)
+            wait_until(lambda: len(load.acknowledged) > before + 20)
+
+    assert took < 8
+    assert not [line for line in server.log if "in use" in line.get("message", "")]
+    assert load.acknowledged <= server.ids()
+
+
+MAKE_FOLDER = """
+import sys; from pathlib import Path; from webhook_api.server.metrics_folder import make_folder
+print(make_folder(Path(sys.argv[1])))
+"""
+
+
+def test_only_the_metrics_of_masters_that_are_gone_are_removed(tmp_path: Path) -> None:
+    used = make_folder(tmp_path)
+    (tmp_path / "webhook-metrics-older").mkdir()
+    (tmp_path / "webhook-metrics-file").write_text("")
+    (tmp_path / "other").mkdir()
+    made = subprocess.run(
+        [sys.executable, "-c", MAKE_FOLDER, tmp_path], cwd=ROOT, capture_output=True, check=True
+    )
+    left_behind = Path(made.stdout.decode().strip())
+    existed = left_behind.is_dir()
+
+    remove_left_behind(tmp_path)
+
+    assert existed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        used.name, "webhook-metrics-older", "webhook-metrics-file", "other",
+    }  # fmt: skip
 
 
 def test_every_line_of_a_life_is_json(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.builders import SECRET, a_message, encode
 from tests.powercut.disk import Disk
@@ -19,7 +19,7 @@ from tests.powercut.shim import Shim
 from tests.serving import ROOT, Client, Server, database_in, serving
 
 # Upkeep comes often, so that a short run has many checkpoints.
-KNOBS = {"webhook_api.commit": {"CHECKPOINT_EVERY": 600, "INDEX_EVERY": 48}}
+KNOBS = {"webhook_api.writer": {"checkpoint_every": 600, "index_every": 48}}
 
 _SITECUSTOMIZE = f"""
 import importlib.abc, importlib.util, sys
@@ -35,9 +35,9 @@ class Finder(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
         def exec_module(module):
             execute(module)
-            for knob, value in knobs.items():
-                assert hasattr(module, knob), f"{{name}} has no {{knob}}: see KNOBS in {__name__}"
-                setattr(module, knob, value)
+            defaults = module.Writer.__init__.__kwdefaults__
+            assert knobs.keys() <= defaults.keys(), "see KNOBS in {__name__}"
+            defaults |= knobs
         spec.loader.exec_module = exec_module
         return spec
 
@@ -67,7 +67,7 @@ class Rig:
     @contextmanager
     def serving(self, **settings: object) -> Iterator[Server]:
         """Run the service until the `with` block ends."""
-        given = {"WEB_CONCURRENCY": self.workers, **self._environment, **settings}
+        given: dict[str, Any] = {"WEB_CONCURRENCY": self.workers, **self._environment, **settings}
         with serving(self.folder, **given) as server:
             yield server
 

@@ -1,0 +1,23 @@
+"""The service after some seconds of mutated requests; `python -m tests.fuzz` does it longer."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import QUICK, fuzz
+from tests.serving import serving
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mutated_requests_do_no_harm(tmp_path: Path, seed: int) -> None:
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=2) as server:
+        found = fuzz(server, seconds=5, seed=seed)
+
+    assert found.sent > 100
+    assert found.statuses[200] > 0
+    assert found.workers_lived
+    assert {status for status in found.statuses if status >= 500} <= {501, 503}
+    # 48 MiB for clients, the threads and their heaps; it does not grow from run to run.
+    assert found.grew_bytes < 120e6
+    assert not [line for line in server.log if "traceback" in line]
+    assert (tmp_path / "stderr").read_text() == ""

@@ -1,0 +1,118 @@
+"""From the bytes of one request to those of its answer. Runs in a thread, and waits for nobody
+but the reader of a stream."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.config import Config as GunicornConfig
+from gunicorn.http import Request
+from gunicorn.http.errors import InvalidHeader, ParseException, UnsupportedTransferCoding
+from gunicorn.http.unreader import IterUnreader
+from gunicorn.http.wsgi import Response, create
+
+from webhook_api.server.outbox import NotTaken
+from webhook_api.server.states import Connection
+
+_BANNER = "webhook"  # a stranger need not learn what serves
+
+
+class StrictRequest(Request):
+    """Gunicorn's request, refused where RFC 9112 wants it and Gunicorn does not."""
+
+    def set_body_reader(self) -> None:
+        super().set_body_reader()
+        hosts = False
+        for name, value in self.headers:
+            if name == "HOST":
+                hosts = True
+            elif name == "TRANSFER-ENCODING" and value.lower() != "chunked":
+                raise UnsupportedTransferCoding(value)  # 6.1; we know no other
+        if not hosts and self.version and self.version >= (1, 1):
+            raise InvalidHeader("HOST", req=self)  # 3.2
+
+
+class Reply(Response):
+    """Gunicorn's response. A stream is sent part by part, all else is left in the outbox."""
+
+    sock: Any  # an Outbox
+
+    def __init__(self, req: Request, sock: Any, cfg: GunicornConfig, send_s: float) -> None:
+        super().__init__(req, sock, cfg)
+        self.version = _BANNER
+        self._send_s = send_s
+
+    def _emit_body(self, data: bytes) -> None:
+        super()._emit_body(data)  # type: ignore[misc]
+        if self.response_length is None:
+            self.sock.flush(self._send_s)
+
+
+class ReplyBroken(Exception):
+    """The application failed after its reply had begun."""
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, cfg: GunicornConfig, request: bytes, connection: Connection) -> None:
+        """Read the head.
+
+        Raises:
+            ParseException: it is not valid.
+            NoMoreData: it is not whole.
+        """
+        self._cfg = cfg
+        self._connection = connection
+        self._request = StrictRequest(cfg, IterUnreader([request]), connection.client)
+        # Who waits to be asked for its body was asked by the event loop.
+        self._request._expected_100_continue = False  # type: ignore[attr-defined]
+
+    def answer(self, app: Callable[..., Any], *, send_s: float, last: bool) -> bool:
+        """Let `app` answer into the outbox, and return if the connection can be kept.
+
+        The application sees `close()` of what it returned called before its end if the answer
+        cannot be sent.
+
+        Raises:
+            NotTaken: the reader of a stream has gone, or takes nothing.
+            ReplyBroken: see there.
+        """
+        reply, environ = create(  # type: ignore[call-overload]
+            self._request,
+            self._connection.outbox,
+            self._connection.client,
+            self._connection.server,
+            self._cfg,
+            response_class=Reply,
+            response_args=(send_s,),
+        )
+        environ["wsgi.multithread"] = True
+        if last or not self._cfg.keepalive:
+            reply.force_close()
+        try:
+            parts = app(environ, reply.start_response)
+            try:
+                for part in parts:
+                    reply.write(part)
+                reply.close()
+            finally:
+                if hasattr(parts, "close"):
+                    parts.close()
+        except NotTaken:
+            raise
+        except Exception as error:
+            if reply.headers_sent:
+                raise ReplyBroken from error
+            raise
+        return not reply.should_close() and self._is_used_up()
+
+    def _is_used_up(self) -> bool:
+        """Return if the request ends where the event loop thought it does."""
+        body = self._request.body
+        assert body is not None
+        try:
+            while body.read(65_536):
+                pass
+        except (ParseException, OSError):
+            return False
+        return not self._request.unreader.read()

@@ -1,0 +1,32 @@
+"""Settings of Gunicorn that would break what we promise, and are refused at the start."""
+
+from gunicorn.config import Config as GunicornConfig
+
+from webhook_api.server.worker import PatientWorker
+
+_ONE_JSON_LINE = "the service writes its own lines, each a JSON object"
+_REFUSED = {
+    "certfile": "TLS is not served here, put a reverse proxy in front",
+    "keyfile": "TLS is not served here, put a reverse proxy in front",
+    "preload_app": "no database connection may cross a fork",
+    "reuse_port": "a worker that stops would reset connections that it has not accepted",
+    "accesslog": _ONE_JSON_LINE,
+    "logconfig": _ONE_JSON_LINE,
+    "logconfig_dict": _ONE_JSON_LINE,
+    "logconfig_json": _ONE_JSON_LINE,
+}
+
+
+def refusal(cfg: GunicornConfig, *, threads: int) -> str | None:
+    """Return why Gunicorn must not start with these settings, in one line, or None.
+
+    Whoever starts it may have given them on its command line, or in GUNICORN_CMD_ARGS.
+    """
+    for name, reason in _REFUSED.items():
+        if cfg.settings[name].get():
+            return f"{name} is set: {reason}"
+    if cfg.proxy_protocol != "off" or cfg.protocol != "http":
+        return "proxy_protocol or protocol is set: only HTTP/1.1 is spoken here"
+    if cfg.threads != threads and issubclass(cfg.worker_class, PatientWorker):
+        return "threads is set: use WEB_THREADS, which the application knows too"
+    return None

@@ -1,0 +1,93 @@
+"""Who is in which state, until when, and how many bytes are held for all of them."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, takewhile
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+
+from webhook_api.server.states import Connection, Limits, State
+
+_WATCHED = {
+    State.IDLE: EVENT_READ,
+    State.ARRIVING: EVENT_READ,
+    State.SENDING: EVENT_WRITE,
+    State.LINGERING: EVENT_READ,
+}
+
+
+class Register:
+    """All connections of a worker: the only place where a state, or the account, changes."""
+
+    def __init__(
+        self, limits: Limits, poller: BaseSelector, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.held = 0  # bytes: what has come and is not answered, and what is not taken
+        self._poller = poller
+        self._clock = clock
+        self._times = {
+            State.IDLE: limits.idle_s,
+            State.ARRIVING: limits.receive_s,
+            State.SENDING: limits.send_s,
+            State.LINGERING: limits.linger_s,
+        }
+        # In the order of their deadlines: in one state all have the same time, from its start.
+        self._all: dict[State, dict[Connection, None]] = {state: {} for state in State}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._all.values()))
+
+    def __iter__(self) -> Iterator[Connection]:
+        return self.first(*State)
+
+    def first(self, *states: State) -> Iterator[Connection]:
+        """Return those in these states, state by state, whose time is over first to the front."""
+        return chain.from_iterable(self._all[state] for state in states)
+
+    def overdue(self, state: State) -> list[Connection]:
+        """Return those whose time in `state` is over."""
+        now = self._clock()
+        return list(takewhile(lambda one: one.deadline <= now, self._all[state]))
+
+    def move(self, connection: Connection, state: State) -> None:
+        """Let `connection` be in `state`, from now on for as long as one may be."""
+        self._all[connection.state].pop(connection, None)
+        self._all[state][connection] = None
+        connection.state = state
+        if state is State.ANSWERING:
+            return  # An event is unlikely now, and to forget the socket and return costs more.
+        connection.deadline = self._clock() + self._times[state]
+        self.watch(connection, _WATCHED[state])
+
+    def remove(self, connection: Connection) -> None:
+        """Close `connection`, and forget it."""
+        del self._all[connection.state][connection]
+        connection.state = State.ENDED
+        self.watch(connection, 0)
+        connection.sock.close()
+        self.held -= connection.held
+        connection.held = 0
+
+    def watch(self, connection: Connection, events: int) -> None:
+        """Let the poller look for `events` (0: for none)."""
+        if connection.watched == events:
+            return
+        if not connection.watched:
+            self._poller.register(connection.sock, events, connection)
+        elif events:
+            self._poller.modify(connection.sock, events, connection)
+        else:
+            self._poller.unregister(connection.sock)
+        connection.watched = events
+
+    def count(self, connection: Connection) -> None:
+        """Bring the account up to date with what is held for `connection`."""
+        held = len(connection.inbox) + connection.answered + connection.outbox.size
+        self.held += held - connection.held
+        connection.held = held
+
+    def shorten_idle(self, time_s: float) -> None:
+        """Give those that are idle, and that will be, so many seconds at most."""
+        self._times[State.IDLE] = min(self._times[State.IDLE], time_s)
+        latest = self._clock() + self._times[State.IDLE]
+        for connection in self._all[State.IDLE]:
+            connection.deadline = min(connection.deadline, latest)

@@ -1,0 +1,250 @@
+"""The worker: an event loop that waits for all clients, and threads that answer."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from selectors import EVENT_READ, DefaultSelector
+from socket import socket
+from types import FrameType
+from typing import Any, NamedTuple, Self
+
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.base import Worker
+
+from webhook_api.server.answering import Exchange, ReplyBroken
+from webhook_api.server.connections import Connections
+from webhook_api.server.files import connections_at_most, descriptors
+from webhook_api.server.outbox import NotTaken
+from webhook_api.server.states import Connection, Limits
+
+_TICK_S = 0.25  # between two looks at the clock, the parent, and what was refused
+_ORPHAN_S = 5.0  # to finish what was begun when the master is gone
+_WAKE_UP_BYTES = 4096
+
+
+class Work(NamedTuple):
+    """A request for a thread."""
+
+    connection: Connection
+    request: bytes
+    whole: bool
+
+
+class PatientWorker(Worker):
+    """Gives a request a thread once all of it has arrived, and takes the thread back at once.
+
+    Gunicorn's threaded worker gives it one on the first byte, so that as many stalled clients as
+    there are threads stop the service. Here no thread waits for a client to send, to read or to
+    close; but for the readers of streams, which the application counts.
+
+    Of Gunicorn it uses the life of a worker, the parser and the response; see
+    tests/test_server_gunicorn.py, which fails when they change.
+    """
+
+    limits = Limits()
+
+    @classmethod
+    def limited(cls, limits: Limits) -> type[Self]:
+        """Return this worker, with other limits. Gunicorn makes the instances itself."""
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    def init_process(self) -> None:
+        self._threads = ThreadPoolExecutor(self.cfg.threads)
+        self._poller = DefaultSelector()
+        limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
+        self._connections = Connections(limits, self._poller, self._give_to_thread)
+        self._most_connections = connections_at_most(
+            self.cfg.worker_connections, self.cfg.threads, descriptors()
+        )
+        self._finished: deque[tuple[Connection, bool]] = deque()
+        self._next_tick = 0.0
+        self._accepting = False
+        self._trouble: OSError | None = None  # why accepting has stopped until the next tick
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until the worker is to stop; then finish what has begun."""
+        for listener in self.sockets:
+            listener.setblocking(False)
+        # Gunicorn has the kernel write there at each signal, too.
+        self._poller.register(self.PIPE[0], EVENT_READ)
+        self._accept_from_now_on(True)
+        while self.alive:
+            self._turn()
+        self._stop()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        super().handle_quit(sig, frame)
+
+    def _turn(self) -> None:
+        events = self._poller.select(_TICK_S)
+        self._take_finished()  # so that the next request finds the last one finished
+        listeners = []
+        for key, _ in events:
+            if type(key.data) is Connection:
+                self._safely(self._connections.ready, key.data)
+            elif key.fd == self.PIPE[0]:
+                os.read(key.fd, _WAKE_UP_BYTES)
+            else:
+                listeners.append(key.fileobj)
+        # Whoever has sent something is not idle any more, if room has to be made.
+        for listener in listeners:
+            self._accept(listener)
+        # Threads that found all in order have not woken the loop.
+        self._take_finished()
+        if time.monotonic() >= self._next_tick:
+            self._tick()
+
+    def _safely(self, step: Callable[[Connection], None], connection: Connection) -> None:
+        try:
+            step(connection)
+        except Exception:
+            # Whatever it is: one client less, and not a worker.
+            self.log.exception("a connection failed")
+            self._connections.end(connection)
+
+    def _tick(self) -> None:
+        self._next_tick = time.monotonic() + _TICK_S
+        self.notify()
+        self._connections.expire()
+        if self.alive and os.getppid() != self.ppid:
+            self.log.warning("the master is gone: stopping")
+            self.alive = False
+        if self.alive:
+            self._accept_from_now_on(True)
+        self._report()
+
+    def _report(self) -> None:
+        """Write at most a line a tick about what no request line tells."""
+        seen = self._connections
+        if seen.refused or seen.dropped or self._trouble:
+            self.log.warning(
+                "refused %d requests without room or thread, dropped %d clients that did not take "
+                "their answer, accepting: %s",
+                seen.refused,
+                seen.dropped,
+                self._trouble or "ok",
+            )
+            seen.refused = seen.dropped = 0
+            self._trouble = None
+
+    def _accept_from_now_on(self, accepting: bool) -> None:
+        if accepting != self._accepting:
+            self._accepting = accepting
+            for listener in self.sockets:
+                if accepting:
+                    self._poller.register(listener, EVENT_READ)
+                else:
+                    self._poller.unregister(listener)
+
+    def _accept(self, listener: Any) -> bool:
+        """Take in one connection, and return if there was one."""
+        full = len(self._connections) >= self._most_connections
+        if full and not self._connections.make_place():
+            self._accept_from_now_on(False)
+            return False
+        try:
+            sock, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return False
+        except OSError as error:  # EMFILE and the like
+            self._trouble = error
+            if not self._connections.make_place():
+                self._accept_from_now_on(False)
+            return False
+        self._take_in(sock, client, listener)
+        return True
+
+    def _take_in(self, sock: socket, client: Any, listener: socket) -> None:
+        sock.setblocking(False)
+        connection = Connection(sock, client, listener.getsockname())
+        self._safely(self._connections.add, connection)
+
+    def _take_finished(self) -> None:
+        while self._finished:
+            self._connections.finished(*self._finished.popleft())
+
+    def _give_to_thread(self, connection: Connection, request: bytes, whole: bool) -> None:
+        """Let a thread answer.
+
+        Raises:
+            RuntimeError: it cannot be started.
+        """
+        ticket = [Work(connection, request, whole)]
+        try:
+            self._threads.submit(self._work, ticket)
+        except RuntimeError:
+            # The pool has queued it even so, and another thread may have begun with it.
+            with suppress(IndexError):
+                ticket.pop()
+                raise
+
+    def _work(self, ticket: list[Work]) -> None:
+        """Answer one request. The body of a thread."""
+        try:
+            connection, request, whole = ticket.pop()
+        except IndexError:
+            return  # refused meanwhile
+        keep = False
+        try:
+            keep = self._answer(connection, request, whole)
+        finally:
+            self._finished.append((connection, keep))
+            if not keep or connection.outbox.size or connection.inbox or not connection.watched:
+                self._wake_up()
+            # else the next event will do: the connection is watched already.
+
+    def _answer(self, connection: Connection, request: bytes, whole: bool) -> bool:
+        outbox = connection.outbox
+        self.nr += 1
+        if self.nr == self.max_requests:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        keep = False
+        try:
+            exchange = Exchange(self.cfg, request, connection)
+            keep = exchange.answer(
+                self.wsgi, send_s=self.limits.send_s, last=not whole or not self.alive
+            )
+        except (NotTaken, NoMoreData) as error:
+            self.log.debug("nobody to answer, or nothing: %s", error)
+        except ReplyBroken:
+            outbox.clear()
+            self.log.exception("a reply broke off")
+        except Exception as error:
+            # In HTML: the application has not seen the request.
+            self.handle_error(None, outbox, connection.client, error)  # type: ignore[arg-type]
+        try:
+            outbox.push()
+        except NotTaken:
+            return False
+        return keep
+
+    def _wake_up(self) -> None:
+        with suppress(OSError):  # A full pipe wakes it, too.
+            os.write(self.PIPE[1], b".")
+
+    def _stop(self) -> None:
+        """Answer what has been begun, and let nobody find a connection reset."""
+        # Those whom the kernel has already accepted would be.
+        for listener in self.sockets:
+            for _ in range(self.cfg.backlog):
+                if not self._accept(listener):
+                    break
+        self._accept_from_now_on(False)
+        for listener in self.sockets:
+            listener.close()
+        self._connections.stop()
+        give_up = time.monotonic() + self.cfg.graceful_timeout
+        while len(self._connections) and time.monotonic() < give_up:
+            if os.getppid() != self.ppid:
+                give_up = min(give_up, time.monotonic() + _ORPHAN_S)
+            self._turn()
+        self._connections.end_all()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._poller.close()
