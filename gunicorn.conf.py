@@ -10,15 +10,16 @@ from typing import Any
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
-from webhook_api.schema import SchemaError
 from webhook_api.server import JsonLogger, PatientWorker
+from webhook_api.start import StartError, prepare_database
 
 try:
     _settings = Config.from_env()
 except ConfigError as error:
     fail_start(error)
 
-bind = f"0.0.0.0:{_settings.port}"
+_address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
+bind = f"{_address}:{_settings.port}"
 worker_class = PatientWorker
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
@@ -45,11 +46,9 @@ worker_tmp_dir = _shared_memory
 def on_starting(_server: Any) -> None:
     """Check what no worker could start without."""
     try:
-        Database(_settings.database_path).prepare()
-    except (sqlite3.Error, SchemaError) as error:
-        fail_start(f"database {_settings.database_path}: {error}")
-    except OSError as error:
-        fail_start(f"database {_settings.database_path}: {error.strerror}")
+        prepare_database(Database(_settings.database_path))
+    except StartError as error:
+        fail_start(error)
 
 
 def when_ready(server: Any) -> None:

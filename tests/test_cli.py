@@ -109,7 +109,7 @@ def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
         cwd=Path(__file__).parent.parent,
-        env={**kept, **environ},
+        env={**kept, "FLASK_SKIP_DOTENV": "1", **environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
