@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.serving import ROOT, free_port, serving, start
 from webhook_api.config import Config
 from webhook_api.db import Database
 from webhook_api.logs import EXIT_CONFIG
-from webhook_api.start import StartError, check_port, prepare_database
+from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
 
 
 def failed_start(folder: Path, **settings: object) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def test_a_folder_of_another_user_is_told_how_to_give_away(
     user = os.getuid()
     assert str(failure.value) == (
         f"DATABASE_URL leads to {tmp_path}/app.db: Permission denied;"
-        f" the service runs as user {user}, so run: chown -R {user} {tmp_path}"
+        f" the service runs as user {user}: chown -R {user} {tmp_path}"
+        " (or the host's folder mounted there)"
     )
 
 
@@ -107,6 +109,18 @@ def test_it_listens_on_the_address_that_it_is_given(tmp_path: Path) -> None:
         messages = [line.get("message", "") for line in server.log]
 
     assert any(f"Listening at: http://127.0.0.1:{server.port} " in message for message in messages)
+
+
+def test_it_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        limits = [
+            resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            for pid in (server.process.pid, *server.workers)
+        ]
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert len(limits) == 2
+    assert {allowed for allowed, _ in limits} == {min(most, OPEN_FILES)}
 
 
 def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:

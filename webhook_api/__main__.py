@@ -12,7 +12,7 @@ from flask.helpers import get_load_dotenv
 
 from webhook_api.config import Config, ConfigError
 from webhook_api.logs import configure_logs, fail_start
-from webhook_api.start import StartError, check_port, open_database
+from webhook_api.start import StartError, allow_open_files, check_port, open_database
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
         open_database(config)
     except (ConfigError, StartError) as error:
         fail_start(error)
+    allow_open_files()
     os.putenv("WEB_CONCURRENCY", str(config.web_concurrency))  # it may have been set to nothing
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *sys.argv[1:]])  # noqa: S606
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 import socket
 import sqlite3
 from pathlib import Path
@@ -13,6 +14,8 @@ from webhook_api.db import Database
 from webhook_api.schema import SchemaError
 
 logger = logging.getLogger(__name__)
+
+OPEN_FILES = 65_536  # a connection is an open file, and so is the database
 
 
 class StartError(Exception):
@@ -40,6 +43,17 @@ def check_port(config: Config) -> None:
             setting = "PORT" if error.errno == errno.EACCES else "BIND"
             value = config.port if setting == "PORT" else config.bind
             raise StartError(f"{setting} is {value}: {error.strerror}") from None
+
+
+def allow_open_files() -> None:
+    """Let this process and those that it starts open OPEN_FILES, or as many as the system allows.
+
+    Not by Compose's `ulimits`: where the engine itself may open fewer, no container starts.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def prepare_database(database: Database) -> None:
@@ -74,4 +88,5 @@ def _advice(path: Path) -> str:
     if all(os.access(place, os.W_OK) for place in there):
         return ""
     user = os.getuid()
-    return f"; the service runs as user {user}, so run: chown -R {user} {path.parent}"
+    command = f"chown -R {user} {path.parent}"
+    return f"; the service runs as user {user}: {command} (or the host's folder mounted there)"
