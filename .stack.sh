@@ -19,7 +19,7 @@ explain) # Why `docker compose up` failed. Fails itself.
     [ -n "$(container)" ] || exit 1 # Docker has said it: there is no image, or a setting is wrong.
     if [ "$(inspect '{{.State.Status}}')" = created ]; then
         echo "The container could not start, as Docker says above. If the port is taken by" \
-            "another program, choose another one: PORT=8001 make up" >&2
+            "another program, set another one, such as PORT=8001." >&2
     else
         printf '\nThe service did not get ready. The last lines of its log:\n' >&2
         docker compose logs --no-log-prefix --tail 3 api >&2
