@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := $(VENV)/runtime.installed
-DEVELOP := $(VENV)/develop.installed
-URL := http://localhost:$(or $(PORT),8000)
+# What is installed belongs to one interpreter: another one starts from nothing.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+RUNTIME := $(VENV)/runtime-$(PYTHON_VERSION).installed
+DEVELOP := $(VENV)/develop-$(PYTHON_VERSION).installed
 
 .DEFAULT_GOAL := help
 .PHONY: help run check bench format pins clean
@@ -20,24 +21,30 @@ down stop logs test: export WEBHOOK_SECRET := $(or $(WEBHOOK_SECRET),unused)
 down stop: export COMPOSE_PROFILES := *
 
 up: ## Build and start the service in Docker, on http://localhost:8000; needs WEBHOOK_SECRET
-	docker compose up -d --build --wait
-	@echo "The service is ready on $(URL) (make logs: what it does, make stop: end it)."
+	@./.stack.sh claim
+	docker compose up -d --build --wait || ./.stack.sh explain
+	@echo "The service is ready on $$(./.stack.sh address) (make logs: what it does, make stop: end it)."
 
 down: ## Stop it and DELETE its data
+	@./.stack.sh contents
 	docker compose down -v
-	@echo "The service is removed, and all its data."
+	@echo "The stack is removed, and all its data."
 
 stop: ## Stop it and keep its data
 	docker compose stop
 	@echo "The service is stopped, its data kept (make up: start it again)."
 
-logs: ## Follow its log
-	docker compose logs -f api
+logs: ## Follow its log: readable on a terminal, JSON elsewhere
+	@if [ -t 1 ] && [ -n "$(PYTHON_VERSION)" ]; then \
+		docker compose logs -f --no-log-prefix api | $(PYTHON) -I webhook_api/cli/readable.py; \
+	else \
+		docker compose logs -f api; \
+	fi
 
 test: ## Run the tests in the container
 	docker compose run --rm --build test
 
-smoke: ## Play the specification's evaluation on a stack of its own; needs curl and jq
+smoke: ## Play the specification's evaluation on a stack of its own, on PORT; needs curl and jq
 	tests/smoke.sh
 
 run: $(RUNTIME) ## Serve on http://localhost:8000 without Docker; needs WEBHOOK_SECRET
@@ -70,6 +77,10 @@ clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(RUNTIME): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or later is needed, and $(PYTHON) is $(or $(PYTHON_VERSION),not there): name another one, as in make run PYTHON=python3.13" >&2; exit 1; }
+	@# What another version has installed would not be found, but be in the way.
+	@[ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version 2>&1)" ] || rm -rf $(VENV)/*
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	touch $@

@@ -10,17 +10,18 @@ from typing import Any
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
-from webhook_api.schema import SchemaError
 from webhook_api.server import JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused import refusal
+from webhook_api.start import StartError, prepare_database
 
 try:
     _settings = Config.from_env()
 except ConfigError as error:
     fail_start(error)
 
-bind = f"0.0.0.0:{_settings.port}"
+_address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
+bind = f"{_address}:{_settings.port}"
 worker_class = PatientWorker.limited(Limits(max_body_bytes=_settings.max_body_bytes))
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
@@ -49,11 +50,9 @@ def on_starting(server: Any) -> None:
     if reason := refusal(server.cfg, threads=_settings.web_threads):
         fail_start(f"Gunicorn's setting {reason}")
     try:
-        Database(_settings.database_path).prepare(create=True)
-    except (sqlite3.Error, SchemaError) as error:
-        fail_start(f"database {_settings.database_path}: {error}")
-    except OSError as error:
-        fail_start(f"database {_settings.database_path}: {error.strerror}")
+        prepare_database(Database(_settings.database_path))
+    except StartError as error:
+        fail_start(error)
 
 
 def when_ready(server: Any) -> None:

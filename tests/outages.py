@@ -3,7 +3,7 @@
 
 Senders deliver as a provider does, again and again until they are answered 200, while the
 container is restarted, killed, or loses its processes. Run by .ci/run and by hand; needs Docker,
-port 8000, and nothing but Python's own library. The stack is one of its own, and is removed.
+PORT (8000) free, and nothing but Python's own library. The stack is one of its own, and is removed.
 """
 
 import hmac
@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 
 SECRET = "outages"
+PORT = int(os.environ.get("PORT") or 8000)
 SENDERS = 8
 BEFORE_S = 2.0  # of load, and again after the outage
 PATIENCE_S = 60.0
@@ -32,7 +33,7 @@ ENVIRONMENT = {
     "COMPOSE_PROJECT_NAME": "webhook-api-outages",
     "WEBHOOK_SECRET": SECRET,
     "DATABASE_URL": "sqlite:///data/app.db",
-    "PORT": "8000",
+    "PORT": str(PORT),
 }
 
 
@@ -99,7 +100,7 @@ def senders(prefix: str) -> Iterator[list[tuple[str, str]]]:
     stop = threading.Event()
 
     def deliver_on() -> None:
-        connection = HTTPConnection("127.0.0.1", 8000, timeout=5)
+        connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
         while not stop.is_set():
             message_id = f"{prefix}-{next(numbers)}"
             deadline = time.monotonic() + PATIENCE_S
@@ -169,7 +170,7 @@ def counts_start_anew() -> None:
 
 
 def deliver_quietly(prefix: str, messages: int) -> None:
-    connection = HTTPConnection("127.0.0.1", 8000, timeout=5)
+    connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
     for number in range(messages):
         check(deliver(connection, f"{prefix}-{number}") == "200", "a delivery failed")
     connection.close()
@@ -195,7 +196,7 @@ def until_ready() -> None:
 
 
 def get(path: str, accept: str = "*/*") -> str:
-    connection = HTTPConnection("127.0.0.1", 8000, timeout=30)
+    connection = HTTPConnection("127.0.0.1", PORT, timeout=30)
     try:
         connection.request("GET", path, headers={"Accept": accept})
         response = connection.getresponse()

@@ -223,6 +223,7 @@ def start(
     """Start Gunicorn in a process group of its own, its stdout going to a file in `folder`."""
     environment = {
         "PATH": os.environ["PATH"],
+        "FLASK_SKIP_DOTENV": "1",  # a developer's own settings are no part of a test
         "WEBHOOK_SECRET": SECRET,
         "DATABASE_URL": f"sqlite:///{database_in(folder)}",
         **{name: str(value) for name, value in settings.items()},

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The specification's evaluation script, step by step and with its own curl lines, against the
 # container stack. The stack is one of its own, so that no data but its own is removed at the
-# end; port 8000 has to be free.
+# end. PORT says which port of the host it takes (8000, as the specification has it).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,14 @@ for tool in docker make curl jq openssl; do
     command -v "$tool" >/dev/null || { echo "smoke needs $tool" >&2; exit 2; }
 done
 export COMPOSE_PROJECT_NAME=webhook-api-smoke
-trap 'docker compose logs --tail 20 api; make down' EXIT
+export PORT=${PORT:-8000}
+url=http://localhost:$PORT
+give_up() {
+    docker compose logs --tail 20 api || true
+    docker compose down -v >/dev/null 2>&1
+    printf '\nThe evaluation FAILED. Its own stack, %s, is removed again.\n' "$COMPOSE_PROJECT_NAME" >&2
+}
+trap give_up EXIT
 
 step() { printf '\n== %s\n' "$*"; }
 expect() { # WHAT EXPECTED ACTUAL
@@ -20,11 +27,11 @@ sign() { printf %s "$1" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -r | cut 
 deliver() { # BODY
     curl -s -o /dev/null -w "%{http_code}" \
         -H "Content-Type: application/json" -H "X-Signature: $(sign "$1")" \
-        -d "$1" http://localhost:8000/webhook
+        -d "$1" "$url/webhook"
 }
 until_ready() {
     for _ in $(seq 60); do
-        curl -sf http://localhost:8000/health/ready >/dev/null && return
+        curl -sf "$url/health/ready" >/dev/null && return
         sleep 0.5
     done
     echo "FAILED  not ready after 30 s" >&2
@@ -38,8 +45,8 @@ make up
 until_ready
 
 step "2. Health checks"
-curl -sf http://localhost:8000/health/live >/dev/null
-curl -sf http://localhost:8000/health/ready >/dev/null
+curl -sf "$url/health/live" >/dev/null
+curl -sf "$url/health/ready" >/dev/null
 echo "ok  live and ready"
 
 step "3. Webhook and signature"
@@ -48,20 +55,20 @@ expect "invalid signature" 401 "$(curl -s -o /dev/null -w "%{http_code}" \
     -H "Content-Type: application/json" \
     -H "X-Signature: 123" \
     -d "$BODY" \
-    -X POST http://localhost:8000/webhook)"
-expect "nothing stored" 0 "$(curl -s "http://localhost:8000/messages" | jq .total)"
+    -X POST "$url/webhook")"
+expect "nothing stored" 0 "$(curl -s "$url/messages" | jq .total)"
 VALID_SIG=$(sign "$BODY")
 expect "valid signature" 200 "$(curl -s -o /dev/null -w "%{http_code}" \
     -H "Content-Type: application/json" \
     -H "X-Signature: $VALID_SIG" \
     -d "$BODY" \
-    http://localhost:8000/webhook)"
+    "$url/webhook")"
 expect "duplicate" 200 "$(curl -s -o /dev/null -w "%{http_code}" \
     -H "Content-Type: application/json" \
     -H "X-Signature: $VALID_SIG" \
     -d "$BODY" \
-    http://localhost:8000/webhook)"
-expect "one row" 1 "$(curl -s "http://localhost:8000/messages" | jq .total)"
+    "$url/webhook")"
+expect "one row" 1 "$(curl -s "$url/messages" | jq .total)"
 
 step "4. Seed more messages"
 while IFS='|' read -r id from ts text; do
@@ -77,26 +84,26 @@ SEED
 expect "not valid, though signed" 422 "$(deliver '{"message_id": ""}')"
 
 step "5. /messages: pages and filters"
-curl -s "http://localhost:8000/messages" | jq .
+curl -s "$url/messages" | jq .
 expect "order" "m5 m2 m1 m4 m3" \
-    "$(curl -s "http://localhost:8000/messages" | jq -r '[.data[].message_id] | join(" ")')"
+    "$(curl -s "$url/messages" | jq -r '[.data[].message_id] | join(" ")')"
 expect "limit=2&offset=0" 2 \
-    "$(curl -s "http://localhost:8000/messages?limit=2&offset=0" | jq '.data | length')"
+    "$(curl -s "$url/messages?limit=2&offset=0" | jq '.data | length')"
 expect "echo and total" "2 0 5" \
-    "$(curl -s "http://localhost:8000/messages?limit=2&offset=0" | jq -r '"\(.limit) \(.offset) \(.total)"')"
-expect "from=" 3 "$(curl -s "http://localhost:8000/messages?from=+919876543210" | jq .total)"
-expect "since=" 3 "$(curl -s "http://localhost:8000/messages?since=2025-01-15T09:30:00Z" | jq .total)"
+    "$(curl -s "$url/messages?limit=2&offset=0" | jq -r '"\(.limit) \(.offset) \(.total)"')"
+expect "from=" 3 "$(curl -s "$url/messages?from=+919876543210" | jq .total)"
+expect "since=" 3 "$(curl -s "$url/messages?since=2025-01-15T09:30:00Z" | jq .total)"
 expect "q=" "m1 m3" \
-    "$(curl -s "http://localhost:8000/messages?q=Hello" | jq -r '[.data[].message_id] | join(" ")')"
+    "$(curl -s "$url/messages?q=Hello" | jq -r '[.data[].message_id] | join(" ")')"
 
 step "6. /stats"
-curl -s "http://localhost:8000/stats" | jq .
+curl -s "$url/stats" | jq .
 expect "statistics" \
     '{"total_messages":5,"senders_count":2,"messages_per_sender":[{"from":"+919876543210","count":3},{"from":"+911234567890","count":2}],"first_message_ts":"2025-01-10T09:00:00Z","last_message_ts":"2025-01-15T11:00:00Z"}' \
-    "$(curl -s "http://localhost:8000/stats" | jq -c .)"
+    "$(curl -s "$url/stats" | jq -c .)"
 
 step "7. /metrics"
-metrics=$(curl -sf "http://localhost:8000/metrics")
+metrics=$(curl -sf "$url/metrics")
 grep -m 3 '^http_requests_total' <<<"$metrics"
 grep '^webhook_requests_total' <<<"$metrics"
 expect "created" 5.0 "$(sed -n 's/^webhook_requests_total{result="created"} //p' <<<"$metrics")"
@@ -116,7 +123,7 @@ make stop
 docker compose rm --force api
 DATABASE_URL="sqlite:////data/app.db" make up
 until_ready
-expect "messages kept" 5 "$(curl -s "http://localhost:8000/stats" | jq .total_messages)"
+expect "messages kept" 5 "$(curl -s "$url/stats" | jq .total_messages)"
 expect "state for Docker" healthy "$(docker inspect -f '{{.State.Health.Status}}' "$(docker compose ps -q api)")"
 expect "user" 10001 "$(docker compose exec -T api id -u)"
 

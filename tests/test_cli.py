@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from werkzeug.serving import make_server
 
 from tests.builders import SECRET, a_message
 from tests.conftest import Post
+from tests.serving import wait_until
 from webhook_api import create_app
 from webhook_api.config import Config
 from webhook_api.db import Database
@@ -52,7 +54,7 @@ def run(app: Flask) -> Run:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Flask]:
     """An application on another, empty file."""
-    app = create_app(Config(webhook_secret=SECRET, database_path=tmp_path / "other" / "app.db"))
+    app = an_app(Config(webhook_secret=SECRET, database_path=tmp_path / "other" / "app.db"))
     yield app
     app.extensions["commits"].close()
     app.extensions["database"].close()
@@ -109,7 +111,7 @@ def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
         cwd=Path(__file__).parent.parent,
-        env={**kept, **environ},
+        env={**kept, "FLASK_SKIP_DOTENV": "1", **environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -208,7 +210,7 @@ def test_import_takes_files_of_many_batches(run: Run, rows: Rows, tmp_path: Path
 def test_a_dry_run_checks_every_line_and_files_nothing(run: Run, rows: Rows) -> None:
     result = run("import", "--dry-run", "-", stdin=some_messages(3) + b"{}\n")
 
-    assert (result.exit_code, result.stdout) == (1, "valid 3, bad 1; nothing was filed\n")
+    assert (result.exit_code, result.stdout) == (1, "valid 3, bad 1; nothing was stored\n")
     assert rows("SELECT count(*) FROM messages") == [(0,)]
 
 
@@ -241,6 +243,33 @@ def test_import_waits_for_a_program_that_locks_the_database(run: Run, config: Co
     release.join()
     other.close()
     assert result.stdout.startswith("created 1,")
+
+
+def test_import_stopped_by_ctrl_c_says_what_it_stored(config: Config, rows: Rows) -> None:
+    with start_in_a_shell("import", "-", **environment(config)) as importing:
+        assert importing.stdin is not None
+        importing.stdin.write(some_messages(2500))
+        importing.stdin.flush()
+        wait_until(lambda: rows("SELECT count(*) FROM messages") == [(2000,)], 30)
+
+        importing.send_signal(signal.SIGINT)
+        stdout, stderr = importing.communicate()
+
+    assert (importing.returncode, stderr) == (130, b"")
+    assert stdout == b"stopped; created 2000, duplicate 0 (with other content 0), bad 0\n"
+
+
+def test_import_creates_no_database(run: Run, config: Config) -> None:
+    config.database_path.unlink()
+
+    result = run("import", "-", stdin=some_messages(1))
+
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: database {config.database_path}: there is none;"
+        " flask --app wsgi init-db creates it\n",
+    )
+    assert not config.database_path.exists()
 
 
 # export
@@ -474,7 +503,47 @@ def test_send_delivers_as_many_messages_as_asked_for(run: Run, server: str, rows
 
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == "200 OK: 60"
+    assert result.stderr.startswith("Delivering samples, which the receiver keeps")
     assert rows("SELECT count(*) FROM messages WHERE text IS NOT ''") == [(60,)]
+
+
+def test_send_delivers_an_export_and_import_finds_nothing_new_in_it(
+    run: Run, elsewhere: Flask, server: str, tmp_path: Path, rows: Rows
+) -> None:
+    file = tmp_path / "export.ndjson"
+    messages = [a_message(message_id=f"m{n}", text=text) for n, text in enumerate(ODD_TEXTS)]
+    there = elsewhere.test_cli_runner()
+    there.invoke(args=["import", "-"], input=as_lines(*messages) + some_messages(300)[:-1])
+    exported = there.invoke(args=["export", str(file)])
+
+    sent = there.invoke(args=["send", "--file", str(file), "--url", server, "--concurrency", "3"])
+    imported = run("import", file)
+
+    assert (exported.exit_code, sent.exit_code, sent.stderr) == (0, 0, "")
+    assert sent.stdout.splitlines()[0] == "200 OK: 300"
+    assert rows("SELECT count(*) FROM messages") == [(300,)]
+    assert imported.stdout == "created 0, duplicate 300 (with other content 0), bad 0\n"
+
+
+def test_send_names_the_lines_that_are_no_messages_and_delivers_the_others(
+    run: Run, server: str, rows: Rows
+) -> None:
+    lines = b"{not json}\n" + as_lines(a_message(message_id="good"), {}) + b"\n"
+
+    result = run("send", "--file", "-", "--url", server, stdin=lines)
+
+    assert result.exit_code == 1
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["line 1", "line 3"]
+    counts = result.stdout.splitlines()
+    assert (counts[0], counts[-1]) == ("200 OK: 1", "bad lines, left out: 2")
+    assert rows("SELECT message_id FROM messages") == [("good",)]
+
+
+def test_send_takes_no_count_of_a_file(run: Run) -> None:
+    result = run("send", "--file", "-", "--count", 5)
+
+    assert result.exit_code == 2
+    assert "--count is of samples" in result.stderr
 
 
 def test_send_says_what_else_was_answered(
@@ -495,7 +564,8 @@ def test_send_names_the_url_that_it_could_not_reach(run: Run) -> None:
 
     result = run("send", "--url", url, "--count", 5)
 
-    assert (result.exit_code, result.output) == (1, f"Error: {url}: Connection refused\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[1:] == [f"Error: {url}: Connection refused"]
 
 
 @pytest.mark.parametrize("url", ["http://exa mple/", "http://127.0.0.1:1/\xe9"])
@@ -503,8 +573,8 @@ def test_send_ends_with_one_line_whatever_is_wrong_with_the_url(run: Run, url: s
     result = run("send", "--url", url, "--count", 1)
 
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: {url}: ")
-    assert result.output.count("\n") == 1
+    _, failure = result.output.splitlines()
+    assert failure.startswith(f"Error: {url}: ")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,21 @@ COMPOSE = (PROJECT / "docker-compose.yml").read_text()
 
 
 def test_compose_passes_every_setting_on() -> None:
-    settings = set(re.findall(r"^([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    settings = set(
+        re.findall(r"^#?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    )
 
     passed_on = set(re.findall(r"^ +([A-Z_]+): \$\{\1:", COMPOSE, re.MULTILINE))
 
-    # The port in the container is fixed; PORT chooses the host's.
-    assert passed_on == settings - {"PORT"}
-    assert '"${PORT:-8000}:8000"' in COMPOSE
+    # Where it listens in the container is fixed; BIND and PORT are the host's.
+    assert passed_on == settings - {"BIND", "PORT", "COMPOSE_PROJECT_NAME"}
+    assert '"${BIND:+${BIND:-}:}${PORT:-8000}:8000"' in COMPOSE
+
+
+def test_an_example_sets_nothing_but_the_secret() -> None:
+    lines = (PROJECT / ".env.example").read_text().splitlines()
+
+    assert [line for line in lines if line and not line.startswith("#")] == ["WEBHOOK_SECRET="]
 
 
 def test_docker_waits_for_deliveries_longer_than_gunicorn_does() -> None:

@@ -79,6 +79,39 @@ def test_a_delivery_tried_out_is_signed_and_filed(
     assert other_hosts(server, browser) == []
 
 
+def test_messages_tried_out_as_they_stand_are_all_messages(server: Server, browser: Chrome) -> None:
+    for number in range(3):
+        server.deliver(message_id=f"listed {number}")
+    operation = "#operations-messages-showMessages "
+    open_page(server, browser)
+
+    find(browser, operation + ".opblock-summary-control").click()
+    find(browser, operation + ".try-out__btn").click()
+    click(browser, operation + "button.execute")
+    shown = find(browser, operation + ".live-responses-table .response-col_description pre")
+
+    listed = json.loads(shown.text)
+    assert listed["total"] == server.get("/stats").json["total_messages"] >= 3
+    assert len(listed["data"]) == listed["total"]
+
+
+def test_a_phone_need_not_scroll_sideways(server: Server, browser: Chrome) -> None:
+    open_page(server, browser)
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for operation in find_all(browser, ".opblock-summary-control"):
+            browser.execute_script("arguments[0].click()", operation)
+        for button in find_all(browser, ".try-out__btn"):
+            browser.execute_script("arguments[0].click()", button)
+
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    assert width == 390
+
+
 def test_the_secret_is_kept_nowhere(server: Server, browser: Chrome) -> None:
     open_page(server, browser)
     find(browser, "#secret").send_keys(SECRET)
@@ -134,6 +167,11 @@ def try_out(browser: Chrome, body: str) -> str:
     shown = find(browser, operation + ".live-responses-table tbody td.response-col_status")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", shown)
     return shown.text
+
+
+def click(browser: Chrome, selector: str) -> None:
+    """Click what may stand behind the line with the secret."""
+    browser.execute_script("arguments[0].click()", find(browser, selector))
 
 
 def find(browser: Chrome, selector: str) -> WebElement:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import a_message, encode, samples, signed
 from tests.conftest import Post, Scrape
-from webhook_api.metrics import OTHER_METHOD, UNMATCHED
+from webhook_api.config import Config
+from webhook_api.db import Database
+from webhook_api.metrics import OTHER_METHOD, UNMATCHED, Readiness
 from webhook_api.outcome import Result
 
 NAMES = {
@@ -25,6 +28,7 @@ NAMES = {
     "commit_duration_seconds": "histogram",
     "commit_batch_messages": "histogram",
     "webhook_pending_deliveries": "gauge",
+    "webhook_ready": "gauge",
     "database_size_bytes": "gauge",
     "wal_size_bytes": "gauge",
     "disk_free_bytes": "gauge",
@@ -246,6 +250,24 @@ def test_what_is_stored_is_a_metric(client: FlaskClient, post_signed: Post) -> N
     assert any(re.fullmatch(r"disk_free_bytes [1-9].*", sample) for sample in samples)
 
 
+def test_readiness_is_a_metric_that_needs_nobody_who_asks(
+    client: FlaskClient, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Readiness, "deadline_s", 0.05)
+
+    # As if the disk hung: nothing can be stored while another process holds this lock.
+    with Database(config.database_path).write_lock():
+        started = time.monotonic()
+        hanging = client.get("/metrics")
+        seconds = time.monotonic() - started
+    ready = client.get("/metrics")
+
+    assert "webhook_ready 1.0" in ready.text
+    assert "webhook_ready 0.0" in hanging.text
+    assert hanging.status_code == 200
+    assert seconds < 1
+
+
 def test_metrics_are_served_without_what_a_lost_database_cannot_tell(
     client: FlaskClient, tmp_path: Path
 ) -> None:
@@ -254,5 +276,6 @@ def test_metrics_are_served_without_what_a_lost_database_cannot_tell(
     response = client.get("/metrics")
 
     assert response.status_code == 200
+    assert "webhook_ready 0.0" in response.text
     assert "database_size_bytes 0.0" in response.text
     assert "stored_messages" not in response.text

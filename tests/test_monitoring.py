@@ -24,7 +24,14 @@ from tests.builders import SECRET, a_message, encode, signed
 
 PROJECT = Path(__file__).parent.parent
 PROMETHEUS = PROJECT / ".monitoring/prometheus"
+ALERTMANAGER = PROJECT / ".monitoring/alertmanager"
 DASHBOARD = PROJECT / ".monitoring/grafana/dashboards/webhook-api.json"
+
+# A metric with or without labels, but no function.
+SELECTORS = re.compile(r"\b(?:up|[a-z]+_[a-z_]+)\b(?=[{\[ )]|$)(?! ?\()")
+
+# What Grafana puts in their place.
+VARIABLES = {"$__rate_interval": "5m", "$job": "webhook-api", "$instance": ".*"}
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs Debian's package prometheus"
@@ -42,13 +49,16 @@ def the_dashboard() -> list[str]:
 
 def metrics_in(expression: str) -> set[str]:
     """Return the names that are left of an expression without its labels and functions."""
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]( offset \w+)?|\bby \([^)]*\)| and ", " ", expression)
     return set(re.findall(r"\b[a-z][a-z_]+\b(?! *\()", bare))
 
 
-def measured_by(expression: str) -> str:
-    """Return the part of an expression that has a value even while nothing is wrong."""
-    return re.sub(r" (==|<|>) [\de]+$", "", expression).replace("$__rate_interval", "5m")
+def measured_by(expression: str) -> set[str]:
+    """Return the parts of an expression that have a value even while nothing is wrong."""
+    for variable, value in VARIABLES.items():
+        expression = expression.replace(variable, value)
+    parts = [re.sub(r" (==|<|>|>=) [\de]+$", "", part) for part in expression.split(" and ")]
+    return {part for part in parts if " offset " not in part}  # a new service has no past
 
 
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
@@ -60,6 +70,41 @@ def test_every_expression_names_metrics_that_the_service_has(
 
     assert metrics_in(expression)
     assert metrics_in(expression) <= exposed | {"up"}
+
+
+def test_no_metric_of_another_program_is_taken_for_ours() -> None:
+    for expression in the_rules():
+        assert expression.count('{job="webhook-api"') == len(SELECTORS.findall(expression)) > 0
+    for expression in the_dashboard():
+        ours = expression.count('{job="$job", instance=~"$instance"')
+        assert ours == len(SELECTORS.findall(expression)) > 0
+
+
+def test_every_alert_is_explained() -> None:
+    explained = (PROMETHEUS.parent / "README.md").read_text()
+
+    alerts = re.findall(r"- alert: (\w+)", (PROMETHEUS / "rules.yml").read_text())
+
+    assert len(alerts) == 9
+    assert set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE)) == set(alerts)
+
+
+def test_the_dashboard_asks_whatever_prometheus_it_is_told_to() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert set(variables) == {"datasource", "job", "instance"}
+    asked = [panel["datasource"] for panel in dashboard["panels"]]
+    asked += [variables[name]["datasource"] for name in ("job", "instance")]
+    assert {source["uid"] for source in asked} == {"${datasource}"}
+
+
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="needs prometheus-alertmanager")
+def test_amtool_is_content() -> None:
+    example = ALERTMANAGER / "alertmanager.example.yml"
+    run = subprocess.run(["amtool", "check-config", example], capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @needs_prometheus
@@ -79,7 +124,7 @@ def test_promtool_is_content(arguments: list[Any]) -> None:
 
 @needs_prometheus
 def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -> None:
-    expressions = {measured_by(expression) for expression in [*the_rules(), *the_dashboard()]}
+    expressions = set().union(*map(measured_by, [*the_rules(), *the_dashboard()]))
     number = iter(range(1_000))
 
     with serving(tmp_path) as service, scraping(tmp_path, service) as prometheus:

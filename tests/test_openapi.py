@@ -1,5 +1,6 @@
 """GET /openapi.json: a valid description that leaves nothing out."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -186,12 +187,71 @@ def test_the_signed_example_is_accepted_as_it_stands(client: FlaskClient) -> Non
     assert response.status_code == 200
 
 
+def test_no_parameter_has_a_value_that_a_page_would_send_unasked() -> None:
+    for _, _, operation in OPERATIONS:
+        for parameter in operation.get("parameters", []):
+            assert not parameter.keys() & {"example", "examples"}
+
+
+def test_no_summary_has_markdown_which_is_shown_as_it_is() -> None:
+    assert [
+        operation["summary"] for *_, operation in OPERATIONS if "`" in operation["summary"]
+    ] == []
+
+
+@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css"])
+def test_large_files_are_sent_packed_to_those_who_take_it(client: FlaskClient, name: str) -> None:
+    packed = get_file(client, name, {"Accept-Encoding": "br, gzip;q=0.5"})
+    plain = get_file(client, name, {"Accept-Encoding": "gzip;q=0, br"})
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) < len(plain.data) / 3
+    assert packed.mimetype == plain.mimetype != "application/gzip"
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert {packed.headers["Vary"], plain.headers["Vary"]} == {"Accept-Encoding"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient, encoding: str) -> None:
+    accept = {"Accept-Encoding": encoding}
+    first = get_file(client, "swagger-ui.css", accept)
+
+    known = {**accept, "If-None-Match": first.headers["ETag"]}
+    second = get_file(client, "swagger-ui.css", known)
+
+    assert (second.status_code, second.data) == (304, b"")
+    assert second.headers["Vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "name", ["swagger-ui.css.gz", "../openapi.py", "..%2fopenapi.py", "nothing", ""]
+)
+def test_no_other_file_is_sent(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/docs/{name}").status_code == 404
+
+
 def test_vendored_files_are_those_that_were_written_down() -> None:
     noted = re.findall(r"^    ([0-9a-f]{64})  (\S+)$", (ASSETS / "VENDORED.md").read_text(), re.M)
 
-    assert {name for _, name in noted} == {file.name for file in ASSETS.glob("swagger-ui*")}
+    kept = {file.name.removesuffix(".gz") for file in ASSETS.glob("swagger-ui*")}
+    assert {name for _, name in noted} == kept
     for checksum, name in noted:
-        assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == checksum
+        packed = ASSETS / f"{name}.gz"
+        content = (
+            gzip.decompress(packed.read_bytes())
+            if packed.exists()
+            else (ASSETS / name).read_bytes()
+        )
+        assert hashlib.sha256(content).hexdigest() == checksum
+
+
+def get_file(client: FlaskClient, name: str, headers: dict[str, str]) -> TestResponse:
+    response = client.get(f"/docs/{name}", headers=headers)
+    assert response.data is not None  # which reads it, before the file is closed
+    response.close()
+    return response
 
 
 def schema_of(name: str) -> Any:

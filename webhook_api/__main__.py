@@ -1,22 +1,34 @@
 """`python -m webhook_api`: start the service.
 
-Gunicorn reads WEB_CONCURRENCY by itself, before its configuration file, and answers one that is
-no number with a traceback. So the settings are checked before it is started.
+What can be wrong is looked at before Gunicorn is started, which would report it in several lines,
+or in a traceback: it reads WEB_CONCURRENCY by itself, before its configuration file.
 """
 
 import os
 import sys
 
+from flask.cli import load_dotenv
+from flask.helpers import get_load_dotenv
+
 from webhook_api.config import Config, ConfigError
-from webhook_api.logs import fail_start
+from webhook_api.logs import configure_logs, fail_start
+from webhook_api.start import StartError, allow_open_files, check_port, open_database
 
 
 def main() -> None:
     """Become Gunicorn, serving `wsgi:app` as gunicorn.conf.py says; arguments are its own."""
+    if get_load_dotenv():
+        # As `flask` does for the commands. Only of this folder, as Compose does.
+        load_dotenv(".env", load_defaults=False)
     try:
         config = Config.from_env()
-    except ConfigError as error:
+        configure_logs(config.log_level)
+        if len(sys.argv) == 1:  # an argument may be --bind
+            check_port(config)
+        open_database(config)
+    except (ConfigError, StartError) as error:
         fail_start(error)
+    allow_open_files()
     os.putenv("WEB_CONCURRENCY", str(config.web_concurrency))  # it may have been set to nothing
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *sys.argv[1:]])  # noqa: S606
 

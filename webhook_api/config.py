@@ -1,5 +1,6 @@
 """Settings: the environment, read once, as one frozen `Config`. No other module reads it."""
 
+import ipaddress
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ class Config:
     webhook_secret: str = field(repr=False)
     database_path: Path = Path("data/app.db")
     log_level: str = "INFO"
+    bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reached from outside of it
     port: int = 8000
     web_concurrency: int = 2
     web_threads: int = 64
@@ -48,6 +50,7 @@ class Config:
             webhook_secret=_secret(given),
             database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
             log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),
+            bind=_address(given.get("BIND", cls.bind)),
             port=_whole_number(given, "PORT", cls.port, 1, 65_535),
             web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
             web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 2, 1024),
@@ -88,9 +91,19 @@ def _is_utf_8(value: str) -> bool:
 
 
 def _log_level(value: str) -> str:
-    if value not in LOG_LEVELS:
+    level = value.upper()
+    if level not in LOG_LEVELS:
         raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
-    return value
+    return level
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ConfigError(
+            f"BIND is {value!r}: accepted are IP addresses, such as 127.0.0.1"
+        ) from None
 
 
 def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -4,6 +4,7 @@ With several workers the counts live in files that all of them map (`PROMETHEUS_
 set by gunicorn.conf.py); with one process, in memory.
 """
 
+import sqlite3
 from collections.abc import Iterator
 
 from flask import Flask, Response, request
@@ -23,9 +24,11 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.counting import stored_totals
 from webhook_api.db import Database
+from webhook_api.errors import RequestRefused
 from webhook_api.logs import latency_ms
 from webhook_api.outcome import Result, current_outcome
 from webhook_api.reading import Refusal
+from webhook_api.schema import SchemaError, check_schema
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -56,6 +59,35 @@ class StoredData(Collector):
             yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
 
 
+class Readiness(Collector):
+    """Whether a message could be stored now: the check of /health/ready, made at each scrape.
+
+    So an alert needs nobody who asks /health/ready.
+    """
+
+    deadline_s = 0.8  # a scrape is answered within a second, even if the disk hangs
+
+    def __init__(self, app: Flask, database: Database) -> None:
+        self._app = app
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "webhook_ready",
+            "1 if a message could be stored now, else 0.",
+            value=int(self._is_ready()),
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            with self._database.reader() as db:
+                check_schema(db)
+            self._app.extensions["commits"].check(self.deadline_s)
+        except (RequestRefused, SchemaError, sqlite3.Error):
+            return False
+        return True
+
+
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
     """The exporter's endpoint over our registry.
 
@@ -64,7 +96,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
     (prometheus-flask-exporter 0.23.2).
     """
 
-    stored: StoredData  # which no file of a worker holds
+    asked: tuple[Collector, ...]  # what no file of a worker holds
 
     def generate_metrics(
         self, accept_header: str | None = None, names: list[str] | None = None
@@ -74,7 +106,8 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
         if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry(support_collectors_without_names=True)
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            registry.register(self.stored)
+            for collector in self.asked:
+                registry.register(collector)
         if names:
             registry = registry.restricted_registry(names)
         encode, content_type = choose_encoder(accept_header or "")
@@ -182,6 +215,8 @@ def init_metrics(app: Flask, database: Database) -> Metrics:
     metrics = Metrics(database)
     app.after_request(metrics.count_request)
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
-    exporter.stored = metrics.stored
+    readiness = Readiness(app, database)
+    metrics.registry.register(readiness)
+    exporter.asked = (metrics.stored, readiness)
     exporter.init_app(app)
     return metrics

@@ -199,7 +199,9 @@ class MessageQuery(MessageFilter):
         0, description="How many messages to skip first."
     )
     cursor: CursorText | None = Field(
-        None, description="Where the page starts, as the `Link` header of the page before says."
+        None,
+        description="Where the page starts: letters, digits, `-` and `_`, as the `Link` header"
+        " of the page before has them. Others are refused.",
     )
 
 

@@ -99,7 +99,7 @@ def describe_api() -> Json:
             "/health/ready": {
                 "get": _probe("ready", "A message could be filed now", Ready, "ready")
             },
-            "/health": {"get": _probe("health", "The same as `/health/ready`", Ready, "ready")},
+            "/health": {"get": _probe("health", "The same as /health/ready", Ready, "ready")},
             "/metrics": {"get": _show_metrics()},
             "/openapi.json": {"get": _show_description()},
             "/docs": {"get": _show_docs()},
@@ -158,11 +158,14 @@ def _parameter(name: str, schema: Json) -> Json:
         "description": schema.pop("description"),
         "allowEmptyValue": True,
     }
-    if examples := schema.pop("examples", None):
-        described["example"] = examples[0]
+    examples = schema.pop("examples", None)
     if "anyOf" in schema:
         # A URL cannot say null: a parameter that may be None is one that may be left out.
         schema = schema["anyOf"][0]
+    if examples:
+        # Not as the parameter's `example`, which Swagger UI sends unless it is deleted.
+        schema = {**schema, "examples": examples}
+        described["description"] += f" Example: `{examples[0]}`"
     return {**described, "schema": schema}
 
 
@@ -379,8 +382,7 @@ def _show_metrics() -> Json:
     names = {
         "name": "name[]",
         "in": "query",
-        "description": "Only these metrics.",
-        "example": ["http_requests_total"],
+        "description": "Only these metrics. Example: `http_requests_total`",
         "schema": {"type": "array", "items": {"type": "string"}},
     }
     content = _text("text/plain", "application/openmetrics-text")
@@ -406,7 +408,7 @@ def _show_docs() -> Json:
 
 
 def _show_asset() -> Json:
-    files = sorted(file.name for file in ASSETS.iterdir())
+    files = sorted(file.name.removesuffix(".gz") for file in ASSETS.iterdir())
     content = _text("text/css", "text/javascript", "text/plain", "text/markdown")
     return _operation(
         "description",

@@ -3,7 +3,7 @@
 from flask import Flask
 
 from webhook_api.cli.bulk import export_messages, import_messages
-from webhook_api.cli.deliver import send_samples, sign_body
+from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures, runs_a_command
 from webhook_api.cli.upkeep import create_database, verify_database
 
@@ -17,4 +17,4 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)
     app.cli.add_command(sign_body)
-    app.cli.add_command(send_samples)
+    app.cli.add_command(send_messages)

@@ -1,22 +1,22 @@
 """`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
 
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
-from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand, describe
+from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
+from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.db import Database, current_database
-from webhook_api.errors import InvalidInput
 from webhook_api.listing import stream_messages
-from webhook_api.models import InboundMessage, MessageFilter, parse_json, parse_message, parse_query
+from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.schema import check_schema
 from webhook_api.storage import StoreResult
 from webhook_api.writer import Writer
@@ -30,7 +30,6 @@ _CACHE_KIB = 64 * 1024  # keeps SQLite from writing the pages of one transaction
 _PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
 _CLOSE_PATIENCE_S = 1.0
 _YIELD_S = 0.001
-_ESCAPED_BYTES = 6  # that one byte of a body may become in another program's JSON: \u007f
 
 
 @dataclass
@@ -50,7 +49,12 @@ class _Importer:
     """Stores batches through a writing connection of its own, beside the service's."""
 
     def __init__(self, database: Database) -> None:
-        database.prepare(create=True)
+        if not database.path.exists():
+            # Not created here: a mistyped DATABASE_URL would fill a database that nobody reads.
+            raise click.ClickException(
+                f"database {database.path}: there is none; flask --app wsgi init-db creates it"
+            )
+        database.prepare()
         self._writer = Writer(
             database,
             index_every=1,
@@ -82,48 +86,66 @@ class _Importer:
 
 @click.command("import", cls=PlainCommand)
 @click.argument("file", metavar="FILE|-")
-@click.option("--dry-run", is_flag=True, help="Check every line, file nothing.")
+@click.option("--dry-run", is_flag=True, help="Check every line, store nothing.")
 @with_appcontext
 def import_messages(file: str, dry_run: bool) -> None:
-    """File the messages of FILE, one JSON object a line, each exactly once.
+    """Store the messages of FILE, one JSON object a line, each exactly once.
 
     A line is what POST /webhook takes as its body. Bad lines are named on stderr and left out;
     the exit code is then 1. Safe beside the running service, and to repeat after a stop.
     """
     counts: Counter[str] = Counter()
+    stopped = False
     with click.open_file(file, "rb") as lines:
         importer = None if dry_run else _Importer(current_database())
-        shown = sys.stderr.isatty()
-        size = Path(file).stat().st_size if file != "-" else 0
-        # Of an empty iterator, for only so it takes an unknown length.
-        with click.progressbar(
-            (_ for _ in ()),
-            length=size or None,
-            label="Importing",
-            file=sys.stderr,
-            hidden=not shown,
-        ) as bar:
-            try:
-                for batch in _batches(lines, line_start="\r\x1b[K" if shown else ""):
+        try:
+            with progress_bar("Importing", size_of(file)) as bar:
+                for batch in _batches(lines):
                     counts["bad"] += batch.bad
                     counts["valid"] += len(batch.messages)
                     if importer and batch.messages:
-                        for result in importer.store(batch.messages):
-                            counts["created" if result.created else "duplicate"] += 1
-                            counts["conflicting"] += result.conflict
+                        _store(importer, batch.messages, counts)
                     bar.update(batch.size)
-            finally:
-                if importer:
-                    importer.close()
-    if dry_run:
-        click.echo(f"valid {counts['valid']}, bad {counts['bad']}; nothing was filed")
-    else:
-        click.echo(
-            f"created {counts['created']}, duplicate {counts['duplicate']}"
-            f" (with other content {counts['conflicting']}), bad {counts['bad']}"
-        )
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            if importer:
+                importer.close()
+    click.echo(("stopped; " if stopped else "") + _summary(counts, dry_run=dry_run))
+    if stopped:
+        sys.exit(EXIT_INTERRUPTED)
     if counts["bad"]:
         sys.exit(EXIT_FAILURE)
+
+
+def _store(importer: _Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
+    """Store a batch and count what became of it, both or neither."""
+    with _interrupts_held():
+        for result in importer.store(messages):
+            counts["created" if result.created else "duplicate"] += 1
+            counts["conflicting"] += result.conflict
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of a `with` block."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _summary(counts: Counter[str], *, dry_run: bool) -> str:
+    if dry_run:
+        return f"valid {counts['valid']}, bad {counts['bad']}; nothing was stored"
+    return (
+        f"created {counts['created']}, duplicate {counts['duplicate']}"
+        f" (with other content {counts['conflicting']}), bad {counts['bad']}"
+    )
 
 
 @click.command("export", cls=PlainCommand)
@@ -152,35 +174,15 @@ def export_messages(file: str, sender: str | None, since: str | None, q: str | N
     click.echo(f"exported {count}", err=True)
 
 
-def _batches(lines: IO[bytes], *, line_start: str) -> Iterator[_Batch]:
-    """Yield what `lines` holds, reporting each line that is no message; blank ones are skipped."""
+def _batches(file: IO[bytes]) -> Iterator[_Batch]:
     batch = _Batch()
-    for number, line in enumerate(_lines(lines, _max_line_bytes()), start=1):
-        try:
-            if line is None:
-                raise InvalidInput("the line is too long")
-            batch.size += len(line)
-            if line.strip():
-                batch.messages.append(parse_message(parse_json(line)))
-        except InvalidInput as error:
+    for line in read_lines(file):
+        batch.size += len(line.body)
+        if line.message:
+            batch.messages.append(line.message)
+        else:
             batch.bad += 1
-            click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
         if batch.is_full:
             yield batch
             batch = _Batch()
     yield batch
-
-
-def _max_line_bytes() -> int:
-    """Return how long a body within the service's limit can be when it is written otherwise."""
-    limit: int = current_app.config["MAX_BODY_BYTES"]
-    return limit * _ESCAPED_BYTES
-
-
-def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """Yield the lines of `file`, None for one of more than `limit` bytes, which is not held."""
-    while line := file.readline(limit + 1):
-        too_long = len(line) > limit
-        while len(line) > limit and not line.endswith(b"\n"):
-            line = file.readline(limit + 1)
-        yield None if too_long else line

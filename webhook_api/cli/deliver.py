@@ -1,26 +1,29 @@
-"""`sign` and `send`: what a provider does, for trying the service and for demonstrations."""
+"""`sign` and `send`: what a provider does, to try the service or to deliver an export again."""
 
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from queue import SimpleQueue
+from typing import IO, Any
 from urllib.parse import SplitResult, urlsplit
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
+from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
+from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.security import SIGNATURE_HEADER, sign
 
 DEFAULT_URL = "http://localhost:8000/webhook"
+DEFAULT_COUNT = 100
 _TIMEOUT_S = 15.0
+_AHEAD = 4  # bodies for each connection
 
 
 @click.command("sign", cls=PlainCommand)
@@ -37,7 +40,8 @@ def sign_body(file: str) -> None:
 
 @click.command("send", cls=PlainCommand)
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="Where to deliver.")
-@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--count", type=click.IntRange(min=1), help="How many samples.  [default: 100]")
+@click.option("--file", metavar="FILE|-", help="Deliver these messages, as `export` writes them.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 256),
@@ -46,66 +50,124 @@ def sign_body(file: str) -> None:
     help="Connections at a time.",
 )
 @with_appcontext
-def send_samples(url: str, count: int, concurrency: int) -> None:
-    """Deliver signed sample messages, and tell what was answered.
+def send_messages(url: str, count: int | None, file: str | None, concurrency: int) -> None:
+    """Deliver signed messages, samples or those of a file, and tell what was answered.
 
-    The exit code is 1 if an answer was not 200.
+    Bad lines of the file are named on stderr and left out. The exit code is 1 if there were any,
+    or if an answer was not 200. Safe to repeat: the receiver stores each message once.
     """
-    provider = _Provider(url, current_app.config["WEBHOOK_SECRET"], sample_bodies(count))
-    replies: Counter[int] = Counter()
-    started = time.perf_counter()
-    for _ in range(min(concurrency, count)):
-        # Daemons: Ctrl-C does not wait for their replies.
-        threading.Thread(target=provider.deliver, daemon=True).start()
-    failure = None
-    with click.progressbar(
-        length=count, label="Sending", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-        while replies.total() < count and failure is None:
-            reply = provider.replies.get()
-            if isinstance(reply, Exception):
-                failure = reply
-            else:
-                replies[reply] += 1
-                bar.update(1)
-    seconds = time.perf_counter() - started
-    for status, answers in sorted(replies.items()):
-        click.echo(f"{status} {_phrase(status)}: {answers}")
-    if failure is not None:
-        raise click.ClickException(f"{url}: {_reason(failure)}")
-    click.echo(f"{count} messages in {seconds:.1f} s")
-    if set(replies) != {HTTPStatus.OK}:
+    if file and count:
+        raise click.UsageError("--count is of samples, and --file has none")
+    provider = _Provider(url, current_app.config["WEBHOOK_SECRET"])
+    if file:
+        with click.open_file(file, "rb") as lines:
+            messages = _Messages(lines)
+            _send(provider, messages, concurrency, size_of(file))
+        bad = messages.bad
+    else:
+        click.echo("Delivering samples, which the receiver keeps like any other message.", err=True)
+        samples = ((body, 1) for body in sample_bodies(count or DEFAULT_COUNT))
+        _send(provider, samples, concurrency, count or DEFAULT_COUNT)
+        bad = 0
+    if bad:
+        click.echo(f"bad lines, left out: {bad}")
+    if bad or set(provider.replies) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
-class _Provider:
-    """Delivers bodies over one connection for each thread that runs `deliver`.
+class _Messages:
+    """The messages in the lines of a file, each with its size, and how many lines hold none."""
 
-    `replies` receives the status of each, or what ended a connection.
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.bad = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        for line in read_lines(self._file):
+            if line.message:
+                yield line.body.rstrip(b"\r\n"), len(line.body)
+            else:
+                self.bad += 1
+
+
+def _send(
+    provider: "_Provider", bodies: Iterable[tuple[bytes, int]], concurrency: int, length: int | None
+) -> None:
+    """Deliver `bodies`, each given with what it adds to a progress of `length`.
+
+    Raises:
+        click.ClickException: a connection failed; what was answered until then is printed.
     """
+    started = time.perf_counter()
+    failure: BaseException | None = None
+    # Only so many are read ahead: a file may be larger than memory.
+    waiting: deque[tuple[Future[None], int]] = deque()
+    pool = ThreadPoolExecutor(concurrency)
+    try:
+        with progress_bar("Sending", length) as bar:
+            for body, size in bodies:
+                waiting.append((pool.submit(provider.deliver, body), size))
+                if len(waiting) >= _AHEAD * concurrency:
+                    _await_first(waiting, bar)
+            while waiting:
+                _await_first(waiting, bar)
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    pool.shutdown(cancel_futures=True)
+    provider.close()
+    seconds = time.perf_counter() - started
+    for status, answers in sorted(provider.replies.items()):
+        click.echo(f"{status} {_phrase(status)}: {answers}")
+    if isinstance(failure, KeyboardInterrupt):
+        click.echo(f"stopped; {provider.replies.total()} messages in {seconds:.1f} s")
+        sys.exit(EXIT_INTERRUPTED)
+    if failure is not None:
+        raise click.ClickException(f"{provider.url}: {_reason(failure)}")
+    click.echo(f"{provider.replies.total()} messages in {seconds:.1f} s")
 
-    def __init__(self, url: str, secret: str, bodies: Iterator[bytes]) -> None:
+
+def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
+    future, size = waiting.popleft()
+    future.result()
+    bar.update(size)
+
+
+class _Provider:
+    """Delivers bodies from several threads, over one connection for each; counts the replies."""
+
+    def __init__(self, url: str, secret: str) -> None:
         target = _target(url)
+        self.url = url
+        self.replies: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
         self._secret = secret
-        self._bodies = bodies
-        self._turn = threading.Lock()
-        self.replies: SimpleQueue[int | Exception] = SimpleQueue()
+        self._mutex = threading.Lock()  # guards the replies and the list of connections
+        self._connections: list[HTTPConnection] = []
+        self._mine = threading.local()
 
-    def deliver(self) -> None:
-        """Take bodies and deliver them until there are no more, or a connection fails."""
-        try:
-            with closing(self._connect(self._host, self._port, timeout=_TIMEOUT_S)) as connection:
-                while body := self._next_body():
-                    self.replies.put(self._post(connection, body))
-        except Exception as error:  # Whatever it is, somebody waits for a reply.
-            self.replies.put(error)
+    def deliver(self, body: bytes) -> None:
+        """Sign `body`, deliver it, and count the status of the reply.
 
-    def _next_body(self) -> bytes | None:
-        with self._turn:
-            return next(self._bodies, None)
+        Raises:
+            OSError, HTTPException, ValueError: there was no reply.
+        """
+        status = self._post(self._connection(), body)
+        with self._mutex:
+            self.replies[status] += 1
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        if not hasattr(self._mine, "connection"):
+            self._mine.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
+            with self._mutex:
+                self._connections.append(self._mine.connection)
+        connection: HTTPConnection = self._mine.connection
+        return connection
 
     def _post(self, connection: HTTPConnection, body: bytes) -> int:
         headers = {
@@ -142,7 +204,7 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -16,6 +16,7 @@ from webhook_api.errors import InvalidInput, RequestRefused, Unavailable
 from webhook_api.schema import SchemaError
 
 EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 MAX_REASON_CHARS = 200
 
 

@@ -1,8 +1,22 @@
 """The published API: its description at /openapi.json, and a page to read and try it at /docs."""
 
-from flask import Blueprint, Response, jsonify, make_response, render_template
+import gzip
+import mimetypes
+from functools import cache
+from io import BytesIO
 
-from webhook_api.openapi import describe_api
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+    send_file,
+)
+
+from webhook_api.openapi import ASSETS, describe_api
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -10,8 +24,12 @@ _PAGE_POLICY = (
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-# The assets: sent with an ETag, to be asked for again, so that none outlives an upgrade.
-bp = Blueprint("docs", __name__, static_folder="../static", static_url_path="/docs")
+bp = Blueprint("docs", __name__)
+
+# The large files are kept as they are sent to nearly everybody, a quarter as long; packed on
+# each request, or at the start, they would cost every worker time.
+_PACKED = ".gz"
+_FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 
 
 @bp.get("/openapi.json")
@@ -26,3 +44,31 @@ def show_docs() -> Response:
     response = make_response(render_template("docs.html"))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     return response
+
+
+@bp.get("/docs/<path:filename>")
+def show_asset(filename: str) -> Response:
+    """Answer with a file of that page, packed if it is kept so and the client takes gzip.
+
+    It has an ETag and is to be asked for again, so that none outlives an upgrade.
+    """
+    file = _FILES.get(filename)
+    if file is None:
+        abort(404)
+    content_type = mimetypes.guess_type(filename)[0] or "text/plain"
+    if file.suffix != _PACKED:
+        return send_file(file, content_type)
+    if request.accept_encodings["gzip"] > 0:
+        response = send_file(file, content_type)
+        response.headers["Content-Encoding"] = "gzip"
+    else:
+        content = _unpacked(filename)
+        # Another representation, which needs a name of its own (RFC 9110, 8.8.3.3).
+        response = send_file(BytesIO(content), content_type, etag=f"{len(content)}-unpacked")
+    response.vary.add("Accept-Encoding")
+    return response
+
+
+@cache
+def _unpacked(filename: str) -> bytes:
+    return gzip.decompress(_FILES[filename].read_bytes())

@@ -1,0 +1,151 @@
+"""The start of `python -m webhook_api`: what it reads, what it says, and how it fails."""
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import SECRET
+from tests.serving import ROOT, free_port, serving, start
+from webhook_api.config import Config
+from webhook_api.db import Database
+from webhook_api.logs import EXIT_CONFIG
+from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
+
+
+def failed_start(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Return the one line of a start that has to fail."""
+    assert start(folder, **settings).wait(20) == EXIT_CONFIG
+    (line,) = (folder / "stdout").read_text().splitlines()
+    assert (folder / "stderr").read_text() == ""
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        yield port
+
+
+def test_a_port_that_is_taken_is_one_line_that_names_it(tmp_path: Path, taken: int) -> None:
+    said = failed_start(tmp_path, PORT=taken)
+
+    assert said["level"] == "CRITICAL"
+    assert said["message"] == (
+        f"start failed: PORT is {taken}: another program listens there; set PORT to a free one"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_service_that_has_just_ended_leaves_its_port_free(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        server.get("/health/live")  # which leaves a connection in TIME_WAIT
+        port = server.port
+
+    check_port(Config(webhook_secret=SECRET, port=port))
+
+
+def test_an_address_that_this_host_does_not_have_is_named() -> None:
+    config = Config(webhook_secret=SECRET, bind="203.0.113.1", port=free_port())
+
+    with pytest.raises(StartError, match=r"^BIND is 203\.0\.113\.1: Cannot assign"):
+        check_port(config)
+
+
+def test_a_database_that_cannot_be_used_is_one_line_that_names_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+
+    said = failed_start(tmp_path, PORT=free_port())
+
+    assert said["message"].startswith(f"start failed: DATABASE_URL leads to {tmp_path}/data/app.db")
+
+
+def test_a_folder_of_another_user_is_told_how_to_give_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Database) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Tests may run as root, who is refused nothing.
+    monkeypatch.setattr(Database, "prepare", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    with pytest.raises(StartError) as failure:
+        prepare_database(Database(tmp_path / "app.db"))
+
+    user = os.getuid()
+    assert str(failure.value) == (
+        f"DATABASE_URL leads to {tmp_path}/app.db: Permission denied;"
+        f" the service runs as user {user}: chown -R {user} {tmp_path}"
+        " (or the host's folder mounted there)"
+    )
+
+
+def test_each_start_says_in_one_line_what_it_found(tmp_path: Path) -> None:
+    for message_id in ("first", "second"):
+        with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+            assert server.deliver(message_id=message_id).status == 200
+
+    said = [line["message"] for line in server.log if line.get("logger") == "webhook_api.start"]
+    assert [message.rpartition(", port ")[0] for message in said] == [
+        f"database {server.database} (created)",
+        f"database {server.database} (messages: 1)",
+    ]
+    assert all(message.endswith(", API at /docs") for message in said)
+
+
+def test_it_listens_on_the_address_that_it_is_given(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1, BIND="127.0.0.1") as server:
+        messages = [line.get("message", "") for line in server.log]
+
+    assert any(f"Listening at: http://127.0.0.1:{server.port} " in message for message in messages)
+
+
+def test_it_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        limits = [
+            resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            for pid in (server.process.pid, *server.workers)
+        ]
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert len(limits) == 2
+    assert {allowed for allowed, _ in limits} == {min(most, OPEN_FILES)}
+
+
+def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+    for name in ("webhook_api", "wsgi.py", "gunicorn.conf.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".env").write_text(
+        "WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+
+    refused = run("webhook_api")
+    environment["PORT"] = str(free_port())
+    command = run("flask", "--app", "wsgi", "init-db")
+
+    # With a secret, then; and with the environment's port.
+    assert "PORT is 'nonsense'" in refused.stdout
+    assert command.stdout == f"{tmp_path}/file.db: ready\n"

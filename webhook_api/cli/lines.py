@@ -1,0 +1,66 @@
+"""NDJSON of what POST /webhook takes: each line is a message, or is reported (ndjson.org)."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import click
+from flask import current_app
+
+from webhook_api.cli.failures import describe
+from webhook_api.errors import InvalidInput
+from webhook_api.models import InboundMessage, parse_json, parse_message
+
+_ESCAPED_BYTES = 6  # that one byte of a body may become in another program's JSON: \u007f
+
+
+class Line(NamedTuple):
+    """A line that is not blank; `message` is None if it holds none."""
+
+    body: bytes
+    message: InboundMessage | None
+
+
+def read_lines(file: IO[bytes]) -> Iterator[Line]:
+    """Yield the lines of `file`, and name each bad one on stderr."""
+    line_start = "\r\x1b[K" if sys.stderr.isatty() else ""  # over the progress bar
+    for number, body in enumerate(_lines(file, _max_line_bytes()), start=1):
+        message = None
+        try:
+            if body is None:
+                raise InvalidInput("the line is too long")
+            if not body.strip():
+                continue
+            message = parse_message(parse_json(body))
+        except InvalidInput as error:
+            click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
+        yield Line(body or b"", message)
+
+
+def progress_bar(label: str, length: int | None) -> Any:
+    """Return a bar on stderr, if that is a terminal; without `length` it only shows life."""
+    # Of an empty iterator, since only so it takes an unknown length.
+    nothing: Iterator[None] = iter(())
+    hidden = not sys.stderr.isatty()
+    return click.progressbar(nothing, length=length, label=label, file=sys.stderr, hidden=hidden)
+
+
+def size_of(file: str) -> int | None:
+    """Return the bytes of a file that has a size: stdin and a pipe have none."""
+    return (Path(file).stat().st_size or None) if file != "-" else None
+
+
+def _max_line_bytes() -> int:
+    """Return how long a body within the service's limit can be when it is written otherwise."""
+    limit: int = current_app.config["MAX_BODY_BYTES"]
+    return limit * _ESCAPED_BYTES
+
+
+def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
+    """Yield the lines of `file`, None for one of more than `limit` bytes, which is not held."""
+    while line := file.readline(limit + 1):
+        too_long = len(line) > limit
+        while len(line) > limit and not line.endswith(b"\n"):
+            line = file.readline(limit + 1)
+        yield None if too_long else line

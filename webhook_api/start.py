@@ -1,0 +1,92 @@
+"""What is looked at before the service starts, so that a start that must fail fails at once."""
+
+import errno
+import logging
+import os
+import resource
+import socket
+import sqlite3
+from pathlib import Path
+
+from webhook_api.config import Config
+from webhook_api.counting import stored_totals
+from webhook_api.db import Database
+from webhook_api.schema import SchemaError
+
+logger = logging.getLogger(__name__)
+
+OPEN_FILES = 65_536  # a connection is an open file, and so is the database
+
+
+class StartError(Exception):
+    """The service cannot start; the message names the setting that leads there."""
+
+
+def check_port(config: Config) -> None:
+    """Return when the service can listen where it is told to.
+
+    Gunicorn itself would try for five seconds, and not name the setting.
+
+    Raises:
+        StartError: it cannot.
+    """
+    family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As Gunicorn does: connections of a service that has just ended are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.bind, config.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = "another program listens there; set PORT to a free one"
+                raise StartError(f"PORT is {config.port}: {reason}") from None
+            setting = "PORT" if error.errno == errno.EACCES else "BIND"
+            value = config.port if setting == "PORT" else config.bind
+            raise StartError(f"{setting} is {value}: {error.strerror}") from None
+
+
+def allow_open_files() -> None:
+    """Let this process and those that it starts open OPEN_FILES, or as many as the system allows.
+
+    Not by Compose's `ulimits`: where the engine itself may open fewer, no container starts.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def prepare_database(database: Database) -> None:
+    """Create the database that DATABASE_URL names, or bring its schema up to date.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    try:
+        database.prepare(create=True)
+    except (sqlite3.Error, SchemaError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StartError(
+            f"DATABASE_URL leads to {database.path}: {reason}{_advice(database.path)}"
+        ) from None
+
+
+def open_database(config: Config) -> None:
+    """Do what `prepare_database` does, and log which file it is and how much is in it."""
+    database = Database(config.database_path)
+    created = not database.path.exists()
+    prepare_database(database)
+    totals = stored_totals(database)
+    database.close()
+    found = "created" if created else f"messages: {totals.messages if totals else '?'}"
+    logger.info("database %s (%s), port %d, API at /docs", database.path, found, config.port)
+
+
+def _advice(path: Path) -> str:
+    """Return what to do if it is only the owner that is wrong, as of a folder mounted by Docker."""
+    there = [place for place in (path.parent, path) if place.exists()]
+    if all(os.access(place, os.W_OK) for place in there):
+        return ""
+    user = os.getuid()
+    command = f"chown -R {user} {path.parent}"
+    return f"; the service runs as user {user}: {command} (or the host's folder mounted there)"
