@@ -8,7 +8,9 @@ COMPOSE = (PROJECT / "docker-compose.yml").read_text()
 
 
 def test_compose_passes_every_setting_on() -> None:
-    settings = set(re.findall(r"^([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    settings = set(
+        re.findall(r"^(?:# )?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    )
 
     passed_on = set(re.findall(r"^ +([A-Z_]+): \$\{\1:", COMPOSE, re.MULTILINE))
 

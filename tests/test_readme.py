@@ -89,7 +89,7 @@ def test_it_names_every_setting() -> None:
 def test_env_example_names_every_setting() -> None:
     example = (ROOT / ".env.example").read_text()
 
-    named = set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+    named = set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
 
     assert named == set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
 

@@ -1,8 +1,9 @@
 """The published API: its description at /openapi.json, and a page to read and try it at /docs."""
 
-from flask import Blueprint, Response, jsonify, make_response, render_template
+from flask import Blueprint, Response, current_app, jsonify, make_response, render_template
 
 from webhook_api.openapi import describe_api
+from webhook_api.providers.description import describe_providers
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -17,7 +18,7 @@ bp = Blueprint("docs", __name__, static_folder="../static", static_url_path="/do
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    return jsonify(describe_api())
+    return jsonify(describe_providers(describe_api(), current_app.config["PROVIDERS"]))
 
 
 @bp.get("/docs")
