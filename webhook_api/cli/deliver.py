@@ -17,9 +17,12 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
 from webhook_api.cli.samples import sample_bodies
+from webhook_api.cli.samples_as import SampleDelivery, samples_as
+from webhook_api.providers import NAMES
 from webhook_api.security import SIGNATURE_HEADER, sign
 
 DEFAULT_URL = "http://localhost:8000/webhook"
+OF_THE_SPECIFICATION = "specification"
 _TIMEOUT_S = 15.0
 
 
@@ -36,7 +39,17 @@ def sign_body(file: str) -> None:
 
 
 @click.command("send", cls=PlainCommand)
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="Where to deliver.")
+@click.option(
+    "--as",
+    "provider",
+    type=click.Choice([OF_THE_SPECIFICATION, *NAMES]),
+    default=OF_THE_SPECIFICATION,
+    show_default=True,
+    help="In whose shape, with whose signature.",
+)
+@click.option(
+    "--url", help=f"Where to deliver.  [default: {DEFAULT_URL}, and /PROVIDER for one with --as]"
+)
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option(
     "--concurrency",
@@ -46,23 +59,29 @@ def sign_body(file: str) -> None:
     help="Connections at a time.",
 )
 @with_appcontext
-def send_samples(url: str, count: int, concurrency: int) -> None:
+def send_samples(provider: str, url: str | None, count: int, concurrency: int) -> None:
     """Deliver signed sample messages, and tell what was answered.
 
     The exit code is 1 if an answer was not 200.
     """
-    provider = _Provider(url, current_app.config["WEBHOOK_SECRET"], sample_bodies(count))
+    if provider == OF_THE_SPECIFICATION:
+        url = url or DEFAULT_URL
+        deliveries = _signed_samples(current_app.config["WEBHOOK_SECRET"], count)
+    else:
+        url = url or f"{DEFAULT_URL}/{provider}"
+        deliveries = samples_as(provider, current_app.config["SETTINGS"], count)
+    sender = _Provider(url, deliveries)
     replies: Counter[int] = Counter()
     started = time.perf_counter()
     for _ in range(min(concurrency, count)):
         # Daemons: Ctrl-C does not wait for their replies.
-        threading.Thread(target=provider.deliver, daemon=True).start()
+        threading.Thread(target=sender.deliver, daemon=True).start()
     failure = None
     with click.progressbar(
         length=count, label="Sending", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         while replies.total() < count and failure is None:
-            reply = provider.replies.get()
+            reply = sender.replies.get()
             if isinstance(reply, Exception):
                 failure = reply
             else:
@@ -78,40 +97,42 @@ def send_samples(url: str, count: int, concurrency: int) -> None:
         sys.exit(EXIT_FAILURE)
 
 
+def _signed_samples(secret: str, count: int) -> Iterator[SampleDelivery]:
+    for body in sample_bodies(count):
+        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: sign(secret, body)}
+        yield SampleDelivery(headers, body)
+
+
 class _Provider:
-    """Delivers bodies over one connection for each thread that runs `deliver`.
+    """Makes deliveries over one connection for each thread that runs `deliver`.
 
     `replies` receives the status of each, or what ended a connection.
     """
 
-    def __init__(self, url: str, secret: str, bodies: Iterator[bytes]) -> None:
+    def __init__(self, url: str, deliveries: Iterator[SampleDelivery]) -> None:
         target = _target(url)
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
-        self._secret = secret
-        self._bodies = bodies
+        self._deliveries = deliveries
         self._turn = threading.Lock()
         self.replies: SimpleQueue[int | Exception] = SimpleQueue()
 
     def deliver(self) -> None:
-        """Take bodies and deliver them until there are no more, or a connection fails."""
+        """Take deliveries and make them until there are no more, or a connection fails."""
         try:
             with closing(self._connect(self._host, self._port, timeout=_TIMEOUT_S)) as connection:
-                while body := self._next_body():
-                    self.replies.put(self._post(connection, body))
+                while delivery := self._next():
+                    self.replies.put(self._post(connection, delivery))
         except Exception as error:  # Whatever it is, somebody waits for a reply.
             self.replies.put(error)
 
-    def _next_body(self) -> bytes | None:
+    def _next(self) -> SampleDelivery | None:
         with self._turn:
-            return next(self._bodies, None)
+            return next(self._deliveries, None)
 
-    def _post(self, connection: HTTPConnection, body: bytes) -> int:
-        headers = {
-            "Content-Type": "application/json",
-            SIGNATURE_HEADER: sign(self._secret, body),
-        }
+    def _post(self, connection: HTTPConnection, delivery: SampleDelivery) -> int:
+        headers, body = delivery
         kept = connection.sock is not None
         try:
             connection.request("POST", self._path, body, headers)
