@@ -10,6 +10,7 @@ from typing import Any
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
+from webhook_api.providers import body_limits
 from webhook_api.schema import SchemaError
 from webhook_api.server import JsonLogger, PatientWorker
 
@@ -28,7 +29,8 @@ threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
 accesslog = None  # the application writes one line for each request
-PatientWorker.max_body_bytes = _settings.max_body_bytes
+# The largest, or a thread would wait for the rest of what is longer than the worker expects.
+PatientWorker.max_body_bytes = max([_settings.max_body_bytes, *body_limits(_settings).values()])
 
 keepalive = 5
 graceful_timeout = 20

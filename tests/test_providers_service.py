@@ -5,11 +5,12 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,20 @@ def test_a_body_of_three_mebibytes_arrives(tmp_path: Path) -> None:
             with server.client() as client:
                 assert deliver(client, provider, sent) == status
     assert server.ids() == {"meta:wamid.0000"}
+
+
+def test_clients_that_stall_in_a_long_body_hold_no_thread(tmp_path: Path) -> None:
+    head = b"POST /webhook/meta HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 9
+
+    with (
+        serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=2, **SETTINGS) as server,
+        ExitStack() as all,
+    ):
+        for _ in range(8):
+            stalled = all.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            stalled.sendall(head)
+        assert server.get("/health/live", timeout_s=2).status == 200
+        assert server.deliver().status == 200
 
 
 def test_a_delivery_that_is_killed_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from webhook_api.config import Config
 from webhook_api.providers import meta, standard, twilio
 from webhook_api.providers.delivery import Delivery
 
-__all__ = ["NAMES", "Delivery", "Provider", "providers_in_use"]
+__all__ = ["NAMES", "Delivery", "Provider", "body_limits", "providers_in_use"]
 
 NAMES = (meta.NAME, twilio.NAME, standard.NAME)
 
@@ -59,3 +59,9 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
             )
         )
     return {provider.name: provider for provider in found}
+
+
+def body_limits(config: Config) -> dict[str, int]:
+    """Return how many bytes a body may have, by the path; elsewhere it is MAX_BODY_BYTES."""
+    found = providers_in_use(config).values()
+    return {f"/webhook/{provider.name}": provider.max_body_bytes for provider in found}
