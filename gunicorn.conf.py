@@ -10,6 +10,7 @@ from typing import Any
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import Database
 from webhook_api.logs import fail_start
+from webhook_api.providers import body_limits
 from webhook_api.server import JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused import refusal
@@ -22,7 +23,9 @@ except ConfigError as error:
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
-worker_class = PatientWorker.limited(Limits(max_body_bytes=_settings.max_body_bytes))
+# The largest, or a thread would wait for the rest of what is longer than the worker expects.
+_max_body_bytes = max(_settings.max_body_bytes, *body_limits(_settings).values(), 0)
+worker_class = PatientWorker.limited(Limits(max_body_bytes=_max_body_bytes))
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
 # processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).

@@ -18,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from tests.builders import SECRET, a_message
+from tests.builders import SECRET, a_message, an_app
 from tests.conftest import Post
 from tests.serving import wait_until
 from webhook_api import create_app

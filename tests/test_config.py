@@ -7,6 +7,7 @@ import pytest
 
 from tests.builders import SECRET
 from webhook_api.config import Config, ConfigError
+from webhook_api.providers import providers_in_use
 from webhook_api.security import sign
 
 
@@ -140,3 +141,76 @@ def test_a_secret_of_any_bytes_is_the_key() -> None:
     assert sign(config.webhook_secret, b"body") == (
         "09bc56751fb3d0aa811ffe1d51eb6da2af281ad0352f78531ce56ddac8603169"
     )
+
+
+def test_providers_are_off_by_default() -> None:
+    assert providers_in_use(Config.from_env({"WEBHOOK_SECRET": SECRET})) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("META_APP_SECRET", "META_VERIFY_TOKEN"),
+        ("META_VERIFY_TOKEN", "META_APP_SECRET"),
+        ("TWILIO_AUTH_TOKEN", "PUBLIC_URL"),
+    ],
+)
+def test_half_of_a_providers_settings_stops_the_start(name: str, missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{missing} is not set: {name} needs it"):
+        Config.from_env({"WEBHOOK_SECRET": SECRET, name: "s", missing: ""})
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://hooks.example.com", "https://hooks.example.com"),
+        ("https://hooks.example.com/", "https://hooks.example.com"),
+        ("http://localhost:8000/a/b/", "http://localhost:8000/a/b"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_the_public_url_has_no_slash_at_its_end(url: str, base: str) -> None:
+    environ = {"WEBHOOK_SECRET": SECRET, "TWILIO_AUTH_TOKEN": "s", "PUBLIC_URL": url}
+
+    config = Config.from_env(environ)
+
+    assert config.public_url == base
+    assert providers_in_use(config)["twilio"].url == f"{base}/webhook/twilio"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hooks.example.com", "ftp://x", "https://", "https://x?a", "https://x/#f", "https://u:p@x",
+     "https://x y", "https://x:123456", "https://é", "https://x/é", "https://x\n"],
+)  # fmt: skip
+def test_a_public_url_that_cannot_be_signed_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^PUBLIC_URL is .* accepted are "):
+        Config.from_env({"WEBHOOK_SECRET": SECRET, "PUBLIC_URL": url})
+
+
+def test_several_standard_webhooks_secrets_may_be_in_use() -> None:
+    # echo a2V5LW9uZQ== | base64 -d
+    environ = {"WEBHOOK_SECRET": "s", "STANDARD_WEBHOOKS_SECRET": "whsec_a2V5LW9uZQ==  whsec_a2V5"}
+
+    assert Config.from_env(environ).standard_webhooks_keys == (b"key-one", b"key")
+    environ["STANDARD_WEBHOOKS_SECRET"] = "whsec_a2V5LW9uZQ"
+    assert Config.from_env(environ).standard_webhooks_keys == (b"key-one",)
+
+
+@pytest.mark.parametrize(
+    "secret", ["a2V5", "whsec_", "whsec_a2V5 a2V5", "whsec_é", "whsec_a", "whpk_a2V5"]
+)
+def test_another_standard_webhooks_secret_stops_the_start_and_is_not_told(secret: str) -> None:
+    with pytest.raises(ConfigError, match=r"^STANDARD_WEBHOOKS_SECRET .* accepted are ") as failure:
+        Config.from_env({"WEBHOOK_SECRET": SECRET, "STANDARD_WEBHOOKS_SECRET": secret})
+
+    assert "a2V5" not in str(failure.value)
+
+
+def test_no_secret_of_a_provider_is_printed() -> None:
+    names = ["META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN"]
+    environ = {name: f"{name}-value" for name in names} | {"PUBLIC_URL": "https://x"}
+
+    printed = repr(Config.from_env({"WEBHOOK_SECRET": SECRET, **environ}))
+
+    assert "-value" not in printed

@@ -18,6 +18,7 @@ from webhook_api.errors import register_errors
 from webhook_api.headers import init_headers
 from webhook_api.logs import configure_logs, init_logs
 from webhook_api.metrics import init_metrics
+from webhook_api.providers import providers_in_use
 from webhook_api.reading import Reading
 from webhook_api.routes import register_routes
 
@@ -45,6 +46,8 @@ def create_app(config: Config | None = None) -> Flask:
     app.config.update(
         WEBHOOK_SECRET=config.webhook_secret,
         MAX_BODY_BYTES=config.max_body_bytes,
+        PROVIDERS=providers_in_use(config),
+        SETTINGS=config,
     )
     database = Database(config.database_path, check_leases=config.check_leases)
     if serves:
@@ -69,7 +72,7 @@ def create_app(config: Config | None = None) -> Flask:
     register_errors(app)
     register_routes(app)
     register_commands(app)
-    metrics.preset(app)
+    metrics.preset(app, app.config["PROVIDERS"])
     atexit.register(commits.close)
     return app
 

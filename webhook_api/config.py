@@ -1,5 +1,6 @@
 """Settings: the environment, read once, as one frozen `Config`. No other module reads it."""
 
+import base64
 import ipaddress
 import os
 import re
@@ -33,6 +34,12 @@ class Config:
     # Whether readers of the database are checked for being used by one at a time: in tests, and
     # in Python's development mode (`python -X dev`).
     check_leases: bool = sys.flags.dev_mode
+    # Each provider is off without its secret.
+    meta_app_secret: str = field(default="", repr=False)
+    meta_verify_token: str = field(default="", repr=False)
+    twilio_auth_token: str = field(default="", repr=False)
+    public_url: str = ""  # without a slash at its end
+    standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -59,6 +66,11 @@ class Config:
             ),
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
             read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
+            meta_app_secret=_needing(given, "META_APP_SECRET", "META_VERIFY_TOKEN"),
+            meta_verify_token=_needing(given, "META_VERIFY_TOKEN", "META_APP_SECRET"),
+            twilio_auth_token=_needing(given, "TWILIO_AUTH_TOKEN", "PUBLIC_URL"),
+            public_url=_public_url(given.get("PUBLIC_URL", "")),
+            standard_webhooks_keys=_keys(given.get("STANDARD_WEBHOOKS_SECRET", "")),
         )
 
 
@@ -119,3 +131,45 @@ def _seconds(given: Mapping[str, str], name: str, default: float, low: float, hi
     if not low <= seconds <= high:
         raise ConfigError(f"{name} is {value!r}: accepted are seconds from {low} to {high}")
     return seconds
+
+
+def _needing(given: Mapping[str, str], name: str, other: str) -> str:
+    """Return the value of `name`, which has no use without `other`; empty if it is not set."""
+    if name in given and other not in given:
+        raise ConfigError(f"{other} is not set: {name} needs it")
+    return given.get(name, "")
+
+
+def _public_url(value: str) -> str:
+    """Return the URL under which the outside reaches `/`, without a slash at its end."""
+    # None of these in it: a query, a fragment, a user, a space, a character beyond ASCII.
+    plain = re.fullmatch(
+        r"https?://(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::[0-9]{1,5})?(?:/[!-~]*)?", value, re.A
+    )
+    if value and not (plain and not re.search("[?#]", value)):
+        raise ConfigError(
+            f"PUBLIC_URL is {value!r}: accepted are http:// and https:// URLs without a query"
+        )
+    return value.rstrip("/")
+
+
+def _keys(value: str) -> tuple[bytes, ...]:
+    """Return the keys of Standard Webhooks secrets, which are separated by spaces."""
+    try:
+        keys = tuple(_key(secret) for secret in value.split())
+    except ValueError:
+        keys = (b"",)
+    if not all(keys):
+        raise ConfigError(
+            "STANDARD_WEBHOOKS_SECRET cannot be used: accepted are whsec_ and base64, and several"
+            " of these separated by spaces"
+        )
+    return keys
+
+
+def _key(secret: str) -> bytes:
+    encoded = secret.removeprefix("whsec_")
+    if encoded == secret:
+        raise ValueError("it has another prefix")
+    encoded = encoded.rstrip("=")  # which some leave out
+    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)

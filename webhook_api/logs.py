@@ -154,6 +154,11 @@ def _request_fields(response: Response) -> dict[str, Any]:
         fields["result"] = outcome.result
         if outcome.conflict:
             fields["conflict"] = True
+        if tally := outcome.tally:
+            fields["provider"] = tally.provider
+            for name in ("messages", "skipped", "statuses"):
+                if counts := getattr(tally, name):
+                    fields[name] = dict(counts)
     client_request_id = request.headers.get(REQUEST_ID_HEADER, "")
     if _PLAIN_ID.fullmatch(client_request_id):
         fields["client_request_id"] = client_request_id

@@ -5,7 +5,7 @@ set by gunicorn.conf.py); with one process, in memory.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flask import Flask, Response, request
 from prometheus_client import (
@@ -26,12 +26,14 @@ from webhook_api.counting import stored_totals
 from webhook_api.db import Database
 from webhook_api.errors import RequestRefused
 from webhook_api.logs import latency_ms
-from webhook_api.outcome import Result, current_outcome
+from webhook_api.outcome import Result, Tally, current_outcome
+from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
 from webhook_api.reading import Refusal
 from webhook_api.schema import SchemaError, check_schema
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
+SKIPPED = "skipped"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -137,7 +139,7 @@ class Metrics:
         )
         self.deliveries = Counter(
             "webhook_requests_total",
-            "Deliveries to POST /webhook, by what became of them.",
+            "Deliveries, by what became of them.",
             ["result"],
             registry=self.registry,
         )
@@ -150,6 +152,24 @@ class Metrics:
             "reads_refused_total",
             "Reads ended early: no place or turn to be had, over their time, or not waited for.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.provider_requests = Counter(
+            "provider_requests_total",
+            "Deliveries of each provider, by what became of them.",
+            ["provider", "result"],
+            registry=self.registry,
+        )
+        self.provider_messages = Counter(
+            "provider_messages_total",
+            "Messages in them, by what became of each, and why it was skipped.",
+            ["provider", "result", "reason"],
+            registry=self.registry,
+        )
+        self.provider_statuses = Counter(
+            "provider_statuses_total",
+            "Statuses of sent messages in them, which are not stored.",
+            ["provider", "kind"],
             registry=self.registry,
         )
         self.pending = Gauge(
@@ -194,11 +214,24 @@ class Metrics:
         if outcome := current_outcome():
             self.deliveries.labels(outcome.result).inc()
             if outcome.conflict:
-                self.conflicts.inc()
+                self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
+            if outcome.tally:
+                self._count_tally(outcome.tally, outcome.result)
         return response
 
-    def preset(self, app: Flask) -> None:
+    def _count_tally(self, tally: Tally, result: Result) -> None:
+        self.provider_requests.labels(tally.provider, result).inc()
+        for one, count in tally.messages.items():
+            self.provider_messages.labels(tally.provider, one, "").inc(count)
+        for reason, count in tally.skipped.items():
+            self.provider_messages.labels(tally.provider, SKIPPED, reason).inc(count)
+        for kind, count in tally.statuses.items():
+            self.provider_statuses.labels(tally.provider, kind).inc(count)
+
+    def preset(self, app: Flask, providers: Iterable[str] = ()) -> None:
         """Let every series that is sure to come exist at the first scrape, as 0."""
+        for provider in providers:
+            self._preset_provider(provider)
         for result in Result:
             self.deliveries.labels(result)
         for refusal in Refusal:
@@ -208,6 +241,16 @@ class Metrics:
             self.latency.labels(rule.rule)
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
                 self.requests.labels(method, rule.rule, 200)
+
+    def _preset_provider(self, provider: str) -> None:
+        for result in Result:
+            self.provider_requests.labels(provider, result)
+        for result in (Result.CREATED, Result.DUPLICATE):
+            self.provider_messages.labels(provider, result, "")
+        for reason in REASONS:
+            self.provider_messages.labels(provider, SKIPPED, reason)
+        for kind in (*STATUSES, OTHER_STATUS):
+            self.provider_statuses.labels(provider, kind)
 
 
 def init_metrics(app: Flask, database: Database) -> Metrics:

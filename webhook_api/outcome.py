@@ -1,22 +1,35 @@
 """What became of a delivery: the one object that the log line and the counters both read."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flask import g
 
 
 class Result(StrEnum):
-    """How a request to POST /webhook ended; the values of the metric's and the log's `result`."""
+    """How a delivery ended; the values of the metric's and the log's `result`."""
 
     CREATED = "created"
     DUPLICATE = "duplicate"
+    EMPTY = "empty"  # a provider's, without a message to store
     INVALID_SIGNATURE = "invalid_signature"
     VALIDATION_ERROR = "validation_error"
     TOO_LARGE = "too_large"
     INCOMPLETE = "incomplete"
     UNAVAILABLE = "unavailable"
     ERROR = "error"
+
+
+@dataclass
+class Tally:
+    """What a delivery of a provider held, once it was stored; all names are of closed sets."""
+
+    provider: str
+    messages: Counter[str] = field(default_factory=Counter)  # created, duplicate
+    skipped: Counter[str] = field(default_factory=Counter)  # by the reason
+    statuses: Counter[str] = field(default_factory=Counter)  # by the kind
+    conflicts: int = 0
 
 
 @dataclass
@@ -30,6 +43,7 @@ class Outcome:
     result: Result = Result.ERROR
     message_id: str | None = None
     conflict: bool = False
+    tally: Tally | None = None  # of a provider's delivery
 
     @property
     def duplicate(self) -> bool:

@@ -18,7 +18,9 @@ from flask.cli import with_appcontext
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
 from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.cli.samples import sample_bodies
-from webhook_api.security import SIGNATURE_HEADER, sign
+from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
+from webhook_api.providers import NAMES
+from webhook_api.security import sign
 
 DEFAULT_URL = "http://localhost:8000/webhook"
 DEFAULT_COUNT = 100
@@ -39,7 +41,17 @@ def sign_body(file: str) -> None:
 
 
 @click.command("send", cls=PlainCommand)
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="Where to deliver.")
+@click.option(
+    "--as",
+    "provider",
+    type=click.Choice([OF_THE_SPECIFICATION, *NAMES]),
+    default=OF_THE_SPECIFICATION,
+    show_default=True,
+    help="In whose shape, with whose signature.",
+)
+@click.option(
+    "--url", help=f"Where to deliver.  [default: {DEFAULT_URL}, and /PROVIDER for one with --as]"
+)
 @click.option("--count", type=click.IntRange(min=1), help="How many samples.  [default: 100]")
 @click.option("--file", metavar="FILE|-", help="Deliver these messages, as `export` writes them.")
 @click.option(
@@ -50,7 +62,9 @@ def sign_body(file: str) -> None:
     help="Connections at a time.",
 )
 @with_appcontext
-def send_messages(url: str, count: int | None, file: str | None, concurrency: int) -> None:
+def send_messages(
+    provider: str, url: str | None, count: int | None, file: str | None, concurrency: int
+) -> None:
     """Deliver signed messages, samples or those of a file, and tell what was answered.
 
     Bad lines of the file are named on stderr and left out. The exit code is 1 if there were any,
@@ -58,20 +72,21 @@ def send_messages(url: str, count: int | None, file: str | None, concurrency: in
     """
     if file and count:
         raise click.UsageError("--count is of samples, and --file has none")
-    provider = _Provider(url, current_app.config["WEBHOOK_SECRET"])
+    default = DEFAULT_URL if provider == OF_THE_SPECIFICATION else f"{DEFAULT_URL}/{provider}"
+    sender = _Sender(url or default, shape_of(provider, current_app.config["SETTINGS"]))
     if file:
         with click.open_file(file, "rb") as lines:
             messages = _Messages(lines)
-            _send(provider, messages, concurrency, size_of(file))
+            _send(sender, messages, concurrency, size_of(file))
         bad = messages.bad
     else:
         click.echo("Delivering samples, which the receiver keeps like any other message.", err=True)
         samples = ((body, 1) for body in sample_bodies(count or DEFAULT_COUNT))
-        _send(provider, samples, concurrency, count or DEFAULT_COUNT)
+        _send(sender, samples, concurrency, count or DEFAULT_COUNT)
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")
-    if bad or set(provider.replies) - {HTTPStatus.OK}:
+    if bad or set(sender.replies) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
@@ -91,7 +106,7 @@ class _Messages:
 
 
 def _send(
-    provider: "_Provider", bodies: Iterable[tuple[bytes, int]], concurrency: int, length: int | None
+    sender: "_Sender", bodies: Iterable[tuple[bytes, int]], concurrency: int, length: int | None
 ) -> None:
     """Deliver `bodies`, each given with what it adds to a progress of `length`.
 
@@ -106,7 +121,7 @@ def _send(
     try:
         with progress_bar("Sending", length) as bar:
             for body, size in bodies:
-                waiting.append((pool.submit(provider.deliver, body), size))
+                waiting.append((pool.submit(sender.deliver, body), size))
                 if len(waiting) >= _AHEAD * concurrency:
                     _await_first(waiting, bar)
             while waiting:
@@ -114,16 +129,16 @@ def _send(
     except (Exception, KeyboardInterrupt) as error:
         failure = error
     pool.shutdown(cancel_futures=True)
-    provider.close()
+    sender.close()
     seconds = time.perf_counter() - started
-    for status, answers in sorted(provider.replies.items()):
+    for status, answers in sorted(sender.replies.items()):
         click.echo(f"{status} {_phrase(status)}: {answers}")
     if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {provider.replies.total()} messages in {seconds:.1f} s")
+        click.echo(f"stopped; {sender.replies.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
     if failure is not None:
-        raise click.ClickException(f"{provider.url}: {_reason(failure)}")
-    click.echo(f"{provider.replies.total()} messages in {seconds:.1f} s")
+        raise click.ClickException(f"{sender.url}: {_reason(failure)}")
+    click.echo(f"{sender.replies.total()} messages in {seconds:.1f} s")
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
@@ -132,17 +147,17 @@ def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
     bar.update(size)
 
 
-class _Provider:
+class _Sender:
     """Delivers bodies from several threads, over one connection for each; counts the replies."""
 
-    def __init__(self, url: str, secret: str) -> None:
+    def __init__(self, url: str, shape: Shape) -> None:
         target = _target(url)
         self.url = url
         self.replies: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
-        self._secret = secret
+        self._shape = shape
         self._mutex = threading.Lock()  # guards the replies and the list of connections
         self._connections: list[HTTPConnection] = []
         self._mine = threading.local()
@@ -170,10 +185,7 @@ class _Provider:
         return connection
 
     def _post(self, connection: HTTPConnection, body: bytes) -> int:
-        headers = {
-            "Content-Type": "application/json",
-            SIGNATURE_HEADER: sign(self._secret, body),
-        }
+        headers, body = self._shape(body)
         kept = connection.sock is not None
         try:
             connection.request("POST", self._path, body, headers)

@@ -3,12 +3,14 @@
 from flask import Flask
 
 from webhook_api.routes import docs, health, messages, stats, webhook
+from webhook_api.routes.providers import provider_routes
 
 
 def register_routes(app: Flask) -> None:
     """Register every blueprint; GET /metrics is registered by `metrics`."""
     app.register_blueprint(health.bp)
     app.register_blueprint(webhook.bp)
+    app.register_blueprint(provider_routes(app.config["PROVIDERS"]))
     app.register_blueprint(messages.bp)
     app.register_blueprint(stats.bp)
     app.register_blueprint(docs.bp)

@@ -9,6 +9,7 @@ from flask import (
     Blueprint,
     Response,
     abort,
+    current_app,
     jsonify,
     make_response,
     render_template,
@@ -17,6 +18,7 @@ from flask import (
 )
 
 from webhook_api.openapi import ASSETS, describe_api
+from webhook_api.providers.description import describe_providers
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -35,7 +37,7 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    return jsonify(describe_api())
+    return jsonify(describe_providers(describe_api(), current_app.config["PROVIDERS"]))
 
 
 @bp.get("/docs")

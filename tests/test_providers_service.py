@@ -1,0 +1,243 @@
+"""Providers against the real server: large deliveries beside load, kill -9, and any input."""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.builders import an_app
+from tests.provider_samples import (
+    AUTH_TOKEN,
+    PUBLIC_URL,
+    SETTINGS,
+    a_config,
+    a_whatsapp,
+    from_meta,
+    from_standard,
+    from_twilio,
+    signed_as,
+    some_whatsapps,
+)
+from tests.serving import Client, Load, Server, serving
+from webhook_api.errors import InvalidSignature
+
+NOISE = 3  # times as slow a busy machine may be
+
+
+def deliver(client: Client, provider: str, body: bytes) -> int:
+    headers = signed_as(provider, body, now=time.time())
+    return client.request("POST", f"/webhook/{provider}", body, headers).status
+
+
+def test_a_thousand_messages_are_on_disk_at_once_beside_other_load(tmp_path: Path) -> None:
+    took_ms = []
+    with (
+        serving(tmp_path, **SETTINGS) as server,
+        Load(server, "load", threads=4) as load,
+        server.client() as client,
+    ):
+        for number in range(5):
+            body = from_meta(*some_whatsapps(1000, start=1000 * number))
+            started = time.perf_counter()
+            assert deliver(client, "meta", body) == 200
+            took_ms.append((time.perf_counter() - started) * 1000)
+            stored = server.query("SELECT count(*) FROM messages WHERE message_id LIKE 'meta:%'")
+            assert stored == [(1000 * (number + 1),)]
+
+    assert statistics.median(took_ms) < 150 * NOISE, took_ms
+    assert set(load.statuses) == {200}
+
+
+def test_a_body_of_three_mebibytes_arrives(tmp_path: Path) -> None:
+    fill = {"contacts": [{"profile": {"name": "x" * (3 * 1024 * 1024 - 1000)}}]}
+    body = from_meta(a_whatsapp(), **fill)
+
+    deliveries = [
+        ("meta", body, 200), ("meta", body + b" " * 2000, 413), ("twilio", b"a" * 300_000, 413)
+    ]  # fmt: skip
+    with serving(tmp_path, **SETTINGS) as server:
+        for provider, sent, status in deliveries:
+            with server.client() as client:
+                assert deliver(client, provider, sent) == status
+    assert server.ids() == {"meta:wamid.0000"}
+
+
+def test_clients_that_stall_in_a_long_body_hold_no_thread(tmp_path: Path) -> None:
+    head = b"POST /webhook/meta HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 9
+
+    with (
+        serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=2, **SETTINGS) as server,
+        ExitStack() as all,
+    ):
+        for _ in range(8):
+            stalled = all.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            stalled.sendall(head)
+        assert server.get("/health/live", timeout_s=2).status == 200
+        assert server.deliver().status == 200
+
+
+def test_a_delivery_that_is_killed_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    acknowledged: set[int] = set()
+    for number in range(4):
+        with serving(tmp_path, **SETTINGS) as server:
+            # All processes die while deliveries of a hundred are on their way.
+            threads = [
+                threading.Thread(target=_deliver_hundreds, args=[server, 100 * n, acknowledged])
+                for n in range(10 * number, 10 * number + 4)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.05 + 0.04 * number)
+            server.kill()
+            for thread in threads:
+                thread.join()
+
+    counts: dict[int, int] = {}
+    for (message_id,) in server.query("SELECT message_id FROM messages"):
+        hundred = int(message_id.rpartition(".")[2]) // 100
+        counts[hundred] = counts.get(hundred, 0) + 1
+    assert set(counts.values()) <= {100}
+    assert acknowledged <= set(counts)
+    assert acknowledged
+
+
+def _deliver_hundreds(server: Server, start: int, acknowledged: set[int]) -> None:
+    """Deliver a hundred messages at a time, always others, until the server is gone."""
+    with suppress(OSError, http.client.HTTPException), server.client() as client:
+        while True:
+            if deliver(client, "meta", from_meta(*some_whatsapps(100, start))) == 200:
+                acknowledged.add(start // 100)
+            start += 100_000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, payload: Any) -> Any:
+    """Return `payload` with something of it replaced, left out or repeated, at any depth."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(JSON)
+    if isinstance(payload, dict):
+        kept = {name: draw(mutated(value)) for name, value in payload.items()}
+        for name in draw(st.sets(st.sampled_from(sorted(kept)), max_size=1)) if kept else ():
+            del kept[name]
+        return kept
+    if isinstance(payload, list | tuple):
+        return [draw(mutated(item)) for item in payload] * draw(st.integers(0, 2))
+    return payload
+
+
+META = json.loads(
+    from_meta(
+        a_whatsapp(type="location", location={"name": "n", "latitude": 1.5, "longitude": 2}),
+        a_whatsapp(1, type="interactive", interactive={"list_reply": {"title": "t"}}),
+        statuses=[{"status": "read"}],
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    app = an_app(a_config(tmp_path_factory.mktemp("any")))
+    yield app.test_client()
+    app.extensions["commits"].close()
+    app.extensions["database"].close()
+
+
+def answers(service: FlaskClient, provider: str, body: bytes) -> int:
+    """Return the status of a signed delivery, and assert that a defect was none of its causes."""
+    headers = signed_as(provider, body, now=time.time())
+    response = service.post(f"/webhook/{provider}", data=body, headers=headers)
+    assert response.status_code in {200, 401, 422}, body
+    return response.status_code
+
+
+HUGE = b"9" * 4000  # what Python still writes as text, and JSON parsers read
+
+
+@given(payload=mutated(META))
+@settings(max_examples=200)
+def test_whatever_meta_sends_is_no_defect(service: FlaskClient, payload: Any) -> None:
+    assert answers(service, "meta", json.dumps(payload).encode()) in {200, 422}
+
+
+@pytest.mark.parametrize("path", [b'"1749416383"', b"1.5"])
+def test_a_number_of_any_length_is_no_defect(service: FlaskClient, path: bytes) -> None:
+    body = json.dumps(META).encode()
+    assert path in body
+
+    assert answers(service, "meta", body.replace(path, HUGE)) == 200
+    assert answers(service, "meta", body.replace(path, b"-1e308")) == 200
+    assert answers(service, "meta", body.replace(path, b"253402300800")) == 200
+
+
+@given(payload=mutated(json.loads(from_standard())))
+def test_whatever_a_standard_sender_sends_is_no_defect(service: FlaskClient, payload: Any) -> None:
+    answers(service, "standard", json.dumps(payload).encode())
+
+
+@given(body=st.binary(max_size=200) | st.just(from_twilio()).map(lambda form: form[::-1]))
+@example(b"&".join([b"a"] * 2000))
+@example(b"MessageSid=%ff%00&From=whatsapp:%F0%9F%91%8D&To=&Body=%ED%A0%80")
+@example(b"MessageSid=a&MessageSid=b&From=+1&To=+1&MessageStatus=")
+def test_whatever_is_in_a_form_is_no_defect(service: FlaskClient, body: bytes) -> None:
+    headers = {"X-Twilio-Signature": "x"}
+    with suppress(InvalidSignature):  # of more fields than are looked at
+        headers = signed_as("twilio", body, now=time.time())
+
+    response = service.post("/webhook/twilio", data=body, headers=headers)
+
+    assert response.status_code in {200, 401, 422}
+
+
+@given(payload=mutated({"MessageSid": "SM1", "From": "+1", "To": "+2", "Body": "b"}))
+@example({"MessageSid": "SM1", "From": [], "To": {}, "MessageStatus": [1]})
+@example({"MessageSid": "SM1", "From": "+1", "To": "+2", "Body": 7})
+def test_whatever_is_in_twilios_json_is_no_defect(service: FlaskClient, payload: Any) -> None:
+    body = json.dumps(payload).encode()
+    query = f"bodySHA256={hashlib.sha256(body).hexdigest()}"
+    signed = f"{PUBLIC_URL}/webhook/twilio?{query}".encode()
+    seal = base64.b64encode(hmac.digest(AUTH_TOKEN.encode(), signed, "sha1")).decode()
+
+    url = f"/webhook/twilio?{query}"
+    response = service.post(url, data=body, headers={"X-Twilio-Signature": seal})
+
+    assert response.status_code in {200, 422}
+
+
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["X-Hub-Signature-256", "X-Twilio-Signature", "webhook-id", "webhook-timestamp",
+             "webhook-signature"]
+        ),
+        st.text(st.characters(codec="latin-1", categories=["L", "N", "P", "S"]), max_size=20),
+    ),
+    query=st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), max_size=20),
+)  # fmt: skip
+def test_whatever_a_stranger_sends_is_refused(
+    service: FlaskClient, headers: dict[str, str], query: str
+) -> None:
+    for provider in ("meta", "twilio", "standard"):
+        url = f"/webhook/{provider}?bodySHA256={query}"
+        assert service.post(url, data=b"{}", headers=headers).status_code == 401
+    assert service.get(f"/webhook/meta?hub.mode=subscribe&{query}").status_code == 403

@@ -1,0 +1,92 @@
+"""Deliveries in the shape of each provider, signed as it signs them."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from webhook_api.config import Config, ConfigError
+from webhook_api.providers import meta, standard, twilio
+from webhook_api.security import SIGNATURE_HEADER, sign
+
+
+class SignedDelivery(NamedTuple):
+    """What to POST."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+Shape = Callable[[bytes], SignedDelivery]
+
+OF_THE_SPECIFICATION = "specification"
+
+
+def shape_of(provider: str, config: Config) -> Shape:
+    """Return what makes of a body of POST /webhook a delivery as `provider` would make it.
+
+    Raises:
+        ConfigError: the provider's secret is not set.
+    """
+    if provider == OF_THE_SPECIFICATION:
+        return lambda body: _as_specified(config, body)
+    make, setting, value = {
+        meta.NAME: (_as_meta, "META_APP_SECRET", config.meta_app_secret),
+        twilio.NAME: (_as_twilio, "TWILIO_AUTH_TOKEN", config.twilio_auth_token),
+        standard.NAME: (
+            _as_standard, "STANDARD_WEBHOOKS_SECRET", config.standard_webhooks_keys,
+        ),
+    }[provider]  # fmt: skip
+    if not value:
+        raise ConfigError(f"{setting} is not set")
+    return lambda body: make(config, json.loads(body))
+
+
+def _as_specified(config: Config, body: bytes) -> SignedDelivery:
+    signature = sign(config.webhook_secret, body)
+    return SignedDelivery({"Content-Type": "application/json", SIGNATURE_HEADER: signature}, body)
+
+
+def _as_meta(config: Config, message: dict[str, Any]) -> SignedDelivery:
+    sent = {
+        "from": message["from"].removeprefix("+"),
+        "id": message["message_id"].replace("sample-", "wamid.sample-"),
+        "timestamp": str(int(datetime.fromisoformat(message["ts"]).timestamp())),
+    }
+    if message.get("text") is None:
+        sent |= {"type": "sticker", "sticker": {"id": "1"}}
+    else:
+        sent |= {"type": "text", "text": {"body": message.get("text")}}
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": message["to"].removeprefix("+")},
+        "messages": [sent],
+    }
+    entry = {"id": "102290129340398", "changes": [{"field": "messages", "value": value}]}
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+    return SignedDelivery(meta.sign_delivery(config.meta_app_secret, body), body)
+
+
+def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
+    fields = {
+        "MessageSid": message["message_id"].replace("sample-", "SM").replace("-", ""),
+        "From": f"whatsapp:{message['from']}",
+        "To": f"whatsapp:{message['to']}",
+        "Body": message.get("text") or "",
+        "NumMedia": "0",
+    }
+    body = urlencode(fields).encode()
+    url = f"{config.public_url}/webhook/{twilio.NAME}"
+    return SignedDelivery(twilio.sign_delivery(config.twilio_auth_token, url, body), body)
+
+
+def _as_standard(config: Config, message: dict[str, Any]) -> SignedDelivery:
+    body = json.dumps(
+        {"type": "message.received", "timestamp": message["ts"], "data": message}
+    ).encode()
+    webhook_id = message["message_id"].replace("sample-", "msg_")
+    key = config.standard_webhooks_keys[0]
+    headers = standard.sign_delivery(key, webhook_id, int(time.time()), body)
+    return SignedDelivery({"Content-Type": "application/json", **headers}, body)

@@ -1,0 +1,76 @@
+"""POST /webhook/NAME: store what a provider delivers, all of it or nothing; GET for its handshake.
+
+The order of checks is that of /webhook: size, signature over the raw bytes, parsing, storing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import Forbidden
+
+from webhook_api.commit import GroupCommit
+from webhook_api.outcome import Outcome, Result, Tally, begin_outcome
+from webhook_api.providers import Delivery, Provider
+from webhook_api.routes.webhook import read_body
+from webhook_api.storage import StoreResult
+
+
+def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:
+    """Return the routes of the providers that are in use; the others are 404."""
+    bp = Blueprint("providers", __name__)
+    for name, provider in providers.items():
+        receive = partial(receive_delivery, provider)
+        bp.add_url_rule(f"/webhook/{name}", name, receive, methods=["POST"])
+        if provider.handshake is not None:
+            answer = partial(answer_handshake, provider.handshake)
+            bp.add_url_rule(f"/webhook/{name}", f"{name}_handshake", answer, methods=["GET"])
+    return bp
+
+
+def receive_delivery(provider: Provider) -> Response:
+    """Answer 200 once every message of the delivery is on disk, now or since an earlier one.
+
+    Raises:
+        RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
+    """
+    outcome = begin_outcome()
+    outcome.tally = Tally(provider.name)
+    body = read_body(provider.max_body_bytes)
+    # Nothing of the body is looked at above this line.
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    query = request.query_string.decode("latin-1")
+    delivery = provider.read(headers, body, f"{provider.url}?{query}" if query else provider.url)
+    if len(delivery.messages) == 1:
+        outcome.message_id = delivery.messages[0].message_id
+    commits: GroupCommit = current_app.extensions["commits"]
+    stored = commits.store(delivery.messages) if delivery.messages else []
+    _note(outcome, outcome.tally, delivery, stored)
+    if provider.reply is None:
+        return jsonify(status="ok")
+    return Response(provider.reply, mimetype="text/xml")
+
+
+def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Response:
+    """Answer a verification request with its challenge.
+
+    Raises:
+        Forbidden: it does not know our token.
+    """
+    challenge = handshake(request.args)
+    if challenge is None:
+        raise Forbidden("the verify token is not the one that is set")
+    return Response(challenge, mimetype="text/plain")
+
+
+def _note(outcome: Outcome, tally: Tally, delivery: Delivery, stored: list[StoreResult]) -> None:
+    results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
+    # The first that is among them says it for the whole delivery.
+    order = (Result.CREATED, Result.DUPLICATE, Result.EMPTY)
+    outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
+    tally.messages = Counter(results)
+    tally.skipped, tally.statuses = delivery.skipped, delivery.statuses
+    if delivery.has_own_time:
+        tally.conflicts = sum(one.conflict for one in stored)
+    outcome.conflict = tally.conflicts > 0
