@@ -73,7 +73,7 @@ def test_a_database_that_cannot_be_used_is_one_line_that_names_its_setting(tmp_p
 def test_a_folder_of_another_user_is_told_how_to_give_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_self: Database) -> None:
+    def refuse(_self: Database, *, create: bool) -> None:
         raise PermissionError(13, "Permission denied")
 
     # Tests may run as root, who is refused nothing.

@@ -106,8 +106,8 @@ def fail(_connection: Connection) -> None:
     raise error
 
 
-def test_after_an_io_error_no_process_writes_until_a_checkpoint_succeeded(
-    database: Database, writer: Writer
+def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(writer, "m1")
     other_process = Writer(database)
@@ -115,13 +115,11 @@ def test_after_an_io_error_no_process_writes_until_a_checkpoint_succeeded(
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         writer.write(fail)
 
-    with database.reader() as reader:
-        reader.execute("BEGIN")
-        assert count(reader) == 2  # keeps the WAL from being emptied
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", lambda _file: os.close(-1))  # an OSError
         for each in (writer, other_process):
-            with pytest.raises(sqlite3.OperationalError, match="a reader still needs"):
-                each.write(lambda _connection: None, patience_s=0.05)
-        reader.execute("ROLLBACK")
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                each.write(lambda _connection: None)
 
     store(other_process, "m3")
     store(writer, "m4")
@@ -143,20 +141,15 @@ def test_the_doubt_outlives_the_process_that_had_the_error(
 
     with database.write_lock() as lock:
         assert not lock.in_doubt
-    assert wal(database).stat().st_size < 20 * 4120  # emptied before m2
 
 
 def test_a_writer_syncs_what_another_wrote_before_it_was_killed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store(Writer(database), "m1")
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(file.name))
-    store(Writer(database), "m1")
-    with database.reader() as reader:
-        reader.execute("BEGIN")
-        assert count(reader) == 1
 
-        store(Writer(database), "m2")
+    store(Writer(database), "m2")
 
-        reader.execute("ROLLBACK")
     assert synced == [str(wal(database))]

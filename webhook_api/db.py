@@ -29,6 +29,7 @@ from webhook_api.schema import migrate
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
 _RETRY_S = 0.01
+_REWRITE_BYTES = 1024 * 1024
 _MIN_FREE_BYTES = 256 * 1024
 
 
@@ -99,10 +100,12 @@ class Database:
         """
         if create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.write_lock(_PATIENCE_S):
+        with self.write_lock(_PATIENCE_S) as lock:
             if create:
                 self._set_leftovers_aside()
             created = not self.path.exists()
+            # Before SQLite reads it: closing would put pages of it into the database file.
+            self.make_wal_durable(lock)
             with closing(
                 connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
             ) as connection:
@@ -110,7 +113,25 @@ class Database:
             if created:
                 # The file's name is on disk only when its folder is (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
-                    _sync_folder(folder)
+                    sync_folder(folder)
+
+    def make_wal_durable(self, lock: WriteLock) -> None:
+        """Put all that the write-ahead log shows on disk, whoever wrote it, and end the doubt.
+
+        Its writer may have been killed before the sync: a sync puts that right. Or a sync has
+        failed: the kernel then takes the pages for written, shows them, and no later sync writes
+        them (PostgreSQL wiki, "Fsync Errors"). So all of it is written again, as it is shown.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        with suppress(FileNotFoundError), self.wal_path.open("r+b", buffering=0) as wal:
+            at = 0
+            while lock.in_doubt and (shown := os.pread(wal.fileno(), _REWRITE_BYTES, at)):
+                at += os.pwrite(wal.fileno(), shown, at)
+            os.fdatasync(wal)
+        if lock.in_doubt:
+            lock.mark_in_doubt(False)
 
     def _set_leftovers_aside(self) -> None:
         """Keep a new file from being mixed with the WAL and its index of one that is gone.
@@ -293,7 +314,8 @@ def connect(
     return connection
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names of the files in `folder` on disk (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,9 @@
 """The one way to write the database: in turn, on disk before it returns, and never on a guess.
 
-A sync that failed may not be repeated: the kernel reports the error once, forgets the pages that
-it could not write, and goes on showing them (PostgreSQL, "fsync errors", 2018). SQLite would
-take them for committed when it next reads its WAL. So after an I/O error nothing is written by
-any process until a checkpoint has put all that the WAL shows into the database file, synced
-that, and emptied the WAL.
+A sync that failed may not be repeated: the kernel reports the error once, takes the pages for
+written, and goes on showing them (PostgreSQL wiki, "Fsync Errors"). SQLite would take them for
+committed when it next reads its WAL. So after an I/O error no process writes anything until all
+that the WAL shows was written and synced again.
 """
 
 import os
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from webhook_api import storage
-from webhook_api.db import Connection, Database, FileIdentity, WriteLock, connect
+from webhook_api.db import Connection, Database, FileIdentity, WriteLock, connect, sync_folder
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
 from webhook_api.schema import SchemaError, check_schema
@@ -103,7 +102,7 @@ class Writer:
 
     @contextmanager
     def _turn(self) -> Iterator[Connection]:
-        """Hold the write lock, with a connection that shows nothing but what is on disk."""
+        """Hold the write lock, with a connection on which all that is shown is on disk."""
         if self.waits_for is THE_DISK:
             self.waits_for = ANOTHER_PROCESS
         with self._database.write_lock() as lock:
@@ -144,20 +143,21 @@ class Writer:
         # (sqlite.org/howtocorrupt.html, 2.2).
         if os.pread(self._file, len(_FILE_HEADER), 0) != _FILE_HEADER:
             raise Unavailable("database: file is not a database")
-        in_doubt = self._in_doubt or lock.in_doubt
-        if self._connection is None:
-            self._connection = self._open()
-            self._make_good(self._connection, in_doubt=in_doubt)
-        elif in_doubt:
-            self._make_good(self._connection, in_doubt=True)
-        if in_doubt:
-            lock.mark_in_doubt(False)
+        if self._in_doubt:
+            lock.mark_in_doubt(True)
+        if self._connection is None or lock.in_doubt:
+            self._database.make_wal_durable(lock)
             self._in_doubt = False
+        if self._connection is None:
+            try:
+                self._connection = self._open()
+            except BaseException:
+                self.discard()
+                raise
         return self._connection
 
     def _open(self) -> Connection:
         self._anchor = connect(self._database.path, "ro", patience_s=0)
-        check_schema(self._anchor)
         # No patience: who waits in SQLite keeps the write lock from everybody.
         connection = connect(self._database.path, "rw", patience_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -165,28 +165,9 @@ class Writer:
         connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
         if self._cache_kib:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
+        check_schema(connection)  # SQLite makes the WAL when it first reads,
+        sync_folder(self._database.path.parent)  # and passes over a failure to sync its name.
         return connection
-
-    def _make_good(self, connection: Connection, *, in_doubt: bool) -> None:
-        """Return when all that `connection` shows is on disk.
-
-        Whoever wrote before us may have been killed between a write and its sync: its rows are
-        shown, a repeat of them would be acknowledged, and a power cut would take them. A sync of
-        the WAL is enough then. After an I/O error it is not, only the checkpoint is.
-
-        Raises:
-            sqlite3.Error: it failed, or a reader still needs the WAL (SQLITE_BUSY).
-        """
-        still_read, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if not still_read:
-            self._pages_in_wal = 0
-        elif in_doubt:
-            locked = sqlite3.OperationalError("a reader still needs the write-ahead log")
-            locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            raise locked
-        else:
-            with self._database.wal_path.open("rb") as wal:
-                os.fdatasync(wal)
 
     def store(
         self, connection: Connection, messages: Sequence[InboundMessage]
