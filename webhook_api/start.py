@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import sqlite3
+import time
 from pathlib import Path
 
 from webhook_api.config import Config
@@ -15,6 +16,8 @@ from webhook_api.schema import SchemaError
 
 logger = logging.getLogger(__name__)
 
+PORT_PATIENCE_S = 2.0
+_RETRY_S = 0.1
 OPEN_FILES = 65_536  # a connection is an open file, and so is the database
 
 
@@ -22,14 +25,24 @@ class StartError(Exception):
     """The service cannot start; the message names the setting that leads there."""
 
 
-def check_port(config: Config) -> None:
+def check_port(config: Config, patience_s: float = PORT_PATIENCE_S) -> None:
     """Return when the service can listen where it is told to.
 
-    Gunicorn itself would try for five seconds, and not name the setting.
+    Workers whose master was killed need a moment to see that, and to let go of the port. Gunicorn
+    itself would try for five seconds, in as many lines, and not name the setting.
 
     Raises:
         StartError: it cannot.
     """
+    deadline = time.monotonic() + patience_s
+    while _is_taken(config):
+        if time.monotonic() > deadline:
+            reason = "another program listens there; set PORT to a free one"
+            raise StartError(f"PORT is {config.port}: {reason}")
+        time.sleep(_RETRY_S)
+
+
+def _is_taken(config: Config) -> bool:
     family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As Gunicorn does: connections of a service that has just ended are no obstacle.
@@ -38,11 +51,11 @@ def check_port(config: Config) -> None:
             probe.bind((config.bind, config.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                reason = "another program listens there; set PORT to a free one"
-                raise StartError(f"PORT is {config.port}: {reason}") from None
+                return True
             setting = "PORT" if error.errno == errno.EACCES else "BIND"
             value = config.port if setting == "PORT" else config.bind
             raise StartError(f"{setting} is {value}: {error.strerror}") from None
+    return False
 
 
 def allow_open_files() -> None:
