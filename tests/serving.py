@@ -86,7 +86,8 @@ class Server:
     @property
     def log(self) -> list[dict[str, Any]]:
         """All lines of stdout so far, each of which must be a JSON object."""
-        lines = [json.loads(line) for line in _stdout(self.folder).read_text().splitlines()]
+        whole, _, _ = _stdout(self.folder).read_text().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
 

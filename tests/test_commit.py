@@ -35,6 +35,7 @@ class Record:
     def __init__(self) -> None:
         self.pending = 0
         self.batches: list[int] = []
+        self.observed: list[GroupCommit] = []
 
     def waiting(self, deliveries: int) -> None:
         self.pending = deliveries
@@ -45,13 +46,18 @@ class Record:
 
 
 @pytest.fixture
-def record() -> Record:
-    return Record()
+def record() -> Iterator[Record]:
+    record = Record()
+    yield record
+    for commits in record.observed:
+        commits.close()
 
 
 def group(database: Database, record: Record, **others: Any) -> GroupCommit:
     settings: dict[str, Any] = {"deadline_s": DEADLINE_S, "max_waiting": MAX_PENDING, **others}
-    return GroupCommit(database, record, **settings)
+    commits = GroupCommit(database, record, **settings)
+    record.observed.append(commits)
+    return commits
 
 
 def store_one(commits: GroupCommit, message: InboundMessage) -> StoreResult:
@@ -60,10 +66,8 @@ def store_one(commits: GroupCommit, message: InboundMessage) -> StoreResult:
 
 
 @pytest.fixture
-def commits(database: Database, record: Record) -> Iterator[GroupCommit]:
-    commits = group(database, record)
-    yield commits
-    commits.close()
+def commits(database: Database, record: Record) -> GroupCommit:
+    return group(database, record)
 
 
 def message(**fields: Any) -> InboundMessage:

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,6 @@ def test_a_checked_reader_reads_as_any_other(database: Database) -> None:
 
 
 def test_without_the_switch_nothing_is_checked(database: Database, tmp_path: Path) -> None:
-    with Database(tmp_path / "app.db").reader() as reader:
+    with closing(Database(tmp_path / "app.db")) as unchecked, unchecked.reader() as reader:
         assert type(reader) is Connection
         assert type(reader.cursor()) is sqlite3.Cursor

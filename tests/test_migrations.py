@@ -66,6 +66,11 @@ def version(path: Path) -> int:
         return schema.schema_version(db)
 
 
+def differences(path: Path) -> list[str]:
+    with closing(Database(path)) as database:
+        return verify(database).differences
+
+
 def client_of(path: Path) -> Iterator[FlaskClient]:
     app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     yield app.test_client()
@@ -102,7 +107,7 @@ def test_a_file_of_version_1_gives_the_same_answers(client: FlaskClient, path: P
         stats = client.get("/stats", query_string={"since": since}).json
         assert stats is not None
         assert stats["total_messages"] == len(expected(since=since))
-    assert verify(Database(path)).differences == []
+    assert differences(path) == []
 
 
 def test_removals_after_the_migration_leave_everything_exact(
@@ -113,7 +118,7 @@ def test_removals_after_the_migration_leave_everything_exact(
         index_messages(db, most=4)
         db.execute("DELETE FROM messages WHERE id % 3 = 1")
 
-    assert verify(Database(path)).differences == []
+    assert differences(path) == []
     stats = client.get("/stats").json
     assert stats is not None
     assert stats["total_messages"] == len(MESSAGES) // 3
@@ -150,7 +155,7 @@ def test_a_migration_that_is_killed_leaves_version_1(path: Path, statement: str)
     assert version(path) == 1
     Database(path).prepare()
     assert version(path) == SCHEMA_VERSION
-    assert verify(Database(path)).differences == []
+    assert differences(path) == []
 
 
 def test_indexing_that_is_killed_goes_on_at_the_next_start(
@@ -160,11 +165,11 @@ def test_indexing_that_is_killed_goes_on_at_the_next_start(
     assert version(path) == SCHEMA_VERSION
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (4,)
-    assert verify(Database(path)).differences == []
+    assert differences(path) == []
 
     monkeypatch.setattr(schema, "_INDEX_AT_ONCE", 4)
     Database(path).prepare()
 
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (20,)
-    assert verify(Database(path)).differences == []
+    assert differences(path) == []

@@ -223,7 +223,7 @@ def test_more_idle_connections_than_files_do_not_stop_deliveries(tmp_path: Path)
 def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not(tmp_path: Path) -> None:
     ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=2) as server, ExitStack() as stack:
-        fill(server.database, messages=100, text="\N{GRINNING FACE}" * 4096)
+        fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
         steady, *idle = [stack.enter_context(socket.socket()) for _ in range(5)]
         for client in (steady, *idle):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
@@ -241,6 +241,22 @@ def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not(tmp_pa
     assert live.status == 200
     assert took > 1.2  # longer than a client that takes nothing is given
     assert len(json.loads(page.partition(b"\r\n\r\n")[2])["data"]) == 100
+
+
+def test_pages_that_are_not_taken_cost_little_memory(tmp_path: Path) -> None:
+    ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        fill(server.database, messages=100, text="\N{GRINNING FACE}" * 4096)
+        before = server.memory_bytes()
+        for _ in range(100):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(ask)
+        wait_until(lambda: len(server.log) > 100)
+        grew = server.memory_bytes() - before
+        delivered = server.deliver(message_id="beside")
+
+    assert delivered.status == 200
+    assert grew < 150_000_000  # all threads at once, as escapes, took 1 GB
 
 
 def test_150_slow_clients_do_not_keep_others_waiting(server: Server) -> None:
@@ -284,14 +300,14 @@ def streams(server: Server) -> Counter[int]:
     return Counter(line["status"] for line in server.log if line.get("path") == "/messages")
 
 
-def fill(database: Path, *, messages: int, text: str = "x" * 4096) -> None:
-    """File so many messages of 4 KiB, more than the buffers of a socket hold."""
+def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str = "") -> None:
+    """Store so many messages of 4 KiB, more than the buffers of a socket hold."""
     with closing(db.connect(database, "rw", patience_s=5)) as writer:
         for number in range(0, messages, 50):
             storage.insert_messages(
                 writer,
                 [
-                    parse_message(a_message(message_id=f"{number + n}", text=text))
+                    parse_message(a_message(message_id=f"{prefix}{number + n}", text=text))
                     for n in range(50)
                 ],
             )

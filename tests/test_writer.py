@@ -3,8 +3,8 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,19 @@ from webhook_api.db import Connection, Database
 from webhook_api.errors import Unavailable
 from webhook_api.models import parse_message
 from webhook_api.writer import Writer
+
+
+@pytest.fixture
+def new_writer(database: Database) -> Iterator[Callable[[], Writer]]:
+    """Make a writer as another process would have it."""
+    with ExitStack() as writers:
+
+        def make() -> Writer:
+            writer = Writer(database)
+            writers.callback(writer.discard)
+            return writer
+
+        yield make
 
 
 @pytest.fixture
@@ -107,10 +120,13 @@ def fail(_connection: Connection) -> None:
 
 
 def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
-    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    writer: Writer,
+    new_writer: Callable[[], Writer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store(writer, "m1")
-    other_process = Writer(database)
+    other_process = new_writer()
     store(other_process, "m2")
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         writer.write(fail)
@@ -129,7 +145,7 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
 
 
 def test_the_doubt_outlives_the_process_that_had_the_error(
-    database: Database, writer: Writer
+    database: Database, writer: Writer, new_writer: Callable[[], Writer]
 ) -> None:
     store(writer, "m1")
     with pytest.raises(sqlite3.OperationalError):
@@ -137,19 +153,19 @@ def test_the_doubt_outlives_the_process_that_had_the_error(
 
     with database.write_lock() as lock:
         assert lock.in_doubt
-    store(Writer(database), "m2")
+    store(new_writer(), "m2")
 
     with database.write_lock() as lock:
         assert not lock.in_doubt
 
 
 def test_a_writer_syncs_what_another_wrote_before_it_was_killed(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, new_writer: Callable[[], Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(Writer(database), "m1")
+    store(new_writer(), "m1")
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(file.name))
 
-    store(Writer(database), "m2")
+    store(new_writer(), "m2")
 
     assert synced == [str(wal(database))]

@@ -4,10 +4,9 @@ import atexit
 import logging
 import sqlite3
 import sys
-from typing import cast
+from threading import Semaphore
 
 from flask import Flask
-from flask.json.provider import DefaultJSONProvider
 
 from webhook_api.cli import register_commands, runs_a_command
 from webhook_api.commit import GroupCommit
@@ -16,6 +15,7 @@ from webhook_api.counts import CountCache
 from webhook_api.db import Database, init_db
 from webhook_api.errors import register_errors
 from webhook_api.headers import init_headers
+from webhook_api.json_provider import CompactJSON
 from webhook_api.logs import configure_logs, init_logs
 from webhook_api.metrics import init_metrics
 from webhook_api.providers import providers_in_use
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Threads that deliveries may not wait in, so that probes and reads are always answered.
 RESERVED_THREADS = 4
+PAGES_AT_ONCE = 2
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -42,7 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
-    cast("DefaultJSONProvider", app.json).sort_keys = False  # as in the contract's examples
+    app.json = CompactJSON(app)
     app.config.update(
         WEBHOOK_SECRET=config.webhook_secret,
         MAX_BODY_BYTES=config.max_body_bytes,
@@ -66,6 +67,8 @@ def create_app(config: Config | None = None) -> Flask:
         max_waiting=max(1, config.web_threads - reading_places - RESERVED_THREADS),
     )
     app.extensions["counts"] = CountCache()
+    # A page may have megabytes: few are made at a time, which also takes the least time.
+    app.extensions["pages"] = Semaphore(PAGES_AT_ONCE)
     app.extensions["reading"] = Reading(
         database, metrics, places=reading_places, deadline_s=config.read_deadline_s
     )

@@ -150,16 +150,17 @@ class Writer:
             self._in_doubt = False
         if self._connection is None:
             try:
-                self._connection = self._open()
+                self._open()
             except BaseException:
                 self.discard()
                 raise
+        assert self._connection is not None
         return self._connection
 
-    def _open(self) -> Connection:
+    def _open(self) -> None:
         self._anchor = connect(self._database.path, "ro", patience_s=0)
         # No patience: who waits in SQLite keeps the write lock from everybody.
-        connection = connect(self._database.path, "rw", patience_s=0)
+        connection = self._connection = connect(self._database.path, "rw", patience_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         # What a long reader made it grow to is given back to the disk afterwards.
         connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
@@ -167,7 +168,6 @@ class Writer:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         check_schema(connection)  # SQLite makes the WAL when it first reads,
         sync_folder(self._database.path.parent)  # and passes over a failure to sync its name.
-        return connection
 
     def store(
         self, connection: Connection, messages: Sequence[InboundMessage]

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from webhook_api.db import Connection, get_db
-from webhook_api.listing import NDJSON, list_messages, stream_chunks
+from webhook_api.listing import NDJSON, MessagePage, list_messages, stream_chunks
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 from webhook_api.presence import absence
 from webhook_api.reading import Reading, Stream
@@ -33,17 +33,23 @@ def show_messages() -> Response:
     if _grows(query):
         reading: Reading = current_app.extensions["reading"]
         page = reading.read(find, absence(request.environ))
+        response = _as_json(page, query)
     else:
-        page = find(get_db())
-    response = jsonify(
+        with current_app.extensions["pages"]:
+            page = find(get_db())
+            response = _as_json(page, query)
+    if page.next_cursor:
+        response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
+    return response
+
+
+def _as_json(page: MessagePage, query: MessageQuery) -> Response:
+    return jsonify(
         data=[message.as_json() for message in page.messages],
         total=page.total,
         limit=query.limit,
         offset=query.offset,
     )
-    if page.next_cursor:
-        response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
-    return response
 
 
 def _grows(query: MessageQuery) -> bool:
