@@ -19,7 +19,7 @@ ORDER = [
     "providers.meta", "providers.twilio", "providers.standard", "providers.description",
     "providers.__init__", "floods", "streams", "logs",
     "leases", "db", "lanes", "presence", "reading",
-    "search", "counting", "stats", "listing", "storage", "writer", "commit", "metrics",
+    "search", "counting", "stats", "listing", "storage", "writer", "waiting", "commit", "metrics",
     "server.framing", "server.outbox", "server.states", "server.register", "server.connections",
     "server.answering", "server.gunicorn_log", "server.files", "server.worker", "server.__init__",
     "server.metrics_folder", "server.refused", "cli",

@@ -22,6 +22,7 @@ from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
 from webhook_api.schema import SchemaError
 from webhook_api.storage import StoreResult
+from webhook_api.waiting import Answer, Delivery, Probe, own_exception
 from webhook_api.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
@@ -40,62 +41,6 @@ class Observer(Protocol):
 
     def committed(self, messages: int, seconds: float) -> None:
         """So many messages were put on disk together, which took so long."""
-
-
-class _Delivery:
-    """Messages to store together, and the answer that their request waits for.
-
-    `_answered` is a lock that is released once, with the answer. Each delivery has its own: if
-    all waited for one, they would queue for it again when they wake.
-    """
-
-    __slots__ = ("_answer", "_answered", "given_up", "messages")
-
-    def __init__(self, messages: Sequence[InboundMessage]) -> None:
-        self.messages = messages
-        self.given_up = False
-        self._answer: _Answer | None = None
-        self._answered = threading.Lock()
-        self._answered.acquire()
-
-    def answer(self, answer: "_Answer") -> None:
-        self._answer = answer
-        self._answered.release()
-
-    def wait(self, patience_s: float) -> "_Answer | None":
-        """Return the answer, or None and give up if there is none after `patience_s`."""
-        self.given_up = not self._answered.acquire(timeout=patience_s)
-        return self._answer
-
-
-_Answer = list[StoreResult] | Exception
-
-
-class _Probe:
-    """A write that stores no message. Any number of requests wait for its result."""
-
-    def __init__(self, valid_s: float) -> None:
-        self._valid_s = valid_s
-        self._ended = threading.Event()
-        self._failure: Exception | None = None
-        self._valid_until = float("inf")
-
-    def end(self, failure: Exception | None) -> None:
-        self._failure = failure
-        self._valid_until = time.monotonic() + self._valid_s
-        self._ended.set()
-
-    @property
-    def is_valid(self) -> bool:
-        return time.monotonic() < self._valid_until
-
-    def wait(self, patience_s: float) -> bool:
-        """Return whether it ended within `patience_s`; raise what it ended with, if it failed."""
-        if not self._ended.wait(patience_s):
-            return False
-        if self._failure is not None:
-            raise _own(self._failure)
-        return True
 
 
 class GroupCommit:
@@ -120,15 +65,15 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._probe_valid_s = probe_valid_s
         self._close_patience_s = close_patience_s
-        self._queue: SimpleQueue[_Delivery | _Probe | None] = SimpleQueue()  # None: stop
+        self._queue: SimpleQueue[Delivery | Probe | None] = SimpleQueue()  # None: stop
         self._mutex = threading.Lock()  # guards the next five; never held while waiting
         self._waiting = 0
         self._stalled_since = 0.0
         self._closed = False
-        self._probe: _Probe | None = None
+        self._probe: Probe | None = None
         self._thread: threading.Thread | None = None
-        self._deliveries: list[_Delivery] = []  # these three belong to the thread: taken from
-        self._probes: list[_Probe] = []  # the queue, and not answered yet
+        self._deliveries: list[Delivery] = []  # these three belong to the thread: taken from
+        self._probes: list[Probe] = []  # the queue, and not answered yet
         self._stopping = False
 
     def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
@@ -138,7 +83,7 @@ class GroupCommit:
             Unavailable: they were not before the deadline, too many others wait, or the process
                 is stopping. They may still get there; delivered again, they are duplicates.
         """
-        delivery = _Delivery(messages)
+        delivery = Delivery(messages)
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -146,7 +91,7 @@ class GroupCommit:
             self._leave()
         if isinstance(answer, list):
             return answer
-        raise self._waited_too_long() if answer is None else _own(answer)
+        raise self._waited_too_long() if answer is None else own_exception(answer)
 
     def check(self, deadline_s: float) -> None:
         """Return when a message could be stored now: some bytes were written and synced.
@@ -160,7 +105,7 @@ class GroupCommit:
         self._database.check_room()
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
-                probe = _Probe(self._probe_valid_s)
+                probe = Probe(self._probe_valid_s)
                 self._submit(probe)
                 self._probe = probe
             probe = self._probe
@@ -179,7 +124,7 @@ class GroupCommit:
     def _waited_too_long(self) -> Unavailable:
         return Unavailable(f"database: waited too long for {self._writer.waits_for}")
 
-    def _enter(self, delivery: _Delivery) -> float:
+    def _enter(self, delivery: Delivery) -> float:
         """Hand `delivery` to the thread that writes; return how many seconds it may wait.
 
         A burst is no overload: it is on disk after a commit or two. But when those stall, all
@@ -199,7 +144,7 @@ class GroupCommit:
             self._observer.waiting(self._waiting)
             return patience_s
 
-    def _submit(self, job: _Delivery | _Probe) -> None:
+    def _submit(self, job: Delivery | Probe) -> None:
         if self._closed:
             raise Unavailable("the service is shutting down")
         if self._thread is None or not self._thread.is_alive():
@@ -233,8 +178,8 @@ class GroupCommit:
                 self._fail(error)
         self._writer.close(patience_s=self._close_patience_s)
 
-    def _take(self, job: _Delivery | _Probe | None) -> None:
-        if isinstance(job, _Delivery):
+    def _take(self, job: Delivery | Probe | None) -> None:
+        if isinstance(job, Delivery):
             self._deliveries.append(job)
         elif job is None:
             self._stopping = True
@@ -258,7 +203,7 @@ class GroupCommit:
             self._end_probes(None)
         self._writer.do_upkeep(connection)
 
-    def _store(self, connection: Connection, deliveries: list[_Delivery]) -> list[_Answer]:
+    def _store(self, connection: Connection, deliveries: list[Delivery]) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
         started = time.perf_counter()
@@ -271,7 +216,7 @@ class GroupCommit:
         self._observer.committed(len(messages), time.perf_counter() - started)
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
-    def _answer(self, answers: Sequence[_Answer]) -> None:
+    def _answer(self, answers: Sequence[Answer]) -> None:
         self._stalled_since = time.monotonic()
         answered, self._deliveries = self._deliveries, []
         for delivery, answer in zip(answered, answers, strict=True):
@@ -290,12 +235,3 @@ class GroupCommit:
             logger.warning("upkeep of the database failed: %s", error)
         self._answer([error] * len(self._deliveries))
         self._end_probes(error)
-
-
-def _own(error: Exception) -> Exception:
-    """Return an exception for one request: a shared one would collect all their tracebacks."""
-    if isinstance(error, Unavailable):
-        return Unavailable(error.detail)
-    failure = RuntimeError(f"the message could not be stored: {error}")
-    failure.__cause__ = error
-    return failure
