@@ -1,9 +1,11 @@
 """The HTTP server's manners: slow, silent, odd and greedy clients, judged from outside."""
 
 import json
+import os
 import re
 import resource
 import select
+import signal
 import socket
 import time
 from collections import Counter
@@ -202,15 +204,12 @@ def test_a_worker_that_is_short_of_files_or_threads_lives(tmp_path: Path) -> Non
 
 
 def test_more_idle_connections_than_files_do_not_stop_deliveries(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
-    try:
-        starting = serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=8)
-        server = starting.__enter__()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with ExitStack() as stack:
-        stack.push(starting)
+    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=8) as server, ExitStack() as stack:
+        # The next worker may open so few.
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (200, 200))
+        (first,) = server.workers
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: server.workers not in ([], [first]))
         workers = server.workers
         for _ in range(400):
             stack.enter_context(connect(server))
