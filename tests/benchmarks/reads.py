@@ -24,6 +24,7 @@ from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
 from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, middle, require, show_table
 from tests.builders import SECRET, an_app
 from webhook_api.config import Config
+from webhook_api.db import Database
 
 _LIVE = "/health/live"
 _RUN_S = 0.5
@@ -43,6 +44,7 @@ class Read(NamedTuple):
 
 def _import(path: Path, rows: int) -> None:
     """Fill the database at `path` as an operator would, and print what it took."""
+    Database(path).prepare(create=True)
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "import", "-"]
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{path}"}
     started = time.perf_counter()
