@@ -65,7 +65,7 @@ format: $(DEVELOP) ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-pins: ## Resolve the pinned dependencies anew; needs uv
+pins: ## Resolve the pinned dependencies again; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		--output-file requirements.txt .requirements.in

@@ -38,7 +38,7 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """A keep-alive connection to the server, made anew after each failure."""
+    """A keep-alive connection to the server, made again after each failure."""
 
     def __init__(self, port: int, timeout_s: float = 10.0) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""The shape of the code: which routes there are, and who may know whom."""
+"""The shape of the code: which routes there are, and which module may import which."""
 
 import ast
 from pathlib import Path

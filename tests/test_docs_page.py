@@ -153,7 +153,7 @@ def try_out(browser: Chrome, body: str) -> str:
     operation = "#operations-messages-receiveMessage "
     find(browser, operation + ".opblock-summary-control").click()
     find(browser, operation + ".try-out__btn").click()
-    # As if pasted: typed, each key would make the page draw itself anew.
+    # As if pasted: typed, each key would make the page draw itself again.
     browser.execute_script(
         """
         const [field, text] = arguments;

@@ -1,4 +1,4 @@
-"""GET /stats: how many, from whom, and when; of all messages or of some."""
+"""GET /stats: how many, of which senders, and when; of all messages or of some."""
 
 from itertools import product
 

@@ -84,6 +84,6 @@ def _prepare(database: Database) -> None:
     try:
         database.prepare()
     except (sqlite3.Error, OSError) as error:
-        # A worker that starts anew while the disk is full or the volume is away serves probes
+        # A worker that starts again while the disk is full or the volume is away serves probes
         # and reads, and takes deliveries again once it can. Gunicorn's own start is stricter.
         logger.error("database is not ready: %s", error)

@@ -164,7 +164,7 @@ class Database:
 
     def _take_lock(self, deadline: float | None) -> int:
         while True:
-            # Opened anew each time, so that the lock is of the folder that is at this path now.
+            # Opened each time, so that the lock is of the folder that is at this path now.
             descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(

@@ -50,7 +50,7 @@ class Outcome:
         return self.result is Result.DUPLICATE
 
     def note_message_id(self, payload: object) -> None:
-        """Take the `message_id` from a signed body, be the rest of it valid or not."""
+        """Take the `message_id` from a signed body, whether the rest of it is valid or not."""
         message_id = payload.get("message_id") if isinstance(payload, dict) else None
         if isinstance(message_id, str):
             self.message_id = message_id

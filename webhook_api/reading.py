@@ -34,7 +34,7 @@ class Refusal(StrEnum):
 
 
 class Observer(Protocol):
-    """Whom a `Reading` keeps informed."""
+    """Is told what a `Reading` does."""
 
     def read_refused(self, refusal: Refusal) -> None:
         """A read ended early."""

@@ -64,7 +64,7 @@ class Sender(Reply):
 
 
 class Statistics(Reply):
-    """How many messages there are, from whom, and when."""
+    """How many messages there are, of which senders, and when."""
 
     total_messages: Count
     senders_count: Count

@@ -1,4 +1,4 @@
-"""The statistics of GET /stats: how many messages, from whom, and when (spec 3)."""
+"""The statistics of GET /stats: how many messages, of which senders, and when (spec 3)."""
 
 from typing import NamedTuple
 

@@ -21,7 +21,7 @@ WhenEnded = Callable[[StreamEnd, Exception | None], None]
 
 
 class Sending:
-    """Whom to tell that a stream has ended, and of what if it failed."""
+    """What is called when a stream has ended, with the cause if it failed."""
 
     when_ended: WhenEnded | None = None
 

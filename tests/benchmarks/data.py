@@ -8,7 +8,7 @@ from typing import Any
 
 TEXT_CHARS = 80
 COMMON_WORD = "invoice"  # in three texts of ten
-RARE_WORD = "zugzwang"  # in some twenty of all texts, be they many or few
+RARE_WORD = "zugzwang"  # in some twenty of all texts, however many there are
 _RARE_MESSAGES = 20
 _COMMON_SHARE = 0.3
 _SENDERS = 2000

@@ -3,7 +3,7 @@
 The cache works as Linux's does, page by page: a write makes pages dirty; a sync that succeeds
 puts on disk what was dirty when it began; a sync that fails makes the pages clean all the same,
 so that what was in them is never written, unless they are written to again (PostgreSQL's
-lesson of 2018, tests/powercut/README.md). Until its sync, a page may be on disk as it was after
+lesson of 2018, README, "A disk that fails"). Until its sync, a page may be on disk as it was after
 any of its writes, and each of its 512 byte sectors as it was after another one. Sizes and names
 that are not synced yet are the old or the new ones.
 """

@@ -16,7 +16,7 @@ from webhook_api.verify import verify
 def create_database() -> None:
     """Create the database file, or bring its schema up to date. Removes nothing.
 
-    The service does this when it starts. A file that was lost since can be created anew with
+    The service does this when it starts. A file that was lost since can be created again with
     this, and the service goes on with it.
     """
     database = current_database()

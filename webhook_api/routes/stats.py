@@ -1,4 +1,4 @@
-"""GET /stats: how many messages, from whom, and when."""
+"""GET /stats: how many messages, of which senders, and when."""
 
 from functools import partial
 

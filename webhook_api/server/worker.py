@@ -231,7 +231,7 @@ class PatientWorker(Worker):
 
     def _stop(self) -> None:
         """Answer what has been begun, and let nobody find a connection reset."""
-        # Those whom the kernel has already accepted would be.
+        # Those that the kernel has already accepted would be.
         for listener in self.sockets:
             for _ in range(self.cfg.backlog):
                 if not self._accept(listener):
