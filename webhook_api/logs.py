@@ -108,11 +108,12 @@ def _log_request(response: Response) -> Response:
     _log_left_out(limit)
     if response.status_code == 401 and not limit.admits():
         return response
-    fields = _request_fields(response)
     if isinstance(response, StreamedReply):
+        # Its level is known when it has ended.
+        fields = _request_fields(response)
         response.sending.when_ended = partial(_log_stream, fields, g.started)
-    else:
-        _write(_level(response.status_code), fields, g.get("failure"))
+    elif logger.isEnabledFor(level := _level(response.status_code)):
+        _write(level, _request_fields(response), g.get("failure"))
     return response
 
 
