@@ -242,7 +242,7 @@ def test_folding_keeps_the_number_of_characters_and_is_done_once_and_for_all() -
 
 
 def test_the_index_tells_apart_what_the_comparison_tells_apart() -> None:
-    """FTS5 folds by a table of its own, of an older Unicode: it must never be the coarser one."""
+    """FTS5 folds by its own table of an older Unicode; what differs for us must differ for it."""
     db = sqlite3.connect(":memory:")
     db.execute("CREATE VIRTUAL TABLE t USING fts5 (body, tokenize = 'trigram', columnsize = 0)")
     db.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")

@@ -69,7 +69,7 @@ class CheckedUse(sqlite3.Connection):
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """Be the only one that uses the connection for the length of a `with` block.
+        """Use the connection alone for the length of a `with` block.
 
         Raises:
             LeaseError: another uses it now, or it is not lent.
