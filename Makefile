@@ -54,6 +54,7 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -n auto
 
 bench: $(DEVELOP) ## Measure writes and reads; needs wrk and a C compiler, takes ten minutes

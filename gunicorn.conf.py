@@ -7,14 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from webhook_api import close_app
 from webhook_api.config import Config, ConfigError
-from webhook_api.db import Database
 from webhook_api.logs import fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server import JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused import refusal
-from webhook_api.start import StartError, prepare_database
+from webhook_api.shares import Shares
+from webhook_api.start import StartError, prepare_database, prepare_if_possible
+from webhook_api.store.database import Database
 
 try:
     _settings = Config.from_env()
@@ -23,9 +25,14 @@ except ConfigError as error:
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
-# The largest, or a thread would wait for the rest of what is longer than the worker expects.
-_max_body_bytes = max(_settings.max_body_bytes, *body_limits(_settings).values(), 0)
-worker_class = PatientWorker.limited(Limits(max_body_bytes=_max_body_bytes))
+worker_class = PatientWorker.limited(
+    Limits(
+        body_bytes=body_limits(_settings),
+        # Deliveries and probes wait for no reader, even of pages of megabytes.
+        urgent=(b"POST ", b"GET /health", b"GET /metrics"),
+        reads_at_once=Shares.of(_settings.web_threads).reads,
+    )
+)
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
 # for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
 # processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).
@@ -84,6 +91,18 @@ def post_fork(_server: Any, worker: Any) -> None:
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
+
+
+def post_worker_init(worker: Any) -> None:
+    """Bring the schema up to date, if the worker has newer code, and count what it refuses."""
+    prepare_if_possible(worker.wsgi.extensions["database"])
+    worker.when_refused = worker.wsgi.extensions["metrics"].request_refused
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Close the application, in the worker, if it ever was there."""
+    if app := getattr(worker, "wsgi", None):
+        close_app(app)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -7,8 +7,8 @@ from flask import Flask
 
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.db import Database
-from webhook_api.security import sign
+from webhook_api.intake.signature import sign
+from webhook_api.store.database import Database
 
 SECRET = "testsecret"
 

@@ -15,10 +15,12 @@ from hypothesis import settings
 from werkzeug.test import TestResponse
 
 from tests.builders import SECRET, an_app, encode, samples, signed
+from webhook_api import close_app
 from webhook_api.config import Config
-from webhook_api.db import Connection, Database, connect
 from webhook_api.models import parse_message
-from webhook_api.storage import StoreResult, insert_messages
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.database import Database
+from webhook_api.store.messages import StoreResult, insert_messages
 
 # The same examples in each run: a failure is the change's own.
 settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=60)
@@ -49,8 +51,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def app(config: Config) -> Iterator[Flask]:
     app = an_app(config)
     yield app
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from webhook_api.server import Limits, PatientWorker
-
-exec(Path("gunicorn.conf.py").read_text())  # noqa: S102
+_settings_of_the_service: dict[str, Any] = {}
+exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S102
+globals().update(_settings_of_the_service)
 
 keepalive = 1
-worker_class = PatientWorker.limited(
-    replace(Limits(), receive_s=0.6, send_s=0.6, linger_s=0.5, stop_idle_s=0.3)
+_patient = _settings_of_the_service["worker_class"]
+worker_class = _patient.limited(
+    replace(_patient.limits, receive_s=0.6, send_s=0.6, linger_s=0.5, stop_idle_s=0.3)
 )

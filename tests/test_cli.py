@@ -1,6 +1,7 @@
 """The commands of `flask --app wsgi`: what they do, print, and end with."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -23,8 +24,8 @@ from tests.conftest import Post
 from tests.serving import wait_until
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.db import Database
-from webhook_api.security import sign
+from webhook_api.intake.signature import sign
+from webhook_api.store.database import Database
 
 Run = Callable[..., Result]
 Rows = Callable[[str], list[Any]]
@@ -62,7 +63,8 @@ def elsewhere(tmp_path: Path) -> Iterator[Flask]:
 
 @pytest.fixture
 def server(app: Flask) -> Iterator[str]:
-    """The URL of the application, served over HTTP."""
+    """The URL of the application, served over HTTP by this process, which logs nothing of it."""
+    logging.disable(logging.INFO)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
@@ -70,6 +72,7 @@ def server(app: Flask) -> Iterator[str]:
     http.shutdown()
     thread.join()
     http.server_close()
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

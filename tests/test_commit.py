@@ -17,13 +17,14 @@ import pytest
 
 from tests.builders import a_message
 from tests.serving import ROOT, in_threads, wait_until
-from webhook_api import commit, storage
-from webhook_api.commit import MAX_BATCH, GroupCommit
-from webhook_api.db import Database
 from webhook_api.errors import Unavailable
+from webhook_api.intake import commit
+from webhook_api.intake.commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage, parse_message
-from webhook_api.storage import StoreResult
-from webhook_api.writer import Writer
+from webhook_api.store import messages as storage
+from webhook_api.store.database import Database
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.writer import Writer
 
 DEADLINE_S = 0.4
 MAX_PENDING = 200
@@ -550,10 +551,10 @@ UNDER_FAULTS = """
 import ctypes, sqlite3, sys
 from pathlib import Path
 from tests.test_commit import Record, message, store_one
-from webhook_api.commit import GroupCommit
-from webhook_api.db import Database
+from webhook_api.intake.commit import GroupCommit
+from webhook_api.store.database import Database
 from webhook_api.errors import Unavailable
-from webhook_api.writer import Writer
+from webhook_api.store.writer import Writer
 
 shim = ctypes.CDLL(None)
 kind = int(sys.argv[2])

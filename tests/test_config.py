@@ -7,8 +7,8 @@ import pytest
 
 from tests.builders import SECRET
 from webhook_api.config import Config, ConfigError
+from webhook_api.intake.signature import sign
 from webhook_api.providers import providers_in_use
-from webhook_api.security import sign
 
 
 def test_only_the_secret_is_needed() -> None:

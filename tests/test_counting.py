@@ -7,11 +7,11 @@ from flask import Flask
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Rows, Store
-from webhook_api.counting import count_before, seek
-from webhook_api.db import Connection
-from webhook_api.listing import stream_messages
 from webhook_api.models import Instant, MessageFilter, Timestamp
-from webhook_api.storage import index_messages
+from webhook_api.reading.listing import stream_messages
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import count_before, seek
+from webhook_api.store.messages import index_messages
 
 SENDER = "+919876543210"
 SINCE = "2025-01-15T00:05:00Z"

@@ -10,9 +10,9 @@ import pytest
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
 from webhook_api.config import Config
-from webhook_api.counts import CountCache
-from webhook_api.db import Connection
-from webhook_api.storage import index_messages
+from webhook_api.reading.counts import CountCache
+from webhook_api.store.connections import Connection
+from webhook_api.store.messages import index_messages
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ from flask import Flask
 
 from tests.builders import a_message
 from tests.serving import in_threads
-from webhook_api.db import Connection, Database, connect, get_db
-from webhook_api.errors import Unavailable
+from webhook_api.db import get_db
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import parse_message
-from webhook_api.schema import SCHEMA_VERSION, SchemaError, schema_version
-from webhook_api.storage import insert_messages
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.database import Database
+from webhook_api.store.messages import insert_messages
+from webhook_api.store.schema import SCHEMA_VERSION, schema_version
 
 
 def store(database: Database, message_id: str) -> None:

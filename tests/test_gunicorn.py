@@ -26,8 +26,8 @@ from tests.serving import (
     start,
     wait_until,
 )
-from webhook_api.db import Database
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
+from webhook_api.store.database import Database
 
 EXIT_CONFIG = 78
 
@@ -257,4 +257,18 @@ def test_every_line_of_a_life_is_json(tmp_path: Path) -> None:
         if phrase in line.get("message", "")
     }
     assert all({"ts", "level"} <= line.keys() for line in lines)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def test_a_worker_that_stops_tells_what_it_left_out_and_writes_nothing_else(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        with server.client() as client:
+            for _ in range(50):
+                assert client.request("POST", "/webhook", b"x").status == 401
+        server.stop()
+
+    told = sum(line.get("left_out", 0) for line in server.log)
+    assert told + sum("request_id" in line and line["status"] == 401 for line in server.log) == 50
     assert (tmp_path / "stderr").read_text() == ""

@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from tests.builders import a_message
 from tests.conftest import Post, Rows
 from webhook_api.config import Config
-from webhook_api.db import Connection
-from webhook_api.schema import SCHEMA_VERSION
+from webhook_api.store.connections import Connection
+from webhook_api.store.schema import SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.serving import in_threads, wait_until
-from webhook_api.db import Connection, Database
-from webhook_api.leases import LeaseError
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.leases import LeaseError
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Post, Store
-from webhook_api.db import Connection
+from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
 

@@ -15,14 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.builders import a_message, encode, samples, signed
 from tests.conftest import Post, Scrape
 from webhook_api.config import Config
-from webhook_api.db import Database
-from webhook_api.metrics import OTHER_METHOD, UNMATCHED, Readiness
 from webhook_api.outcome import Result
+from webhook_api.store.database import Database
+from webhook_api.web.metrics import OTHER_METHOD, UNMATCHED, Readiness
 
 NAMES = {
     "http_requests_total": "counter",
     "webhook_requests_total": "counter",
     "webhook_conflicts_total": "counter",
+    "requests_refused_total": "counter",
     "reads_refused_total": "counter",
     "provider_requests_total": "counter",
     "provider_messages_total": "counter",

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.builders import SECRET, a_message
+from tests.builders import SECRET, a_message, an_app
 from tests.test_properties_counts import in_order, matches
-from webhook_api import create_app, schema
 from webhook_api.config import Config
-from webhook_api.db import Database, connect
 from webhook_api.models import parse_message
-from webhook_api.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
-from webhook_api.storage import index_messages, insert_messages
-from webhook_api.verify import verify
+from webhook_api.store import schema
+from webhook_api.store.connections import connect
+from webhook_api.store.database import Database
+from webhook_api.store.messages import index_messages, insert_messages
+from webhook_api.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
+from webhook_api.store.verify import verify
 
 TEXTS = [
     None, "", "a", "ab", "Hello", "ÉCOLE", "école", "ПРИВЕТ", "日本語", "本", "e\u0301", "𐐀𐐨", "😀",
@@ -72,7 +73,7 @@ def differences(path: Path) -> list[str]:
 
 
 def client_of(path: Path) -> Iterator[FlaskClient]:
-    app = create_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     yield app.test_client()
     app.extensions["commits"].close()
     app.extensions["database"].close()

@@ -19,15 +19,11 @@ from tests.builders import SECRET, a_message
 from tests.conftest import Post
 from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
+from webhook_api.intake.signature import sign
 from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
-from webhook_api.openapi import (
-    ASSETS,
-    EXAMPLE_BODY,
-    EXAMPLE_SECRET,
-    EXAMPLE_SIGNATURE,
-    describe_api,
-)
-from webhook_api.security import sign
+from webhook_api.web.assets import ASSETS
+from webhook_api.web.openapi import describe_api
+from webhook_api.web.openapi.text import EXAMPLE_BODY, EXAMPLE_SECRET, EXAMPLE_SIGNATURE
 
 DOCUMENT = describe_api()
 OPERATIONS = [

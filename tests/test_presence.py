@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from webhook_api.presence import absence
+from webhook_api.web.presence import absence
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, an_app
-from webhook_api import hits, listing
 from webhook_api.config import Config
-from webhook_api.db import Connection, connect
 from webhook_api.models import parse_message
-from webhook_api.storage import index_messages, insert_messages
+from webhook_api.reading import hits, listing
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.messages import index_messages, insert_messages
 
 IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]
 SENDERS = ["+1", "+10", "+2"]

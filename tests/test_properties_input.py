@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.builders import SECRET, a_message, an_app, signed
 from webhook_api.config import Config
-from webhook_api.db import Connection, connect
+from webhook_api.store.connections import Connection, connect
 
 VALID = json.dumps(a_message()).encode()
 

@@ -17,10 +17,11 @@ from tests.serving import wait_until
 from tests.test_leases import ENDLESS
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.db import Connection, Database
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.lanes import Job, Lane, Stopped
-from webhook_api.reading import READS_AT_ONCE, Reading, Refusal
+from webhook_api.reading.lanes import Job, Lane, Stopped
+from webhook_api.reading.turns import READS_AT_ONCE, Reading, Refusal
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
 
 
 class Watching:

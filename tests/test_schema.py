@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import SECRET, a_message
+from tests.builders import a_message
 from tests.conftest import Post, Rows, Store
-from webhook_api import create_app
-from webhook_api.config import Config
-from webhook_api.db import Connection, Database, connect
-from webhook_api.schema import (
+from webhook_api.errors import SchemaError
+from webhook_api.start import StartError, prepare_database, prepare_if_possible
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.database import Database
+from webhook_api.store.schema import (
     APPLICATION_ID,
     MIGRATIONS,
     SCHEMA_VERSION,
-    SchemaError,
     check_schema,
     migrate,
 )
@@ -110,7 +110,6 @@ def test_threads_that_start_at_once_make_one_schema(path: Path) -> None:
 
 def _start(path: str) -> int:
     Database(Path(path)).prepare(create=True)
-    create_app(Config(webhook_secret=SECRET, database_path=Path(path)))
     return os.getpid()
 
 
@@ -157,8 +156,10 @@ def foreign(request: pytest.FixtureRequest, path: Path) -> Path:
 def test_a_database_of_another_program_stops_the_start_and_is_left_as_it_was(foreign: Path) -> None:
     content = foreign.read_bytes()
 
+    with pytest.raises(StartError, match="not one of this service"):
+        prepare_database(Database(foreign))
     with pytest.raises(SchemaError, match="not one of this service"):
-        create_app(Config(webhook_secret=SECRET, database_path=foreign))
+        prepare_if_possible(Database(foreign))
 
     assert foreign.read_bytes() == content
 
@@ -172,8 +173,10 @@ def test_a_file_of_a_newer_version_stops_the_start_and_is_left_as_it_was(
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = path.read_bytes()
 
+    with pytest.raises(StartError, match="written by a newer version"):
+        prepare_database(Database(path))
     with pytest.raises(SchemaError, match="written by a newer version"):
-        create_app(Config(webhook_secret=SECRET, database_path=path))
+        prepare_if_possible(Database(path))
 
     assert path.read_bytes() == content
 
@@ -183,8 +186,8 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
 ) -> None:
     Database(path).prepare(create=True)
     broken = "CREATE TABLE extra (id); CREATE TABLE extra (id);"
-    monkeypatch.setattr("webhook_api.schema.MIGRATIONS", [*MIGRATIONS, broken])
-    monkeypatch.setattr("webhook_api.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr("webhook_api.store.schema.MIGRATIONS", [*MIGRATIONS, broken])
+    monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with (
         closing(connect(path, "rw", patience_s=0)) as db,
@@ -201,8 +204,10 @@ def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(
     path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(a_message())
-    monkeypatch.setattr("webhook_api.schema.MIGRATIONS", [*MIGRATIONS, "CREATE TABLE extra (id);"])
-    monkeypatch.setattr("webhook_api.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(
+        "webhook_api.store.schema.MIGRATIONS", [*MIGRATIONS, "CREATE TABLE extra (id);"]
+    )
+    monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     Database(path).prepare(create=True)
 

@@ -7,9 +7,10 @@ import pytest
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
-from webhook_api.db import Connection
-from webhook_api.search import Phrase, fold, folded_form
-from webhook_api.storage import index_messages
+from webhook_api.reading.search import Phrase
+from webhook_api.store.connections import Connection
+from webhook_api.store.folding import fold, folded_form
+from webhook_api.store.messages import index_messages
 
 Index = Callable[[], object]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from webhook_api.errors import InvalidSignature
-from webhook_api.security import sign, verify_signature
+from webhook_api.intake.signature import sign, verify_signature
 
 BODY = (
     b'{"message_id":"m1","from":"+919876543210","to":"+14155550100",'

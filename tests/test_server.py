@@ -17,9 +17,10 @@ import pytest
 
 from tests.builders import a_message, encode, signed
 from tests.serving import Server, serving, wait_until
-from webhook_api import db, storage
 from webhook_api.models import parse_message
 from webhook_api.server.framing import Arrival, Incoming
+from webhook_api.store import connections
+from webhook_api.store import messages as storage
 
 RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
 QUICK = ["--config", "tests/quick.conf.py"]
@@ -165,9 +166,11 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server:
 def test_what_leaves_its_end_in_doubt_is_refused_and_closed(
     server: Server, head: bytes, refused: int
 ) -> None:
+    before = not_served(server)
     reply = exchange(server, head + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
 
     assert status(reply) == refused
+    assert not_served(server) == before | {"malformed": before["malformed"] + 1}
     assert reply.count(b"HTTP/1.1 ") == 1
     assert not any(line.get("path") == "/smuggled" for line in server.log)
 
@@ -242,20 +245,69 @@ def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not(tmp_pa
     assert len(json.loads(page.partition(b"\r\n\r\n")[2])["data"]) == 100
 
 
-def test_pages_that_are_not_taken_cost_little_memory(tmp_path: Path) -> None:
-    ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\n\r\n"
+@pytest.mark.parametrize(
+    ("query", "statuses"), [("limit=100", {200}), ("q=x&limit=100", {200, 503})]
+)
+def test_pages_that_are_not_taken_cost_little_memory(
+    tmp_path: Path, query: str, statuses: set[int]
+) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
-        fill(server.database, messages=100, text="\N{GRINNING FACE}" * 4096)
+        fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
         before = server.memory_bytes()
-        for _ in range(100):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            client.sendall(ask)
-        wait_until(lambda: len(server.log) > 100)
+        for _ in range(70):
+            client = stack.enter_context(connect(server))
+            client.sendall(f"GET /messages?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        times = [seconds_of_a_delivery(server, f"z{number}") for number in range(20)]
+        wait_until(lambda: streams(server).total() == 70, 20)
         grew = server.memory_bytes() - before
-        delivered = server.deliver(message_id="beside")
 
-    assert delivered.status == 200
-    assert grew < 150_000_000  # all threads at once, as escapes, took 1 GB
+    assert set(streams(server)) == statuses
+    assert sorted(times)[-2] < 0.5  # with all threads making pages, they took seconds
+    assert grew < 100e6
+
+
+def test_streams_of_long_messages_cost_little_memory(tmp_path: Path) -> None:
+    ask = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        fill(server.database, messages=400, prefix="m" * 45_000)
+        before = server.memory_bytes()
+        whole = server.get_stream()
+        for _ in range(12):
+            client = stack.enter_context(connect(server))
+            client.sendall(ask)
+            read_head(client)
+        grew = server.memory_bytes() - before
+
+    assert grew < 60e6  # with chunks of 1000 rows, whatever their size, 200 MB
+    assert whole.body.count(b"\n") == 400
+
+
+def test_a_reader_of_a_stream_that_leaves_is_one_line_and_no_error(tmp_path: Path) -> None:
+    ask = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        fill(server.database, messages=4000)
+        with connect(server) as client:
+            client.sendall(ask)
+            read_head(client)
+            client.shutdown(socket.SHUT_WR)
+            read_all(client)
+        wait_until(lambda: streams(server).total() == 1)
+        lines = server.log
+
+    assert [line["stream"] for line in lines if "stream" in line] == ["client_left"]
+    assert {line["level"] for line in lines} == {"INFO"}
+
+
+def read_head(client: socket.socket) -> None:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += client.recv(1)
+
+
+def seconds_of_a_delivery(server: Server, message_id: str) -> float:
+    started = time.monotonic()
+    assert server.deliver(message_id=message_id).status == 200
+    return time.monotonic() - started
 
 
 def test_150_slow_clients_do_not_keep_others_waiting(server: Server) -> None:
@@ -301,7 +353,7 @@ def streams(server: Server) -> Counter[int]:
 
 def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str = "") -> None:
     """Store so many messages of 4 KiB, more than the buffers of a socket hold."""
-    with closing(db.connect(database, "rw", patience_s=5)) as writer:
+    with closing(connections.connect(database, "rw", patience_s=5)) as writer:
         for number in range(0, messages, 50):
             storage.insert_messages(
                 writer,
@@ -310,6 +362,29 @@ def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str =
                     for n in range(50)
                 ],
             )
+
+
+def test_only_the_path_of_a_provider_takes_bodies_as_long_as_its_own(tmp_path: Path) -> None:
+    settings = {"META_APP_SECRET": "a", "META_VERIFY_TOKEN": "b"}
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, **settings) as server:
+        started = time.monotonic()
+        refused = {path: exchange(server, an_announced(path)) for path in PATHS}
+        at_once = time.monotonic() - started
+        meta = exchange(server, an_announced("/webhook/meta"))
+        took = time.monotonic() - started - at_once
+
+    assert {path: status(reply) for path, reply in refused.items()} == PATHS
+    assert at_once < 0.5
+    assert (status(meta), took > 0.5) == (408, True)  # the rest was waited for
+
+
+PATHS = {"/webhook": 413, "/webhook?a": 413, "/nowhere": 404, "/messages": 405}
+
+
+def an_announced(path: str) -> bytes:
+    """Return a head with a body that is longer than any but Meta's, and some of that."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+    return head.encode() + b"x" * 1000
 
 
 def test_what_is_held_of_unfinished_requests_is_bounded(tmp_path: Path) -> None:
@@ -323,13 +398,22 @@ def test_what_is_held_of_unfinished_requests_is_bounded(tmp_path: Path) -> None:
         delivered = server.deliver(message_id="beside")
         refused = [read_reply(client) for client in readable(clients)]
         memory = server.memory_bytes()
+        counted = not_served(server)
 
     assert (live.status, delivered.status) == (200, 200)
     assert {status(reply) for reply in refused} == {503}
+    assert counted["no_room"] == len(refused)
     assert b"Retry-After: 2" in refused[0]
     assert json.loads(refused[0].partition(b"\r\n\r\n")[2])["detail"]
     assert 80 < len(refused) < 150  # of 75 MiB, 48 are held
     assert memory < 250e6
+
+
+def not_served(server: Server) -> dict[str, int]:
+    """Return how many requests never reached the application, by reason."""
+    exposition = server.get("/metrics").body.decode()
+    found = re.findall(r'^requests_refused_total\{reason="(\w+)"\} (\d+)', exposition, re.MULTILINE)
+    return {reason: int(count) for reason, count in found}
 
 
 def readable(clients: list[socket.socket]) -> list[socket.socket]:
@@ -486,7 +570,7 @@ def test_a_request_after_an_unread_body_is_not_mistaken_for_it(server: Server) -
 
 
 def judged(data: bytes) -> Arrival:
-    return Incoming(LIMIT).judge(bytearray(data))
+    return Incoming({}, LIMIT).judge(bytearray(data))
 
 
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -523,11 +607,43 @@ def test_framing_tells_when_a_request_is_whole(data: bytes, arrival: Arrival) ->
     assert judged(data) is arrival
 
 
+LIMITS = {"/webhook": 100, "/webhook/meta": 300}
+
+
+@pytest.mark.parametrize(
+    ("target", "limit"),
+    [
+        ("/webhook", 100),
+        ("/webhook/meta", 300),
+        ("/webhook?x=/webhook/meta", 100),
+        ("/webhook#x", 100),
+        ("http://localhost:8000/webhook/meta?x", 300),
+        ("HTTPS://x/webhook", 100),
+        ("/%77ebhook", 100),
+        ("/webhook/", 20),
+        ("/webhook/other", 20),
+        ("/", 20),
+        ("*", 20),
+        ("webhook", 20),
+        ("http://x", 20),
+        ("", 20),
+        ("/\xff%ff", 20),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "\r\n"])
+def test_how_long_a_body_may_be_depends_on_the_path(target: str, limit: int, before: str) -> None:
+    for length, arrival in [(limit, Arrival.WAIT), (limit + 1, Arrival.ENOUGH)]:
+        head = f"{before}POST {target} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
+        incoming = Incoming(LIMITS, 20)
+
+        assert incoming.judge(bytearray(head.encode("latin-1"))) is arrival
+
+
 def test_a_request_is_judged_the_same_in_however_many_pieces_it_comes() -> None:
     body = bytes(range(256)) * 4
     data = CHUNKED + chunks(body, 10)
     buffer = bytearray()
-    incoming = Incoming(LIMIT)
+    incoming = Incoming({}, LIMIT)
 
     arrivals = []
     for at in range(len(data)):

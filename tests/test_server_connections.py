@@ -3,16 +3,24 @@
 import random
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, SelectSelector
 
 import pytest
 
+from webhook_api.outcome import NotServed
 from webhook_api.server.connections import Connections
 from webhook_api.server.states import Connection, Limits, State
 
 LIMITS = Limits(
-    max_body_bytes=1000, idle_s=5, receive_s=7, send_s=3, linger_s=2, stop_idle_s=1, held_bytes=9000
+    other_body_bytes=1000,
+    idle_s=5,
+    receive_s=7,
+    send_s=3,
+    linger_s=2,
+    stop_idle_s=1,
+    held_bytes=9000,
 )
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + b"x" * 800
@@ -30,7 +38,10 @@ class Bench:
         self.poller = SelectSelector()
         self.given: list[tuple[Connection, bytes, bool]] = []
         self.threads = True
-        self.connections = Connections(LIMITS, self.poller, self._answer, lambda: self.now)
+        self.refused: list[NotServed] = []
+        self.connections = Connections(
+            LIMITS, self.poller, self._answer, self.refused.append, lambda: self.now
+        )
         self.clients: list[socket.socket] = []
 
     def _answer(self, connection: Connection, request: bytes, whole: bool) -> None:
@@ -66,7 +77,7 @@ class Bench:
         return self.poller.get_map()[connection.sock].events if connection.watched else 0
 
     def held(self) -> int:
-        return self.connections._register.held
+        return self.connections._register.account.held
 
 
 @pytest.fixture
@@ -231,6 +242,7 @@ def test_without_a_thread_the_answer_is_503(bench: Bench) -> None:
 
     assert state(connection) is State.LINGERING
     assert client.recv(1000).startswith(b"HTTP/1.1 503 ")
+    assert bench.refused == [NotServed.NO_THREAD]
 
 
 def test_a_stale_event_of_a_connection_that_was_ended_does_nothing(bench: Bench) -> None:
@@ -252,6 +264,7 @@ def test_over_the_bound_the_request_that_waits_longest_is_answered_503(bench: Be
 
     assert states == [State.LINGERING] + [State.ARRIVING] * 10
     assert clients[0][0].recv(1000).startswith(b"HTTP/1.1 503 ")
+    assert bench.refused == [NotServed.NO_ROOM]
     assert bench.held() <= LIMITS.held_bytes
 
 
@@ -272,6 +285,48 @@ def test_what_threads_work_on_counts_too(bench: Bench) -> None:
 
     assert states.count(State.ANSWERING) == 9
     assert bench.held() <= LIMITS.held_bytes
+
+
+def test_what_a_thread_makes_lets_other_makers_wait_and_no_request(bench: Bench) -> None:
+    _, reader = bench.connect(GET)
+    room = bench.connections.room(reader)
+    room.take(9000)
+    _, sender = bench.connect(HALF + b"x" * 100)
+
+    assert not room.wait()
+    assert state(sender) is State.ANSWERING
+
+
+def test_who_waits_for_room_goes_on_once_the_answer_is_taken(bench: Bench) -> None:
+    _, reader = bench.connect(GET)
+    bench.connections.room(reader).take(10_000)
+    _, other = bench.connect(GET)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bench.connections.room(other).wait)
+        bench.answer(reader, b"answer")
+
+        assert waiting.result(5)
+
+
+def test_nothing_is_counted_for_a_connection_that_has_ended(bench: Bench) -> None:
+    _, reader = bench.connect(GET)
+    room = bench.connections.room(reader)
+    bench.connections.end(reader)
+
+    room.take(10_000)
+
+    assert room.wait()
+
+
+def test_of_an_answer_all_that_is_kept_counts_and_not_only_what_is_left(bench: Bench) -> None:
+    client, connection = bench.connect(GET)
+    bench.answer(connection, b"x" * 8900)
+
+    assert len(client.recv(1000)) == 1000
+    bench.connections.ready(connection)
+
+    assert bench.held() == 8900
 
 
 def test_room_is_made_by_who_is_idle_longest(bench: Bench) -> None:

@@ -15,9 +15,9 @@ import pytest
 from tests.builders import SECRET
 from tests.serving import ROOT, free_port, serving, start
 from webhook_api.config import Config
-from webhook_api.db import Database
 from webhook_api.logs import EXIT_CONFIG
 from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
+from webhook_api.store.database import Database
 
 
 def failed_start(folder: Path, **settings: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from tests.builders import a_message
 from tests.conftest import Get, Post, Store
-from webhook_api.db import Connection
+from webhook_api.store.connections import Connection
 
 KEYS = [
     "total_messages", "senders_count", "messages_per_sender", "first_message_ts", "last_message_ts",

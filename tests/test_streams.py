@@ -16,9 +16,9 @@ from flask.testing import FlaskClient
 from tests.builders import some_messages
 from tests.conftest import Logged, Scrape, Store
 from tests.serving import Load, Server, serving, wait_until
-from webhook_api.db import Connection, connect
 from webhook_api.models import parse_message
-from webhook_api.storage import insert_messages
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.messages import insert_messages
 
 NDJSON = {"Accept": "application/x-ndjson"}
 ROWS = 3000

@@ -6,7 +6,7 @@ printf '%s' BODY | openssl dgst -sha256 -hmac SECRET
 import pytest
 from flask.testing import FlaskClient
 
-from webhook_api.security import sign, verify_signature
+from webhook_api.intake.signature import sign, verify_signature
 
 HELLO = (
     b'{"message_id":"m1","from":"+919876543210","to":"+14155550100",'

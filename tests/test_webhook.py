@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.builders import a_message, encode, signed
 from tests.conftest import Get, Logged, Post, Rows, Scrape, Store
-from webhook_api.security import sign
+from webhook_api.intake.signature import sign
 
 LIMIT = 262_144
 COUNT = "SELECT count(*) FROM messages"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from webhook_api.db import Connection, Database
 from webhook_api.errors import Unavailable
 from webhook_api.models import parse_message
-from webhook_api.writer import Writer
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.writer import Writer
 
 
 @pytest.fixture

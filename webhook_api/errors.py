@@ -1,17 +1,16 @@
-"""Our exceptions, and the only way from an exception to a status and `{"detail": ...}`."""
+"""Our exceptions. Those that answer a request know its status and its result."""
 
-import sqlite3
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, jsonify
-from werkzeug.exceptions import HTTPException
-
-from webhook_api.outcome import Result, current_outcome
-from webhook_api.schema import SchemaError
+from webhook_api.outcome import Result
 
 RETRY_AFTER_S = 2
+
+
+class SchemaError(Exception):
+    """The file's schema is not the one that this code reads and writes."""
 
 
 class RequestRefused(Exception):
@@ -90,43 +89,3 @@ class ClientLeft(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the client left")
-
-
-def register_errors(app: Flask) -> None:
-    """Give every failure that reaches the application the same JSON shape."""
-    app.register_error_handler(RequestRefused, _refused)
-    app.register_error_handler(sqlite3.DatabaseError, _database_failed)
-    app.register_error_handler(SchemaError, _database_failed)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
-
-
-def _refused(error: RequestRefused) -> Response:
-    if outcome := current_outcome():
-        outcome.result = error.result
-    response = jsonify(detail=error.detail)
-    response.status_code = error.status
-    if isinstance(error, Unavailable):
-        g.failure = error
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return response
-
-
-def _database_failed(error: Exception) -> Response:
-    return _refused(Unavailable(f"database: {error}"))
-
-
-def _http_error(error: HTTPException) -> Response:
-    response = jsonify(detail=error.description)
-    response.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    # Werkzeug's own response has what belongs to the status, as Allow does to a 405.
-    for name, value in error.get_headers():
-        response.headers.setdefault(name, value)
-    return response
-
-
-def _unexpected(error: Exception) -> Response:
-    g.failure = error
-    response = jsonify(detail="internal server error")
-    response.status_code = HTTPStatus.INTERNAL_SERVER_ERROR
-    return response

@@ -1,10 +1,11 @@
-"""What became of a delivery: the one object that the log line and the counters both read."""
+"""What became of a delivery: the one object that the log line and the counters both read.
+
+And the names of what else can become of a request.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from flask import g
 
 
 class Result(StrEnum):
@@ -19,6 +20,15 @@ class Result(StrEnum):
     INCOMPLETE = "incomplete"
     UNAVAILABLE = "unavailable"
     ERROR = "error"
+
+
+class NotServed(StrEnum):
+    """Why a request never reached the application; the values of the metric's `reason`."""
+
+    NO_ROOM = "no_room"  # in memory
+    NO_THREAD = "no_thread"
+    MALFORMED = "malformed"  # or longer than the HTTP server takes
+    FAILED = "failed"
 
 
 @dataclass
@@ -54,15 +64,3 @@ class Outcome:
         message_id = payload.get("message_id") if isinstance(payload, dict) else None
         if isinstance(message_id, str):
             self.message_id = message_id
-
-
-def begin_outcome() -> Outcome:
-    """Start the outcome of the current request, as an error until something better is known."""
-    outcome = g.outcome = Outcome()
-    return outcome
-
-
-def current_outcome() -> Outcome | None:
-    """Return the current request's outcome; None if it is no delivery."""
-    outcome: Outcome | None = g.get("outcome")
-    return outcome

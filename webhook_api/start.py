@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from webhook_api.config import Config
-from webhook_api.counting import stored_totals
-from webhook_api.db import Database
-from webhook_api.schema import SchemaError
+from webhook_api.errors import SchemaError
+from webhook_api.store.counting import stored_totals
+from webhook_api.store.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,21 @@ def prepare_database(database: Database) -> None:
         raise StartError(
             f"DATABASE_URL leads to {database.path}: {reason}{_advice(database.path)}"
         ) from None
+
+
+def prepare_if_possible(database: Database) -> None:
+    """Bring the schema up to date in a worker: a reload may have brought newer code.
+
+    A worker that starts again while the disk is full or the volume is away serves probes and
+    reads, and takes deliveries again once it can. The start of the service is stricter.
+
+    Raises:
+        SchemaError: the file is not one that this version can use.
+    """
+    try:
+        database.prepare()
+    except (sqlite3.Error, OSError) as error:
+        logger.error("database is not ready: %s", error)
 
 
 def open_database(config: Config) -> None:

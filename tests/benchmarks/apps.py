@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from webhook_api import commit, create_app, storage
-from webhook_api.db import Database
+from webhook_api import create_app
+from webhook_api.intake import commit
 from webhook_api.models import InboundMessage
-from webhook_api.storage import StoreResult
+from webhook_api.store import messages as storage
+from webhook_api.store.database import Database
+from webhook_api.store.messages import StoreResult
 
 
 class _FileNothing:

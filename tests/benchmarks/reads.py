@@ -24,7 +24,7 @@ from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
 from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, middle, require, show_table
 from tests.builders import SECRET, an_app
 from webhook_api.config import Config
-from webhook_api.db import Database
+from webhook_api.store.database import Database
 
 _LIVE = "/health/live"
 _RUN_S = 0.5

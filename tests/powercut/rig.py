@@ -19,7 +19,7 @@ from tests.powercut.shim import Shim
 from tests.serving import ROOT, Client, Server, database_in, serving
 
 # Upkeep comes often, so that a short run has many checkpoints.
-KNOBS = {"webhook_api.writer": {"checkpoint_every": 600, "index_every": 48}}
+KNOBS = {"webhook_api.store.writer": {"checkpoint_every": 600, "index_every": 48}}
 
 _SITECUSTOMIZE = f"""
 import importlib.abc, importlib.util, sys

@@ -4,10 +4,10 @@ from flask import Flask
 
 from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.deliver import send_messages, sign_body
-from webhook_api.cli.failures import plain_failures, runs_a_command
+from webhook_api.cli.failures import plain_failures
 from webhook_api.cli.upkeep import create_database, verify_database
 
-__all__ = ["plain_failures", "register_commands", "runs_a_command"]
+__all__ = ["plain_failures", "register_commands"]
 
 
 def register_commands(app: Flask) -> None:

@@ -14,12 +14,13 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
 from webhook_api.cli.lines import progress_bar, read_lines, size_of
-from webhook_api.db import Database, current_database
-from webhook_api.listing import stream_messages
+from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
-from webhook_api.schema import check_schema
-from webhook_api.storage import StoreResult
-from webhook_api.writer import Writer
+from webhook_api.reading.listing import stream_messages
+from webhook_api.store.database import Database
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.schema import check_schema
+from webhook_api.store.writer import Writer
 
 # What is filed by one transaction. The service's deliveries wait for it, some 50 ms, and have
 # their turn while the next one is parsed; the bytes bound that wait when texts are long.

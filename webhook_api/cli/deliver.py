@@ -19,8 +19,8 @@ from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainComman
 from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
+from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
-from webhook_api.security import sign
 
 DEFAULT_URL = "http://localhost:8000/webhook"
 DEFAULT_COUNT = 100

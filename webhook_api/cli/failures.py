@@ -8,26 +8,15 @@ from typing import Any
 
 import click
 from flask import has_app_context
-from flask.cli import FlaskGroup
 
 from webhook_api.config import ConfigError
 from webhook_api.db import current_database
-from webhook_api.errors import InvalidInput, RequestRefused, Unavailable
-from webhook_api.schema import SchemaError
+from webhook_api.errors import InvalidInput, RequestRefused, SchemaError, Unavailable
+from webhook_api.logs import send_logs_to
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 MAX_REASON_CHARS = 200
-
-
-def runs_a_command() -> bool:
-    """Return whether the application is being built for one of its commands, not to serve.
-
-    `flask` builds it to look up a command by its name; `flask run` does so later, in the
-    context of `run`.
-    """
-    context = click.get_current_context(silent=True)
-    return context is not None and isinstance(context.command, FlaskGroup)
 
 
 @contextmanager
@@ -46,9 +35,10 @@ def plain_failures() -> Iterator[None]:
 
 
 class PlainCommand(click.Command):
-    """A command with `plain_failures`."""
+    """A command with `plain_failures`, whose stdout is its result and nothing else."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        send_logs_to(sys.stderr)
         with plain_failures():
             return super().invoke(ctx)
 

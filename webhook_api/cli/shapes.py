@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from webhook_api.config import Config, ConfigError
+from webhook_api.intake.signature import SIGNATURE_HEADER, sign
 from webhook_api.providers import meta, standard, twilio
-from webhook_api.security import SIGNATURE_HEADER, sign
 
 
 class SignedDelivery(NamedTuple):

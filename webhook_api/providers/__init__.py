@@ -62,6 +62,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
 
 
 def body_limits(config: Config) -> dict[str, int]:
-    """Return how many bytes a body may have, by the path; elsewhere it is MAX_BODY_BYTES."""
+    """Return how many bytes a body may have, by the paths that deliveries are sent to."""
     found = providers_in_use(config).values()
-    return {f"/webhook/{provider.name}": provider.max_body_bytes for provider in found}
+    by_provider = {f"/webhook/{provider.name}": provider.max_body_bytes for provider in found}
+    return {"/webhook": config.max_body_bytes, **by_provider}

@@ -7,6 +7,7 @@ WhatsApp Business Platform, "messages webhook reference".
 import hmac
 from collections.abc import Iterator, Mapping
 
+from webhook_api.intake.signature import sign, verify_signature
 from webhook_api.models import parse_json
 from webhook_api.providers.delivery import (
     Delivery,
@@ -17,7 +18,6 @@ from webhook_api.providers.delivery import (
     not_of_the_provider,
     prefixed,
 )
-from webhook_api.security import sign, verify_signature
 
 NAME = "meta"
 SIGNATURE_HEADER = "X-Hub-Signature-256"

@@ -17,8 +17,9 @@ from flask import (
     send_file,
 )
 
-from webhook_api.openapi import ASSETS, describe_api
 from webhook_api.providers.description import describe_providers
+from webhook_api.web.assets import ASSETS
+from webhook_api.web.openapi import describe_api
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (

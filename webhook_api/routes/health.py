@@ -2,9 +2,10 @@
 
 from flask import Blueprint, current_app
 
-from webhook_api.commit import GroupCommit
 from webhook_api.db import get_db
-from webhook_api.schema import check_schema
+from webhook_api.intake.commit import GroupCommit
+from webhook_api.replies import Alive, Ready
+from webhook_api.store.schema import check_schema
 
 PROBE_DEADLINE_S = 1.0
 
@@ -12,14 +13,14 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 
 @bp.get("/live")
-def live() -> dict[str, str]:
+def live() -> Alive:
     """Answer 200 as long as the process serves."""
     return {"status": "alive"}
 
 
 @bp.get("/ready")
 @bp.get("")
-def ready() -> dict[str, str]:
+def ready() -> Ready:
     """Answer 200 if a message could be filed now; the secret was checked at start.
 
     Raises:

@@ -2,18 +2,30 @@
 
 from collections.abc import Generator, Iterator
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
+from flask.json.provider import JSONProvider
 
-from webhook_api.db import Connection, get_db
-from webhook_api.listing import NDJSON, MessagePage, list_messages, stream_chunks
+from webhook_api.db import get_db
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
-from webhook_api.presence import absence
-from webhook_api.reading import Reading, Stream
-from webhook_api.streams import StreamedReply
+from webhook_api.reading.counts import CountCache
+from webhook_api.reading.listing import (
+    CHUNK_CHARS,
+    NDJSON,
+    list_messages,
+    stream_chunks,
+)
+from webhook_api.reading.room import Room, room_for, wait_for_room
+from webhook_api.reading.turns import Reading, Stream
+from webhook_api.replies import Page
+from webhook_api.store.connections import Connection
+from webhook_api.web.presence import absence
+from webhook_api.web.streams import StreamedReply
 
 _BLOCK_LINES = 200  # are sent by one call
+_STREAM_BYTES = 8 * CHUNK_CHARS  # held for it at any time: rows, and their lines in UTF-8
 _NEAR_ROWS = 1000  # are passed over as fast as a turn is had
 
 bp = Blueprint("messages", __name__)
@@ -29,27 +41,52 @@ def show_messages() -> Response:
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         return _stream(parse_query(MessageFilter, request.args))
     query = parse_query(MessageQuery, request.args)
-    find = partial(list_messages, query=query, counts=current_app.extensions["counts"])
+    make = partial(
+        _make_page,
+        query=query,
+        counts=current_app.extensions["counts"],
+        json=current_app.json,
+        room=room_for(request.environ),
+    )
     if _grows(query):
         reading: Reading = current_app.extensions["reading"]
-        page = reading.read(find, absence(request.environ))
-        response = _as_json(page, query)
+        page = reading.read(make, absence(request.environ))
     else:
         with current_app.extensions["pages"]:
-            page = find(get_db())
-            response = _as_json(page, query)
+            page = make(get_db())
     if page.next_cursor:
-        response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
-    return response
+        page.response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
+    return page.response
 
 
-def _as_json(page: MessagePage, query: MessageQuery) -> Response:
-    return jsonify(
-        data=[message.as_json() for message in page.messages],
-        total=page.total,
-        limit=query.limit,
-        offset=query.offset,
-    )
+class _Answer(NamedTuple):
+    """A page as it is sent, and where the next one starts if there is one."""
+
+    response: Response
+    next_cursor: Cursor | None
+
+
+def _make_page(
+    db: Connection,
+    *,
+    query: MessageQuery,
+    counts: CountCache,
+    json: JSONProvider,
+    room: Room,
+) -> _Answer:
+    """Find a page and write it: without a break, for it may have megabytes.
+
+    Raises:
+        Unavailable: too much is held for clients.
+        sqlite3.Error: the database cannot be read.
+    """
+    wait_for_room(room)
+    page = list_messages(db, query, counts)
+    data = [message.as_json() for message in page.messages]
+    shown = Page(data=data, total=page.total, limit=query.limit, offset=query.offset)
+    response: Response = json.response(shown)  # type: ignore[assignment]
+    room.take(response.calculate_content_length() or 0)
+    return _Answer(response, page.next_cursor)
 
 
 def _grows(query: MessageQuery) -> bool:
@@ -68,6 +105,9 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 def _stream(wanted: MessageFilter) -> Response:
     reading: Reading = current_app.extensions["reading"]
+    room = room_for(request.environ)
+    wait_for_room(room)
+    room.take(_STREAM_BYTES)
     blocks = _blocks(reading.stream(partial(_encoded, wanted), absence(request.environ)))
     # The first is made now, for a database that cannot be read is a 503 only before the start.
     first = next(blocks, b"")

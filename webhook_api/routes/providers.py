@@ -10,11 +10,12 @@ from functools import partial
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import Forbidden
 
-from webhook_api.commit import GroupCommit
-from webhook_api.outcome import Outcome, Result, Tally, begin_outcome
+from webhook_api.intake.commit import GroupCommit
+from webhook_api.outcome import Outcome, Result, Tally
 from webhook_api.providers import Delivery, Provider
 from webhook_api.routes.webhook import read_body
-from webhook_api.storage import StoreResult
+from webhook_api.store.messages import StoreResult
+from webhook_api.web.outcome import begin_outcome
 
 
 def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:

@@ -6,9 +6,10 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from webhook_api.db import get_db
 from webhook_api.models import StatsQuery, parse_query
-from webhook_api.presence import absence
-from webhook_api.reading import Reading
-from webhook_api.stats import compute_stats
+from webhook_api.reading.stats import compute_stats
+from webhook_api.reading.turns import Reading
+from webhook_api.replies import Sender, Statistics
+from webhook_api.web.presence import absence
 
 bp = Blueprint("stats", __name__)
 
@@ -26,12 +27,13 @@ def show_stats() -> Response:
         stats = reading.read(partial(compute_stats, query=query), absence(request.environ))
     else:
         stats = compute_stats(get_db(), query)
+    top: list[Sender] = [{"from": sender, "count": count} for sender, count in stats.top_senders]
     return jsonify(
-        total_messages=stats.total,
-        senders_count=stats.senders,
-        messages_per_sender=[
-            {"from": sender, "count": count} for sender, count in stats.top_senders
-        ],
-        first_message_ts=stats.first_ts,
-        last_message_ts=stats.last_ts,
+        Statistics(
+            total_messages=stats.total,
+            senders_count=stats.senders,
+            messages_per_sender=top,
+            first_message_ts=stats.first_ts,
+            last_message_ts=stats.last_ts,
+        )
     )

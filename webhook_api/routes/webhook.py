@@ -4,11 +4,12 @@ from flask import Blueprint, current_app, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
-from webhook_api.commit import GroupCommit
 from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
+from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
-from webhook_api.outcome import Result, begin_outcome
-from webhook_api.security import SIGNATURE_HEADER, verify_signature
+from webhook_api.outcome import Result
+from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)
 

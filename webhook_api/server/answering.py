@@ -10,6 +10,7 @@ from gunicorn.http.errors import InvalidHeader, ParseException, UnsupportedTrans
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import Response, create
 
+from webhook_api.reading.room import ROOM_KEY, Room
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.states import Connection
 
@@ -63,18 +64,21 @@ class Exchange:
         """
         self._cfg = cfg
         self._connection = connection
-        self._request = StrictRequest(cfg, IterUnreader([request]), connection.client)
+        # In two parts: the parser copies what it has not used yet, for each line of the head.
+        body_at = request.find(b"\r\n\r\n") + 4
+        parts = [request] if body_at < 4 else [request[:body_at], request[body_at:]]
+        self._request = StrictRequest(cfg, IterUnreader(parts), connection.client)
         # Who waits to be asked for its body was asked by the event loop.
         self._request._expected_100_continue = False  # type: ignore[attr-defined]
 
-    def answer(self, app: Callable[..., Any], *, send_s: float, last: bool) -> bool:
+    def answer(self, app: Callable[..., Any], room: Room, *, send_s: float, last: bool) -> bool:
         """Let `app` answer into the outbox, and return if the connection can be kept.
 
         The application sees `close()` of what it returned called before its end if the answer
         cannot be sent.
 
         Raises:
-            NotTaken: the reader of a stream has gone, or takes nothing.
+            NotTaken: the reader of a stream has gone, or takes nothing, or shall get no more.
             ReplyBroken: see there.
         """
         reply, environ = create(  # type: ignore[call-overload]
@@ -87,6 +91,7 @@ class Exchange:
             response_args=(send_s,),
         )
         environ["wsgi.multithread"] = True
+        environ[ROOM_KEY] = room
         if last or not self._cfg.keepalive:
             reply.force_close()
         try:
@@ -98,8 +103,9 @@ class Exchange:
             finally:
                 if hasattr(parts, "close"):
                     parts.close()
-        except NotTaken:
-            raise
+        except ConnectionError as error:
+            # Ours, or of an application that wants the connection ended, and has said why.
+            raise NotTaken(str(error)) from error
         except Exception as error:
             if reply.headers_sent:
                 raise ReplyBroken from error

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from selectors import BaseSelector
 
+from webhook_api.outcome import NotServed
+from webhook_api.server.account import ConnectionRoom
 from webhook_api.server.framing import Arrival, Incoming
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
@@ -27,8 +29,8 @@ _BUSY_HEAD = (
 class Connections:
     """All connections of a worker.
 
-    `answer` is called with each request, its bytes, and whether that is all of it; `finished`
-    must be called when that is done. It may raise RuntimeError: there is no thread.
+    `answer` is called with each request, its bytes, and whether that is all of it; it raises
+    RuntimeError if there is no thread. `finished` must be called when that is done.
     """
 
     def __init__(
@@ -36,13 +38,15 @@ class Connections:
         limits: Limits,
         poller: BaseSelector,
         answer: Callable[[Connection, bytes, bool], None],
+        when_refused: Callable[[NotServed], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.refused = 0  # requests that were answered 503 here
         self.dropped = 0  # clients that did not take their answer
         self._limits = limits
         self._answer = answer
+        self._when_refused = when_refused
         self._register = Register(limits, poller, clock)
+        self._account = self._register.account
         self._on_ready = {
             State.IDLE: self._receive,
             State.ARRIVING: self._receive,
@@ -73,7 +77,7 @@ class Connections:
     def finished(self, connection: Connection, keep: bool) -> None:
         """Go on after a thread has made the answer, which may be in the outbox."""
         if connection.state is State.ANSWERING:
-            connection.answered = 0
+            connection.working = 0
             connection.keep = keep
             self._go_on(connection)
 
@@ -94,6 +98,10 @@ class Connections:
     def stop(self) -> None:
         """Give those that are idle a short time only: their next request may be on its way."""
         self._register.shorten_idle(self._limits.stop_idle_s)
+
+    def room(self, connection: Connection) -> ConnectionRoom:
+        """Return what counts the answer that a thread makes for `connection`."""
+        return ConnectionRoom(self._account, connection)
 
     def end_all(self) -> None:
         """Close all."""
@@ -126,11 +134,12 @@ class Connections:
 
     def _judge(self, connection: Connection) -> None:
         """Give the request that the inbox begins with to a thread, or wait for the rest."""
+        if connection.incoming is None:
+            limits = self._limits
+            connection.incoming = Incoming(limits.body_bytes, limits.other_body_bytes)
         incoming = connection.incoming
-        if incoming is None:
-            incoming = connection.incoming = Incoming(self._limits.max_body_bytes)
         arrival = incoming.judge(connection.inbox)
-        self._register.count(connection)
+        self._account.count(connection)
         if arrival is Arrival.WHOLE:
             self._start_answer(connection, incoming.end, whole=True)
         elif arrival is Arrival.ENOUGH:
@@ -154,23 +163,23 @@ class Connections:
         if connection.state is not state:
             return  # It was this one that had to make room.
         if not room:
-            self._refuse(connection)
+            self._refuse(connection, NotServed.NO_ROOM)
             return
         request = bytes(connection.inbox[:end])
         del connection.inbox[:end]
         connection.incoming = None
-        connection.answered = len(request)
+        connection.working = len(request)
         self._register.move(connection, State.ANSWERING)
         try:
             self._answer(connection, request, whole)
         except RuntimeError:
-            self._refuse(connection)
+            self._refuse(connection, NotServed.NO_THREAD)
 
-    def _refuse(self, connection: Connection) -> None:
+    def _refuse(self, connection: Connection, reason: NotServed) -> None:
         """Answer that there is no room for a request, or no thread."""
-        self.refused += 1
+        self._when_refused(reason)
         connection.inbox.clear()
-        connection.answered = 0
+        connection.working = 0
         connection.keep = False
         connection.outbox.sendall(_BUSY_HEAD + _BUSY_BODY)
         with suppress(NotTaken):
@@ -181,14 +190,14 @@ class Connections:
         """Send what is left of the answer; then look at the next request, or take leave."""
         if connection.outbox.size:
             self._register.move(connection, State.SENDING)
-            self._register.count(connection)
+            self._account.count(connection)
             self._make_room()
         elif not connection.keep:
             self._half_close(connection)
         else:
             # Never received while the last one was answered, but maybe before.
             self._register.move(connection, State.IDLE)
-            self._register.count(connection)
+            self._account.count(connection)
             if connection.inbox:
                 self._judge(connection)
 
@@ -213,7 +222,7 @@ class Connections:
             return
         connection.inbox.clear()
         self._register.move(connection, State.LINGERING)
-        self._register.count(connection)
+        self._account.count(connection)
 
     def _discard(self, connection: Connection) -> None:
         try:
@@ -230,12 +239,12 @@ class Connections:
 
         First from who does not take an answer: whoever sends may be delivering a message.
         """
-        while self._register.held > self._limits.held_bytes:
+        while self._account.is_full:
             oldest = next(self._register.first(State.SENDING, State.ARRIVING), None)
             if oldest is None:
                 return False
             if oldest.state is State.SENDING:
                 self._drop(oldest)
             else:
-                self._refuse(oldest)
+                self._refuse(oldest, NotServed.NO_ROOM)
         return True

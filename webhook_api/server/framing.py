@@ -1,14 +1,24 @@
 """How much of a request is here, judged by its framing alone (RFC 9112, 6)."""
 
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
+from urllib.parse import unquote
 
 _MAX_FRAMING_BYTES = 64 * 1024  # of a head, and of what surrounds the chunks of a body
 _MAX_CHUNK_LINE_BYTES = 4096
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+_PATH = re.compile(rb"(?:[a-z][a-z0-9+.-]*://[^/?# ]*)?(/[^?# ]*)", re.IGNORECASE)
 _CHUNK_LINE = re.compile(rb"([0-9a-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n", re.IGNORECASE)
+
+
+def _path(request_line: bytes) -> str:
+    """Return the path that a request line names in any of its forms (RFC 9112, 3.2)."""
+    _, _, target = request_line.partition(b" ")
+    found = _PATH.match(target)
+    return unquote(found[1].decode("latin-1")) if found else ""
 
 
 class Arrival(Enum):
@@ -27,13 +37,16 @@ class Incoming:
     """
 
     __slots__ = (
-        "_chunked", "_framing_bytes", "_max_body_bytes", "_seen", "end", "expects_continue",
+        "_body_bytes", "_chunked", "_framing_bytes", "_max_body_bytes", "_seen", "end",
+        "expects_continue",
     )  # fmt: skip
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, body_bytes: Mapping[str, int], other_body_bytes: int) -> None:
+        """Expect a body of at most so many bytes, by its path; on other paths, of the second."""
         self.end = 0  # of the head, then of the body, or of the chunks so far
         self.expects_continue = False  # the client sends its body only when it is told to
-        self._max_body_bytes = max_body_bytes
+        self._body_bytes = body_bytes
+        self._max_body_bytes = other_body_bytes
         self._framing_bytes = 0  # of what is before `end`, how many are no part of the body
         self._chunked: bool | None = None
         self._seen = 0  # no head ends before this
@@ -55,13 +68,14 @@ class Incoming:
     def _read_head(self, head: bytes) -> bool:
         """Take from `head` how the body is framed, and return if it is worth waiting for."""
         self.end = self._framing_bytes = len(head) + len(b"\r\n")
+        request_line, _, _ = head.lstrip().partition(b"\r\n")
+        self._max_body_bytes = self._body_bytes.get(_path(request_line), self._max_body_bytes)
         self._chunked = bool(_CHUNKED.search(head))
         announced = _CONTENT_LENGTH.search(head)
         length = int(announced[1].lstrip(b"0")[:18] or b"0") if announced else 0
         if length > self._max_body_bytes:
             return False
         self.end += length
-        request_line, _, _ = head.lstrip().partition(b"\r\n")
         old = request_line.endswith(b"HTTP/1.0")
         self.expects_continue = not old and bool(_EXPECTS.search(head))
         return True

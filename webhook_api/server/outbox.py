@@ -6,6 +6,7 @@ from collections import deque
 from itertools import islice
 
 _PARTS_AT_ONCE = 64  # well below IOV_MAX (sysconf(3))
+_PIECE_BYTES = 64 * 1024
 
 
 class NotTaken(ConnectionError):
@@ -18,12 +19,13 @@ class Outbox:
     Used by one thread at a time: by the one that makes an answer, then by the event loop.
     """
 
-    __slots__ = ("_parts", "_sock", "size")
+    __slots__ = ("_gone", "_parts", "_sock", "size")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.size = 0  # bytes
+        self.size = 0  # bytes that it holds: of a part until all of it is sent
         self._sock = sock
-        self._parts: deque[memoryview | bytes] = deque()
+        self._parts: deque[bytes] = deque()
+        self._gone = 0  # bytes of the first part that are sent
 
     def sendall(self, data: bytes) -> None:
         """Keep `data` until `push` or `flush` sends it."""
@@ -40,7 +42,7 @@ class Outbox:
         pushed = 0
         try:
             while self._parts:
-                sent = self._sock.sendmsg(list(islice(self._parts, _PARTS_AT_ONCE)))
+                sent = self._sock.sendmsg(self._next())
                 self._forget(sent)
                 pushed += sent
         except BlockingIOError:
@@ -66,19 +68,31 @@ class Outbox:
                     raise NotTaken(f"nothing was taken for {patience_s} s")
                 self.push()
 
+    def shrink(self) -> None:
+        """Keep only what is not sent, in pieces that are given up one by one as they are sent."""
+        left = self._next(len(self._parts))
+        self.clear()
+        for part in left:
+            for at in range(0, len(part), _PIECE_BYTES):
+                self.sendall(bytes(memoryview(part)[at : at + _PIECE_BYTES]))
+
     def clear(self) -> None:
         """Forget what was not sent."""
         self._parts.clear()
-        self.size = 0
+        self.size = self._gone = 0
+
+    def _next(self, most: int = _PARTS_AT_ONCE) -> list[bytes | memoryview]:
+        parts: list[bytes | memoryview] = list(islice(self._parts, most))
+        if self._gone:
+            parts[0] = memoryview(self._parts[0])[self._gone :]
+        return parts
 
     def _forget(self, sent: int) -> None:
-        self.size -= sent
-        while sent:
-            part = self._parts.popleft()
-            if sent < len(part):
-                self._parts.appendleft(memoryview(part)[sent:])
-                return
-            sent -= len(part)
+        self._gone += sent
+        while self._parts and self._gone >= len(self._parts[0]):
+            part = len(self._parts.popleft())
+            self._gone -= part
+            self.size -= part
 
     # What else is asked of a socket. An application may look if its client is still there.
 

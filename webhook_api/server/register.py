@@ -1,10 +1,11 @@
-"""Who is in which state, until when, and how many bytes are held for all of them."""
+"""Who is in which state, and until when."""
 
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, takewhile
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
+from webhook_api.server.account import Account
 from webhook_api.server.states import Connection, Limits, State
 
 _WATCHED = {
@@ -16,12 +17,12 @@ _WATCHED = {
 
 
 class Register:
-    """All connections of a worker: the only place where a state, or the account, changes."""
+    """All connections of a worker: the only place where a state changes."""
 
     def __init__(
         self, limits: Limits, poller: BaseSelector, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.held = 0  # bytes: what has come and is not answered, and what is not taken
+        self.account = Account(limits.held_bytes)
         self._poller = poller
         self._clock = clock
         self._times = {
@@ -64,8 +65,7 @@ class Register:
         connection.state = State.ENDED
         self.watch(connection, 0)
         connection.sock.close()
-        self.held -= connection.held
-        connection.held = 0
+        self.account.forget(connection)
 
     def watch(self, connection: Connection, events: int) -> None:
         """Let the poller look for `events` (0: for none)."""
@@ -78,12 +78,6 @@ class Register:
         else:
             self._poller.unregister(connection.sock)
         connection.watched = events
-
-    def count(self, connection: Connection) -> None:
-        """Bring the account up to date with what is held for `connection`."""
-        held = len(connection.inbox) + connection.answered + connection.outbox.size
-        self.held += held - connection.held
-        connection.held = held
 
     def shorten_idle(self, time_s: float) -> None:
         """Give those that are idle, and that will be, so many seconds at most."""

@@ -20,7 +20,8 @@ ended a moment ago, when another event of the same batch was looked at.
 """
 
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -32,12 +33,15 @@ from webhook_api.server.outbox import Outbox
 class Limits:
     """What clients may take of a worker."""
 
-    max_body_bytes: int = 262_144
+    body_bytes: Mapping[str, int] = field(default_factory=dict)  # at most, by the path
+    other_body_bytes: int = 16 * 1024  # on other paths, where nobody reads it
     idle_s: float = 5.0  # until the first byte of a request
     receive_s: float = 5.0  # from there until all of it
     send_s: float = 5.0  # without any of the answer being taken
     linger_s: float = 2.0  # for the client to read our last answer and close
     stop_idle_s: float = 2.0  # as idle_s, once the worker is to stop
+    urgent: tuple[bytes, ...] = (b"",)  # the starts of requests that may have any thread
+    reads_at_once: int = 16  # of the other requests
     held_bytes: int = 48 * 1024 * 1024  # of all that has come and is not answered, or not taken
 
 
@@ -58,8 +62,8 @@ class Connection:
     """A client, and what is held for it."""
 
     __slots__ = (
-        "answered", "client", "deadline", "held", "inbox", "incoming", "keep", "outbox", "server",
-        "sock", "state", "watched",
+        "client", "deadline", "held", "inbox", "incoming", "keep", "made", "outbox", "server",
+        "sock", "state", "watched", "working",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, client: Any, server: Any) -> None:
@@ -71,7 +75,8 @@ class Connection:
         self.watched = 0  # the events that the poller looks for
         self.inbox = bytearray()  # what has come and no thread was given
         self.incoming: Incoming | None = None  # the request that the inbox begins with
-        self.answered = 0  # bytes of the request that a thread has
+        self.working = 0  # bytes of the request that a thread has
+        self.made = 0  # bytes of the answer that it has made of it, as it said itself
         self.outbox = Outbox(sock)
         self.keep = True  # for another request
         self.held = 0  # bytes, as counted when it was last looked at

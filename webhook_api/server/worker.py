@@ -4,34 +4,28 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from selectors import EVENT_READ, DefaultSelector
 from socket import socket
 from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.base import Worker
 
+from webhook_api.outcome import NotServed
 from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.connections import Connections
 from webhook_api.server.files import connections_at_most, descriptors
 from webhook_api.server.outbox import NotTaken
+from webhook_api.server.pool import Pool
 from webhook_api.server.states import Connection, Limits
 
 _TICK_S = 0.25  # between two looks at the clock, the parent, and what was refused
 _ORPHAN_S = 5.0  # to finish what was begun when the master is gone
 _WAKE_UP_BYTES = 4096
-
-
-class Work(NamedTuple):
-    """A request for a thread."""
-
-    connection: Connection
-    request: bytes
-    whole: bool
 
 
 class PatientWorker(Worker):
@@ -47,21 +41,25 @@ class PatientWorker(Worker):
 
     limits = Limits()
 
+    def when_refused(self, reason: NotServed) -> None:
+        """Is told of each request that never reaches the application; to be replaced."""
+
     @classmethod
     def limited(cls, limits: Limits) -> type[Self]:
         """Return this worker, with other limits. Gunicorn makes the instances itself."""
         return type(cls.__name__, (cls,), {"limits": limits})
 
     def init_process(self) -> None:
-        self._threads = ThreadPoolExecutor(self.cfg.threads)
+        self._pool = Pool(self.cfg.threads, self.limits.reads_at_once)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
-        self._connections = Connections(limits, self._poller, self._give_to_thread)
+        self._connections = Connections(limits, self._poller, self._give_to_thread, self._refused)
         self._most_connections = connections_at_most(
             self.cfg.worker_connections, self.cfg.threads, descriptors()
         )
         self._finished: deque[tuple[Connection, bool]] = deque()
         self._next_tick = 0.0
+        self._busy = 0  # requests that found no room or thread
         self._accepting = False
         self._trouble: OSError | None = None  # why accepting has stopped until the next tick
         super().init_process()
@@ -78,7 +76,7 @@ class PatientWorker(Worker):
         self._stop()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
         super().handle_quit(sig, frame)
 
     def _turn(self) -> None:
@@ -122,15 +120,15 @@ class PatientWorker(Worker):
     def _report(self) -> None:
         """Write at most a line a tick about what no request line tells."""
         seen = self._connections
-        if seen.refused or seen.dropped or self._trouble:
+        if self._busy or seen.dropped or self._trouble:
             self.log.warning(
                 "refused %d requests without room or thread, dropped %d clients that did not take "
                 "their answer, accepting: %s",
-                seen.refused,
+                self._busy,
                 seen.dropped,
                 self._trouble or "ok",
             )
-            seen.refused = seen.dropped = 0
+            self._busy = seen.dropped = 0
             self._trouble = None
 
     def _accept_from_now_on(self, accepting: bool) -> None:
@@ -175,27 +173,18 @@ class PatientWorker(Worker):
         Raises:
             RuntimeError: it cannot be started.
         """
-        ticket = [Work(connection, request, whole)]
-        try:
-            self._threads.submit(self._work, ticket)
-        except RuntimeError:
-            # The pool has queued it even so, and another thread may have begun with it.
-            with suppress(IndexError):
-                ticket.pop()
-                raise
+        work = partial(self._work, connection, request, whole)
+        self._pool.give(work, urgent=request.startswith(self.limits.urgent))
 
-    def _work(self, ticket: list[Work]) -> None:
+    def _work(self, connection: Connection, request: bytes, whole: bool) -> None:
         """Answer one request. The body of a thread."""
-        try:
-            connection, request, whole = ticket.pop()
-        except IndexError:
-            return  # refused meanwhile
         keep = False
         try:
             keep = self._answer(connection, request, whole)
         finally:
             self._finished.append((connection, keep))
-            if not keep or connection.outbox.size or connection.inbox or not connection.watched:
+            left = connection.outbox.size or connection.inbox
+            if not keep or left or connection.made or not connection.watched:
                 self._wake_up()
             # else the next event will do: the connection is watched already.
 
@@ -209,7 +198,10 @@ class PatientWorker(Worker):
         try:
             exchange = Exchange(self.cfg, request, connection)
             keep = exchange.answer(
-                self.wsgi, send_s=self.limits.send_s, last=not whole or not self.alive
+                self.wsgi,
+                self._connections.room(connection),
+                send_s=self.limits.send_s,
+                last=not whole or not self.alive,
             )
         except (NotTaken, NoMoreData) as error:
             self.log.debug("nobody to answer, or nothing: %s", error)
@@ -218,12 +210,19 @@ class PatientWorker(Worker):
             self.log.exception("a reply broke off")
         except Exception as error:
             # In HTML: the application has not seen the request.
+            malformed = isinstance(error, ParseException)
+            self._refused(NotServed.MALFORMED if malformed else NotServed.FAILED)
             self.handle_error(None, outbox, connection.client, error)  # type: ignore[arg-type]
         try:
             outbox.push()
         except NotTaken:
             return False
+        outbox.shrink()
         return keep
+
+    def _refused(self, reason: NotServed) -> None:
+        self._busy += reason in {NotServed.NO_ROOM, NotServed.NO_THREAD}
+        self.when_refused(reason)
 
     def _wake_up(self) -> None:
         with suppress(OSError):  # A full pipe wakes it, too.
@@ -246,5 +245,5 @@ class PatientWorker(Worker):
                 give_up = min(give_up, time.monotonic() + _ORPHAN_S)
             self._turn()
         self._connections.end_all()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
         self._poller.close()

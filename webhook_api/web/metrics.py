@@ -22,14 +22,15 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from webhook_api.counting import stored_totals
-from webhook_api.db import Database
-from webhook_api.errors import RequestRefused
-from webhook_api.logs import latency_ms
-from webhook_api.outcome import Result, Tally, current_outcome
+from webhook_api.errors import RequestRefused, SchemaError
+from webhook_api.outcome import NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
-from webhook_api.reading import Refusal
-from webhook_api.schema import SchemaError, check_schema
+from webhook_api.reading.turns import Refusal
+from webhook_api.store.counting import stored_totals
+from webhook_api.store.database import Database
+from webhook_api.store.schema import check_schema
+from webhook_api.web.outcome import current_outcome
+from webhook_api.web.request_log import latency_ms
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -154,6 +155,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.refused_requests = Counter(
+            "requests_refused_total",
+            "Requests that never reached the application: the HTTP server refused them.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.provider_requests = Counter(
             "provider_requests_total",
             "Deliveries of each provider, by what became of them.",
@@ -205,6 +212,10 @@ class Metrics:
         """See `reading.Observer`."""
         self.refused_reads.labels(refusal).inc()
 
+    def request_refused(self, reason: NotServed) -> None:
+        """Count a request that the HTTP server refused."""
+        self.refused_requests.labels(reason).inc()
+
     def count_request(self, response: Response) -> Response:
         """Count the current request and its answer."""
         path = request.url_rule.rule if request.url_rule else UNMATCHED
@@ -236,6 +247,8 @@ class Metrics:
             self.deliveries.labels(result)
         for refusal in Refusal:
             self.refused_reads.labels(refusal)
+        for reason in NotServed:
+            self.refused_requests.labels(reason)
         self.latency.labels(UNMATCHED)
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from webhook_api import storage
-from webhook_api.db import Connection, Database, FileIdentity, WriteLock, connect, sync_folder
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.schema import SchemaError, check_schema
-from webhook_api.storage import StoreResult
+from webhook_api.store import messages as storage
+from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
+from webhook_api.store.database import Database
+from webhook_api.store.lock import WriteLock
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.schema import check_schema
 
 INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB

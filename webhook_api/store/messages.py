@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from webhook_api.indexing import index_messages as index_messages
+from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
-from webhook_api.schema import SchemaError
-from webhook_api.search import folded_form
+from webhook_api.store.folding import folded_form
+from webhook_api.store.indexing import index_messages as index_messages
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",

@@ -16,14 +16,14 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from webhook_api import storage
-from webhook_api.db import Connection, Database
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.intake.waiting import Answer, Delivery, Probe, own_exception
 from webhook_api.models import InboundMessage
-from webhook_api.schema import SchemaError
-from webhook_api.storage import StoreResult
-from webhook_api.waiting import Answer, Delivery, Probe, own_exception
-from webhook_api.writer import FAULTS_OF_A_ROW, Writer
+from webhook_api.store import messages as storage
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
 

@@ -1,59 +1,15 @@
-"""Substring search in any case and script: how text is folded, indexed and compared."""
+"""Substring search in any case and script: what a phrase asks of a row and of the index."""
 
 import sqlite3
+
+from webhook_api.store.folding import NUL, NUL_MARK, fold
 
 _INDEXED_CHARS = 3  # the index holds runs of three characters
 _MAX_PHRASE_CHARS = 32  # longer phrases find candidates by their start, which are then compared
 
-_REMEMBERED_CHARS = 8192
-
-# SQLite's text functions stop at U+0000, so folded text has U+0001 in its place. A phrase with
-# either is compared with the text itself.
-_NUL, NUL_MARK = "\x00", "\x01"
-
 # To the index these are all U+FFFD (READ_UTF8 in SQLite's utf.c); to the comparison they differ.
 _ALIKE_IN_INDEX = {0xFFFD: 0xFFFD, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
 _LAST_CHARACTER = "\U0010ffff"
-
-
-class _SimpleFolding(dict[int, str]):
-    """Unicode's simple case folding (C and S of CaseFolding.txt) for `str.translate`.
-
-    It maps one character to one, so a match in folded text is a match in the text: `str.casefold`
-    would also turn one ß into two characters.
-    """
-
-    def __missing__(self, code_point: int) -> str:
-        character = chr(code_point)
-        folded = character.casefold()
-        if len(folded) > 1:
-            folded = character.lower()
-        if len(folded) > 1:
-            folded = character
-        # A stranger's `q` may hold any character, and all of them would be 200 MB.
-        if len(self) < _REMEMBERED_CHARS:
-            self[code_point] = folded
-        return folded
-
-
-_FOLDING = _SimpleFolding()
-
-
-def fold(text: str) -> str:
-    """Return `text` without differences of case."""
-    return text.lower() if text.isascii() else text.translate(_FOLDING)
-
-
-def folded_form(text: str | None) -> str | None:
-    """Return what `messages.folded` holds: None where SQLite's `lower(text)` gives the same.
-
-    That `lower` knows ASCII only. Storing the rest beside the text, and only where it differs,
-    keeps Python out of every query: what the index and the comparisons see is SQL alone.
-    """
-    if text is None or (text.isascii() and _NUL not in text):
-        return None
-    folded = fold(text).replace(_NUL, NUL_MARK)
-    return None if folded == "".join(c.lower() if c.isascii() else c for c in text) else folded
 
 
 class Phrase:
@@ -62,7 +18,7 @@ class Phrase:
     def __init__(self, q: str) -> None:
         self.text = q
         self._folded = fold(q)
-        self._marked = self._folded.replace(_NUL, NUL_MARK)
+        self._marked = self._folded.replace(NUL, NUL_MARK)
         self._indexed = self._marked.translate(_ALIKE_IN_INDEX)
         self._has_mark = NUL_MARK in self._marked
 

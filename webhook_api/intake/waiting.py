@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.storage import StoreResult
+from webhook_api.store.messages import StoreResult
 
 Answer = list[StoreResult] | Exception
 

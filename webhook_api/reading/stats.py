@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from webhook_api.counting import Totals, count_before, snapshot
-from webhook_api.db import Connection
-from webhook_api.indexing import PERIOD_SCALE
 from webhook_api.models import Instant, StatsQuery
+from webhook_api.replies import TOP_SENDERS
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import Totals, count_before, snapshot
+from webhook_api.store.indexing import PERIOD_SCALE
 
-TOP_SENDERS = 10
 _FIRST = Instant(-(2**60), 0)  # of no time that a message can have, and the start of a period
 _LAST = Instant(2**60, 0)
 Window = tuple[Instant, Instant]  # from the first, up to but not including the second

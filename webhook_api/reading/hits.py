@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from webhook_api.counting import Totals
-from webhook_api.counts import CountCache
-from webhook_api.db import Connection
 from webhook_api.models import MessageFilter, MessageQuery
-from webhook_api.rows import ORDER, Place, Rows
-from webhook_api.search import Phrase, quoted
+from webhook_api.reading.counts import CountCache
+from webhook_api.reading.rows import ORDER, Place, Rows
+from webhook_api.reading.search import Phrase, quoted
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import Totals
 
 _FEW_ROWS = 2000  # are read as fast as the index is asked
 _FIRST_WALK = 1000  # rows that a walk for a page may always take

@@ -7,7 +7,7 @@ how far it is; the rows above it are few, and whoever reads looks at them one by
 import sqlite3
 from collections import Counter
 
-from webhook_api.search import NUL_MARK
+from webhook_api.store.folding import NUL_MARK
 
 PERIOD_SCALE = 20  # of `sender_periods`: a period has 2^20 seconds, some 12 days
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from webhook_api.db import Database
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import Instant
-from webhook_api.schema import SchemaError
+from webhook_api.store.database import Database
 
 SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
 _FIRST_PERIOD = -(2**40)  # below any that a year 1 would have

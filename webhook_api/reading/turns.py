@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Generic, Protocol, Self, TypeVar
 
-from webhook_api.db import Connection, Database
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.lanes import Job, Lane, Stopped
+from webhook_api.reading.lanes import Job, Lane, Stopped
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
 
 READS_AT_ONCE = 1
 WAIT_S = 1.0  # for a turn

@@ -3,7 +3,8 @@
 import sqlite3
 from importlib import resources
 
-from webhook_api.indexing import index_messages
+from webhook_api.errors import SchemaError
+from webhook_api.store.indexing import index_messages
 
 # Marks a file as ours, in its header (sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x4D536731
@@ -11,10 +12,6 @@ APPLICATION_ID = 0x4D536731
 # Rows that were not indexed yet when the service starts are few, unless a migration asks to
 # index them all again, or was stopped while it did.
 _INDEX_AT_ONCE = 10_000
-
-
-class SchemaError(Exception):
-    """The file's schema is not the one that this code reads and writes."""
 
 
 def _migrations() -> list[str]:

@@ -1,21 +1,23 @@
 """Pages of messages: which rows match, in the order of their instants, and how many there are."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from webhook_api.counting import Totals, count_before, seek, snapshot
-from webhook_api.counts import CountCache
-from webhook_api.db import Connection
-from webhook_api.hits import PhraseSearch
 from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
-from webhook_api.rows import ORDER, Place, Rows
-from webhook_api.search import Phrase
+from webhook_api.reading.counts import CountCache
+from webhook_api.reading.hits import PhraseSearch
+from webhook_api.reading.rows import ORDER, Place, Rows
+from webhook_api.reading.search import Phrase
+from webhook_api.replies import Message
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import Totals, count_before, seek, snapshot
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
 NDJSON = "application/x-ndjson"  # the media type of `as_line`s
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
+CHUNK_CHARS = 128 * 1024  # of a chunk's ids and texts: it ends with the row that reaches this
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 # Those that JSON allows in a text, and that many a reader would split the line at.
@@ -39,7 +41,7 @@ class StoredMessage(NamedTuple):
         place = Cursor(Instant(seconds, nanos), row_id)
         return cls(message_id, sender, receiver, ts, text, place)
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> Message:
         """Return the JSON object of the API, which POST /webhook takes as well."""
         return {
             "message_id": self.message_id,
@@ -111,17 +113,30 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
     after = None
     while True:
         rows = Rows.matching(wanted, after)
-        chunk = db.execute(
+        found = db.execute(
             f"SELECT {hit}, {_ROW} FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT ?",
             [*parameters, *rows.parameters, _CHUNK_ROWS],
-        ).fetchall()
-        hits = [StoredMessage.from_row(row) for is_hit, *row in chunk if is_hit]
-        if chunk:
-            last = StoredMessage.from_row(chunk[-1][1:])
-            after = Place(last.cursor.instant, last.message_id)
+        )
+        hits, after = _read_chunk(found)
+        found.close()  # with its snapshot
         yield hits
-        if len(chunk) < _CHUNK_ROWS:
+        if after is None:
             return
+
+
+def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Place | None]:
+    """Return the hits of one chunk, and the place of its last row if others may follow."""
+    hits: list[StoredMessage] = []
+    chars = 0
+    for number, (is_hit, *row) in enumerate(found, 1):
+        if is_hit:
+            hit = StoredMessage.from_row(row)
+            hits.append(hit)
+            chars += len(hit.message_id) + len(hit.text or "")
+        if chars >= CHUNK_CHARS or number == _CHUNK_ROWS:
+            last = StoredMessage.from_row(row)
+            return hits, Place(last.cursor.instant, last.message_id)
+    return hits, None
 
 
 def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:

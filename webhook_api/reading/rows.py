@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from webhook_api.db import Connection
 from webhook_api.models import Cursor, Instant, MessageFilter
+from webhook_api.store.connections import Connection
 
 ORDER = "m.seconds, m.nanos, m.message_id"
 

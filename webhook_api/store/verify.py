@@ -11,11 +11,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from webhook_api import storage
-from webhook_api.counting import SCALES
-from webhook_api.db import Connection, Database, connect
-from webhook_api.indexing import PERIOD_SCALE, count_characters
-from webhook_api.schema import check_schema, migrate
+from webhook_api.store import messages as storage
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.counting import SCALES
+from webhook_api.store.database import Database
+from webhook_api.store.indexing import PERIOD_SCALE, count_characters
+from webhook_api.store.schema import check_schema, migrate
 
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000

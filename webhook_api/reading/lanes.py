@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-from webhook_api.db import Connection
 from webhook_api.errors import Unavailable
+from webhook_api.store.connections import Connection
 
 _NICENESS = 10  # of a lane's thread: the processor is for deliveries and probes first
 LOOK_S = 0.05  # from one look at a job to the next

@@ -1,0 +1,1 @@
+"""Answering from the file: pages, search, statistics, and whose turn it is to read."""

@@ -1,0 +1,1 @@
+"""What surrounds every request: headers, metrics, streams, and the description of the API."""

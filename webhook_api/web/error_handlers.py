@@ -1,0 +1,50 @@
+"""The only way from an exception to a status and `{"detail": ...}`."""
+
+import sqlite3
+from http import HTTPStatus
+
+from flask import Flask, Response, g, jsonify
+from werkzeug.exceptions import HTTPException
+
+from webhook_api.errors import RETRY_AFTER_S, RequestRefused, SchemaError, Unavailable
+from webhook_api.web.outcome import current_outcome
+
+
+def register_errors(app: Flask) -> None:
+    """Give every failure that reaches the application the same JSON shape."""
+    app.register_error_handler(RequestRefused, _refused)
+    app.register_error_handler(sqlite3.DatabaseError, _database_failed)
+    app.register_error_handler(SchemaError, _database_failed)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _refused(error: RequestRefused) -> Response:
+    if outcome := current_outcome():
+        outcome.result = error.result
+    response = jsonify(detail=error.detail)
+    response.status_code = error.status
+    if isinstance(error, Unavailable):
+        g.failure = error
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _database_failed(error: Exception) -> Response:
+    return _refused(Unavailable(f"database: {error}"))
+
+
+def _http_error(error: HTTPException) -> Response:
+    response = jsonify(detail=error.description)
+    response.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    # Werkzeug's own response has what belongs to the status, as Allow does to a 405.
+    for name, value in error.get_headers():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    g.failure = error
+    response = jsonify(detail="internal server error")
+    response.status_code = HTTPStatus.INTERNAL_SERVER_ERROR
+    return response

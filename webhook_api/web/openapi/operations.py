@@ -1,0 +1,158 @@
+"""The operations of the description: a function for each route."""
+
+from typing import Any
+
+from webhook_api.models import MessageQuery, StatsQuery
+from webhook_api.reading.listing import NDJSON
+from webhook_api.replies import Accepted, Alive, Page, Statistics
+from webhook_api.web.assets import ASSETS
+from webhook_api.web.openapi.responses import FAILURES, error, json_content, reply, text_content
+from webhook_api.web.openapi.schemas import parameters
+from webhook_api.web.openapi.text import DELIVERY, EXAMPLE_BODY, LISTING, MESSAGE
+
+Json = dict[str, Any]
+
+
+def operation(
+    tag: str, name: str, summary: str, success: Json, *failures: str, **more: object
+) -> Json:
+    responses = {"200": success} if "description" in success else dict(success)
+    for failure in (*failures, "InternalError"):
+        responses[str(FAILURES[failure][0])] = {"$ref": f"#/components/responses/{failure}"}
+    return {"tags": [tag], "operationId": name, "summary": summary, **more, "responses": responses}
+
+
+def receive_message() -> Json:
+    return operation(
+        "messages",
+        "receiveMessage",
+        "Deliver a message",
+        reply(
+            "The message is on disk, now or since an earlier delivery.",
+            json_content(Accepted, {"status": "ok"}),
+        ),
+        "InvalidSignature",
+        "BodyGarbled",
+        "BodyIncomplete",
+        "BodyTooLarge",
+        "InvalidBody",
+        "Unavailable",
+        description=DELIVERY,
+        security=[{"signature": []}],
+        requestBody={
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/InboundMessage"},
+                    "examples": {
+                        "text": {"summary": "A text", "value": MESSAGE},
+                        "no_text": {
+                            "summary": "No text",
+                            "value": {**MESSAGE, "message_id": "m2", "text": None},
+                        },
+                    },
+                }
+            },
+        },
+    )
+
+
+def show_messages() -> Json:
+    page = {"data": [MESSAGE], "total": 1, "limit": 50, "offset": 0}
+    content = json_content(Page, page) | {
+        NDJSON: {
+            "schema": {"type": "string", "description": "A `Message` on each line."},
+            "example": EXAMPLE_BODY + "\n",
+        }
+    }
+    return operation(
+        "messages",
+        "showMessages",
+        "List messages, oldest first",
+        reply("A page of the messages that match, or all of them.", content, "Link"),
+        "InvalidQuery",
+        "Unavailable",
+        description=LISTING,
+        parameters=parameters(MessageQuery),
+    )
+
+
+def show_stats() -> Json:
+    statistics = {
+        "total_messages": 1,
+        "senders_count": 1,
+        "messages_per_sender": [{"from": MESSAGE["from"], "count": 1}],
+        "first_message_ts": MESSAGE["ts"],
+        "last_message_ts": MESSAGE["ts"],
+    }
+    return operation(
+        "messages",
+        "showStats",
+        "Count messages and senders",
+        reply("The statistics of the messages that match.", json_content(Statistics, statistics)),
+        "InvalidQuery",
+        "Unavailable",
+        description="Without a parameter, of all messages. An empty parameter counts as absent.",
+        parameters=parameters(StatsQuery),
+    )
+
+
+def probe(name: str, summary: str, model: type, status: str) -> Json:
+    success = reply(f"{summary}.", json_content(model, {"status": status}))
+    failures = [] if model is Alive else ["Unavailable"]
+    return operation("operation", name, summary, success, *failures)
+
+
+def show_metrics() -> Json:
+    names = {
+        "name": "name[]",
+        "in": "query",
+        "description": "Only these metrics. Example: `http_requests_total`",
+        "schema": {"type": "array", "items": {"type": "string"}},
+    }
+    content = text_content("text/plain", "application/openmetrics-text")
+    return operation(
+        "operation",
+        "showMetrics",
+        "Metrics for Prometheus",
+        reply("Prometheus' text format, or OpenMetrics if that is preferred.", content),
+        parameters=[names],
+    )
+
+
+def show_description() -> Json:
+    document = {"application/json": {"schema": {"type": "object"}}}
+    return operation(
+        "description", "showDescription", "This document", reply("OpenAPI 3.1.", document)
+    )
+
+
+def show_docs() -> Json:
+    page = reply("A page to read and try the API.", text_content("text/html"))
+    return operation("description", "showDocs", "A page to try the API", page)
+
+
+def show_asset() -> Json:
+    files = sorted(file.name.removesuffix(".gz") for file in ASSETS.iterdir())
+    content = text_content("text/css", "text/javascript", "text/plain", "text/markdown")
+    return operation(
+        "description",
+        "showAsset",
+        "A file of that page",
+        {
+            "200": reply("The file.", content),
+            "206": reply("The range of it that was asked for.", content),
+            "304": reply("It is still the one of `If-None-Match`.", {}),
+            "412": reply("It is not the one of `If-Match`.", {}),
+            "416": error("It has no such range.", "Requested Range Not Satisfiable"),
+        },
+        "NotFound",
+        parameters=[
+            {
+                "name": "filename",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": files},
+            }
+        ],
+    )

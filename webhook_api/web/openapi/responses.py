@@ -1,0 +1,127 @@
+"""The responses of the description: what each says, and what may go wrong."""
+
+from typing import Any
+
+from webhook_api.errors import RETRY_AFTER_S
+from webhook_api.replies import Error, Faults
+from webhook_api.web.openapi.text import NEXT_PAGE
+
+Json = dict[str, Any]
+
+HEADERS: Json = {
+    "X-Request-ID": {
+        "description": "The request's name in the log.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the next attempt.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+        "example": RETRY_AFTER_S,
+    },
+    "Link": {
+        "description": 'The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.',
+        "schema": {"type": "string"},
+        "example": f'<{NEXT_PAGE}>; rel="next"',
+    },
+    "Allow": {
+        "description": "The methods that the path has.",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "POST, OPTIONS",
+    },
+}
+
+
+def reply(description: str, content: Json, *headers: str) -> Json:
+    names = ("X-Request-ID", *headers)
+    return {
+        "description": description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        "content": content,
+    }
+
+
+def json_content(model: type, example: object) -> Json:
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"application/json": {"schema": schema, "example": example}}
+
+
+def text_content(*media_types: str) -> Json:
+    return {media_type: {"schema": {"type": "string"}} for media_type in media_types}
+
+
+def error(description: str, detail: str, *headers: str) -> Json:
+    return reply(description, json_content(Error, {"detail": detail}), *headers)
+
+
+def _faults(type_: str, loc: list[str], msg: str) -> Json:
+    return {"detail": [{"type": type_, "loc": loc, "msg": msg}]}
+
+
+# What may go wrong: by name, the status and the reply.
+FAILURES: dict[str, tuple[int, Json]] = {
+    "InvalidSignature": (
+        401,
+        error(
+            "The signature is missing, or is not that of these bytes. Nothing was filed.",
+            "invalid signature",
+        ),
+    ),
+    "NotFound": (
+        404,
+        error("There is no such path.", "The requested URL was not found on the server."),
+    ),
+    "MethodNotAllowed": (
+        405,
+        error(
+            "The path does not have this method.",
+            "The method is not allowed for the requested URL.",
+            "Allow",
+        ),
+    ),
+    "BodyGarbled": (
+        400,
+        error(
+            "The body breaks the framing of HTTP.", "request body is not framed as HTTP wants it"
+        ),
+    ),
+    "BodyIncomplete": (
+        408,
+        error("The body did not arrive whole in time.", "request body did not arrive whole"),
+    ),
+    "BodyTooLarge": (
+        413,
+        error(
+            "The body is longer than the service takes: 262,144 bytes, unless it is set otherwise.",
+            "request body is longer than 262144 bytes",
+        ),
+    ),
+    "InvalidBody": (
+        422,
+        reply(
+            "The signature is right, but the body is no valid message. Nothing was filed.",
+            json_content(Faults, _faults("missing", ["body", "message_id"], "Field required")),
+        ),
+    ),
+    "InvalidQuery": (
+        422,
+        reply(
+            "A parameter breaks its rule.",
+            json_content(
+                Faults, _faults("int_parsing", ["query", "limit"], "Input should be a whole number")
+            ),
+        ),
+    ),
+    "Unavailable": (
+        503,
+        error(
+            "The database cannot be used now, too much waits for it, or the service is stopping."
+            " Try again: what was filed after all is then a repeat.",
+            "database is locked by another program",
+            "Retry-After",
+        ),
+    ),
+    "InternalError": (500, error("A defect of the service.", "internal server error")),
+}
