@@ -214,3 +214,90 @@ def test_no_secret_of_a_provider_is_printed() -> None:
     printed = repr(Config.from_env({"WEBHOOK_SECRET": SECRET, **environ}))
 
     assert "-value" not in printed
+
+
+SECRETS = ["WEBHOOK_SECRET", "READ_TOKEN"]
+
+
+def read(environ: dict[str, str], name: str) -> object:
+    given = environ if name == "WEBHOOK_SECRET" else {"WEBHOOK_SECRET": SECRET, **environ}
+    return getattr(Config.from_env(given), name.lower())
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    "content", [b"in-a-file", b"in-a-file\n", b"in-a-file\r\n", b"in-a-file\n\n"]
+)
+def test_a_secret_may_be_in_a_file(tmp_path: Path, name: str, content: bytes) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+
+    assert read({f"{name}_FILE": str(file), name: ""}, name) == "in-a-file"
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_both_forms_of_a_secret_stop_the_start(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("in-a-file")
+
+    with pytest.raises(ConfigError, match=f"^{name} and {name}_FILE are both set") as failure:
+        read({name: "told-to-nobody", f"{name}_FILE": str(file)}, name)
+
+    assert "told-to-nobody" not in str(failure.value)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"), (b"", "the file is empty"),
+        (b"\n", "the file is empty"), (b"first\nsecond\n", "in one line"),
+        ("secret\n".encode("utf-16"), "in one line"), (b"x" * 4097, "more than 4096 bytes"),
+        (os.mkdir, "no regular file"), (os.mkfifo, "no regular file"),
+    ],
+    ids=["missing", "empty", "blank", "two lines", "UTF-16", "long", "folder", "pipe"],
+)  # fmt: skip
+def test_a_file_without_a_secret_stops_the_start_and_is_named(
+    tmp_path: Path, name: str, content: object, reason: str
+) -> None:
+    file = tmp_path / "secret"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif callable(content):
+        content(file)
+
+    with pytest.raises(ConfigError, match=f"^{name}_FILE is '{file}': .*{reason}") as failure:
+        read({f"{name}_FILE": str(file)}, name)
+
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("secret")
+    file.chmod(0)
+
+    with pytest.raises(ConfigError, match=r"WEBHOOK_SECRET_FILE .* Permission denied"):
+        Config.from_env({"WEBHOOK_SECRET_FILE": str(file)})
+
+
+def test_a_secret_of_any_bytes_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xffkey\n")
+
+    config = Config.from_env({"WEBHOOK_SECRET_FILE": str(file)})
+
+    assert config.webhook_secret == os.fsdecode(b"\xffkey")
+
+
+@pytest.mark.parametrize("token", ["two words", "é", "tab\t", "x" * 4097, os.fsdecode(b"\xff")])
+def test_a_token_that_no_header_carries_stops_the_start_and_is_not_told(token: str) -> None:
+    with pytest.raises(ConfigError, match=r"^READ_TOKEN .* accepted are ") as failure:
+        Config.from_env({"WEBHOOK_SECRET": SECRET, "READ_TOKEN": token})
+
+    assert token not in str(failure.value)
+
+
+def test_the_token_is_not_printed() -> None:
+    assert "told-to" not in repr(Config(webhook_secret=SECRET, read_token="told-to-nobody"))

@@ -15,6 +15,7 @@ from webhook_api.reading.turns import Reading
 from webhook_api.routes import register_routes
 from webhook_api.shares import PAGES_AT_ONCE, Shares
 from webhook_api.store.database import Database
+from webhook_api.web.access import init_access
 from webhook_api.web.error_handlers import register_errors
 from webhook_api.web.headers import init_headers
 from webhook_api.web.json_provider import CompactJSON
@@ -44,6 +45,7 @@ def create_app(config: Config | None = None) -> Flask:
 
     init_logs(app)
     init_headers(app)
+    init_access(app, config.read_token)
     metrics = app.extensions["metrics"] = init_metrics(app, database)
     init_db(app, database)
     shares = Shares.of(config.web_threads)

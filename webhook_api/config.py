@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from webhook_api.secret_files import ConfigError, read_secret
+
+__all__ = ["Config", "ConfigError"]
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
-
-
-class ConfigError(ValueError):
-    """A setting is missing or cannot be used; the message names the variable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Config:
     """Everything the service can be told. README lists the same settings for operators."""
 
     webhook_secret: str = field(repr=False)
+    read_token: str = field(default="", repr=False)  # empty: reads are open
     database_path: Path = Path("data/app.db")
     log_level: str = "INFO"
     bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reached from outside of it
@@ -55,6 +56,7 @@ class Config:
         given = {name: value for name, value in environ.items() if value}
         return cls(
             webhook_secret=_secret(given),
+            read_token=_token(given),
             database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
             log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),
             bind=_address(given.get("BIND", cls.bind)),
@@ -75,12 +77,20 @@ class Config:
 
 
 def _secret(given: Mapping[str, str]) -> str:
-    try:
-        return given["WEBHOOK_SECRET"]
-    except KeyError:
+    if secret := read_secret(given, "WEBHOOK_SECRET"):
+        return secret
+    raise ConfigError("WEBHOOK_SECRET is not set: give it the secret shared with the provider")
+
+
+def _token(given: Mapping[str, str]) -> str:
+    token = read_secret(given, "READ_TOKEN")
+    # What every client sends in a header as it is.
+    if token and not re.fullmatch("[!-~]{1,4096}", token):
         raise ConfigError(
-            "WEBHOOK_SECRET is not set: give it the secret shared with the provider"
-        ) from None
+            "READ_TOKEN cannot be used: accepted are up to 4096 letters, digits and signs of"
+            " ASCII, without spaces"
+        )
+    return token
 
 
 def _database_path(url: str) -> Path:

@@ -1,0 +1,157 @@
+"""READ_TOKEN: who reads has to send it; who delivers or probes has not."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import a_message, an_app, encode, samples, signed
+from tests.conftest import Logged
+from webhook_api import close_app
+from webhook_api.config import Config
+
+TOKEN = "s3cret-Token~+/=="
+READS = ["/messages", "/stats", "/metrics"]
+
+
+@pytest.fixture
+def app(config: Config) -> Iterator[Flask]:
+    app = an_app(replace(config, read_token=TOKEN))
+    yield app
+    close_app(app)
+
+
+def bearer(token: str = TOKEN) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_a_read_needs_the_token(client: FlaskClient, path: str, method: str) -> None:
+    refused = client.open(path, method=method)
+    answered = client.open(path, method=method, headers=bearer())
+
+    assert (refused.status_code, answered.status_code) == (401, 200)
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="Webhook API"'
+    if method != "HEAD":
+        assert refused.json == {"detail": "a token is needed: Authorization: Bearer TOKEN"}
+
+
+@pytest.mark.parametrize("authorization", [
+    f"bearer {TOKEN}", f"BEARER {TOKEN}", f"Bearer   {TOKEN}", f"Bearer {TOKEN} ",
+])  # fmt: skip
+def test_the_scheme_is_of_either_case_and_spaces_do_not_count(
+    client: FlaskClient, authorization: str
+) -> None:
+    assert client.get("/stats", headers={"Authorization": authorization}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "is_bearer"),
+    [
+        ("", False), ("Bearer", True), ("Bearer ", True), (TOKEN, False),
+        (f"Basic {TOKEN}", False), (f"Token {TOKEN}", False), (f"Bearer{TOKEN}", False),
+        (f"Bearer\t{TOKEN}", False),
+        (f"Bearer {TOKEN[:-1]}", True), (f"Bearer {TOKEN}x", True),
+        (f"Bearer {TOKEN.upper()}", True),
+        (f"Bearer {TOKEN} {TOKEN}", True), (f"Bearer {TOKEN}, Bearer {TOKEN}", True),
+        (f"Basic eDp5, Bearer {TOKEN}", False), (f"Bearer x, Bearer {TOKEN}", True),
+        (f'Bearer token="{TOKEN}"', True), ("Bearer é", True), ("Bearer \xff", True),
+        (f"Bearer {'a' * 8000}", True), ("Bearer None", True), ("Bearer {}", True),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)  # fmt: skip
+def test_any_other_header_is_401(client: FlaskClient, authorization: str, is_bearer: bool) -> None:
+    response = client.get("/messages", headers={"Authorization": authorization})
+
+    assert response.status_code == 401
+    assert ("error=invalid_token" in response.headers["WWW-Authenticate"]) == is_bearer
+
+
+@pytest.mark.parametrize(
+    "query", [f"?access_token={TOKEN}", f"?token={TOKEN}", f"?READ_TOKEN={TOKEN}"]
+)
+def test_a_token_in_the_query_is_none(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/messages{query}").status_code == 401
+
+
+def test_two_headers_are_none(client: FlaskClient) -> None:
+    twice = [("Authorization", f"Bearer {TOKEN}"), ("Authorization", f"Bearer {TOKEN}")]
+
+    assert client.get("/messages", headers=twice).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/health/ready", "/docs", "/docs/docs.js", "/openapi.json"]
+)
+def test_probes_and_the_description_are_open(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+
+    assert response.status_code == 200
+    response.close()
+
+
+def test_every_other_route_that_reads_is_not(app: Flask) -> None:
+    open_rules = {
+        rule.rule for rule in app.url_map.iter_rules()
+        if app.test_client().open(rule.rule, method="OPTIONS").status_code != 401
+    }  # fmt: skip
+
+    assert open_rules == {
+        "/webhook", "/health", "/health/live", "/health/ready", "/docs", "/docs/<path:filename>",
+        "/openapi.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/messages/", 404), ("GET", "/messages/m1", 404), ("GET", "/Messages", 404),
+        ("GET", "//messages", 404), ("POST", "/messages", 405), ("GET", "/nope", 404),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_asks_for_no_token(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
+    assert client.open(path, method=method).status_code == status
+
+
+def test_a_delivery_needs_its_signature_and_no_token(client: FlaskClient) -> None:
+    body = encode(a_message())
+
+    assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
+    assert client.post("/webhook", data=body, headers=bearer()).status_code == 401
+    assert "WWW-Authenticate" not in client.post("/webhook", data=body, headers=bearer()).headers
+
+
+def test_refused_reads_are_no_deliveries(client: FlaskClient, logged: Logged) -> None:
+    for _ in range(3):
+        client.get("/messages?from=%2B1", headers=bearer("wrong-guess"))
+    lines = logged()
+    series = samples(client.get("/metrics", headers=bearer()).text)
+
+    assert [line["status"] for line in lines] == [401] * 3
+    assert {tuple(line) for line in lines} == {
+        ("ts", "level", "request_id", "method", "path", "status", "latency_ms")
+    }
+    assert series['http_requests_total{method="GET",path="/messages",status="401"}'] == 3
+    assert series['webhook_requests_total{result="invalid_signature"}'] == 0
+
+
+def test_no_token_is_logged_or_sent_back(client: FlaskClient, logged: Logged) -> None:
+    replies = [client.get("/stats", headers=bearer(token)) for token in (TOKEN, "wrong-guess")]
+
+    seen = str([*logged(), *((reply.text, reply.headers) for reply in replies)])
+    assert TOKEN not in seen
+    assert "wrong-guess" not in seen
+
+
+def test_a_flood_of_reads_without_the_token_is_a_few_lines(
+    client: FlaskClient, logged: Logged
+) -> None:
+    for _ in range(60):
+        client.get("/messages")
+
+    assert len(logged()) < 40
