@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from webhook_api import close_app
-from webhook_api.config import Config, ConfigError
-from webhook_api.logs import fail_start
+from webhook_api.config import ConfigError
+from webhook_api.generation import GENERATION
+from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server import JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
@@ -18,10 +19,12 @@ from webhook_api.shares import Shares
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database
 
+# Read by the master at the start, and once more at each SIGHUP.
 try:
-    _settings = Config.from_env()
+    _settings = GENERATION.read()
 except ConfigError as error:
     fail_start(error)
+configure_logs(_settings.log_level)
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"

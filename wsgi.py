@@ -2,6 +2,7 @@
 
 from webhook_api import create_app
 from webhook_api.cli import plain_failures
+from webhook_api.generation import GENERATION
 
 with plain_failures():
-    app = create_app()
+    app = create_app(GENERATION.inherited)

@@ -65,10 +65,10 @@ class Client:
         headers_by_name = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, headers_by_name, content)
 
-    def deliver(self, **fields: Any) -> Reply:
+    def deliver(self, *, secret: str = SECRET, **fields: Any) -> Reply:
         """Deliver a signed message; `fields` are those of `a_message`."""
         body = encode(a_message(**fields))
-        return self.request("POST", "/webhook", body, signed(body))
+        return self.request("POST", "/webhook", body, signed(body, secret))
 
     def close(self) -> None:
         self._connection.close()
@@ -158,12 +158,15 @@ class Load:
     A delivery without an answer, or with 503, is delivered again later, as a provider would.
     """
 
-    def __init__(self, server: Server, prefix: str, threads: int = 8) -> None:
+    def __init__(
+        self, server: Server, prefix: str, threads: int = 8, *, secret: str = SECRET
+    ) -> None:
         self.acknowledged: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.failures: list[Exception] = []
         self._server = server
         self._prefix = prefix
+        self._secret = secret
         self._going = True
         self._threads = [threading.Thread(target=self._work, args=[n]) for n in range(threads)]
 
@@ -183,7 +186,7 @@ class Load:
             while self._going:
                 message_id = f"{self._prefix}-{number}-{sent}"
                 try:
-                    status = client.deliver(message_id=message_id).status
+                    status = client.deliver(message_id=message_id, secret=self._secret).status
                 except (OSError, http.client.HTTPException) as error:
                     self.failures.append(error)
                     time.sleep(0.02)

@@ -19,6 +19,16 @@ def test_compose_passes_every_setting_on() -> None:
     assert '"${BIND:+${BIND:-}:}${PORT:-8000}:8000"' in COMPOSE
 
 
+def test_files_with_secrets_are_where_compose_says() -> None:
+    named = re.findall(r"^ +(\w+)_FILE: \$\{\1_FILE:\+/run/secrets/(\w+)\}$", COMPOSE, re.MULTILINE)
+    given = re.findall(r"^  (\w+):\n    file: \$\{(\w+)_FILE:-/dev/null\}$", COMPOSE, re.MULTILINE)
+
+    assert len(named) == 3
+    assert all(secret == name.lower() for name, secret in named)
+    assert sorted(given) == sorted((secret, name) for name, secret in named)
+    assert f"secrets: [{', '.join(secret for _, secret in named)}]" in COMPOSE
+
+
 def test_an_example_sets_nothing_but_the_secret() -> None:
     lines = (PROJECT / ".env.example").read_text().splitlines()
 
@@ -34,4 +44,6 @@ def test_docker_waits_for_deliveries_longer_than_gunicorn_does() -> None:
 
 
 def test_the_image_has_no_secret() -> None:
-    assert ".env" in (PROJECT / ".dockerignore").read_text().splitlines()
+    left_out = (PROJECT / ".dockerignore").read_text().splitlines()
+
+    assert {".env", ".secrets"} <= set(left_out)

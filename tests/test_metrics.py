@@ -23,6 +23,7 @@ NAMES = {
     "http_requests_total": "counter",
     "webhook_requests_total": "counter",
     "webhook_conflicts_total": "counter",
+    "webhook_signatures_total": "counter",
     "requests_refused_total": "counter",
     "reads_refused_total": "counter",
     "provider_requests_total": "counter",

@@ -1,9 +1,13 @@
 """The seal: which header fits which bytes. The literals were made by openssl, not by our code."""
 
+import hmac
+from contextlib import suppress
+
 import pytest
 
 from webhook_api.errors import InvalidSignature
 from webhook_api.intake.signature import sign, verify_signature
+from webhook_api.outcome import Key
 
 BODY = (
     b'{"message_id":"m1","from":"+919876543210","to":"+14155550100",'
@@ -73,6 +77,43 @@ def test_hex_may_be_of_either_case_and_prefixed(supplied: str) -> None:
 def test_any_other_header_is_an_invalid_signature(supplied: str | None) -> None:
     with pytest.raises(InvalidSignature):
         verify_signature("testsecret", BODY, supplied)
+
+
+@pytest.mark.parametrize(("secret", "previous", "key"), [
+    ("testsecret", "", Key.CURRENT), ("testsecret", "old", Key.CURRENT),
+    ("new", "testsecret", Key.PREVIOUS), ("testsecret", "testsecret", Key.CURRENT),
+])  # fmt: skip
+def test_the_previous_secret_is_accepted_and_named(secret: str, previous: str, key: Key) -> None:
+    assert verify_signature(secret, BODY, SIGNATURE, previous=previous) is key
+
+
+def test_no_previous_secret_is_no_key() -> None:
+    with pytest.raises(InvalidSignature):
+        verify_signature("testsecret", BODY, sign("", BODY), previous="")
+
+
+def test_any_other_header_is_under_neither_of_two_secrets() -> None:
+    for supplied in (None, "", sign("third", BODY), sign("", BODY), "é" * 64):
+        with pytest.raises(InvalidSignature):
+            verify_signature("testsecret", BODY, supplied, previous="old")
+
+
+@pytest.mark.parametrize("signed_with", ["testsecret", "old", "third"])
+def test_both_signatures_are_compared_whichever_it_is(
+    monkeypatch: pytest.MonkeyPatch, signed_with: str
+) -> None:
+    compared = []
+
+    def compare(expected: bytes, claimed: bytes) -> bool:
+        compared.append(expected)
+        return expected == claimed
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+
+    with suppress(InvalidSignature):
+        verify_signature("testsecret", BODY, sign(signed_with, BODY), previous="old")
+
+    assert compared == [sign("testsecret", BODY).encode(), sign("old", BODY).encode()]
 
 
 @pytest.mark.parametrize("body", [BODY + b"\n", BODY[:-1], BODY.replace(b"m1", b"m2"), b""])

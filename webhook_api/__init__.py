@@ -37,6 +37,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.json = CompactJSON(app)
     app.config.update(
         WEBHOOK_SECRET=config.webhook_secret,
+        WEBHOOK_SECRET_PREVIOUS=config.webhook_secret_previous,
         MAX_BODY_BYTES=config.max_body_bytes,
         PROVIDERS=providers_in_use(config),
         SETTINGS=config,

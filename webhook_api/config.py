@@ -22,6 +22,7 @@ class Config:
     """Everything the service can be told. README lists the same settings for operators."""
 
     webhook_secret: str = field(repr=False)
+    webhook_secret_previous: str = field(default="", repr=False)  # accepted too; empty: none
     read_token: str = field(default="", repr=False)  # empty: reads are open
     database_path: Path = Path("data/app.db")
     log_level: str = "INFO"
@@ -56,6 +57,10 @@ class Config:
         given = {name: value for name, value in environ.items() if value}
         return cls(
             webhook_secret=_secret(given),
+            # With its file emptied, and SIGHUP, it is dropped without a restart.
+            webhook_secret_previous=read_secret(
+                given, "WEBHOOK_SECRET_PREVIOUS", may_be_empty=True
+            ),
             read_token=_token(given),
             database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
             log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),

@@ -22,6 +22,13 @@ class Result(StrEnum):
     ERROR = "error"
 
 
+class Key(StrEnum):
+    """Which secret a delivery is signed with; the values of the metric's `key`."""
+
+    CURRENT = "current"  # WEBHOOK_SECRET
+    PREVIOUS = "previous"  # WEBHOOK_SECRET_PREVIOUS
+
+
 class NotServed(StrEnum):
     """Why a request never reached the application; the values of the metric's `reason`."""
 
@@ -52,6 +59,7 @@ class Outcome:
 
     result: Result = Result.ERROR
     message_id: str | None = None
+    key: Key | None = None  # of a delivery to /webhook whose signature held
     conflict: bool = False
     tally: Tally | None = None  # of a provider's delivery
 

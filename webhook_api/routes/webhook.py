@@ -24,8 +24,11 @@ def receive_message() -> dict[str, str]:
     outcome = begin_outcome()
     body = read_body(current_app.config["MAX_BODY_BYTES"])
     # Nothing of the body is looked at above this line.
-    verify_signature(
-        current_app.config["WEBHOOK_SECRET"], body, request.headers.get(SIGNATURE_HEADER)
+    outcome.key = verify_signature(
+        current_app.config["WEBHOOK_SECRET"],
+        body,
+        request.headers.get(SIGNATURE_HEADER),
+        previous=current_app.config["WEBHOOK_SECRET_PREVIOUS"],
     )
     payload = parse_json(body)
     outcome.note_message_id(payload)

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.errors import RequestRefused, SchemaError
-from webhook_api.outcome import NotServed, Result, Tally
+from webhook_api.outcome import Key, NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
 from webhook_api.reading.turns import Refusal
 from webhook_api.store.counting import stored_totals
@@ -144,6 +144,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.signatures = Counter(
+            "webhook_signatures_total",
+            "Deliveries to /webhook whose signature held, by the secret that it was made with.",
+            ["key"],
+            registry=self.registry,
+        )
         self.conflicts = Counter(
             "webhook_conflicts_total",
             "Duplicates whose content differs from the message on file.",
@@ -224,6 +230,8 @@ class Metrics:
         self.latency.labels(path).observe(latency_ms())
         if outcome := current_outcome():
             self.deliveries.labels(outcome.result).inc()
+            if outcome.key:
+                self.signatures.labels(outcome.key).inc()
             if outcome.conflict:
                 self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
             if outcome.tally:
@@ -245,6 +253,8 @@ class Metrics:
             self._preset_provider(provider)
         for result in Result:
             self.deliveries.labels(result)
+        for key in Key:
+            self.signatures.labels(key)
         for refusal in Refusal:
             self.refused_reads.labels(refusal)
         for reason in NotServed:
