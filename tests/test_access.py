@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.builders import a_message, an_app, encode, samples, signed
 from tests.conftest import Logged
@@ -91,6 +93,28 @@ def test_probes_and_the_description_are_open(client: FlaskClient, path: str) -> 
 
     assert response.status_code == 200
     response.close()
+
+
+def test_the_description_says_what_needs_the_token(app: Flask, client: FlaskClient) -> None:
+    document: Any = client.get("/openapi.json").json
+    OpenAPIV31SpecValidator(document).validate()
+
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["read_token"].items() >= {"type": "http", "scheme": "bearer"}.items()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            refused = client.open(path, method=method).headers.get("WWW-Authenticate")
+            assert ("read_token" in str(operation.get("security"))) == bool(refused)
+            assert ("TokenNeeded" in str(operation["responses"].get("401"))) == bool(refused)
+
+
+def test_without_a_token_the_description_names_none(config: Config) -> None:
+    app = an_app(config)
+
+    document = app.test_client().get("/openapi.json").text
+    close_app(app)
+
+    assert "read_token" not in document
 
 
 def test_every_other_route_that_reads_is_not(app: Flask) -> None:

@@ -95,6 +95,24 @@ def test_messages_tried_out_as_they_stand_are_all_messages(server: Server, brows
     assert len(listed["data"]) == listed["total"]
 
 
+def test_a_token_that_is_typed_once_opens_the_reads(browser: Chrome, tmp_path: Path) -> None:
+    operation = "#operations-messages-showStats "
+    with serving(tmp_path, WEB_CONCURRENCY=1, READ_TOKEN="a-token") as server:
+        open_page(server, browser)
+        find(browser, "#token").send_keys("a-token")
+        find(browser, operation + ".opblock-summary-control").click()
+        find(browser, operation + ".try-out__btn").click()
+        click(browser, operation + "button.execute")
+        shown = find(browser, operation + ".live-responses-table .response-col_description pre")
+
+    assert json.loads(shown.text)["total_messages"] == 0
+    assert console(browser) == []
+
+
+def test_a_service_without_a_token_asks_for_none(server: Server) -> None:
+    assert b"token" not in server.get("/docs").body
+
+
 def test_a_phone_need_not_scroll_sideways(server: Server, browser: Chrome) -> None:
     open_page(server, browser)
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}

@@ -17,9 +17,11 @@ from flask import (
     send_file,
 )
 
+from webhook_api.config import Config
 from webhook_api.providers.description import describe_providers
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
+from webhook_api.web.openapi.access import describe_access
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -38,15 +40,23 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    return jsonify(describe_providers(describe_api(), current_app.config["PROVIDERS"]))
+    document = describe_providers(describe_api(), current_app.config["PROVIDERS"])
+    if _token_needed():
+        document = describe_access(document)
+    return jsonify(document)
 
 
 @bp.get("/docs")
 def show_docs() -> Response:
     """Answer with the page, which asks no other host for anything."""
-    response = make_response(render_template("docs.html"))
+    response = make_response(render_template("docs.html", token_needed=_token_needed()))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     return response
+
+
+def _token_needed() -> bool:
+    settings: Config = current_app.config["SETTINGS"]
+    return settings.read_token != ""
 
 
 @bp.get("/docs/<path:filename>")

@@ -1,7 +1,9 @@
-// The API page: Swagger UI, which signs the deliveries that are tried out on it.
+// The API page: Swagger UI, which signs the deliveries that are tried out on it, and sends the token
+// with the reads.
 "use strict";
 
 const secret = document.getElementById("secret");
+const token = document.getElementById("token"); // null: the service has none
 const state = document.getElementById("state");
 const encoder = new TextEncoder();
 
@@ -26,9 +28,11 @@ async function sign(text) {
   return Array.from(seal, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function signDelivery(request) {
+async function authorize(request) {
   if (request.method === "POST" && secret.value) {
     request.headers["X-Signature"] = await sign(request.body ?? "");
+  } else if (request.method === "GET" && token?.value) {
+    request.headers["Authorization"] = `Bearer ${token.value}`;
   }
   return request;
 }
@@ -40,7 +44,7 @@ tellState();
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#api",
-  requestInterceptor: signDelivery,
+  requestInterceptor: authorize,
   validatorUrl: null, // the default one is another host
   deepLinking: true,
   defaultModelsExpandDepth: 0,

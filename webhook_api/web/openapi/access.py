@@ -1,0 +1,53 @@
+"""What the description says of READ_TOKEN, where one is set."""
+
+from typing import Any
+
+from webhook_api.web.openapi.responses import error
+
+Json = dict[str, Any]
+
+READS = ("/messages", "/stats", "/metrics")
+_SCHEME = "read_token"
+_REFUSAL = error(
+    "The token is missing, or is another one.",
+    "a token is needed: Authorization: Bearer TOKEN",
+    "WWW-Authenticate",
+)
+_CHALLENGE = {
+    "description": "The scheme, and `invalid_token` if a token was sent (RFC 6750, 3).",
+    "required": True,
+    "schema": {"type": "string"},
+    "example": 'Bearer realm="Webhook API"',
+}
+
+
+def describe_access(document: Json) -> Json:
+    """Return `document`, the description of an open service, with its reads behind the token."""
+    components = document["components"]
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The `READ_TOKEN` that the service is set to.",
+    }
+    return {
+        **document,
+        "paths": {
+            path: {"get": _behind_token(item["get"])} if path in READS else item
+            for path, item in document["paths"].items()
+        },
+        "components": {
+            **components,
+            "headers": {**components["headers"], "WWW-Authenticate": _CHALLENGE},
+            "responses": {**components["responses"], "TokenNeeded": _REFUSAL},
+            "securitySchemes": {**components["securitySchemes"], _SCHEME: scheme},
+        },
+    }
+
+
+def _behind_token(operation: Json) -> Json:
+    refusal = {"401": {"$ref": "#/components/responses/TokenNeeded"}}
+    return {
+        **operation,
+        "security": [{_SCHEME: []}],
+        "responses": {**operation["responses"], **refusal},
+    }
