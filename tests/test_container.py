@@ -27,6 +27,9 @@ def test_files_with_secrets_are_where_compose_says() -> None:
     assert all(secret == name.lower() for name, secret in named)
     assert sorted(given) == sorted((secret, name) for name, secret in named)
     assert f"secrets: [{', '.join(secret for _, secret in named)}]" in COMPOSE
+    prometheus = (PROJECT / ".monitoring/prometheus/prometheus.yml").read_text()
+    assert "credentials_file: /run/secrets/read_token\n" in prometheus
+    assert "secrets: [read_token]\n" in COMPOSE
 
 
 def test_an_example_sets_nothing_but_the_secret() -> None:

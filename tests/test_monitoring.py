@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -25,6 +25,7 @@ from tests.builders import SECRET, a_message, encode, signed
 PROJECT = Path(__file__).parent.parent
 PROMETHEUS = PROJECT / ".monitoring/prometheus"
 ALERTMANAGER = PROJECT / ".monitoring/alertmanager"
+CREDENTIALS = "/run/secrets/read_token"  # where the Compose file puts it
 DASHBOARD = PROJECT / ".monitoring/grafana/dashboards/webhook-api.json"
 
 # A metric with or without labels, but no function.
@@ -108,18 +109,31 @@ def test_amtool_is_content() -> None:
 
 
 @needs_prometheus
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["check", "config", PROMETHEUS / "prometheus.yml"],
-        ["test", "rules", PROMETHEUS / "rules.test.yml"],
-    ],
-    ids=["configuration and rules are valid", "alerts fire when they have to, and not before"],
-)
-def test_promtool_is_content(arguments: list[Any]) -> None:
-    run = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+def test_the_configuration_and_the_rules_are_valid(tmp_path: Path) -> None:
+    promtool("check", "config", configured(tmp_path))
+
+
+@needs_prometheus
+def test_alerts_fire_when_they_have_to_and_not_before() -> None:
+    promtool("test", "rules", PROMETHEUS / "rules.test.yml")
+
+
+def promtool(*arguments: object) -> None:
+    run = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True)
 
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def configured(folder: Path) -> Path:
+    """Return a copy of Prometheus' configuration, with a token, in `folder`."""
+    token = folder / "read_token"
+    token.write_text("a-token\n")
+    configuration = (PROMETHEUS / "prometheus.yml").read_text()
+    assert CREDENTIALS in configuration
+    file = folder / "prometheus.yml"
+    file.write_text(configuration.replace(CREDENTIALS, str(token)))
+    shutil.copy(PROMETHEUS / "rules.yml", folder)
+    return file
 
 
 @needs_prometheus
@@ -127,6 +141,7 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
     expressions = set().union(*map(measured_by, [*the_rules(), *the_dashboard()]))
     number = iter(range(1_000))
 
+    configured(tmp_path)
     with serving(tmp_path) as service, scraping(tmp_path, service) as prometheus:
 
         def all_have_data() -> bool:
@@ -138,6 +153,8 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
 
         complete = eventually(all_have_data)
         groups = ask(prometheus, "/api/v1/rules")["groups"]
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{service}/metrics")
 
     assert complete, f"no data for {expressions}"
     assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
@@ -160,6 +177,7 @@ def serving(folder: Path) -> Iterator[str]:
         **os.environ,
         "WEBHOOK_SECRET": SECRET,
         "DATABASE_URL": f"sqlite:///{folder}/live.db",
+        "READ_TOKEN_FILE": f"{folder}/read_token",
         "PORT": str(port),
     }
     command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
@@ -170,11 +188,9 @@ def serving(folder: Path) -> Iterator[str]:
 @contextmanager
 def scraping(folder: Path, service: str) -> Iterator[str]:
     """Run Prometheus with our configuration, only in more of a hurry."""
-    configuration = (PROMETHEUS / "prometheus.yml").read_text()
-    configuration = configuration.replace("15s", "1s")
-    configuration = configuration.replace("api:8000", service.removeprefix("http://"))
-    (folder / "prometheus.yml").write_text(configuration)
-    shutil.copy(PROMETHEUS / "rules.yml", folder)
+    file = configured(folder)
+    configuration = file.read_text().replace("15s", "1s")
+    file.write_text(configuration.replace("api:8000", service.removeprefix("http://")))
     address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
