@@ -218,5 +218,6 @@ def other_hosts(server: Server, browser: Chrome) -> list[str]:
         if event["method"] == "Network.requestWillBeSent"
     ]
     assert asked
-    own = (f"http://127.0.0.1:{server.port}/", "data:")
+    # The browser's first tab is a page of its own, which may still be loading.
+    own = (f"http://127.0.0.1:{server.port}/", "data:", "chrome")
     return [url for url in asked if not url.startswith(own)]
