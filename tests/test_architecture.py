@@ -21,7 +21,7 @@ MODULES = {
 
 WITHOUT_FLASK = {
     "config", "errors", "outcome", "models", "logs", "start", "store", "intake", "reading",
-    "providers", "server",
+    "providers", "server", "inbox",
 }  # fmt: skip
 # The package itself is the application; its parts are imported without it.
 IMPORT_THEM = f"""
@@ -66,6 +66,8 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
     assert {path for path, _ in routes} <= {
         "/webhook", "/messages", "/stats", "/health", "/health/live", "/health/ready", "/metrics",
         "/openapi.json", "/docs", "/docs/<path:filename>",
+        "/", "/inbox", "/inbox/new", "/inbox/messages/<int:row_id>", "/inbox/login",
+        "/inbox/logout",
     }  # fmt: skip
     assert {method for _, method in routes} == {"GET", "POST"}
 

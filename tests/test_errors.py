@@ -11,7 +11,7 @@ from tests.conftest import Logged, Post, Rows, Scrape
 from webhook_api.config import Config
 
 UNKNOWN_PATHS = [
-    "/", "/nope", "/webhook/", "/messages/", "/MESSAGES", "/health/", "/health/live/", "/metrics/",
+    "/nope", "/webhook/", "/messages/", "/MESSAGES", "/health/", "/health/live/", "/metrics/",
     "/health//live", "//health/live", "/static/x.js", "/../etc/passwd", "/%ff", "/%00", "/é",
     '/"x', "/messages;v=1", "/messages%2F", "/a" * 4000,
 ]  # fmt: skip

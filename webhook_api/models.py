@@ -167,16 +167,15 @@ class SenderFilter(BaseModel):
         description="Only messages of this instant or later.",
         examples=["2025-01-15T09:30:00Z"],
     )
-
-
-class StatsQuery(SenderFilter):
-    """Which messages `/stats` counts: of one sender, in `since <= instant < until`."""
-
     until: UtcTimestamp | None = Field(
         None,
         description="Only messages of an earlier instant than this.",
         examples=["2025-01-16T00:00:00Z"],
     )
+
+
+class StatsQuery(SenderFilter):
+    """Which messages `/stats` counts: of one sender, in `since <= instant < until`."""
 
 
 class MessageFilter(SenderFilter):

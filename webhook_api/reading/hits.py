@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from webhook_api.models import MessageFilter, MessageQuery
 from webhook_api.reading.counts import CountCache
-from webhook_api.reading.rows import ORDER, Place, Rows
+from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
 from webhook_api.reading.search import Phrase, quoted
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
@@ -30,9 +30,17 @@ class PhraseSearch:
     """One search for a phrase, in the snapshot that a connection reads."""
 
     def __init__(
-        self, db: Connection, wanted: MessageFilter, phrase: Phrase, totals: Totals, candidates: int
+        self,
+        db: Connection,
+        wanted: MessageFilter,
+        phrase: Phrase,
+        totals: Totals,
+        candidates: int,
+        newest_first: bool,
     ) -> None:
         """Search the `candidates` rows that match `wanted` but for the phrase."""
+        self._newest_first = newest_first
+        self._order = NEWEST_FIRST if newest_first else ORDER
         self._db = db
         self._wanted = wanted
         self._phrase = phrase
@@ -44,7 +52,9 @@ class PhraseSearch:
         """Return how many rows match, with what `counts` remembers."""
         if self._phrase.character and not self._rows.conditions:
             return self._rows_of_character + self._count_newer(self._totals.indexed)
-        key = (self._db.identity, self._phrase.text, self._wanted.from_msisdn, self._wanted.since)
+        wanted = self._wanted
+        times = (wanted.since, wanted.until)
+        key = (self._db.identity, self._phrase.text, wanted.from_msisdn, times)
         return counts.count(key, self._db, self._count_after)
 
     def ids(self, query: MessageQuery, total: int) -> list[int]:
@@ -146,10 +156,10 @@ class PhraseSearch:
 
     def _walk(self, query: MessageQuery, budget: int) -> list[int]:
         """Return the ids of a page that is found in the first `budget` candidates."""
-        rows = Rows.matching(query, Place.of(self._db, query.cursor))
+        rows = self._rows_of_page(query)
         return self._ids(
             "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
-            f" WHERE {rows.where} ORDER BY {ORDER} LIMIT ?) m WHERE {self._phrase.condition}"
+            f" WHERE {rows.where} ORDER BY {self._order} LIMIT ?) m WHERE {self._phrase.condition}"
             " LIMIT ? OFFSET ?",
             [
                 *[*rows.parameters, budget, *self._phrase.parameters],
@@ -159,24 +169,28 @@ class PhraseSearch:
 
     def _reaches_beyond(self, query: MessageQuery, budget: int) -> bool:
         """Whether there are more candidates than `budget` from where the page starts."""
-        rows = Rows.matching(query, Place.of(self._db, query.cursor))
-        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT 1 OFFSET ?"
-        return bool(self._ids(sql, [*rows.parameters, budget]))
+        rows = self._rows_of_page(query)
+        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {self._order}"
+        return bool(self._ids(f"{sql} LIMIT 1 OFFSET ?", [*rows.parameters, budget]))
 
     def _sorted(self, query: MessageQuery) -> list[int]:
         """Return the ids of a page by sorting all hits."""
         indexed, parameters = self._found_in_index()
         newer = f"SELECT m.id FROM messages m WHERE m.id > ? AND {self._phrase.condition}"
-        rows = Rows.matching(query, Place.of(self._db, query.cursor))
+        rows = self._rows_of_page(query)
         return self._ids(
             f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
             " CROSS JOIN messages m ON m.id = hit.id"
-            f" WHERE {rows.where} ORDER BY {ORDER} LIMIT ? OFFSET ?",
+            f" WHERE {rows.where} ORDER BY {self._order} LIMIT ? OFFSET ?",
             [
                 *[*parameters, self._totals.indexed, *self._phrase.parameters],
                 *[*rows.parameters, query.limit + 1, query.offset],
             ],
         )
+
+    def _rows_of_page(self, query: MessageQuery) -> Rows:
+        place = Place.of(self._db, query.cursor)
+        return Rows.matching(query, place, newest_first=self._newest_first)
 
     def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
         return [row_id for (row_id,) in self._db.execute(sql, parameters)]

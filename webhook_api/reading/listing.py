@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
 from webhook_api.reading.counts import CountCache
 from webhook_api.reading.hits import PhraseSearch
-from webhook_api.reading.rows import ORDER, Place, Rows
+from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
 from webhook_api.reading.search import Phrase
 from webhook_api.replies import Message
 from webhook_api.store.connections import Connection
@@ -16,6 +16,7 @@ from webhook_api.store.counting import Totals, count_before, seek, snapshot
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
 NDJSON = "application/x-ndjson"  # the media type of `as_line`s
+_NEAR_ROWS = 1000  # are passed over as fast as a turn is had
 _CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
 CHUNK_CHARS = 128 * 1024  # of a chunk's ids and texts: it ends with the row that reaches this
 
@@ -64,8 +65,19 @@ class MessagePage(NamedTuple):
     next_cursor: Cursor | None
 
 
-def list_messages(db: Connection, query: MessageQuery, counts: CountCache) -> MessagePage:
+def grows(query: MessageQuery) -> bool:
+    """Whether the cost of `query` grows with the data: no counter and no index gives the answer."""
+    in_time = query.since is not None or query.until is not None
+    counted = query.from_msisdn is None or not in_time
+    return query.q is not None or not counted or query.offset > _NEAR_ROWS
+
+
+def list_messages(
+    db: Connection, query: MessageQuery, counts: CountCache, *, newest_first: bool = False
+) -> MessagePage:
     """Return one page of the messages that match, oldest first, and the count of all of them.
+
+    With `newest_first` in the other order: a cursor then leads to what is before it.
 
     Page and count come from one snapshot (spec 2, "Ordering" and "Response shape"). `counts`
     remembers the counts of searches, for the next page or the next time.
@@ -78,14 +90,14 @@ def list_messages(db: Connection, query: MessageQuery, counts: CountCache) -> Me
         phrase.prepare(db)
     with snapshot(db) as totals:
         total = _count(db, query, totals)
-        search = PhraseSearch(db, query, phrase, totals, total) if phrase else None
+        search = PhraseSearch(db, query, phrase, totals, total, newest_first) if phrase else None
         if search:
             total = search.count(counts)
         if query.offset >= total:
             return MessagePage([], total, None)
-        ids = search.ids(query, total) if search else _ids(db, query)
+        ids = search.ids(query, total) if search else _ids(db, query, newest_first)
         # One more than asked for, to know whether a next page follows.
-        messages = _read(db, ids)
+        messages = _read(db, ids, newest_first)
     page = messages[: query.limit]
     return MessagePage(page, total, page[-1].cursor if len(messages) > query.limit else None)
 
@@ -143,8 +155,9 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
     """Return how many messages match but for `q`, from counters as far as there are any."""
     if wanted.from_msisdn is None:
         earlier = count_before(db, wanted.since.instant) if wanted.since else 0
-        return totals.messages - earlier
-    if wanted.since is None:
+        until = count_before(db, wanted.until.instant) if wanted.until else totals.messages
+        return max(0, until - earlier)
+    if wanted.since is None and wanted.until is None:
         row = db.execute(
             "SELECT messages FROM senders WHERE from_msisdn = ?", [wanted.from_msisdn]
         ).fetchone()
@@ -153,28 +166,33 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
     return _scalar(db, f"SELECT count(*) FROM messages m WHERE {rows.where}", rows.parameters)
 
 
-def _ids(db: Connection, query: MessageQuery) -> list[int]:
+def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
     """Return the ids of a page without `q`, found in an index alone."""
-    rows = Rows.matching(query, Place.of(db, query.cursor))
+    rows = Rows.matching(query, Place.of(db, query.cursor), newest_first=newest_first)
+    order = NEWEST_FIRST if newest_first else ORDER
     offset = query.offset
-    if query.from_msisdn is None and query.cursor is None and offset > _CHUNK_ROWS:
+    near = query.cursor is not None or offset <= _CHUNK_ROWS
+    if query.from_msisdn is None and not near and not newest_first:
         # Far from the start, the counters lead to the place.
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
         if start is not None:
             rows = Rows()
             rows.require("(m.seconds, m.nanos) >= (?, ?)", *start)
+            if query.until is not None:
+                rows.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
             offset = earlier + offset - skipped
     found = db.execute(
-        f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT ? OFFSET ?",
+        f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {order} LIMIT ? OFFSET ?",
         [*rows.parameters, query.limit + 1, offset],
     )
     return [row_id for (row_id,) in found]
 
 
-def _read(db: Connection, ids: Sequence[int]) -> list[StoredMessage]:
+def _read(db: Connection, ids: Sequence[int], newest_first: bool) -> list[StoredMessage]:
     marks = ", ".join("?" * len(ids))
-    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {ORDER}"
+    order = NEWEST_FIRST if newest_first else ORDER
+    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {order}"
     return [StoredMessage.from_row(row) for row in db.execute(sql, ids)]
 
 

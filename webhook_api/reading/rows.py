@@ -7,6 +7,7 @@ from webhook_api.models import Cursor, Instant, MessageFilter
 from webhook_api.store.connections import Connection
 
 ORDER = "m.seconds, m.nanos, m.message_id"
+NEWEST_FIRST = "m.seconds DESC, m.nanos DESC, m.message_id DESC"
 
 
 class Place(NamedTuple):
@@ -46,13 +47,20 @@ class Rows:
         return " AND ".join(self.conditions) or "TRUE"
 
     @classmethod
-    def matching(cls, wanted: MessageFilter, after: Place | None = None) -> "Rows":
+    def matching(
+        cls, wanted: MessageFilter, after: Place | None = None, *, newest_first: bool = False
+    ) -> "Rows":
         """Rows of the wanted sender and time, beyond `after`; `q` is left to the caller."""
         rows = cls()
         if wanted.from_msisdn is not None:
             rows.require("m.from_msisdn = ?", wanted.from_msisdn)
         if after is not None:
-            rows.require(f"({ORDER}) > (?, ?, ?)", *after.instant, after.message_id)
-        if wanted.since is not None and (after is None or after.instant < wanted.since.instant):
+            beyond = "<" if newest_first else ">"
+            rows.require(f"({ORDER}) {beyond} (?, ?, ?)", *after.instant, after.message_id)
+        if wanted.since is not None and (
+            after is None or newest_first or after.instant < wanted.since.instant
+        ):
             rows.require("(m.seconds, m.nanos) >= (?, ?)", *wanted.since.instant)
+        if wanted.until is not None:
+            rows.require("(m.seconds, m.nanos) < (?, ?)", *wanted.until.instant)
         return rows

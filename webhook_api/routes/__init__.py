@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from webhook_api.routes import docs, health, messages, stats, webhook
+from webhook_api.routes import docs, health, inbox, messages, root, stats, webhook
 from webhook_api.routes.providers import provider_routes
 
 
@@ -14,3 +14,5 @@ def register_routes(app: Flask) -> None:
     app.register_blueprint(messages.bp)
     app.register_blueprint(stats.bp)
     app.register_blueprint(docs.bp)
+    app.register_blueprint(inbox.bp)
+    app.register_blueprint(root.bp)

@@ -14,6 +14,7 @@ from webhook_api.reading.counts import CountCache
 from webhook_api.reading.listing import (
     CHUNK_CHARS,
     NDJSON,
+    grows,
     list_messages,
     stream_chunks,
 )
@@ -26,7 +27,6 @@ from webhook_api.web.streams import StreamedReply
 
 _BLOCK_LINES = 200  # are sent by one call
 _STREAM_BYTES = 8 * CHUNK_CHARS  # held for it at any time: rows, and their lines in UTF-8
-_NEAR_ROWS = 1000  # are passed over as fast as a turn is had
 
 bp = Blueprint("messages", __name__)
 
@@ -48,7 +48,7 @@ def show_messages() -> Response:
         json=current_app.json,
         room=room_for(request.environ),
     )
-    if _grows(query):
+    if grows(query):
         reading: Reading = current_app.extensions["reading"]
         page = reading.read(make, absence(request.environ))
     else:
@@ -89,16 +89,10 @@ def _make_page(
     return _Answer(response, page.next_cursor)
 
 
-def _grows(query: MessageQuery) -> bool:
-    """Whether the cost of `query` grows with the data: no counter and no index gives the answer."""
-    counted = query.from_msisdn is None or query.since is None
-    return query.q is not None or not counted or query.offset > _NEAR_ROWS
-
-
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
     """Return the reference to the page after this one, with the same filters (RFC 8288)."""
     parameters = query.model_dump(
-        by_alias=True, exclude_none=True, include={"from_msisdn", "since", "q", "limit"}
+        by_alias=True, exclude_none=True, include={"from_msisdn", "since", "until", "q", "limit"}
     )
     return f"{request.path}?{urlencode({**parameters, 'cursor': cursor.encode()})}"
 

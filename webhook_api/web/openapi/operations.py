@@ -134,7 +134,9 @@ def show_docs() -> Json:
 
 def show_asset() -> Json:
     files = sorted(file.name.removesuffix(".gz") for file in ASSETS.iterdir())
-    content = text_content("text/css", "text/javascript", "text/plain", "text/markdown")
+    content = text_content(
+        "text/css", "text/javascript", "text/plain", "text/markdown", "image/svg+xml"
+    )
     return operation(
         "description",
         "showAsset",

@@ -21,6 +21,8 @@ Receives signed messages and files each of them exactly once.
   Anything else means: deliver again, unless the request itself is at fault (401, 413, 422).
 * Errors are JSON: `{"detail": ...}`. A path that does not exist is 404; a method that a path
   does not have is 405, with `Allow`.
+* Pages for people are not described here: `/inbox` shows what came in, and `/` leads a browser
+  there. To other clients `/` lists the routes.
 * GET routes answer HEAD, and every route OPTIONS.
 * Each reply names itself in `X-Request-ID`; the service's log line of that request has the same.
 """

@@ -1,0 +1,263 @@
+"""GET /inbox and /: pages to look at what came in. What only a browser shows is elsewhere."""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import SECRET, a_message, an_app, some_messages
+from tests.conftest import Get, Logged, Store
+from webhook_api import close_app
+from webhook_api.config import Config
+from webhook_api.inbox.glance import look
+from webhook_api.inbox.marks import mark_hits
+from webhook_api.inbox.session import COOKIE, SESSION_S, Pause, begin_session, is_session
+from webhook_api.models import parse_message
+from webhook_api.store.connections import Connection
+from webhook_api.store.folding import fold
+from webhook_api.store.messages import insert_messages
+
+TOKEN = "a-token-for-readers"
+NASTY = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> \u202ertl \x00 {{ 7*7 }}"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[FlaskClient]:
+    """A client of a service with a read token."""
+    config = Config(
+        webhook_secret=SECRET, read_token=TOKEN, database_path=tmp_path / "b.db", check_leases=True
+    )
+    app = an_app(config)
+    yield app.test_client()
+    close_app(app)
+
+
+def texts(page: str) -> list[str]:
+    found = re.findall(r'<p class="text" dir="auto">(.*?)</p>', page, re.DOTALL)
+    return [html.unescape(re.sub("<[^>]+>", "", text)) for text in found]
+
+
+def link(page: str, rel: str) -> str:
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', page)
+    return html.unescape(found[1]) if found else ""
+
+
+@pytest.mark.parametrize("filters", ["", "q=TEXT", "q=%C3%A9", "from=%2B919876543210&q=tex"])
+def test_pages_lead_both_ways_and_leave_none_out(
+    client: FlaskClient, store: Store, filters: str
+) -> None:
+    store(*(one | {"text": f"{one['message_id']} Text É"} for one in some_messages(130)))
+    expected = [f"m{n:04} Text É" for n in reversed(range(130))]
+
+    seen, pages, url = [], [], f"/inbox?{filters}"
+    while url:
+        page = client.get(url).text
+        seen += texts(page)
+        pages.append(texts(page))
+        url = link(page, "next")
+    back = client.get(link(page, "prev")).text
+
+    assert seen == expected
+    assert [len(one) for one in pages] == [50, 50, 30]
+    assert texts(back) == expected[50:100]
+    assert texts(client.get(link(back, "prev")).text) == expected[:50]
+
+
+def test_since_and_until_bound_the_page_and_the_api(
+    client: FlaskClient, store: Store, get: Get
+) -> None:
+    store(*(one | {"text": one["message_id"]} for one in some_messages(10)))
+    window = {"since": "2025-01-15T00:00:03Z", "until": "2025-01-15T00:00:06Z"}
+
+    page = client.get("/inbox", query_string=window).text
+    listed = client.get("/messages", query_string=window | {"limit": "1"})
+    second: Any = client.get(listed.headers["Link"][1:].split(">")[0]).json
+
+    assert texts(page) == ["m0005", "m0004", "m0003"]
+    assert get("/messages", **window)["total"] == 3
+    assert get("/messages", q="m", **window)["total"] == 3
+    assert second["data"][0]["message_id"] == "m0004"
+    assert get("/messages", until=window["since"])["total"] == 3
+
+
+def test_every_byte_is_escaped(client: FlaskClient, store: Store) -> None:
+    store(a_message(text=NASTY, message_id=NASTY), a_message(message_id="e", text="😀" * 4096))
+
+    for url in ("/inbox", "/inbox?q=%3Cscript", "/inbox/messages/1"):
+        page = client.get(url)
+
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "<img src=x" not in page.text
+        assert "unsafe-inline" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert not re.search(r"<[^>]+ (style|on\w+)=", page.text)
+    assert "😀" * 4096 in client.get("/inbox").text
+
+
+@pytest.mark.parametrize(
+    ("text", "q", "hits"),
+    [
+        ("Die STRASSE", "strasse", ["STRASSE"]),
+        ("À L'ÉCOLE", "école", ["ÉCOLE"]),
+        ("ПРИВЕТ привет", "Привет", ["ПРИВЕТ", "привет"]),
+        ("İstanbul", "İ", ["İ"]),
+        ("ẞ and ß", "ß", ["ẞ", "ß"]),
+        ("ΣΊΣΥΦΟΣ σίσυφος", "σίσυφος", ["ΣΊΣΥΦΟΣ", "σίσυφος"]),
+        ("100%_sure", "%_", ["%_"]),
+        ("aaa", "aa", ["aa"]),
+        ("a\x00b", "\x00", ["\x00"]),
+        ("nothing", None, []),
+    ],
+)
+def test_the_hits_of_the_search_are_marked(text: str, q: str | None, hits: list[str]) -> None:
+    parts = mark_hits(text, q)
+
+    assert "".join(part.text for part in parts) == text
+    assert [part.text for part in parts if part.is_hit] == hits
+    assert bool(hits) == (q is not None and fold(q) in fold(text))
+
+
+def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -> None:
+    store(a_message(text="Grüße"))
+
+    page = client.get("/inbox/messages/1").text
+
+    shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page)
+    assert shown
+    assert json.loads(html.unescape(shown[1])) == a_message(text="Grüße")
+    assert "Arrived" in page
+    assert client.get("/inbox/messages/2").status_code == 404
+    assert client.get(f"/inbox/messages/{2**70}").status_code == 404
+
+
+def test_new_messages_are_counted_as_the_page_filters(client: FlaskClient, store: Store) -> None:
+    store(*some_messages(7), a_message(message_id="other", text="Ééé"))
+
+    def new(**query: object) -> object:
+        return client.get("/inbox/new", query_string=query).json
+
+    assert new(above=0) == {"new": 8}
+    assert new(above=0, q="éÉ") == {"new": 1}
+    assert new(above=8) == {"new": 0}
+    assert client.get("/inbox/new?above=x").status_code == 422
+
+
+def test_failures_are_pages(client: FlaskClient, config: Config) -> None:
+    wrong = client.get("/inbox?since=yesterday")
+    config.database_path.unlink()
+    busy = client.get("/inbox")
+
+    assert (wrong.status_code, wrong.mimetype) == (422, "text/html")
+    assert "since: " in wrong.text
+    assert (busy.status_code, busy.mimetype) == (503, "text/html")
+    assert busy.headers["Retry-After"]
+    assert client.get("/inbox/new?above=1").mimetype == "application/json"
+
+
+def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
+    now = 1_736_935_200  # 2025-01-15T10:00:00Z
+    stamps = [
+        "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
+        "2025-01-14T23:59:59Z", "2025-01-14T09:00:00Z", "2024-12-17T00:00:00Z",
+        "2024-12-16T23:59:59Z", "2025-01-15T10:00:01Z", "2025-02-01T00:00:00Z",
+    ]  # fmt: skip
+    insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in stamps])
+
+    glance = look(writer, now)
+
+    assert glance.stats.total == len(stamps)
+    assert (glance.last_day, glance.day_before) == (4, 1)
+    hours = {bar.start: bar.messages for bar in glance.hours if bar.messages}
+    assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
+    assert [bar.messages for bar in glance.days] == [1, *[0] * 27, 2, 4]
+
+
+def test_an_empty_inbox_says_what_to_do(client: FlaskClient) -> None:
+    assert "flask --app wsgi send" in client.get("/inbox").text
+    assert "READ_TOKEN" in client.get("/inbox").text
+
+
+def test_nothing_is_shown_without_the_token(locked: FlaskClient) -> None:
+    for url in ("/inbox", "/inbox?from=%2B919876543210", "/inbox/messages/1"):
+        reply = locked.get(url)
+        assert (reply.status_code, reply.headers["Location"][:12]) == (303, "/inbox/login")
+    assert locked.get("/inbox/new?above=0").status_code == 401
+
+
+def test_a_session_lets_in_until_logout(locked: FlaskClient) -> None:
+    form = {"token": TOKEN, "next": "/inbox?q=a"}
+
+    entered = locked.post("/inbox/login", data=form)
+    seen = locked.get("/inbox")
+    locked.post("/inbox/logout")
+
+    cookie = entered.headers["Set-Cookie"]
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/inbox?q=a")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/inbox"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    assert seen.status_code == 200
+    assert "READ_TOKEN" not in seen.text
+    assert locked.get("/inbox").status_code == 303
+
+
+@pytest.mark.parametrize("wanted", ["https://evil.test/", "//evil.test", "/inbox//../x", "/docs"])
+def test_the_login_leads_nowhere_else(locked: FlaskClient, wanted: str) -> None:
+    reply = locked.post("/inbox/login", data={"token": TOKEN, "next": wanted})
+
+    assert reply.headers["Location"] == "/inbox"
+
+
+def test_after_a_wrong_token_no_other_is_looked_at_for_a_while(locked: FlaskClient) -> None:
+    wrong = locked.post("/inbox/login", data={"token": "guess"})
+    next_one = locked.post("/inbox/login", data={"token": TOKEN})
+
+    assert (wrong.status_code, next_one.status_code) == (403, 429)
+    assert "Set-Cookie" not in next_one.headers
+
+
+def test_the_pause_ends() -> None:
+    now = [0.0]
+    pause = Pause(1.0, lambda: now[0])
+
+    assert pause.admits(lambda: False) is False
+    assert pause.admits(lambda: True) is None
+    now[0] = 1.0
+    assert pause.admits(lambda: True) is True
+    assert pause.admits(lambda: True) is True
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])
+def test_a_session_cannot_be_made_up(locked: FlaskClient, cookie: str) -> None:
+    assert not is_session(TOKEN, cookie, 0)
+
+
+def test_a_session_ends_with_its_time_and_with_its_token() -> None:
+    cookie = begin_session(TOKEN, 1000)
+
+    assert is_session(TOKEN, cookie, 1000 + SESSION_S - 1)
+    assert not is_session(TOKEN, cookie, 1000 + SESSION_S)
+    assert not is_session("another", cookie, 1000)
+    assert not is_session(TOKEN, "9" + cookie, 1000)
+    assert COOKIE
+
+
+def test_no_number_is_in_a_log_line(client: FlaskClient, logged: Logged) -> None:
+    client.get("/inbox?from=%2B919876543210&q=secret")
+
+    assert [line["path"] for line in logged()] == ["/inbox"]
+    assert not re.search("919876543210|secret", json.dumps(logged()))
+
+
+def test_the_root_leads_browsers_to_the_inbox_and_lists_routes(client: FlaskClient) -> None:
+    browser = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+
+    assert (browser.status_code, browser.headers["Location"]) == (303, "/inbox")
+    for accept in ("*/*", "application/json"):
+        routes: Any = client.get("/", headers={"Accept": accept}).json
+        assert routes["routes"]["/webhook"] == ["POST"]

@@ -1,0 +1,1 @@
+"""What the pages at /inbox show, and who may see them. Knows no Flask."""

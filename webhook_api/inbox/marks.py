@@ -1,0 +1,30 @@
+"""Hits of a search, to be marked in a text: exactly those that the API finds."""
+
+from typing import NamedTuple
+
+from webhook_api.store.folding import fold
+
+
+class Part(NamedTuple):
+    """A piece of a text, which is a hit or stands between two."""
+
+    text: str
+    is_hit: bool
+
+
+def mark_hits(text: str, q: str | None) -> list[Part]:
+    """Return `text` in parts. Folding keeps each character's place, so hits can be cut out."""
+    phrase = fold(q) if q else ""
+    if not phrase:
+        return [Part(text, is_hit=False)]
+    folded = fold(text)
+    parts = []
+    end = 0
+    while (start := folded.find(phrase, end)) >= 0:
+        if start > end:
+            parts.append(Part(text[end:start], is_hit=False))
+        end = start + len(phrase)
+        parts.append(Part(text[start:end], is_hit=True))
+    if end < len(text):
+        parts.append(Part(text[end:], is_hit=False))
+    return parts

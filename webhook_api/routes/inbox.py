@@ -1,0 +1,214 @@
+"""The pages at /inbox, made by the server: what came in, for people to look at."""
+
+import re
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.exceptions import NotFound, Unauthorized
+from werkzeug.wrappers import Response as AnyResponse
+
+from webhook_api.db import get_db
+from webhook_api.errors import RETRY_AFTER_S, InvalidInput, Unavailable
+from webhook_api.inbox.glance import Glance, look
+from webhook_api.inbox.listing import (
+    InboxPage,
+    InboxQuery,
+    as_listed,
+    count_new,
+    find_message,
+    list_inbox,
+    newest_id,
+)
+from webhook_api.inbox.marks import mark_hits
+from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, Pause, begin_session, is_session
+from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
+from webhook_api.reading.counts import CountCache
+from webhook_api.reading.listing import grows
+from webhook_api.reading.turns import Reading
+from webhook_api.store.connections import Connection
+from webhook_api.web.access import is_read_token
+from webhook_api.web.presence import absence
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_OPEN = {"inbox.show_login", "inbox.log_in"}
+_OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
+
+bp = Blueprint("inbox", __name__)
+
+
+class _Shown(NamedTuple):
+    page: InboxPage
+    newest_id: int
+    glance: Glance | None
+
+
+@bp.before_request
+def ask_for_login() -> AnyResponse | None:
+    """Show nothing without a session, if there is a read token."""
+    if request.endpoint in _OPEN or _may_read():
+        return None
+    if request.endpoint == "inbox.count_new_messages":
+        raise Unauthorized("the session has ended")
+    query = request.query_string.decode("ascii", "ignore")
+    return redirect(url_for("inbox.show_login", next=f"{request.path}?{query}".rstrip("?")), 303)
+
+
+@bp.errorhandler(InvalidInput)
+@bp.errorhandler(Unavailable)
+@bp.errorhandler(NotFound)
+def show_failure(error: InvalidInput | Unavailable | NotFound) -> Response | AnyResponse:
+    """Answer with a page that says what went wrong; JSON where a program asks."""
+    handlers = current_app.error_handler_spec[None][None]
+    handler = next(h for k, h in handlers.items() if isinstance(error, k))
+    plain: Response = handler(error)  # type: ignore[assignment]
+    if request.endpoint == "inbox.count_new_messages":
+        return plain
+    detail = plain.json["detail"] if plain.json else ""
+    if isinstance(error, InvalidInput) and isinstance(detail, list):
+        detail = [f"{item['loc'][-1]}: {item['msg']}" for item in detail]
+    page = _page("failure.html", status=plain.status_code, detail=detail)
+    page.status_code = plain.status_code
+    if "Retry-After" in plain.headers:
+        page.headers["Retry-After"] = plain.headers["Retry-After"]
+    return page
+
+
+@bp.get("/inbox")
+def show_inbox() -> Response:
+    """Answer with a page of messages, newest first.
+
+    Raises:
+        RequestRefused: 422 or 503, see `errors`.
+    """
+    query = parse_query(InboxQuery, request.args)
+    make = partial(_look, query=query, counts=current_app.extensions["counts"])
+    if grows(as_listed(query)):
+        reading: Reading = current_app.extensions["reading"]
+        shown = reading.read(make, absence(request.environ))
+    else:
+        with current_app.extensions["pages"]:
+            shown = make(get_db())
+    given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
+    return _page(
+        "list.html",
+        shown=shown,
+        query=query,
+        given=given,
+        mark=mark_hits,
+        hour_name=partial(_time_name, "%H:%M"),
+        day_name=partial(_time_name, "%d %b"),
+    )
+
+
+@bp.get("/inbox/new")
+def count_new_messages() -> Response:
+    """Answer with how many messages that match arrived after the row `above`: 100 at most."""
+    above = request.args.get("above", "")
+    if not (re.fullmatch("[0-9]{1,19}", above) and int(above) <= MAX_INTEGER):
+        fault = {"type": "int_parsing", "loc": ["query", "above"], "msg": "Input should be an id"}
+        raise InvalidInput([fault])
+    return jsonify(new=count_new(get_db(), parse_query(MessageFilter, request.args), int(above)))
+
+
+@bp.get("/inbox/messages/<int:row_id>")
+def show_message(row_id: int) -> Response:
+    """Answer with one message, as it is stored."""
+    message = find_message(get_db(), row_id) if row_id <= MAX_INTEGER else None
+    if message is None:
+        raise NotFound("There is no such message, or it was removed.")
+    json = current_app.json.dumps(message.as_json())
+    return _page("message.html", message=message, json=json)
+
+
+@bp.get("/inbox/login")
+def show_login() -> Response | AnyResponse:
+    """Answer with the form that asks for the token."""
+    if _may_read():
+        return redirect(_next_page(request.args.get("next", "")), 303)
+    return _page("login.html", next=request.args.get("next", ""), problem=None)
+
+
+@bp.post("/inbox/login")
+def log_in() -> Response | AnyResponse:
+    """Begin a session, if the token is right. After a wrong one, no other is looked at a while."""
+    supplied, wanted = request.form.get("token", ""), request.form.get("next", "")
+    pause: Pause = current_app.extensions["login_pause"]
+    right = pause.admits(lambda: is_read_token(_token(), supplied)) if _token() else True
+    if right:
+        response = redirect(_next_page(wanted), 303)
+        if _token():
+            response.set_cookie(
+                COOKIE,
+                begin_session(_token(), time.time()),
+                max_age=SESSION_S,
+                path=url_for("inbox.show_inbox"),
+                secure=request.is_secure,
+                httponly=True,
+                samesite="Strict",
+            )
+        return response
+    problem = "That is not the token." if right is False else "Please wait a second, and try again."
+    page = _page("login.html", next=wanted, problem=problem)
+    page.status_code = 403 if right is False else 429
+    page.headers["Retry-After"] = str(max(1, round(PAUSE_S)))
+    return page
+
+
+@bp.post("/inbox/logout")
+def log_out() -> AnyResponse:
+    """End the session in this browser."""
+    response = redirect(url_for("inbox.show_login"), 303)
+    response.delete_cookie(COOKIE, path=url_for("inbox.show_inbox"))
+    return response
+
+
+def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
+    plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
+    newest = newest_id(db)  # first, so that none is missed
+    return _Shown(list_inbox(db, query, counts), newest, look(db) if plain else None)
+
+
+def _time_name(form: str, second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime(form)
+
+
+def _filters() -> set[str]:
+    return set(MessageFilter.model_fields)
+
+
+def _token() -> str:
+    token: str = current_app.config["SETTINGS"].read_token
+    return token
+
+
+def _may_read() -> bool:
+    token = _token()
+    return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
+
+
+def _next_page(wanted: str) -> str:
+    # Only ours: never another host.
+    return wanted if _OWN_PAGE.fullmatch(wanted) else url_for("inbox.show_inbox")
+
+
+def _page(template: str, **values: Any) -> Response:
+    values |= {"has_token": bool(_token()), "may_read": _may_read(), "retry_s": RETRY_AFTER_S}
+    response = make_response(render_template(f"inbox/{template}", **values))
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
