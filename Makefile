@@ -9,7 +9,7 @@ RUNTIME := $(VENV)/runtime-$(PYTHON_VERSION).installed
 DEVELOP := $(VENV)/develop-$(PYTHON_VERSION).installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run check bench format pins clean
+.PHONY: help run check screenshot bench format pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -n auto
+
+screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
+	$(BIN)/python -m tests.screenshot
 
 bench: $(DEVELOP) ## Measure writes and reads; needs wrk and a C compiler, takes ten minutes
 	$(BIN)/python -m tests.benchmarks.writes

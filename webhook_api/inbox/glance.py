@@ -60,16 +60,20 @@ def _bars(db: Connection, start: int, length: int, number: int) -> list[Bar]:
     if length < _DAY_S:
         spans = [(_FINE, start, end)]
     else:
-        spans = []
-        for at in range(start, end, length):
-            first = -(-at >> _COARSE << _COARSE)  # rounded up
-            last = (at + length) >> _COARSE << _COARSE
-            spans += [(_FINE, at, first), (_COARSE, first, last), (_FINE, last, at + length)]
+        # The coarse periods that lie in one day, and in fine ones those that lie in two.
+        size = 1 << _COARSE
+        edges = [at // size * size for at in range(start, end + 1, length) if at % size]
+        spans = [(_FINE, max(edge, start), min(edge + size, end)) for edge in edges]
+        spans.append((_COARSE, -(-start // size) * size, end // size * size))
     for scale, since, until in spans:
         rows = db.execute(
             "SELECT ((period << ?) - ?) / ?, sum(messages) FROM periods"
-            " WHERE scale = ? AND period >= ? AND period < ? GROUP BY 1",
-            [scale, start, length, scale, since >> scale, until >> scale],
+            " WHERE scale = ? AND period >= ? AND period < ?"
+            " AND ((period << ?) - ?) / ? = (((period + 1) << ?) - 1 - ?) / ? GROUP BY 1",
+            [
+                *[scale, start, length, scale, since >> scale, until >> scale],
+                *[scale, start, length] * 2,
+            ],
         )
         for index, messages in rows:
             counted[index] += messages
