@@ -15,7 +15,7 @@ from webhook_api.providers import body_limits
 from webhook_api.server import JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused import refusal
-from webhook_api.shares import Shares
+from webhook_api.shares import Shares, kind_of
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database
 
@@ -28,12 +28,14 @@ configure_logs(_settings.log_level)
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
+_shares = Shares.of(_settings.web_threads)
 worker_class = PatientWorker.limited(
     Limits(
         body_bytes=body_limits(_settings),
         # Deliveries and probes wait for no reader, even of pages of megabytes.
-        urgent=(b"POST ", b"GET /health", b"GET /metrics"),
-        reads_at_once=Shares.of(_settings.web_threads).reads,
+        kind_of=kind_of,
+        shares=_shares.by_kind,
+        reads_at_once=_shares.reads,
     )
 )
 # By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits

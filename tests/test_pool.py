@@ -1,6 +1,6 @@
 """The worker's threads: readers wait for readers, everybody else finds a thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
@@ -9,9 +9,10 @@ import pytest
 
 from tests.serving import wait_until
 from webhook_api.server.pool import Pool
-from webhook_api.shares import Shares
+from webhook_api.shares import Kind, Share, Shares, kind_of
 
 DONE_S = 5.0
+Clock = Callable[[], float]
 
 
 @pytest.fixture
@@ -26,13 +27,22 @@ def wait(end: Event) -> None:
     end.wait(DONE_S)
 
 
-def test_what_is_urgent_finds_a_thread_however_much_else_there_is(end: Event) -> None:
-    pool, urgent, last = Pool(3, shared=2), Event(), Event()
-    for _ in range(10):
-        pool.give(partial(wait, end), urgent=False)
-    pool.give(last.set, urgent=False)
+def a_pool(threads: int, shared: int, **clock: Clock) -> Pool:
+    shares = {Kind.PAGE: Share(shared), Kind.SEARCH: Share(1, wait_s=1.0)}
+    return Pool(threads, shared, shares, **clock)
 
-    pool.give(urgent.set, urgent=True)
+
+def nothing() -> None:
+    pass
+
+
+def test_what_has_no_kind_finds_a_thread_however_much_else_there_is(end: Event) -> None:
+    pool, urgent, last = a_pool(3, shared=2), Event(), Event()
+    for _ in range(10):
+        pool.give(partial(wait, end), Kind.PAGE, nothing)
+    pool.give(last.set, Kind.PAGE, nothing)
+
+    pool.give(urgent.set, None, nothing)
 
     assert urgent.wait(DONE_S)
     assert not last.is_set()
@@ -40,25 +50,52 @@ def test_what_is_urgent_finds_a_thread_however_much_else_there_is(end: Event) ->
     assert last.wait(DONE_S)
 
 
+def test_one_kind_leaves_threads_to_another(end: Event) -> None:
+    pool, page = a_pool(3, shared=2), Event()
+    for _ in range(10):
+        pool.give(partial(wait, end), Kind.SEARCH, nothing)
+
+    pool.give(page.set, Kind.PAGE, nothing)
+
+    assert page.wait(DONE_S)
+
+
 def test_what_waits_is_done_in_its_order_even_if_one_of_it_fails() -> None:
-    pool, done = Pool(2, shared=1), list[int]()
+    pool, done = a_pool(2, shared=1), list[int]()
 
     def work(number: int) -> None:
         done.append(number)
         raise ValueError
 
     for number in range(20):
-        pool.give(partial(work, number), urgent=False)
+        pool.give(partial(work, number), [Kind.PAGE, Kind.SEARCH][number % 2], nothing)
 
     wait_until(lambda: len(done) == 20)
     assert done == list(range(20))
 
 
-@pytest.mark.parametrize("is_urgent", [False, True])
+def test_what_has_waited_too_long_is_refused_and_not_done(end: Event) -> None:
+    now, done, refused = [0.0], list[int](), list[int]()
+    pool = a_pool(2, shared=2, clock=lambda: now[0])
+    pool.give(partial(wait, end), Kind.SEARCH, nothing)
+    for number in range(4):
+        now[0] = number * 0.4
+        pool.give(partial(done.append, number), Kind.SEARCH, partial(refused.append, number))
+
+    now[0] = 1.3
+    pool.expire()
+    pool.expire()
+    end.set()
+
+    wait_until(lambda: len(done) == 3)
+    assert (refused, done) == ([0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", [None, Kind.PAGE])
 def test_without_a_thread_it_is_refused_and_not_done_later(
-    monkeypatch: pytest.MonkeyPatch, is_urgent: bool
+    monkeypatch: pytest.MonkeyPatch, kind: Kind | None
 ) -> None:
-    pool, done = Pool(2, shared=1), list[str]()
+    pool, done = a_pool(2, shared=1), list[str]()
 
     def no_thread(_pool: ThreadPoolExecutor) -> None:
         raise RuntimeError("can't start new thread")
@@ -66,12 +103,40 @@ def test_without_a_thread_it_is_refused_and_not_done_later(
     with monkeypatch.context() as broken:
         broken.setattr(ThreadPoolExecutor, "_adjust_thread_count", no_thread)
         with pytest.raises(RuntimeError):
-            pool.give(lambda: done.append("refused"), urgent=is_urgent)
+            pool.give(lambda: done.append("refused"), kind, nothing)
 
-    for number in range(2):
-        pool.give(lambda: done.append("done"), urgent=bool(number))
+    for other in (None, Kind.PAGE):
+        pool.give(lambda: done.append("done"), other, nothing)
     wait_until(lambda: len(done) == 2)
     assert done == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("/messages", Kind.PAGE),
+        ("/messages?limit=5&q=", Kind.PAGE),
+        ("/messages?from=%2B91&limit=5", Kind.PAGE),
+        ("/messages?since=2025-01-01T00:00:00Z", Kind.PAGE),
+        ("/messages?offset=999", Kind.PAGE),
+        ("/messages?limit=1&q=ab", Kind.SEARCH),
+        ("/messages?%71=ab", Kind.SEARCH),
+        ("http://x/messages?q=ab", Kind.SEARCH),
+        ("/messages?offset=1001", Kind.SEARCH),
+        ("/messages?from=%2B91&since=2025-01-01T00:00:00Z", Kind.SEARCH),
+        ("/stats", Kind.PAGE),
+        ("/stats?from=%2B91", Kind.PAGE),
+        ("/stats?until=2025-01-01T00:00:00Z", Kind.SEARCH),
+        ("/health/live", None),
+    ],
+)
+def test_the_request_line_tells_what_a_request_is(target: str, kind: Kind | None) -> None:
+    head = f"GET {target} HTTP/1.1\r\nHost: x\r\n"
+
+    assert kind_of(f"{head}\r\n".encode()) is kind
+    if kind is not None:
+        stream = f"{head}Accept: application/x-ndjson\r\n\r\n"
+        assert kind_of(stream.encode()) is Kind.STREAM
 
 
 @pytest.mark.parametrize("threads", [*range(2, 100), 1024])

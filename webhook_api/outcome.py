@@ -34,6 +34,7 @@ class NotServed(StrEnum):
 
     NO_ROOM = "no_room"  # in memory
     NO_THREAD = "no_thread"
+    NO_TURN = "no_turn"  # a read, behind others
     MALFORMED = "malformed"  # or longer than the HTTP server takes
     FAILED = "failed"
 

@@ -12,6 +12,7 @@ from selectors import BaseSelector
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.account import ConnectionRoom
+from webhook_api.server.busy import BUSY
 from webhook_api.server.framing import Arrival, Incoming
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
@@ -19,11 +20,6 @@ from webhook_api.server.states import Connection, Limits, State
 
 _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BUSY_BODY = b'{"detail":"the server is busy"}\n'
-_BUSY_HEAD = (
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\n"
-    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BUSY_BODY)
-)
 
 
 class Connections:
@@ -80,6 +76,19 @@ class Connections:
             connection.working = 0
             connection.keep = keep
             self._go_on(connection)
+
+    def refuse(self, connection: Connection, reason: NotServed) -> None:
+        """Answer that there is no room, thread or turn for a request that no thread has begun."""
+        if connection.state is State.ENDED:
+            return
+        self._when_refused(reason)
+        connection.inbox.clear()
+        connection.working = 0
+        connection.keep = False
+        connection.outbox.sendall(BUSY[reason])
+        with suppress(NotTaken):
+            connection.outbox.push()
+        self._go_on(connection)
 
     def expire(self) -> None:
         """Go on without those whose time is over."""
@@ -163,7 +172,7 @@ class Connections:
         if connection.state is not state:
             return  # It was this one that had to make room.
         if not room:
-            self._refuse(connection, NotServed.NO_ROOM)
+            self.refuse(connection, NotServed.NO_ROOM)
             return
         request = bytes(connection.inbox[:end])
         del connection.inbox[:end]
@@ -173,18 +182,7 @@ class Connections:
         try:
             self._answer(connection, request, whole)
         except RuntimeError:
-            self._refuse(connection, NotServed.NO_THREAD)
-
-    def _refuse(self, connection: Connection, reason: NotServed) -> None:
-        """Answer that there is no room for a request, or no thread."""
-        self._when_refused(reason)
-        connection.inbox.clear()
-        connection.working = 0
-        connection.keep = False
-        connection.outbox.sendall(_BUSY_HEAD + _BUSY_BODY)
-        with suppress(NotTaken):
-            connection.outbox.push()
-        self._go_on(connection)
+            self.refuse(connection, NotServed.NO_THREAD)
 
     def _go_on(self, connection: Connection) -> None:
         """Send what is left of the answer; then look at the next request, or take leave."""
@@ -246,5 +244,5 @@ class Connections:
             if oldest.state is State.SENDING:
                 self._drop(oldest)
             else:
-                self._refuse(oldest, NotServed.NO_ROOM)
+                self.refuse(oldest, NotServed.NO_ROOM)
         return True

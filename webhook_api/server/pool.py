@@ -1,72 +1,119 @@
 """The threads that answer. Most requests may have any of them, the others a few at a time."""
 
-from collections import deque
-from collections.abc import Callable
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
 
+from webhook_api.shares import Kind, Share
+
 Work = Callable[[], None]
-Ticket = list[Work]  # its work, until somebody takes it
+
+
+class _Ticket:
+    """Something to do, until somebody takes it: a thread, or who refuses it."""
+
+    __slots__ = ("arrived_at", "kind", "when_late", "work")
+
+    def __init__(self, kind: Kind | None, work: Work, when_late: Work, arrived_at: float) -> None:
+        self.kind = kind
+        self.work: list[Work] = [work]
+        self.when_late = when_late
+        self.arrived_at = arrived_at
 
 
 class Pool:
-    """So many threads, of which `shared` at most do what is not urgent.
+    """So many threads, of which `shared` at most do what has a kind, and `shares` says of which.
 
     What waits for one of these waits in its order, and keeps no thread.
     """
 
-    def __init__(self, threads: int, shared: int) -> None:
+    def __init__(
+        self,
+        threads: int,
+        shared: int,
+        shares: Mapping[Kind, Share],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._threads = ThreadPoolExecutor(threads)
         self._shared = shared
+        self._shares = shares
+        self._clock = clock
         self._mutex = Lock()  # guards the next two
-        self._busy = 0  # threads with what is not urgent
-        self._waiting: deque[Ticket] = deque()
+        self._busy = Counter[Kind]()  # threads
+        self._waiting: dict[Kind, deque[_Ticket]] = {kind: deque() for kind in shares}
 
-    def give(self, work: Work, *, urgent: bool) -> None:
-        """Let a thread do `work`.
+    def give(self, work: Work, kind: Kind | None, when_late: Work) -> None:
+        """Let a thread do `work`; or `expire` call `when_late`, and it will not be done.
 
         Raises:
             RuntimeError: the system allows no more threads. It will not be done.
         """
-        ticket = [work]
-        if not urgent:
+        ticket = _Ticket(kind, work, when_late, self._clock())
+        if kind is not None:
             with self._mutex:
-                if self._busy == self._shared:
-                    self._waiting.append(ticket)
+                if not self._has_thread_for(kind):
+                    self._waiting[kind].append(ticket)
                     return
-                self._busy += 1
+                self._busy[kind] += 1
         try:
-            self._threads.submit(_work if urgent else self._work_on, ticket)
+            self._threads.submit(self._work_on, ticket)
         except RuntimeError:
             # It has been queued even so, and a thread may have begun with it.
             with suppress(IndexError):
-                ticket.pop()
+                ticket.work.pop()
                 raise
+
+    def expire(self) -> None:
+        """Let go what has waited longer than it may, in the thread that calls this."""
+        now = self._clock()
+        late: list[_Ticket] = []
+        with self._mutex:
+            for kind, waiting in self._waiting.items():
+                while waiting and now - waiting[0].arrived_at > self._shares[kind].wait_s:
+                    late.append(waiting.popleft())
+        for ticket in late:
+            ticket.when_late()
 
     def close(self) -> None:
         """Begin nothing more."""
         with self._mutex:
-            self._waiting.clear()
+            for waiting in self._waiting.values():
+                waiting.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _work_on(self, ticket: Ticket) -> None:
+    def _has_thread_for(self, kind: Kind) -> bool:
+        return self._busy[kind] < self._shares[kind].threads and self._busy.total() < self._shared
+
+    def _work_on(self, ticket: _Ticket) -> None:
         """Do this, and then let a thread do what waits for its turn."""
         try:
-            _work(ticket)
+            try:
+                work = ticket.work.pop()
+            except IndexError:
+                return  # refused meanwhile
+            work()
         finally:
-            with self._mutex:
-                if self._waiting:
-                    # Behind what is urgent. Without a new thread this one does it, or another.
-                    with suppress(RuntimeError):
-                        self._threads.submit(self._work_on, self._waiting.popleft())
-                else:
-                    self._busy -= 1
+            if ticket.kind is not None:
+                self._begin_next(ticket.kind)
 
-
-def _work(ticket: Ticket) -> None:
-    try:
-        work = ticket.pop()
-    except IndexError:
-        return  # refused meanwhile
-    work()
+    def _begin_next(self, done: Kind) -> None:
+        with self._mutex:
+            self._busy[done] -= 1
+            first = [
+                queue[0]
+                for kind, queue in self._waiting.items()
+                if queue and self._has_thread_for(kind)
+            ]
+            if not first:
+                return
+            ticket = min(first, key=lambda ticket: ticket.arrived_at)
+            kind = ticket.kind
+            assert kind is not None
+            self._waiting[kind].popleft()
+            self._busy[kind] += 1
+            # Behind what is urgent. Without a new thread this one does it, or another.
+            with suppress(RuntimeError):
+                self._threads.submit(self._work_on, ticket)

@@ -20,13 +20,14 @@ ended a moment ago, when another event of the same batch was looked at.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 from webhook_api.server.framing import Incoming
 from webhook_api.server.outbox import Outbox
+from webhook_api.shares import Kind, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ class Limits:
     send_s: float = 5.0  # without any of the answer being taken
     linger_s: float = 2.0  # for the client to read our last answer and close
     stop_idle_s: float = 2.0  # as idle_s, once the worker is to stop
-    urgent: tuple[bytes, ...] = (b"",)  # the starts of requests that may have any thread
-    reads_at_once: int = 16  # of the other requests
+    kind_of: Callable[[bytes], Kind | None] = lambda _: None  # of a request, by its bytes
+    shares: Mapping[Kind, Share] = field(default_factory=dict)  # of the threads, by the kind
+    reads_at_once: int = 16  # of all requests that have a kind: the others may have any thread
     held_bytes: int = 48 * 1024 * 1024  # of all that has come and is not answered, or not taken
 
 

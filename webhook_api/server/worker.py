@@ -17,6 +17,7 @@ from gunicorn.workers.base import Worker
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.answering import Exchange, ReplyBroken
+from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
 from webhook_api.server.files import connections_at_most, descriptors
 from webhook_api.server.outbox import NotTaken
@@ -50,7 +51,7 @@ class PatientWorker(Worker):
         return type(cls.__name__, (cls,), {"limits": limits})
 
     def init_process(self) -> None:
-        self._pool = Pool(self.cfg.threads, self.limits.reads_at_once)
+        self._pool = Pool(self.cfg.threads, self.limits.reads_at_once, self.limits.shares)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
         self._connections = Connections(limits, self._poller, self._give_to_thread, self._refused)
@@ -59,7 +60,7 @@ class PatientWorker(Worker):
         )
         self._finished: deque[tuple[Connection, bool]] = deque()
         self._next_tick = 0.0
-        self._busy = 0  # requests that found no room or thread
+        self._busy = 0  # requests that found no room, thread or turn
         self._accepting = False
         self._trouble: OSError | None = None  # why accepting has stopped until the next tick
         super().init_process()
@@ -110,6 +111,7 @@ class PatientWorker(Worker):
         self._next_tick = time.monotonic() + _TICK_S
         self.notify()
         self._connections.expire()
+        self._pool.expire()
         if self.alive and os.getppid() != self.ppid:
             self.log.warning("the master is gone: stopping")
             self.alive = False
@@ -122,11 +124,9 @@ class PatientWorker(Worker):
         seen = self._connections
         if self._busy or seen.dropped or self._trouble:
             self.log.warning(
-                "refused %d requests without room or thread, dropped %d clients that did not take "
-                "their answer, accepting: %s",
-                self._busy,
-                seen.dropped,
-                self._trouble or "ok",
+                "refused %d requests without room, thread or turn, dropped %d clients that did not "
+                "take their answer, accepting: %s",
+                *(self._busy, seen.dropped, self._trouble or "ok"),
             )
             self._busy = seen.dropped = 0
             self._trouble = None
@@ -174,7 +174,8 @@ class PatientWorker(Worker):
             RuntimeError: it cannot be started.
         """
         work = partial(self._work, connection, request, whole)
-        self._pool.give(work, urgent=request.startswith(self.limits.urgent))
+        when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN)
+        self._pool.give(work, self.limits.kind_of(request), when_late)
 
     def _work(self, connection: Connection, request: bytes, whole: bool) -> None:
         """Answer one request. The body of a thread."""
@@ -221,7 +222,7 @@ class PatientWorker(Worker):
         return keep
 
     def _refused(self, reason: NotServed) -> None:
-        self._busy += reason in {NotServed.NO_ROOM, NotServed.NO_THREAD}
+        self._busy += reason in BUSY
         self.when_refused(reason)
 
     def _wake_up(self) -> None:
