@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from webhook_api.cli.backup import back_up_database
 from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
@@ -14,6 +15,7 @@ def register_commands(app: Flask) -> None:
     """Add the commands to `flask`."""
     app.cli.add_command(create_database)
     app.cli.add_command(verify_database)
+    app.cli.add_command(back_up_database)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)
     app.cli.add_command(sign_body)

@@ -37,6 +37,13 @@ def plain_failures() -> Iterator[None]:
 class PlainCommand(click.Command):
     """A command with `plain_failures`, whose stdout is its result and nothing else."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            click.echo(f"Error: {error.format_message()}", err=True)
+            sys.exit(EXIT_FAILURE)
+
     def invoke(self, ctx: click.Context) -> Any:
         send_logs_to(sys.stderr)
         with plain_failures():

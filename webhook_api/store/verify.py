@@ -1,18 +1,18 @@
 """Whether the database is what it says: everything derived from the messages, made again."""
 
 import errno
-import os
 import shutil
 import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection, connect
+from webhook_api.store.copying import Progress, copy_moment, no_progress
 from webhook_api.store.counting import SCALES
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters
@@ -20,7 +20,6 @@ from webhook_api.store.schema import check_schema, migrate
 
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000
-_COPY_PAGES = 4096  # 16 MiB
 _SPARE = 1.1  # times the database's size, for what a copy takes with its own WAL
 
 _PERIODS = " UNION ALL ".join(
@@ -29,6 +28,7 @@ _PERIODS = " UNION ALL ".join(
 )
 
 _FORGET_WHAT_HAS_NO_PAGES = """
+    BEGIN;
     PRAGMA writable_schema = ON;
     DELETE FROM sqlite_master WHERE rootpage = 0;
     PRAGMA writable_schema = RESET;
@@ -106,30 +106,38 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
         OSError: there is no room for a copy.
         sqlite3.Error: the file cannot be read.
     """
-    with _copy(database, scratch or database.path.parent) as db:
-        differences = [*_schema(db), *_derived(db), *_search_index(db), *_file(db)]
-        messages = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-    return Report(messages, differences)
-
-
-@contextmanager
-def _copy(database: Database, folder: Path) -> Iterator[Connection]:
+    folder = scratch or database.path.parent
     size = sum(database.sizes().values())
     if shutil.disk_usage(folder).free < size * _SPARE:
         raise OSError(errno.ENOSPC, f"no room for a copy of {size} bytes", str(folder))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as name:
         path = Path(name) / "copy.db"
         path.touch()
-        copy = connect(path, "rw", patience_s=0)
-        with closing(copy), path.open("rb") as file, database.reader() as live:
-            copy.execute("PRAGMA journal_mode = OFF")
-            copy.execute("PRAGMA synchronous = OFF")
-            live.execute("BEGIN")
+        with database.reader() as live:
             check_schema(live)
-            # Written out as it goes, or the service's next fsync would wait for all of it.
-            live.backup(copy, pages=_COPY_PAGES, progress=lambda *_: os.fdatasync(file))
-            live.execute("ROLLBACK")
-            yield copy
+            copy_moment(live, path)
+        return check_copy(path)
+
+
+def check_copy(path: Path, progress: Progress = no_progress) -> Report:
+    """Check the file at `path`, which nobody else uses, and enter all of it in its search index.
+
+    Raises:
+        SchemaError: its schema has another version.
+        sqlite3.Error: it cannot be read.
+    """
+    differences: list[str] = []
+    with closing(connect(path, "rw", patience_s=0)) as db:
+        db.execute("PRAGMA journal_mode = MEMORY")
+        db.execute("PRAGMA synchronous = OFF")
+        check_schema(db)
+        for done, differing in enumerate(_CHECKS):
+            progress(done, len(_CHECKS))
+            differences += differing(db)
+        messages = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+        db.execute("PRAGMA journal_mode = WAL")  # as it was; closing ends the log again
+        progress(len(_CHECKS), len(_CHECKS))
+    return Report(messages, differences)
 
 
 def _schema(db: Connection) -> Iterator[str]:
@@ -193,9 +201,15 @@ def _file(db: Connection) -> Iterator[str]:
     # SQLite checks less if the first of its tables is a view or a virtual one: it takes the 0
     # that they have as root page for the wish to leave out the pages that nothing uses.
     db.executescript(_FORGET_WHAT_HAS_NO_PAGES)
-    for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})"):
-        for line in text.splitlines():
-            if line != "ok" and not line.startswith("***"):
-                yield f"integrity_check: {line}"
+    try:
+        for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})"):
+            for line in text.splitlines():
+                if line != "ok" and not line.startswith("***"):
+                    yield f"integrity_check: {line}"
+    finally:
+        db.execute("ROLLBACK")
     for table, row_id, *_ in db.execute("PRAGMA foreign_key_check"):
         yield f"foreign_key_check: {table} {row_id}"
+
+
+_CHECKS = (_schema, _derived, _search_index, _file)

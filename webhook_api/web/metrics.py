@@ -26,6 +26,7 @@ from webhook_api.errors import RequestRefused, SchemaError
 from webhook_api.outcome import Key, NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
 from webhook_api.reading.turns import Refusal
+from webhook_api.store.backup import last_backup
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
 from webhook_api.store.schema import check_schema
@@ -57,6 +58,12 @@ class StoredData(Collector):
             "Bytes free on the disk that the database is on.",
             value=self._database.free_bytes(),
         )
+        if moment := last_backup(self._database):
+            yield GaugeMetricFamily(
+                "last_backup_timestamp_seconds",
+                "The moment of the last backup; absent if there never was one.",
+                value=moment,
+            )
         if totals := stored_totals(self._database):
             yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
             yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)

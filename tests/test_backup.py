@@ -1,0 +1,256 @@
+"""`flask --app wsgi backup`: one moment's state, whole or not at all, beside the service."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import SECRET, a_message, samples
+from tests.conftest import Post
+from tests.serving import ROOT, Load, serving, wait_until
+from webhook_api.config import Config
+from webhook_api.store import backup as backups
+from webhook_api.store.copying import copy_moment, in_place_when_whole
+from webhook_api.store.database import Database
+from webhook_api.store.verify import verify
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(app: Flask) -> Run:
+    def invoke(*args: object) -> Result:
+        return app.test_cli_runner().invoke(args=[str(arg) for arg in args])
+
+    return invoke
+
+
+def command(database: Path, *args: object) -> "subprocess.Popen[str]":
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "FLASK_SKIP_DOTENV": "1",
+            "WEBHOOK_SECRET": SECRET,
+            "DATABASE_URL": f"sqlite:///{database}",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ids(file: Path) -> set[str]:
+    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as connection:
+        return {row[0] for row in connection.execute("SELECT message_id FROM messages")}
+
+
+def fill(database: Path, count: int) -> None:
+    """Store many messages that are not indexed, and take long to check."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+            " INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at,"
+            " seconds, nanos) SELECT 's' || n, '+' || (n % 99), '+1', '2025-01-15T10:00:00Z',"
+            " hex(randomblob(40)), '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
+            [count],
+        )
+
+
+def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
+    run: Run, post_signed: Post, client: FlaskClient, tmp_path: Path
+) -> None:
+    for number in range(3):
+        post_signed(a_message(message_id=f"m{number}"))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+
+    first = run("backup", folder / "b.db")
+    post_signed(a_message(message_id="m3"))
+    second = run("backup", folder / "b.db")
+
+    assert (first.exit_code, first.stdout, first.stderr) == (
+        0,
+        f"{folder}/b.db: 3 messages, nothing differs\n",
+        "",
+    )
+    assert second.stdout == f"{folder}/b.db: 4 messages, nothing differs\n"
+    assert [file.name for file in folder.iterdir()] == ["b.db"]
+    assert verify(Database(folder / "b.db")).differences == []
+    assert ids(folder / "b.db") == {"m0", "m1", "m2", "m3"}
+
+
+def test_the_metric_names_the_moment_of_the_last_backup(
+    run: Run, client: FlaskClient, tmp_path: Path
+) -> None:
+    name = "last_backup_timestamp_seconds"
+    assert name not in samples(client.get("/metrics").text)
+
+    run("backup", tmp_path / "b.db")
+
+    written = (tmp_path / "b.db").stat().st_mtime
+    assert written - 10 < samples(client.get("/metrics").text)[name] <= written
+
+
+def test_a_backup_under_load_has_all_that_was_acknowledged_before(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "m") as load:
+        wait_until(lambda: len(load.acknowledged) > 100)
+        before = set(load.acknowledged)
+        with command(server.database, "backup", tmp_path / "b.db") as backup:
+            stdout, stderr = backup.communicate()
+        after = server.ids() | load.acknowledged
+
+    assert (backup.returncode, stderr) == (0, "")
+    assert stdout.endswith(" messages, nothing differs\n")
+    assert before <= ids(tmp_path / "b.db") <= after
+    assert set(load.statuses) == {200}
+
+
+def test_dated_backups_are_kept_and_nothing_else_is_removed(
+    run: Run, config: Config, tmp_path: Path
+) -> None:
+    stem = config.database_path.stem
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    old = [f"{stem}-2025010{day}T000000Z.db" for day in (1, 2, 3)]
+    others = ["notes", f"{stem}-20250101T000000Z.db.bak", f"{stem}.db", "x-20250101T000000Z.db"]
+    for name in old + others:
+        (folder / name).touch()
+
+    result = run("backup", "--keep", 2, folder)
+
+    kept = {file.name for file in folder.iterdir()} - set(others)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1:] == [f"{folder}/{name}: removed" for name in old[:2]]
+    assert len(kept) == 2
+    assert old[2] in kept
+    assert set(others) <= {file.name for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("destination", "complaint"),
+    [
+        ("app.db", "is the database itself"),
+        ("link.db", "is the database itself"),
+        ("hard.db", "is the database itself"),
+        ("app.db-wal", "is a file of the database itself"),
+        ("app.db-shm", "is a file of the database itself"),
+        ("app.db.lock", "is a file of the database itself"),
+        (".", "is a folder: --keep keeps dated backups in it"),
+        ("letter.txt", "is there, and no backup of this service"),
+        ("missing/b.db", "No such file or directory"),
+    ],
+)
+def test_what_is_no_place_for_a_backup_is_refused(
+    run: Run, post_signed: Post, config: Config, destination: str, complaint: str
+) -> None:
+    post_signed(a_message())
+    folder = config.database_path.parent
+    (folder / "link.db").symlink_to(config.database_path)
+    (folder / "hard.db").hardlink_to(config.database_path)
+    (folder / "letter.txt").write_text("Dear reader")
+    destination = destination.replace("app.db", config.database_path.name)
+    before = {file.name for file in folder.iterdir()}
+
+    result = run("backup", folder / destination)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert complaint in result.stderr
+    assert {file.name for file in folder.iterdir()} == before
+    assert (folder / "letter.txt").read_text() == "Dear reader"
+    assert post_signed(a_message(message_id="m2")).status_code == 200
+
+
+@pytest.mark.parametrize("keep", ["0", "-1", "many", "1.5"])
+def test_a_number_that_is_none_is_one_line(run: Run, tmp_path: Path, keep: str) -> None:
+    result = run("backup", "--keep", keep, tmp_path / "backups")
+
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "--keep" in result.stderr
+
+
+def test_two_backups_to_one_file_are_not_mixed(run: Run, tmp_path: Path) -> None:
+    with in_place_when_whole(tmp_path / "b.db"):
+        result = run("backup", tmp_path / "b.db")
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {tmp_path}/b.db.partial: another command is writing it\n",
+    )
+
+
+def test_a_full_disk_leaves_the_old_backup(
+    run: Run, post_signed: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post_signed(a_message(text="x" * 4096))
+    run("backup", tmp_path / "b.db")
+    before = (tmp_path / "b.db").read_bytes()
+
+    def full(_done: int, _of: int) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(backups, "copy_moment", failing_copy(full))
+    result = run("backup", tmp_path / "b.db")
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {tmp_path}/b.db.partial: No space left on device\n",
+    )
+    assert (tmp_path / "b.db").read_bytes() == before
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def failing_copy(progress: Callable[[int, int], None]) -> object:
+    return lambda source, path, _progress: copy_moment(source, path, progress)
+
+
+def test_a_damaged_database_does_not_replace_a_good_backup(
+    run: Run, post_signed: Post, config: Config, tmp_path: Path
+) -> None:
+    post_signed(a_message())
+    run("backup", tmp_path / "b.db")
+    before = (tmp_path / "b.db").read_bytes()
+    with closing(sqlite3.connect(config.database_path)) as connection, connection:
+        connection.execute("UPDATE totals SET messages = 7")
+
+    result = run("backup", tmp_path / "b.db")
+
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "totals messages: kept is 7, should be 1\n",
+    )
+    assert (tmp_path / "b.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
+    run: Run, config: Config, tmp_path: Path, signal_number: int
+) -> None:
+    fill(config.database_path, 30_000)
+
+    with command(config.database_path, "backup", tmp_path / "b.db") as backup:
+        wait_until(lambda: (tmp_path / "b.db.partial").exists())
+        backup.send_signal(signal_number)
+        _, stderr = backup.communicate()
+
+    assert backup.returncode == (1 if signal_number == signal.SIGINT else -signal_number)
+    assert not (tmp_path / "b.db").exists()
+    if signal_number == signal.SIGINT:
+        assert stderr.strip() == "Aborted!"
+        assert not list(tmp_path.glob("b.db*"))
+    assert run("backup", tmp_path / "b.db").exit_code == 0
+    assert [file.name for file in tmp_path.glob("b.db*")] == ["b.db"]

@@ -1,0 +1,49 @@
+"""`backup`: the database, as it is at one moment, in a file of its own."""
+
+import sys
+from pathlib import Path
+
+import click
+from flask.cli import with_appcontext
+
+from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
+from webhook_api.cli.lines import progress_bar
+from webhook_api.db import current_database
+from webhook_api.store.backup import DamagedError, back_up, dated_name, remove_older
+
+
+@click.command("backup", cls=PlainCommand)
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    help="Take DESTINATION for a folder, and keep so many backups in it, with dated names.",
+)
+@with_appcontext
+def back_up_database(destination: Path, keep: int | None) -> None:
+    """Write the database as it is now to DESTINATION, while the service goes on.
+
+    The file has its name only when it is whole, checked like `verify` does, and on disk. One
+    that is there and is a backup of this service is replaced.
+    """
+    database = current_database()
+    folder = destination
+    if keep:
+        folder.mkdir(exist_ok=True)
+        destination = dated_name(database, folder)
+    with progress_bar("copying and checking", None) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.length = of
+            bar.update(done - bar.pos)
+
+        try:
+            done = back_up(database, destination, show)
+        except DamagedError as error:
+            for difference in error.report.differences:
+                click.echo(difference)
+            sys.exit(EXIT_FAILURE)
+    click.echo(f"{done.path}: {done.report.messages} messages, nothing differs")
+    if keep:
+        for removed in remove_older(database, folder, keep=keep):
+            click.echo(f"{removed}: removed")

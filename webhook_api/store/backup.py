@@ -1,0 +1,130 @@
+"""Backups: the database as it is at one moment, checked, in a file of its own."""
+
+import errno
+import re
+import shutil
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from webhook_api.store.copying import Progress, copy_moment, in_place_when_whole, no_progress
+from webhook_api.store.database import Database
+from webhook_api.store.schema import APPLICATION_ID, check_schema
+from webhook_api.store.verify import Report, check_copy
+
+_SPARE = 1.1  # times the database's size, for what checking the copy takes
+_HEADER_BYTES = 100
+_APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
+
+
+class Backup(NamedTuple):
+    """What was written where; nothing, if the report has differences."""
+
+    path: Path
+    report: Report
+
+
+def back_up(database: Database, destination: Path, progress: Progress = no_progress) -> Backup:
+    """Write the database as it is now to `destination`, in place of an older backup.
+
+    The file there is whole, checked and on disk as soon as it has its name. The service goes on.
+
+    Raises:
+        OSError: `destination` is not a place for a backup, or its disk is full.
+        Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
+    """
+    destination = destination.absolute()
+    _refuse_what_is_no_backup(database, destination)
+    with in_place_when_whole(destination) as partial:
+        size = sum(database.sizes().values())
+        free = shutil.disk_usage(partial.parent).free
+        if free < size * _SPARE:
+            raise OSError(
+                errno.ENOSPC, f"no room for {size} bytes, {free} are free", str(partial.parent)
+            )
+        with database.reader() as live:
+            check_schema(live)
+            moment = time.time()
+            copy_moment(live, partial, lambda done, of: progress(done, 2 * of))
+        report = check_copy(partial, lambda done, of: progress(of + done, 2 * of))
+        if report.differences:
+            raise DamagedError(report)
+    remember_backup(database, moment)
+    return Backup(destination, report)
+
+
+class DamagedError(Exception):
+    """A copy is not what it should be; `report` says what differs."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"{len(report.differences)} differences")
+        self.report = report
+
+
+def dated_name(database: Database, folder: Path) -> Path:
+    """Return the name in `folder` of a backup that is made now: app-20250115T100000Z.db."""
+    return folder / f"{database.path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
+
+
+def remove_older(database: Database, folder: Path, *, keep: int) -> list[Path]:
+    """Remove all but the `keep` newest dated backups in `folder`; return what was removed.
+
+    Files with any other name stay.
+
+    Raises:
+        OSError: one could not be removed.
+    """
+    ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
+    dated = sorted(file for file in folder.iterdir() if ours.fullmatch(file.name))
+    older = dated[:-keep]
+    for file in older:
+        file.unlink()
+    return older
+
+
+def remember_backup(database: Database, moment: float) -> None:
+    """Keep beside the database that there is a backup of the `moment`, in seconds since 1970.
+
+    Not in it: the file that a restore puts in place knows of older backups only.
+    """
+    with in_place_when_whole(_record(database)) as partial:
+        partial.write_text(f"{moment:.3f}\n", encoding="ascii")
+
+
+def last_backup(database: Database) -> float | None:
+    """Return the moment of the last backup, in seconds since 1970; None if there never was one."""
+    with suppress(OSError, ValueError):
+        return float(_record(database).read_text(encoding="ascii"))
+    return None
+
+
+def _record(database: Database) -> Path:
+    return database.path.with_name(database.path.name + ".last-backup")
+
+
+def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
+    if destination.is_dir():
+        raise OSError(
+            errno.EISDIR, "is a folder: --keep keeps dated backups in it", str(destination)
+        )
+    own = database.path.resolve()
+    if destination.resolve() == own or (destination.exists() and destination.samefile(own)):
+        raise OSError(errno.EINVAL, "is the database itself", str(destination))
+    if destination.resolve().parent == own.parent and re.fullmatch(
+        re.escape(own.name) + r"(-wal|-shm|-journal|\.lock|\.last-backup)", destination.name
+    ):
+        raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
+    if destination.exists() and not _is_ours(destination):
+        raise OSError(errno.EEXIST, "is there, and no backup of this service", str(destination))
+    if destination.with_name(destination.name + "-wal").exists():
+        raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))
+
+
+def _is_ours(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        header = content.read(_HEADER_BYTES)
+    return header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4] == APPLICATION_ID.to_bytes(4, "big")

@@ -1,0 +1,90 @@
+"""A file that is made beside its place and gets there whole, and the database copied into one."""
+
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from webhook_api.store.connections import Connection, connect, sync_folder
+
+Progress = Callable[[int, int], None]  # is told how much is done, and of how much
+
+_COPY_PAGES = 1024  # 4 MiB
+_SQLITE_ENDINGS = ("", "-wal", "-shm", "-journal")
+
+
+def no_progress(_done: int, _of: int) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def in_place_when_whole(destination: Path, ending: str = ".partial") -> Iterator[Path]:
+    """Give an empty file beside `destination`, which gets that name at the end of the block.
+
+    File and name are on disk then. If the block fails, nothing is left of it, and what was at
+    `destination` still is.
+
+    Raises:
+        BlockingIOError: another process is making the same file.
+        OSError: the folder cannot be written.
+    """
+    partial = destination.with_name(destination.name + ending)
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                errno.EAGAIN, "another command is writing it", str(partial)
+            ) from None
+        try:
+            os.ftruncate(descriptor, 0)  # what a killed one may have left
+            _remove(partial, *_SQLITE_ENDINGS[1:])
+            yield partial
+            os.fsync(descriptor)
+            partial.replace(destination)
+        finally:
+            _remove(partial, *_SQLITE_ENDINGS)
+        sync_folder(destination.parent)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(file: Path, *endings: str) -> None:
+    for ending in endings:
+        file.with_name(file.name + ending).unlink(missing_ok=True)
+
+
+def copy_moment(source: Connection, path: Path, progress: Progress = no_progress) -> None:
+    """Copy the database that `source` shows now into the empty file at `path`.
+
+    It is one read transaction, so what others commit meanwhile is not in it, and does not make
+    SQLite begin the copy again, as it does between its own steps. Checkpoints go on as far as
+    this moment; what is committed after it stays in the WAL until the copy is made.
+
+    Raises:
+        OSError: the disk of `path` is full.
+        sqlite3.Error: it cannot be copied.
+    """
+    copy = connect(path, "rw", patience_s=0)
+    with closing(copy), path.open("rb") as file:
+
+        def after_each_part(_status: int, remaining: int, total: int) -> None:
+            # Written out as it goes, or the service's next fsync would wait for all of it.
+            os.fdatasync(file)
+            progress(total - remaining, total)
+
+        copy.execute("PRAGMA journal_mode = OFF")
+        copy.execute("PRAGMA synchronous = OFF")
+        source.execute("BEGIN")
+        try:
+            source.backup(copy, pages=_COPY_PAGES, progress=after_each_part)
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise
+        finally:
+            source.execute("ROLLBACK")
