@@ -1,0 +1,73 @@
+"""More requests than there are threads for, judged from outside."""
+
+import os
+import signal
+import threading
+import time
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+from tests.serving import Reply, in_threads, serving, wait_until
+from tests.test_server import fill, not_served
+
+NO_THREADS = ["--config", "tests/no_threads.conf.py"]
+
+
+def test_looping_searches_stop_no_delivery_and_no_probe(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=16) as server:
+        fill(server.database, messages=1500)
+        until, numbers = time.monotonic() + 1.5, count()
+        searches: list[Reply] = []
+        probes: list[float] = []
+        deliveries: list[int] = []
+
+        def search() -> None:
+            with server.client() as client:
+                while time.monotonic() < until:
+                    # Slow, and each another one, whose hits nobody has counted before.
+                    phrase = "x" * 32 + str(next(numbers))
+                    searches.append(client.request("GET", f"/messages?q={phrase}"))
+
+        searching = threading.Thread(target=in_threads, args=[40, search])
+        searching.start()
+        while time.monotonic() < until:
+            started = time.monotonic()
+            assert server.get("/health/live", timeout_s=2).status == 200
+            probes.append(time.monotonic() - started)
+            deliveries.append(server.deliver(message_id=str(started)).status)
+        searching.join()
+        counted = not_served(server)
+
+    refused = [reply for reply in searches if reply.status != 200]
+    assert set(deliveries) == {200}
+    assert median(probes) < 0.1
+    assert 0 < len(refused) < len(searches)
+    assert counted["no_turn"] > 0
+    for reply in refused:
+        assert reply.status == 503
+        assert int(reply.headers["retry-after"]) > 0
+        assert "reads" in reply.json["detail"]
+
+
+def test_a_request_that_finds_no_thread_is_503_and_the_worker_lives(tmp_path: Path) -> None:
+    no_threads = tmp_path / "no threads"
+    settings = {"WEB_CONCURRENCY": 1, "NO_THREADS_WHILE": no_threads}
+    with serving(tmp_path, NO_THREADS, **settings) as server:
+        (first,) = server.workers
+        no_threads.touch()
+        os.kill(first, signal.SIGKILL)  # its threads go with it
+        wait_until(lambda: server.workers not in ([], [first]))
+        (worker,) = server.workers
+        paths = ["/health/live", "/messages", "/messages?q=x"]
+        refused = [server.deliver(message_id="refused"), *map(server.get, paths)]
+        no_threads.unlink()
+        served = [server.deliver(message_id="stored"), *map(server.get, paths)]
+
+        assert [reply.status for reply in refused] == [503] * 4
+        assert {reply.headers["retry-after"] for reply in refused} == {"2"}
+        assert [reply.json for reply in refused] == [{"detail": "the server is busy"}] * 4
+        assert [reply.status for reply in served] == [200] * 4
+        assert server.ids() == {"stored"}
+        assert not_served(server)["no_thread"] == 4
+        assert server.workers == [worker]
