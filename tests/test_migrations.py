@@ -18,7 +18,7 @@ from webhook_api.models import parse_message
 from webhook_api.store import schema
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import index_messages, insert_messages
+from webhook_api.store.messages import index_messages, insert_rows
 from webhook_api.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
 from webhook_api.store.verify import verify
 
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
             f"BEGIN; {MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID};"
             "PRAGMA user_version = 1; COMMIT"
         )
-        insert_messages(db, [parse_message(message) for message in MESSAGES])
+        insert_rows(db, [parse_message(message) for message in MESSAGES])
         db.executescript(
             "INSERT INTO messages_search (rowid, body)"
             f" SELECT id, body FROM searchable WHERE id <= {INDEXED};"

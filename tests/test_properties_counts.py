@@ -18,6 +18,7 @@ from webhook_api.models import parse_message
 from webhook_api.reading import hits, listing
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.messages import index_messages, insert_messages
+from webhook_api.store.tombstones import remove_messages
 
 IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]
 SENDERS = ["+1", "+10", "+2"]
@@ -110,16 +111,23 @@ class Service(NamedTuple):
     def run(self, steps: list[list[Message] | str | int]) -> list[Message]:
         """Start from an empty table, do `steps`, and return the messages that should be there."""
         self.writer.execute("DELETE FROM messages")
+        self.writer.execute("DELETE FROM tombstones")
+        removed: set[str] = set()
         filed: dict[str, Message] = {}
         for step in steps:
             if isinstance(step, str):
-                self.writer.execute("DELETE FROM messages WHERE message_id = ?", [step])
-                filed.pop(step, None)
+                found = self.writer.execute("SELECT id FROM messages WHERE message_id = ?", [step])
+                if remove_messages(self.writer, [row_id for (row_id,) in found]):
+                    del filed[step]
+                    removed.add(step)
             elif isinstance(step, int):
                 index_messages(self.writer, most=step)
             else:
                 results = insert_messages(self.writer, [parse_message(one) for one in step])
                 for message, result in zip(step, results, strict=True):
+                    if message["message_id"] in removed:
+                        assert result == (False, False)
+                        continue
                     first = filed.setdefault(message["message_id"], message)
                     assert result == (first is message, first != message)
         return in_order([*filed.values()])

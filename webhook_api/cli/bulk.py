@@ -1,18 +1,16 @@
 """`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
 
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
 import click
 from flask.cli import with_appcontext
 
-from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
+from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand, interrupts_held
 from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
@@ -121,23 +119,10 @@ def import_messages(file: str, dry_run: bool) -> None:
 
 def _store(importer: _Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
     """Store a batch and count what became of it, both or neither."""
-    with _interrupts_held():
+    with interrupts_held():
         for result in importer.store(messages):
             counts["created" if result.created else "duplicate"] += 1
             counts["conflicting"] += result.conflict
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of a `with` block."""
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _summary(counts: Counter[str], *, dry_run: bool) -> str:

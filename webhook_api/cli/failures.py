@@ -1,5 +1,6 @@
-"""How a command fails: one line on stderr that names the cause, and never a traceback."""
+"""How a command ends early: one line that names the cause, and never a traceback."""
 
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,19 @@ def plain_failures() -> Iterator[None]:
         click.echo(f"Error: {describe(error)}", err=True)
         # Not a ClickException: `flask --help` shows the traceback of any Exception.
         sys.exit(EXIT_FAILURE)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of a `with` block."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 class PlainCommand(click.Command):

@@ -113,7 +113,8 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
     if destination.resolve() == own or (destination.exists() and destination.samefile(own)):
         raise OSError(errno.EINVAL, "is the database itself", str(destination))
     if destination.resolve().parent == own.parent and re.fullmatch(
-        re.escape(own.name) + r"(-wal|-shm|-journal|\.lock|\.last-backup)", destination.name
+        re.escape(own.name) + r"(-wal|-shm|-journal|(\.removal)?\.lock|\.last-backup)",
+        destination.name,
     ):
         raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
     if destination.exists() and not _is_ours(destination):

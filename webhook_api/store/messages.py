@@ -9,6 +9,7 @@ from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages as index_messages
+from webhook_api.store.tombstones import was_removed
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
@@ -18,7 +19,7 @@ _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
 
 class StoreResult(NamedTuple):
-    """What became of one message: a new row, or a repeat of one that was there."""
+    """What became of one message: a new row, or a repeat of one that is or was there."""
 
     created: bool
     conflict: bool = False  # a repeat, but its content differs from the row's
@@ -31,7 +32,9 @@ def insert_messages(
 
     The first of a `message_id` is kept, whether the others come in the same call or later; that
     is the database's own promise, a UNIQUE column (spec, "Idempotency"). ON CONFLICT names that
-    column, because OR IGNORE would also swallow a NULL.
+    column, because OR IGNORE would also swallow a NULL. One that was removed is a repeat as
+    well; none can be removed between the look at the tombstones and the insert, as that takes the
+    write lock.
 
     All rows go in by one statement, which SQLite commits by itself. Besides being atomic, that
     gives the interpreter lock away once and not once a row: in a busy process, getting it back
@@ -40,6 +43,19 @@ def insert_messages(
     Raises:
         sqlite3.Error: nothing was stored.
     """
+    removed = was_removed(db, [message.message_id for message in messages])
+    if not removed:
+        return insert_rows(db, messages)
+    rest = [message for message in messages if message.message_id not in removed]
+    results = iter(insert_rows(db, rest) if rest else [])
+    return [
+        StoreResult(created=False) if message.message_id in removed else next(results)
+        for message in messages
+    ]
+
+
+def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    """Do the same for messages that were never removed."""
     created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values: list[str | int | None] = []
     for message in messages:

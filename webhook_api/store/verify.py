@@ -17,6 +17,7 @@ from webhook_api.store.counting import SCALES
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters
 from webhook_api.store.schema import check_schema, migrate
+from webhook_api.store.tombstones import DIGEST_BYTES, digest
 
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000
@@ -162,6 +163,7 @@ def _derived(db: Connection) -> Iterator[str]:
     for name, sql in _DERIVED.items():
         yield from _described(name, db.execute(sql).fetchall())
     yield from _described("characters", _characters(db))
+    yield from _tombstones(db)
 
 
 def _characters(db: Connection) -> list[tuple[str, int, int]]:
@@ -173,6 +175,20 @@ def _characters(db: Connection) -> list[tuple[str, int, int]]:
         for character in sorted(kept | made)
         if kept[character] != made[character]
     ]
+
+
+def _tombstones(db: Connection) -> Iterator[str]:
+    (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone() or (None,)
+    if not key:
+        yield "totals: the key of the tombstones is missing"
+        return
+    kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
+    ids = db.execute("SELECT message_id FROM messages") if kept else ()
+    both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:SHOWN])
+    wrong = sum(len(one) != DIGEST_BYTES for one in kept)
+    if wrong:
+        yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import check_schema
+from webhook_api.store.tombstones import remove_messages
 
 INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
@@ -183,6 +184,15 @@ class Writer:
         self._unindexed += len(messages)
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
         return results
+
+    def remove(self, connection: Connection, row_ids: Sequence[int]) -> int:
+        """Remove the rows `row_ids` in one transaction; return how many of them were there.
+
+        Raises:
+            sqlite3.Error: none was removed.
+        """
+        self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(row_ids)
+        return remove_messages(connection, row_ids)
 
     def do_upkeep(self, connection: Connection) -> None:
         """Enter many messages in the search index at once, and keep the WAL short, if it is time.

@@ -1,0 +1,123 @@
+"""Removes messages, a few in each turn of writing, and leaves a tombstone of each."""
+
+import errno
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.lock import hold
+from webhook_api.store.schema import check_schema
+from webhook_api.store.writer import Writer
+
+_LOCK = ".removal.lock"
+_SCAN_IDS = 10_000  # that are looked through in one read transaction
+_FIRST_BATCH = 16  # messages
+_TURN_S = 0.006  # what a batch should take: deliveries wait for it
+_PAUSE = 2  # times what a turn took, in which deliveries have theirs
+_PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
+
+
+class Selection(NamedTuple):
+    """Which messages to remove: a condition in SQL, and what is bound to it."""
+
+    condition: str
+    parameters: Sequence[str]
+
+
+def older_than(moment: datetime) -> Selection:
+    """Select what arrived before `moment`, by the server's time."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Selection("created_at < ?", [text])
+
+
+@contextmanager
+def one_at_a_time(database: Database) -> Iterator[None]:
+    """Keep other processes from removing messages in a `with` block.
+
+    Raises:
+        BlockingIOError: another one does.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(database.path.with_name(database.path.name + _LOCK), 0))
+        except BlockingIOError:
+            raise BlockingIOError(errno.EAGAIN, "another process is removing messages") from None
+        yield
+
+
+class Found(NamedTuple):
+    """The rows to remove among those that were looked through, and how far that is."""
+
+    row_ids: list[int]
+    scanned: int  # ids, in all
+    of: int
+
+
+def find(database: Database, selection: Selection) -> Iterator[Found]:
+    """Yield the rows that `selection` selects, a part of the table at a time, oldest first.
+
+    Each part is a read transaction of its own, so that checkpoints go on. What comes in
+    meanwhile is not looked at.
+
+    Raises:
+        Unavailable: there is no file.
+        SchemaError: its schema is not ours.
+        sqlite3.Error: it cannot be read.
+    """
+    with database.reader() as db:
+        check_schema(db)
+        first, last = db.execute(
+            "SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM messages"
+        ).fetchone()
+    for start in range(first, last + 1, _SCAN_IDS):
+        end = min(start + _SCAN_IDS, last + 1)
+        with database.reader() as db:
+            rows = db.execute(
+                "SELECT id FROM messages WHERE id >= ? AND id < ?"
+                f" AND ({selection.condition}) ORDER BY id",
+                [start, end, *selection.parameters],
+            ).fetchall()
+        yield Found([row_id for (row_id,) in rows], end - first, last + 1 - first)
+
+
+class Remover:
+    """Removes rows in batches, each so small that deliveries hardly wait for it."""
+
+    def __init__(self, writer: Writer, *, turn_s: float = _TURN_S) -> None:
+        self._writer = writer
+        self._turn_s = turn_s
+        self._size = _FIRST_BATCH
+
+    def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield `row_ids` in parts for `remove`."""
+        at = 0
+        while batch := row_ids[at : at + self._size]:
+            at += len(batch)
+            yield batch
+
+    def remove(self, batch: Sequence[int]) -> int:
+        """Remove the rows `batch`; return how many of them were there, once that is on disk.
+
+        Raises:
+            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
+        """
+        took_s = 0.0
+
+        def turn(connection: Connection) -> int:
+            nonlocal took_s
+            started = time.perf_counter()
+            count = self._writer.remove(connection, batch)
+            took_s = time.perf_counter() - started
+            return count
+
+        count = self._writer.write(turn, patience_s=_PATIENCE_S)
+        self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
+        per_row_s = took_s / len(batch)
+        # Twice as many at most, as one that was quick says little.
+        self._size = max(1, min(2 * self._size, int(self._turn_s / per_row_s)))
+        time.sleep(_PAUSE * took_s)
+        return count

@@ -1,0 +1,55 @@
+"""Removing rows, and what is left of each: a digest of its id, which tells a redelivery."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+DIGEST_BYTES = 16
+
+
+def digest(key: bytes, message_id: str) -> bytes:
+    """Return what a tombstone holds in place of `message_id`."""
+    return blake2b(message_id.encode(), digest_size=DIGEST_BYTES, key=key).digest()
+
+
+def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
+    """Return those of `message_ids` of which there is a tombstone."""
+    row = db.execute(
+        "SELECT tombstone_key FROM totals WHERE EXISTS (SELECT 1 FROM tombstones)"
+    ).fetchone()
+    if row is None:
+        return set()
+    ids = {digest(row[0], message_id): message_id for message_id in message_ids}
+    found = db.execute(
+        f"SELECT digest FROM tombstones WHERE digest IN ({', '.join('?' * len(ids))})", [*ids]
+    )
+    return {ids[found_digest] for (found_digest,) in found}
+
+
+def remove_messages(db: sqlite3.Connection, row_ids: Sequence[int]) -> int:
+    """Remove the rows `row_ids` in one transaction; return how many of them were there.
+
+    Counters and the search index follow by the triggers of the schema. The caller holds the
+    write lock.
+
+    Raises:
+        sqlite3.Error: none was removed.
+    """
+    marks = ", ".join("?" * len(row_ids))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        ids = db.execute(f"SELECT message_id FROM messages WHERE id IN ({marks})", row_ids)
+        _add_tombstones(db, [message_id for (message_id,) in ids])
+        removed = db.execute(f"DELETE FROM messages WHERE id IN ({marks})", row_ids).rowcount
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    return removed
+
+
+def _add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
+    (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
+    # In order, so that those on the same page come together.
+    digests = sorted(digest(key, message_id) for message_id in message_ids)
+    db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", ([one] for one in digests))
