@@ -12,7 +12,7 @@ from webhook_api.config import ConfigError
 from webhook_api.generation import GENERATION
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
-from webhook_api.server import JsonLogger, Limits, PatientWorker
+from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused import refusal
 from webhook_api.shares import Shares, kind_of
@@ -92,10 +92,12 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Name the metrics files of this worker."""
+    """Name the metrics files of this worker, and hold it to a core before it has threads."""
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
+    if _settings.cpu_affinity:
+        worker.core = Core.of_worker(worker.metrics_slot, workers)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -116,6 +116,7 @@ def test_an_address_to_listen_on_is_accepted(address: str) -> None:
         *[("BIND", value) for value in ("localhost", "127.0.0.1:8000", "127.1", "[::1]", "*")],
         *[("WEB_CONCURRENCY", value) for value in ("0", "65", "two")],
         *[("WEB_THREADS", value) for value in ("1", "1025", "1_0")],
+        *[("CPU_AFFINITY", value) for value in ("on", "AUTO", "0")],
         *[("MAX_BODY_BYTES", value) for value in ("0", "67108865", "1.5", "9" * 5000)],
         ("PORT", "00000000000000000065535999"),
         *[("COMMIT_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],

@@ -30,6 +30,7 @@ class Config:
     port: int = 8000
     web_concurrency: int = 2
     web_threads: int = 64
+    cpu_affinity: bool = False  # each worker on a core of its own, where that is possible
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
@@ -68,6 +69,7 @@ class Config:
             port=_whole_number(given, "PORT", cls.port, 1, 65_535),
             web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
             web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 2, 1024),
+            cpu_affinity=_one_of(given, "CPU_AFFINITY", "off", "auto") == "auto",
             max_body_bytes=_whole_number(
                 given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
             ),
@@ -122,6 +124,14 @@ def _log_level(value: str) -> str:
     if level not in LOG_LEVELS:
         raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
     return level
+
+
+def _one_of(given: Mapping[str, str], name: str, *accepted: str) -> str:
+    """Return the value of `name`; the first of those accepted is the default."""
+    value = given.get(name, accepted[0])
+    if value not in accepted:
+        raise ConfigError(f"{name} is {value!r}: accepted are {', '.join(accepted)}")
+    return value
 
 
 def _address(value: str) -> str:

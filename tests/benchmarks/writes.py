@@ -79,6 +79,8 @@ def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list
         servers.append(server(2, "b: commit each", "tests.benchmarks.apps:plain()"))
     elif compare == "index":
         servers.append(server(1, "no search index", "tests.benchmarks.apps:unindexed()"))
+    elif "=" in compare:
+        servers.append(server(1, compare, **dict(pair.split("=") for pair in compare.split(","))))
     elif Path(compare).is_dir():
         servers.append(server(1, Path(compare).name))
         servers[1].root = Path(compare)
@@ -138,7 +140,7 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     show_default=True,
     help="designs: without the database, and with a commit for each request;"
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
-    " a folder: another version of the service.",
+    " CPU_AFFINITY=auto: other settings; a folder: another version of the service.",
 )
 def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str) -> None:
     """Measure durable deliveries per second, beside other ways to do it."""

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from selectors import EVENT_READ, DefaultSelector
-from socket import socket
 from types import FrameType
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.base import Worker
 
 from webhook_api.outcome import NotServed
+from webhook_api.server.affinity import Core
 from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
@@ -41,6 +41,7 @@ class PatientWorker(Worker):
     """
 
     limits = Limits()
+    core: Core | None = None  # that its threads are held to
 
     def when_refused(self, reason: NotServed) -> None:
         """Is told of each request that never reaches the application; to be replaced."""
@@ -118,6 +119,8 @@ class PatientWorker(Worker):
         if self.alive:
             self._accept_from_now_on(True)
         self._report()
+        if self.core:
+            self.core.look()
 
     def _report(self) -> None:
         """Write at most a line a tick about what no request line tells."""
@@ -155,13 +158,10 @@ class PatientWorker(Worker):
             if not self._connections.make_place():
                 self._accept_from_now_on(False)
             return False
-        self._take_in(sock, client, listener)
-        return True
-
-    def _take_in(self, sock: socket, client: Any, listener: socket) -> None:
         sock.setblocking(False)
         connection = Connection(sock, client, listener.getsockname())
         self._safely(self._connections.add, connection)
+        return True
 
     def _take_finished(self) -> None:
         while self._finished:
