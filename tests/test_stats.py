@@ -1,5 +1,8 @@
 """GET /stats: how many, of which senders, and when; of all messages or of some."""
 
+import random
+from collections import Counter
+from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
@@ -8,6 +11,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message
 from tests.conftest import Get, Post, Store
 from webhook_api.store.connections import Connection
+from webhook_api.store.indexing import index_messages
 
 KEYS = [
     "total_messages", "senders_count", "messages_per_sender", "first_message_ts", "last_message_ts",
@@ -150,3 +154,26 @@ def test_a_sender_whose_messages_are_gone_is_gone(
     assert get("/stats")["senders_count"] == 1
     writer.execute("DELETE FROM messages")
     assert get("/stats") == NOTHING
+
+
+def test_windows_of_many_days_are_counted_from_either_side(
+    store: Store, get: Get, writer: Connection
+) -> None:
+    chance, day = random.Random(3), datetime(2025, 1, 1)
+    sent = [
+        ((day + timedelta(hours=chance.randrange(24 * 60))).isoformat() + "Z", f"+{1 + n % 3}")
+        for n in range(900)
+    ]
+    store(*[a_message(message_id=str(n), ts=ts, sender=who) for n, (ts, who) in enumerate(sent)])
+    index_messages(writer, most=800)
+
+    # Both ends in each part of the periods of 12 days, and in the same one.
+    for first, days in product(range(0, 60, 3), [1, 5, 13, 25, 60]):
+        since, until = ((day + timedelta(days=n)).isoformat() + "Z" for n in (first, first + days))
+        wanted = Counter(who for ts, who in sent if since <= ts < until)
+
+        stats = get("/stats", since=since, until=until)
+
+        counts = {entry["from"]: entry["count"] for entry in stats["messages_per_sender"]}
+        assert counts == wanted, (since, until)
+        assert (stats["total_messages"], stats["senders_count"]) == (wanted.total(), len(wanted))

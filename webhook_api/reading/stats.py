@@ -11,6 +11,7 @@ from webhook_api.store.indexing import PERIOD_SCALE
 _FIRST = Instant(-(2**60), 0)  # of no time that a message can have, and the start of a period
 _LAST = Instant(2**60, 0)
 Window = tuple[Instant, Instant]  # from the first, up to but not including the second
+_AS_FAST_AS_A_LOOK = 20  # rows of an index that are read one after the other
 _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
 
 
@@ -70,51 +71,73 @@ def _all_senders_between(
 ) -> tuple[int, int, list[tuple[str, int]]]:
     """Count each sender's messages in `window`.
 
-    `sender_periods` has the periods that lie wholly in it. What is left at its two ends is
-    counted in an index, and the few rows that are not yet in `sender_periods` as they are.
+    `sender_periods` has whole periods. Each end of the window lies between two of them: what is
+    missing from there to the next, or too much from the one before, is counted in an index.
+    The few rows that are not yet in `sender_periods` are counted as they are.
     """
     since, until = window
     if since >= until:
         return 0, 0, []
-    first = -(-(since.seconds * 10**9 + since.nanos) // (10**9 << PERIOD_SCALE))
-    last = max(first, until.seconds >> PERIOD_SCALE)
-    start, end = (Instant(period << PERIOD_SCALE, 0) for period in (first, last))
+    first, last = (_nearest_period(db, instant, totals) for instant in window)
     parts = [
         "SELECT from_msisdn, messages FROM sender_periods WHERE period >= ? AND period < ?",
         f"SELECT m.from_msisdn, 1 FROM messages m NOT INDEXED WHERE m.id > ? AND {_WINDOW}",
     ]
-    parameters: list[object] = [first, last, totals.indexed, *start, *end]
-    ends = [window] if start >= end else [(since, start), (end, until)]
-    for part in ends:
-        if part[0] < part[1]:
-            parts.append(_by_sender(db, part, totals))
-            parameters += [*part[0], *part[1]]
+    parameters: list[object] = [first, last, totals.indexed, *since, *until]
+    start, end = (Instant(period << PERIOD_SCALE, 0) for period in (first, last))
+    ends = [(1, since, start), (-1, start, since), (1, end, until), (-1, until, end)]
+    if first >= last or _count(db, window, totals) <= sum(
+        _count(db, (low, high), totals) for _, low, high in ends
+    ):
+        parameters[1] = first  # no period at all
+        ends = [(1, since, until)]
+    for sign, low, high in ends:
+        if low < high:
+            parts.append(_by_sender(sign, _count(db, (low, high), totals), totals))
+            parameters += [totals.indexed, *low, *high]
     # The window functions count before LIMIT leaves most of the senders out.
     top = db.execute(
         "SELECT from_msisdn, sum(messages), count(*) OVER (), sum(sum(messages)) OVER ()"
-        f" FROM ({' UNION ALL '.join(parts)}) WHERE messages > 0"
-        " GROUP BY from_msisdn ORDER BY sum(messages) DESC, from_msisdn LIMIT ?",
+        f" FROM ({' UNION ALL '.join(parts)}) GROUP BY from_msisdn HAVING sum(messages) > 0"
+        " ORDER BY sum(messages) DESC, from_msisdn LIMIT ?",
         [*parameters, TOP_SENDERS],
     ).fetchall()
     senders, total = top[0][2:] if top else (0, 0)
     return total, senders, [(sender, messages) for sender, messages, *_ in top]
 
 
-def _by_sender(db: Connection, window: Window, totals: Totals) -> str:
-    """Return SQL that counts each sender's messages in a window, in the shorter of two ways."""
+def _nearest_period(db: Connection, instant: Instant, totals: Totals) -> int:
+    """Return the period from whose start to `instant`, or back, there are the fewest messages."""
+    period = instant.seconds >> PERIOD_SCALE
+    start, end = (Instant(number << PERIOD_SCALE, 0) for number in (period, period + 1))
+    too_many, missing = (_count(db, part, totals) for part in ((start, instant), (instant, end)))
+    return period if too_many < missing else period + 1
+
+
+def _count(db: Connection, window: Window, totals: Totals) -> int:
+    """Return how many messages there are in `window`; 0 if it ends before it starts."""
     since, until = window
-    messages = (totals.messages if until == _LAST else count_before(db, until)) - (
+    if since >= until:
+        return 0
+    return (totals.messages if until == _LAST else count_before(db, until)) - (
         0 if since == _FIRST else count_before(db, since)
     )
-    if messages < totals.senders:
+
+
+def _by_sender(sign: int, messages: int, totals: Totals) -> str:
+    """Return SQL that counts each sender's messages in a window, times `sign`.
+
+    It reads an index alone: that of the instants, or, if there are many messages to each sender,
+    the part of each in that of the senders.
+    """
+    if messages < totals.senders * _AS_FAST_AS_A_LOOK:
         return (
-            "SELECT m.from_msisdn, 1 AS messages FROM messages m"
-            f" INDEXED BY messages_by_instant WHERE {_WINDOW}"
+            f"SELECT m.from_msisdn, {sign} FROM messages m INDEXED BY messages_by_instant"
+            f" WHERE m.id <= ? AND {_WINDOW}"
         )
-    # Looking up each sender's part of the window reads an index alone.
     return (
-        "SELECT s.from_msisdn, (SELECT count(*) FROM messages m"
-        f" WHERE m.from_msisdn = s.from_msisdn AND {_WINDOW}) FROM senders s"
+        f"SELECT s.from_msisdn, {sign} * (SELECT count(*) FROM messages m"
+        f" WHERE m.from_msisdn = s.from_msisdn AND m.id <= ? AND {_WINDOW}) FROM senders s"
     )
 
 
