@@ -22,7 +22,7 @@ from werkzeug.serving import make_server
 from tests.builders import SECRET, a_message, an_app
 from tests.conftest import Post
 from tests.serving import wait_until
-from webhook_api import create_app
+from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.store.database import Database
@@ -57,8 +57,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Flask]:
     """An application on another, empty file."""
     app = an_app(Config(webhook_secret=SECRET, database_path=tmp_path / "other" / "app.db"))
     yield app
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 @pytest.fixture
@@ -192,6 +191,7 @@ def test_import_skips_a_line_longer_than_any_body_without_holding_it(
 
     result = app.test_cli_runner().invoke(args=["import", "-"], input=lines)
 
+    close_app(app)
     assert result.stdout == "created 1, duplicate 0 (with other content 0), bad 3\n"
     assert result.stderr.splitlines()[:2] == [
         "line 1: the line is too long",

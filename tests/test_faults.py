@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import a_message, an_app, encode, signed
 from tests.serving import Reply, Server, in_threads, serving, wait_until
-from webhook_api import create_app
+from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
 
@@ -225,7 +225,7 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
         subprocess.run(["mount", "-o", f"remount,{mode}", str(tiny_disk)], check=True)
 
     config = replace(config, database_path=tiny_disk / "app.db")
-    an_app(config).extensions["commits"].close()
+    close_app(an_app(config))
     app = create_app(config)
     body = encode(a_message())
     remount("ro")
@@ -237,8 +237,7 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
     remount("rw")
     accepted = client.post("/webhook", data=body, headers=signed(body))
 
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
     assert (refused.status_code, ready.status_code, page.status_code) == (503, 503, 503)
     assert "Read-only file system" in refused.get_json()["detail"]
     assert accepted.status_code == 200

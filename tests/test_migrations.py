@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, an_app
 from tests.test_properties_counts import in_order, matches
+from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.store import schema
@@ -75,8 +76,7 @@ def differences(path: Path) -> list[str]:
 def client_of(path: Path) -> Iterator[FlaskClient]:
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     yield app.test_client()
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 @pytest.fixture(params=["nothing", "all"])

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, an_app
+from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.reading import hits, listing
@@ -147,8 +148,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         patch.setattr(hits, "_MOST_TERMS", 3)
         yield Service(app.test_client(), writer)
     writer.close()
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 @given(STEPS, FILTERS, st.integers(1, 7), st.integers(0, 20))

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, a_message, an_app, signed
+from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.store.connections import Connection, connect
 
@@ -105,8 +106,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     writer.execute("PRAGMA synchronous = OFF")
     yield Service(app.test_client(), writer)
     writer.close()
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 SCALARS = (

@@ -33,6 +33,7 @@ from tests.provider_samples import (
     some_whatsapps,
 )
 from tests.serving import Client, Load, Server, serving
+from webhook_api import close_app
 from webhook_api.errors import InvalidSignature
 
 NOISE = 3  # times as slow a busy machine may be
@@ -159,8 +160,7 @@ META = json.loads(
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     app = an_app(a_config(tmp_path_factory.mktemp("any")))
     yield app.test_client()
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    close_app(app)
 
 
 def answers(service: FlaskClient, provider: str, body: bytes) -> int:

@@ -15,7 +15,7 @@ from tests.builders import SECRET, a_message, encode, signed, some_messages
 from tests.conftest import Store
 from tests.serving import wait_until
 from tests.test_leases import ENDLESS
-from webhook_api import create_app
+from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.reading.lanes import Job, Lane, Stopped
@@ -330,7 +330,7 @@ def test_deliveries_and_cheap_reads_have_threads_when_every_place_is_taken(
         waiting = sum(not future.done() for future in costly)
         ends.close()
 
-    app.extensions["commits"].close()
+    close_app(app)
     assert statuses == [200] * 6
     assert waiting == max(1, threads // 4) - READS_AT_ONCE
     assert {future.result() for future in costly} <= {200, 503}
