@@ -110,10 +110,10 @@ class Rig:
         Raises:
             TimeoutError: it was never acknowledged.
         """
-        deadline = time.monotonic() + 10
-        while self.deliver(server, message_id) != 200:
+        deadline = time.monotonic() + 30
+        while (status := self.deliver(server, message_id)) != 200:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{message_id} was never acknowledged")
+                raise TimeoutError(f"{message_id} was never acknowledged, at last {status}")
             time.sleep(0.05)
 
     def check_record(self) -> None:

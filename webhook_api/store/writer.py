@@ -93,6 +93,7 @@ class Writer:
             sqlite3.Error, OSError: it cannot be written, or not within `patience_s`.
         """
         deadline = None if patience_s is None else time.monotonic() + patience_s
+        self.waits_for = THE_DISK
         while True:
             try:
                 with self._turn() as connection:
@@ -109,7 +110,8 @@ class Writer:
         if self.waits_for is THE_DISK:
             self.waits_for = ANOTHER_PROCESS
         with self._database.write_lock() as lock:
-            self.waits_for = THE_DISK
+            if self.waits_for is ANOTHER_PROCESS:
+                self.waits_for = THE_DISK
             try:
                 yield self._ready_connection(lock)
             except sqlite3.Error as error:
