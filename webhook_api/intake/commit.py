@@ -188,9 +188,12 @@ class GroupCommit:
 
     def _take_all(self) -> None:
         """Take what is waiting, as far as it fits in a batch."""
+        messages = sum(len(job.messages) for job in self._deliveries)
         with suppress(Empty):
-            while sum(len(job.messages) for job in self._deliveries) < MAX_BATCH:
-                self._take(self._queue.get_nowait())
+            while messages < MAX_BATCH:
+                job = self._queue.get_nowait()
+                self._take(job)
+                messages += len(job.messages) if isinstance(job, Delivery) else 0
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
     def _commit(self, connection: Connection) -> None:

@@ -6,6 +6,7 @@ set by gunicorn.conf.py); with one process, in memory.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from flask import Flask, Response, request
 from prometheus_client import (
@@ -211,6 +212,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        # What each request needs is looked up once: `labels` takes a lock, and makes texts.
+        self._request = cache(self.requests.labels)
+        self._latency = cache(self.latency.labels)
+        self._delivery = cache(self.deliveries.labels)
+        self._signature = cache(self.signatures.labels)
+
     def waiting(self, deliveries: int) -> None:
         """See `commit.Observer`."""
         self.pending.set(deliveries)
@@ -233,12 +240,12 @@ class Metrics:
         """Count the current request and its answer."""
         path = request.url_rule.rule if request.url_rule else UNMATCHED
         method = request.method if request.method in _METHODS else OTHER_METHOD
-        self.requests.labels(method, path, response.status_code).inc()
-        self.latency.labels(path).observe(latency_ms())
+        self._request(method, path, response.status_code).inc()
+        self._latency(path).observe(latency_ms())
         if outcome := current_outcome():
-            self.deliveries.labels(outcome.result).inc()
+            self._delivery(outcome.result).inc()
             if outcome.key:
-                self.signatures.labels(outcome.key).inc()
+                self._signature(outcome.key).inc()
             if outcome.conflict:
                 self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
             if outcome.tally:
