@@ -38,12 +38,7 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
     destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
     with in_place_when_whole(destination) as partial:
-        size = sum(database.sizes().values())
-        free = shutil.disk_usage(partial.parent).free
-        if free < size * _SPARE:
-            raise OSError(
-                errno.ENOSPC, f"no room for {size} bytes, {free} are free", str(partial.parent)
-            )
+        check_room_for(sum(database.sizes().values()), partial.parent)
         with database.reader() as live:
             check_schema(live)
             moment = time.time()
@@ -100,6 +95,17 @@ def last_backup(database: Database) -> float | None:
     return None
 
 
+def check_room_for(size: int, folder: Path) -> None:
+    """Return when `folder` has room for a copy of `size` bytes and for checking it.
+
+    Raises:
+        OSError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size * _SPARE:
+        raise OSError(errno.ENOSPC, f"no room for {size} bytes, {free} are free", str(folder))
+
+
 def _record(database: Database) -> Path:
     return database.path.with_name(database.path.name + ".last-backup")
 
@@ -117,13 +123,14 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
         destination.name,
     ):
         raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
-    if destination.exists() and not _is_ours(destination):
+    if destination.exists() and not is_ours(destination):
         raise OSError(errno.EEXIST, "is there, and no backup of this service", str(destination))
     if destination.with_name(destination.name + "-wal").exists():
         raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))
 
 
-def _is_ours(file: Path) -> bool:
+def is_ours(file: Path) -> bool:
+    """Return whether the header of `file` says that it is a database of this service."""
     if not file.is_file():
         return False
     with file.open("rb") as content:

@@ -33,7 +33,8 @@ def connect(
     """Open the file at `path`; only mode `rwc` creates it.
 
     `synchronous = FULL` makes a commit return after the WAL is on disk, which the NORMAL that
-    some builds default to does not (sqlite.org/pragma.html#pragma_synchronous).
+    some builds default to does not (sqlite.org/pragma.html#pragma_synchronous). It also makes
+    SQLite read, so that the WAL and its index are open when this returns.
     """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",

@@ -17,8 +17,14 @@ from webhook_api.store.connections import (
     sync_folder,
 )
 from webhook_api.store.leases import LeaseError
-from webhook_api.store.lock import WriteLock, hold
+from webhook_api.store.lock import WriteLock, hold, hold_folder
 from webhook_api.store.schema import migrate
+from webhook_api.store.swapping import (
+    is_half_done,
+    put_in_place,
+    restored_path,
+    set_leftovers_aside,
+)
 
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
@@ -52,8 +58,11 @@ class Database:
         if create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S) as lock:
+            self.finish_restore()
+            # Of a restore that was killed before it moved the old file away: that one counts.
+            restored_path(self.path).unlink(missing_ok=True)
             if create:
-                self._set_leftovers_aside()
+                set_leftovers_aside(self.path)
             created = not self.path.exists()
             # Before SQLite reads it: closing would put pages of it into the database file.
             self.make_wal_durable(lock)
@@ -84,17 +93,25 @@ class Database:
         if lock.in_doubt:
             lock.mark_in_doubt(False)
 
-    def _set_leftovers_aside(self) -> None:
-        """Keep a new file from being mixed with the WAL and its index of one that is gone.
+    def finish_restore(self) -> None:
+        """Finish a restore that was killed when it had moved the old file away.
 
-        SQLite itself would delete such a WAL, but believe an index that the service still has
-        open (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: with its
-        database, should that be found again, it may hold the only copy of the newest messages.
+        The caller holds the write lock.
+
+        Raises:
+            OSError: the folder cannot be written.
         """
-        if not self.path.exists():
-            self.path.with_name(self.path.name + "-shm").unlink(missing_ok=True)
-            if self.wal_path.exists():
-                self.wal_path.rename(self.wal_path.with_name(self.wal_path.name + ".orphan"))
+        if is_half_done(self.path):
+            with self.files_locked(exclusive=True):
+                put_in_place(self.path)
+
+    def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Return a context in which all files of the database are of one database.
+
+        SQLite opens the file, the WAL and its index by name, one after the other: a restore in
+        between would give it some of both databases.
+        """
+        return hold_folder(self.path.parent, exclusive=exclusive, patience_s=_PATIENCE_S)
 
     def write_lock(self, patience_s: float | None = None) -> AbstractContextManager[WriteLock]:
         """Return a context that holds the right to write (see `lock.hold`)."""
@@ -135,12 +152,21 @@ class Database:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
-        identity = self.identity()
-        while reader := self._take_idle():
-            if reader.identity == identity:
-                return reader
-            reader.close()
-        reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
+        with suppress(Unavailable):  # it may be away for the moment that a restore takes
+            identity = self.identity()
+            while reader := self._take_idle():
+                if reader.identity == identity:
+                    return reader
+                reader.close()
+        try:
+            if is_half_done(self.path):
+                with self.write_lock(_PATIENCE_S):
+                    self.finish_restore()
+            with self.files_locked(exclusive=False):
+                identity = self.identity()
+                reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
+        except OSError as error:
+            raise Unavailable(f"database: {error.strerror}") from None
         reader.identity = identity
         return reader
 

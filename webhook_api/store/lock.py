@@ -43,6 +43,35 @@ class WriteLock:
 
 
 @contextmanager
+def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
+    """Hold the lock of the names in `folder`: shared to open several that belong together.
+
+    Exclusive to change which files they are. The lock is on the folder itself, so that to read
+    needs no room on the disk.
+
+    Raises:
+        BlockingIOError: others still hold it after `patience_s`.
+        OSError: the folder is gone.
+    """
+    deadline = time.monotonic() + patience_s
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(
+                    descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+                )
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
     """Hold the lock at `path`, in turn with every other thread and process.
 

@@ -136,7 +136,11 @@ class Writer:
         SQLite would go on committing to a file that was deleted, moved away or overwritten
         while open, so this looks before each batch: one `stat` and one `pread`.
         """
-        identity = self._database.identity()
+        try:
+            identity = self._database.identity()
+        except Unavailable:
+            self._database.finish_restore()
+            identity = self._database.identity()
         if self._identity != identity:
             self.discard()
             if self._file >= 0:

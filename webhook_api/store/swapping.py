@@ -1,0 +1,45 @@
+"""Another file in the place of the database: the last steps, which another process may finish.
+
+First the old file is moved away, which is what decides; then its WAL and index are; then the
+restored file, which is whole and checked, gets the name. All of it is done under the write lock.
+"""
+
+from pathlib import Path
+
+from webhook_api.store.connections import sync_folder
+
+
+def restored_path(path: Path) -> Path:
+    """Return where the file waits that takes the place of the database at `path`."""
+    return path.with_name(path.name + ".restored")
+
+
+def is_half_done(path: Path) -> bool:
+    """Return whether the old file was moved away, and the restored one is not in its place."""
+    return not path.exists() and restored_path(path).exists()
+
+
+def put_in_place(path: Path) -> None:
+    """Let the restored file be the database at `path`, where there is none.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    set_leftovers_aside(path)
+    sync_folder(path.parent)  # or after a power cut the new file may have the old WAL
+    restored_path(path).rename(path)
+    sync_folder(path.parent)
+
+
+def set_leftovers_aside(path: Path) -> None:
+    """Keep a new file from being mixed with the WAL and its index of one that is gone.
+
+    SQLite itself would delete such a WAL, but believe an index that the service still has
+    open (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: with its
+    database, should that be found again, it may hold the only copy of the newest messages.
+    """
+    if not path.exists():
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        wal = path.with_name(path.name + "-wal")
+        if wal.exists():
+            wal.rename(wal.with_name(wal.name + ".orphan"))
