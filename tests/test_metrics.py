@@ -17,7 +17,8 @@ from tests.conftest import Post, Scrape
 from webhook_api.config import Config
 from webhook_api.outcome import Result
 from webhook_api.store.database import Database
-from webhook_api.web.metrics import OTHER_METHOD, UNMATCHED, Readiness
+from webhook_api.web.gauges import Readiness
+from webhook_api.web.metrics import OTHER_METHOD, UNMATCHED
 
 NAMES = {
     "http_requests_total": "counter",

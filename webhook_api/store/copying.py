@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, sync_folder
+from webhook_api.store.transactions import read_transaction
 
 Progress = Callable[[int, int], None]  # is told how much is done, and of how much
 
@@ -79,12 +80,10 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
 
         copy.execute("PRAGMA journal_mode = OFF")
         copy.execute("PRAGMA synchronous = OFF")
-        source.execute("BEGIN")
         try:
-            source.backup(copy, pages=_COPY_PAGES, progress=after_each_part)
+            with read_transaction(source):
+                source.backup(copy, pages=_COPY_PAGES, progress=after_each_part)
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
             raise
-        finally:
-            source.execute("ROLLBACK")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import Instant
 from webhook_api.store.database import Database
+from webhook_api.store.transactions import read_transaction
 
 SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
 _FIRST_PERIOD = -(2**40)  # below any that a year 1 would have
@@ -24,14 +25,11 @@ class Totals(NamedTuple):
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database."""
-    db.execute("BEGIN")
-    try:
+    with read_transaction(db):
         row = db.execute("SELECT messages, senders, indexed FROM totals").fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)
-    finally:
-        db.execute("ROLLBACK")
 
 
 def stored_totals(database: Database) -> Totals | None:

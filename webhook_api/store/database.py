@@ -137,11 +137,7 @@ class Database:
         Raises:
             Unavailable: it is full, or the folder is gone.
         """
-        try:
-            status = os.statvfs(self.path.parent)
-        except OSError as error:
-            raise Unavailable(f"database: {error.strerror}") from None
-        free = status.f_bavail * status.f_frsize
+        free = self.free_bytes()
         if free < _MIN_FREE_BYTES:
             raise Unavailable(f"database: the disk is full, {free} bytes are free")
 
@@ -219,11 +215,15 @@ class Database:
         return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
 
     def free_bytes(self) -> int:
-        """Return how many bytes its disk has room for, 0 if its folder is gone."""
+        """Return how many bytes its disk has room for.
+
+        Raises:
+            Unavailable: the folder is gone.
+        """
         try:
             disk = os.statvfs(self.path.parent)
-        except OSError:
-            return 0
+        except OSError as error:
+            raise Unavailable(f"database: {error.strerror}") from None
         return disk.f_bavail * disk.f_frsize
 
     def close(self) -> None:

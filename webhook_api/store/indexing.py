@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 
 from webhook_api.store.folding import NUL_MARK
+from webhook_api.store.transactions import transaction
 
 PERIOD_SCALE = 20  # of `sender_periods`: a period has 2^20 seconds, some 12 days
 
@@ -20,8 +21,7 @@ def index_messages(db: sqlite3.Connection, *, most: int) -> int:
     Raises:
         sqlite3.Error: nothing was indexed.
     """
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         last, rows = db.execute(
             "SELECT max(id), count(*) FROM (SELECT id FROM messages"
             " WHERE id > (SELECT indexed FROM totals) ORDER BY id LIMIT ?)",
@@ -51,10 +51,6 @@ def index_messages(db: sqlite3.Connection, *, most: int) -> int:
             count_characters(texts).items(),
         )
         db.execute("UPDATE totals SET indexed = ?", [last])
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
     return int(rows)
 
 

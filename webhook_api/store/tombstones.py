@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from webhook_api.store.transactions import transaction
+
 DIGEST_BYTES = 16
 
 
@@ -36,16 +38,10 @@ def remove_messages(db: sqlite3.Connection, row_ids: Sequence[int]) -> int:
         sqlite3.Error: none was removed.
     """
     marks = ", ".join("?" * len(row_ids))
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         ids = db.execute(f"SELECT message_id FROM messages WHERE id IN ({marks})", row_ids)
         _add_tombstones(db, [message_id for (message_id,) in ids])
-        removed = db.execute(f"DELETE FROM messages WHERE id IN ({marks})", row_ids).rowcount
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-    return removed
+        return db.execute(f"DELETE FROM messages WHERE id IN ({marks})", row_ids).rowcount
 
 
 def _add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:

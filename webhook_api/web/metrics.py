@@ -1,11 +1,10 @@
-"""Metrics: what is counted, and /metrics. The only module that knows Prometheus.
+"""Metrics: what is counted, and /metrics. What a scrape reads from the database is in `gauges`.
 
 With several workers the counts live in files that all of them map (`PROMETHEUS_MULTIPROC_DIR`,
 set by gunicorn.conf.py); with one process, in memory.
 """
 
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 
 from flask import Flask, Response, request
@@ -17,20 +16,16 @@ from prometheus_client import (
     disable_created_metrics,
     values,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from webhook_api.errors import RequestRefused, SchemaError
 from webhook_api.outcome import Key, NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
 from webhook_api.reading.turns import Refusal
-from webhook_api.store.backup import last_backup
-from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
-from webhook_api.store.schema import check_schema
+from webhook_api.web.gauges import Readiness, StoredData
 from webhook_api.web.outcome import current_outcome
 from webhook_api.web.request_log import latency_ms
 
@@ -41,62 +36,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
-
-
-class StoredData(Collector):
-    """What is stored, and how much room it takes, read when it is asked for."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def collect(self) -> Iterator[Metric]:
-        for name, size in self._database.sizes().items():
-            yield GaugeMetricFamily(
-                f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
-            )
-        yield GaugeMetricFamily(
-            "disk_free_bytes",
-            "Bytes free on the disk that the database is on.",
-            value=self._database.free_bytes(),
-        )
-        if moment := last_backup(self._database):
-            yield GaugeMetricFamily(
-                "last_backup_timestamp_seconds",
-                "The moment of the last backup; absent if there never was one.",
-                value=moment,
-            )
-        if totals := stored_totals(self._database):
-            yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
-            yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
-
-
-class Readiness(Collector):
-    """Whether a message could be stored now: the check of /health/ready, made at each scrape.
-
-    So an alert needs nobody who asks /health/ready.
-    """
-
-    deadline_s = 0.8  # a scrape is answered within a second, even if the disk hangs
-
-    def __init__(self, app: Flask, database: Database) -> None:
-        self._app = app
-        self._database = database
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "webhook_ready",
-            "1 if a message could be stored now, else 0.",
-            value=int(self._is_ready()),
-        )
-
-    def _is_ready(self) -> bool:
-        try:
-            with self._database.reader() as db:
-                check_schema(db)
-            self._app.extensions["commits"].check(self.deadline_s)
-        except (RequestRefused, SchemaError, sqlite3.Error):
-            return False
-        return True
 
 
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
@@ -207,7 +146,7 @@ class Metrics:
         )
         self.batch_messages = Histogram(
             "commit_batch_messages",
-            "Messages filed by one transaction.",
+            "Messages stored by one transaction.",
             buckets=_BATCH_MESSAGES,
             registry=self.registry,
         )

@@ -1,0 +1,40 @@
+"""Transactions for the length of a `with` block, over connections that begin none themselves."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what a `with` block writes, all of it or none. The caller has the write lock.
+
+    Raises:
+        sqlite3.Error: nothing was written.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        _roll_back(db)
+
+
+@contextmanager
+def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Make the reads of a `with` block see one state of the database.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        _roll_back(db)
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    # Some errors end the transaction by themselves (sqlite.org/lang_transaction.html, 3).
+    if db.in_transaction:
+        db.execute("ROLLBACK")

@@ -1,0 +1,72 @@
+"""Gauges that are read from the database when Prometheus asks."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from flask import Flask
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from webhook_api.errors import RequestRefused, SchemaError, Unavailable
+from webhook_api.store.backup import last_backup
+from webhook_api.store.counting import stored_totals
+from webhook_api.store.database import Database
+from webhook_api.store.schema import check_schema
+
+
+class StoredData(Collector):
+    """What is stored, and how much room it takes, read when it is asked for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        for name, size in self._database.sizes().items():
+            yield GaugeMetricFamily(
+                f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
+            )
+        try:
+            free = self._database.free_bytes()
+        except Unavailable:  # the folder is gone: there is room for nothing
+            free = 0
+        yield GaugeMetricFamily(
+            "disk_free_bytes", "Bytes free on the disk that the database is on.", value=free
+        )
+        if moment := last_backup(self._database):
+            yield GaugeMetricFamily(
+                "last_backup_timestamp_seconds",
+                "The moment of the last backup; absent if there never was one.",
+                value=moment,
+            )
+        if totals := stored_totals(self._database):
+            yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
+            yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
+
+
+class Readiness(Collector):
+    """Whether a message could be stored now: the check of /health/ready, made at each scrape.
+
+    So an alert needs nobody who asks /health/ready.
+    """
+
+    deadline_s = 0.8  # a scrape is answered within a second, even if the disk hangs
+
+    def __init__(self, app: Flask, database: Database) -> None:
+        self._app = app
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "webhook_ready",
+            "1 if a message could be stored now, else 0.",
+            value=int(self._is_ready()),
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            with self._database.reader() as db:
+                check_schema(db)
+            self._app.extensions["commits"].check(self.deadline_s)
+        except (RequestRefused, SchemaError, sqlite3.Error):
+            return False
+        return True
