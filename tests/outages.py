@@ -44,7 +44,7 @@ def main() -> None:
         for outage in (restart, kill_container, kill_arbiter, kill_worker):
             outage_under_load(outage)
         counts_survive_a_worker()
-        counts_start_anew()
+        counts_start_from_zero()
     finally:
         compose("down", "--volumes")
 
@@ -161,7 +161,7 @@ def counts_survive_a_worker() -> None:
     check(counted == {before + 200} and after == before + 300, "counts are lost or doubled")
 
 
-def counts_start_anew() -> None:
+def counts_start_from_zero() -> None:
     restart()
     until_ready()
     folders = execute("import os; print(len(os.listdir('/dev/shm')))").strip()

@@ -455,7 +455,7 @@ def test_init_db_leaves_what_is_there(run: Run, post_signed: Post, rows: Rows) -
 
 
 @pytest.mark.parametrize("lost", ["app.db", "app.db*"])
-def test_the_service_goes_on_with_a_file_that_init_db_made_anew(
+def test_the_service_goes_on_with_a_file_that_init_db_made_again(
     client: FlaskClient, post_signed: Post, rows: Rows, config: Config, lost: str
 ) -> None:
     for number in range(40):

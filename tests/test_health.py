@@ -1,4 +1,4 @@
-"""Probes: live whenever the process serves, ready when a message could be filed."""
+"""Probes: live whenever the process serves, ready when a message could be stored."""
 
 import sqlite3
 

@@ -132,7 +132,7 @@ def test_fifty_deliveries_of_one_id_at_once_file_one_row(
     with ThreadPoolExecutor(50) as threads:
         answers = Counter(answer.status_code for answer in threads.map(deliver, range(50)))
 
-    # More than may wait at once are told to come again, and each of these is filed or repeats.
+    # More than may wait at once are told to come again, and each of these is stored or repeats.
     while answers.pop(503, 0):
         answers[
             app.test_client().post("/webhook", data=body, headers=signed(body)).status_code

@@ -14,7 +14,7 @@ from webhook_api.store.messages import StoreResult
 
 
 class _FileNothing:
-    """Says that every message was filed."""
+    """Says that every message was stored."""
 
     def store(self, _messages: Sequence[InboundMessage]) -> list[StoreResult]:
         return [StoreResult(created=True)]

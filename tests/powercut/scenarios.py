@@ -26,7 +26,7 @@ def importing(rig: Rig, seconds: float) -> None:
         time.sleep(seconds)
         _, problems = running.communicate(timeout=60)
         assert running.returncode == 0, problems
-    # The import has said that it filed all; what it wrote counts as acknowledged.
+    # The import has said that it stored all; what it wrote counts as acknowledged.
     for number in range(int(2000 * seconds)):
         rig.shim.acknowledge(f"i-{number}")
 

@@ -20,7 +20,7 @@ from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
-# What is filed by one transaction. The service's deliveries wait for it, some 50 ms, and have
+# What is stored by one transaction. The service's deliveries wait for it, some 50 ms, and have
 # their turn while the next one is parsed; the bytes bound that wait when texts are long.
 _BATCH_MESSAGES = 2000
 _BATCH_BYTES = 512 * 1024

@@ -112,7 +112,7 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
 
     Each step costs about the same however few match, so that a reader can be stopped between two.
     Each chunk is read in a short snapshot of its own, so a slow consumer keeps no checkpoint
-    waiting. A message that is there at the start comes exactly once; one filed meanwhile comes
+    waiting. A message that is there at the start comes exactly once; one stored meanwhile comes
     if its place in the order is still ahead.
 
     Raises:

@@ -21,7 +21,7 @@ def live() -> Alive:
 @bp.get("/ready")
 @bp.get("")
 def ready() -> Ready:
-    """Answer 200 if a message could be filed now; the secret was checked at start.
+    """Answer 200 if a message could be stored now; the secret was checked at start.
 
     Raises:
         Unavailable: 503, with what failed.

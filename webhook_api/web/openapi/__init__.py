@@ -37,7 +37,7 @@ def describe_api() -> Json:
             "/stats": {"get": operations.show_stats()},
             "/health/live": {"get": operations.probe("live", "The process serves", Alive, "alive")},
             "/health/ready": {
-                "get": operations.probe("ready", "A message could be filed now", Ready, "ready")
+                "get": operations.probe("ready", "A message could be stored now", Ready, "ready")
             },
             "/health": {
                 "get": operations.probe("health", "The same as /health/ready", Ready, "ready")

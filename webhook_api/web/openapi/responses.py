@@ -65,7 +65,7 @@ FAILURES: dict[str, tuple[int, Json]] = {
     "InvalidSignature": (
         401,
         error(
-            "The signature is missing, or is not that of these bytes. Nothing was filed.",
+            "The signature is missing, or is not that of these bytes. Nothing was stored.",
             "invalid signature",
         ),
     ),
@@ -101,7 +101,7 @@ FAILURES: dict[str, tuple[int, Json]] = {
     "InvalidBody": (
         422,
         reply(
-            "The signature is right, but the body is no valid message. Nothing was filed.",
+            "The signature is right, but the body is no valid message. Nothing was stored.",
             json_content(Faults, _faults("missing", ["body", "message_id"], "Field required")),
         ),
     ),
@@ -118,7 +118,7 @@ FAILURES: dict[str, tuple[int, Json]] = {
         503,
         error(
             "The database cannot be used now, too much waits for it, or the service is stopping."
-            " Try again: what was filed after all is then a repeat.",
+            " Try again: what was stored after all is then a repeat.",
             "database is locked by another program",
             "Retry-After",
         ),

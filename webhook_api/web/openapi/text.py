@@ -15,7 +15,7 @@ EXAMPLE_SIGNATURE = "ff1016e524bc9299d18988ecf27a880af9428140e3850af0c73ea1eef09
 MESSAGE: dict[str, Any] = json.loads(EXAMPLE_BODY)
 
 ABOUT = """\
-Receives signed messages and files each of them exactly once.
+Receives signed messages and stores each of them exactly once.
 
 * A delivery is answered 200 once its message is on disk, and again for each repeat of it.
   Anything else means: deliver again, unless the request itself is at fault (401, 413, 422).
