@@ -8,6 +8,7 @@ from flask import Flask
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Rows, Store
 from webhook_api.models import Instant, MessageFilter, Timestamp
+from webhook_api.reading import hits
 from webhook_api.reading.listing import stream_messages
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import count_before, seek
@@ -93,6 +94,24 @@ def test_a_phrase_too_short_for_the_index_reads_the_rows_but_sorts_none(
     steps = plan_of(rows, page)
     assert any("USING INDEX messages_by_instant" in step for step in steps)
     assert not any("TEMP B-TREE" in step for step in steps)
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(("q", "found", "by_index"), [("co", 1000, True), ("o", 1001, False)])
+def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
+    get: Get,
+    statements: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    q: str,
+    found: int,
+    by_index: bool,
+) -> None:
+    monkeypatch.setattr(hits, "_FEW_ROWS", 0)
+
+    page = get("/messages", q=q, from_=SENDER, since="2025-01-01T00:00:00Z")
+
+    assert page["total"] == found
+    assert any("MATCH" in sql for sql in statements) == by_index
 
 
 @pytest.mark.usefixtures("many")
