@@ -40,6 +40,7 @@ NAMES = {
     "disk_free_bytes": "gauge",
     "stored_messages": "gauge",
     "stored_senders": "gauge",
+    "removed_messages_total": "counter",
 }
 
 

@@ -56,6 +56,7 @@ def create_app(config: Config | None = None) -> Flask:
         metrics,
         deadline_s=config.commit_deadline_s,
         max_waiting=shares.deliveries,
+        retention_days=config.retention_days,
     )
     app.extensions["counts"] = CountCache()
     # A page may have megabytes: few are made at a time, which also takes the least time.

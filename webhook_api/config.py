@@ -34,6 +34,7 @@ class Config:
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
+    retention_days: int = 0  # 0: every message is kept
     # Whether readers of the database are checked for being used by one at a time: in tests, and
     # in Python's development mode (`python -X dev`).
     check_leases: bool = sys.flags.dev_mode
@@ -75,6 +76,7 @@ class Config:
             ),
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
             read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
+            retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             meta_app_secret=_needing(given, "META_APP_SECRET", "META_VERIFY_TOKEN"),
             meta_verify_token=_needing(given, "META_VERIFY_TOKEN", "META_APP_SECRET"),
             twilio_auth_token=_needing(given, "TWILIO_AUTH_TOKEN", "PUBLIC_URL"),

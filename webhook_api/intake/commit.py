@@ -23,6 +23,7 @@ from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult
+from webhook_api.store.retention import Retention
 from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
@@ -54,12 +55,14 @@ class GroupCommit:
         deadline_s: float,
         max_waiting: int,
         writer: Writer | None = None,
+        retention_days: int = 0,
         probe_valid_s: float = PROBE_VALID_S,
         close_patience_s: float = _CLOSE_PATIENCE_S,
     ) -> None:
         """Let `max_waiting` deliveries wait for `deadline_s`, and more of them for STALL_S."""
         self._database = database
         self._writer = writer or Writer(database)
+        self._retention = Retention(database, self._writer, days=retention_days)
         self._observer = observer
         self._deadline_s = deadline_s
         self._max_waiting = max_waiting
@@ -164,9 +167,11 @@ class GroupCommit:
     def _run(self) -> None:
         """Write what arrives, until the end."""
         while not self._stopping:
-            self._take(self._queue.get())
             try:
+                self._take(self._queue.get(timeout=self._retention.wait_s()))
                 self._writer.write(self._commit)
+            except Empty:
+                pass
             except sqlite3.Error as error:
                 self._fail(Unavailable(f"database: {error}"))
             except SchemaError as error:
@@ -176,6 +181,9 @@ class GroupCommit:
             except Exception as error:
                 # Whatever it is, nobody may wait for it, and the next delivery is written.
                 self._fail(error)
+            if not self._stopping:
+                self._retention.step_if_due()
+        self._retention.close()
         self._writer.close(patience_s=self._close_patience_s)
 
     def _take(self, job: Delivery | Probe | None) -> None:

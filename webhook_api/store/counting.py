@@ -20,13 +20,14 @@ class Totals(NamedTuple):
     messages: int
     senders: int
     indexed: int
+    removed: int  # ever, from this file
 
 
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database."""
     with read_transaction(db):
-        row = db.execute("SELECT messages, senders, indexed FROM totals").fetchone()
+        row = db.execute("SELECT messages, senders, indexed, deletions FROM totals").fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)

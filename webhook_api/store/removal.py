@@ -87,37 +87,35 @@ def find(database: Database, selection: Selection) -> Iterator[Found]:
 class Remover:
     """Removes rows in batches, each so small that deliveries hardly wait for it."""
 
-    def __init__(self, writer: Writer, *, turn_s: float = _TURN_S) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._turn_s = turn_s
-        self._size = _FIRST_BATCH
+        self.size = _FIRST_BATCH  # rows that the next batch should have
+        self.took_s = 0.0  # what the last one took
 
     def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Yield `row_ids` in parts for `remove`."""
+        """Yield `row_ids` in parts for `remove`, with pauses in which deliveries have theirs."""
         at = 0
-        while batch := row_ids[at : at + self._size]:
+        while batch := row_ids[at : at + self.size]:
             at += len(batch)
             yield batch
+            time.sleep(_PAUSE * self.took_s)
 
-    def remove(self, batch: Sequence[int]) -> int:
+    def remove(self, batch: Sequence[int], *, patience_s: float = _PATIENCE_S) -> int:
         """Remove the rows `batch`; return how many of them were there, once that is on disk.
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
         """
-        took_s = 0.0
 
         def turn(connection: Connection) -> int:
-            nonlocal took_s
             started = time.perf_counter()
             count = self._writer.remove(connection, batch)
-            took_s = time.perf_counter() - started
+            self.took_s = time.perf_counter() - started
             return count
 
-        count = self._writer.write(turn, patience_s=_PATIENCE_S)
-        self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
-        per_row_s = took_s / len(batch)
+        count = self._writer.write(turn, patience_s=patience_s)
+        self._writer.write(self._writer.do_upkeep, patience_s=patience_s)
         # Twice as many at most, as one that was quick says little.
-        self._size = max(1, min(2 * self._size, int(self._turn_s / per_row_s)))
-        time.sleep(_PAUSE * took_s)
+        fitting = int(_TURN_S * len(batch) / self.took_s)
+        self.size = max(1, min(2 * self.size, fitting))
         return count

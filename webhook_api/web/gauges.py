@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from flask import Flask
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
@@ -41,6 +41,9 @@ class StoredData(Collector):
         if totals := stored_totals(self._database):
             yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
             yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
+            yield CounterMetricFamily(
+                "removed_messages", "Messages ever removed from the file.", value=totals.removed
+            )
 
 
 class Readiness(Collector):

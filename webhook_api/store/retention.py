@@ -1,0 +1,85 @@
+"""Removes messages as soon as they are old enough, a few at a time, beside deliveries."""
+
+import logging
+import sqlite3
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.removal import Remover, older_than, one_at_a_time
+from webhook_api.store.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 600.0  # from pass to pass; each removal makes remembered counts be made again
+_PAUSE = 4  # times what a batch took, in which there is none
+_MIN_PAUSE_S = 0.01
+_LOOKED_AT = 256  # messages; if none of so many is old, none after them is taken to be
+
+
+class Retention:
+    """Keeps messages for a number of days, 0 for ever. Only the writer's thread may use it.
+
+    Of several processes, one at a time does a pass over what is old.
+    """
+
+    def __init__(
+        self, database: Database, writer: Writer, *, days: int, every_s: float = _EVERY_S
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._remover = Remover(writer)
+        self._days = days
+        self._every_s = every_s
+        self._next = 0.0  # on the monotonic clock
+        self._position = 0  # the id up to which this pass has come
+        self._pass = ExitStack()  # holds the right to remove
+
+    def wait_s(self) -> float | None:
+        """Return in how many seconds the next step is due; None: never."""
+        return max(0.0, self._next - time.monotonic()) if self._days else None
+
+    def step_if_due(self) -> None:
+        """Remove a few messages, if it is time. A failure is logged, and tried again later."""
+        if self.wait_s() != 0:
+            return
+        pause_s = self._every_s
+        try:
+            if not self._position:
+                self._pass.enter_context(one_at_a_time(self._database))
+            if self._step():
+                pause_s = max(_MIN_PAUSE_S, _PAUSE * self._remover.took_s)
+            else:
+                self.close()
+        except BlockingIOError:
+            self.close()  # another process does it
+        except (sqlite3.Error, OSError, Unavailable, SchemaError) as error:
+            self.close()
+            logger.warning("removal of old messages failed: %s", error)
+        self._next = time.monotonic() + pause_s
+
+    def _step(self) -> bool:
+        """Remove the next batch; return whether there was one."""
+        moment = older_than(datetime.now(UTC) - timedelta(days=self._days)).parameters[0]
+        rows = self._writer.write(self._look, patience_s=0)
+        old = [row_id for row_id, created_at in rows if created_at < moment]
+        batch = old[: self._remover.size]
+        if not batch:
+            return False
+        self._remover.remove(batch, patience_s=0)
+        self._position = batch[-1]
+        return True
+
+    def _look(self, connection: Connection) -> list[tuple[int, str]]:
+        return connection.execute(
+            "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+            [self._position, _LOOKED_AT],
+        ).fetchall()
+
+    def close(self) -> None:
+        """End the pass; the next one begins at the oldest message."""
+        self._position = 0
+        self._pass.close()
