@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from flask import Flask
+from flask import Flask, request
 
 from webhook_api import create_app
 from webhook_api.intake import commit
@@ -39,6 +39,23 @@ def ceiling() -> Flask:
     """Return the service without its database: all that is left is HTTP, checks, logs, metrics."""
     app = create_app()
     app.extensions["commits"] = _FileNothing()
+    return app
+
+
+def bare() -> Flask:
+    """Return a Flask application that reads a delivery and does nothing else, not even log."""
+    app = Flask("bare")
+    app.extensions |= create_app().extensions  # which gunicorn.conf.py asks for
+
+    @app.post("/webhook")
+    def receive() -> dict[str, str]:
+        request.get_data()
+        return {"status": "ok"}
+
+    @app.get("/health/live")
+    def live() -> dict[str, str]:
+        return {"status": "alive"}
+
     return app
 
 

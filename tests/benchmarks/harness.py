@@ -36,6 +36,7 @@ class Measured(NamedTuple):
     refused: int  # answers that were not 2xx or 3xx
     broken: int  # connections that failed, and requests without an answer for 2 s
     cpu_s: float  # of all the server's processes
+    switches: int  # from one thread to another, in them
 
     @property
     def per_second(self) -> float:
@@ -44,6 +45,10 @@ class Measured(NamedTuple):
     @property
     def cpu_us(self) -> float:
         return self.cpu_s / self.requests * 1e6
+
+    @property
+    def switches_each(self) -> float:
+        return self.switches / self.requests
 
 
 @dataclass
@@ -131,7 +136,7 @@ class Server:
         # wrk knows whole seconds only; an interrupt makes it stop and report as well.
         command = ["wrk", f"-t{threads}", f"-c{connections}", "-d60s", "-H", header]
         command += ["-s", str(HERE / script), self.url + path, "--", *map(str, arguments)]
-        cpu_s = self._cpu_s()
+        cpu_s, switches = self._cpu_s(), self._switches()
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             output, _ = wrk.communicate(timeout=seconds)
@@ -139,13 +144,23 @@ class Server:
             wrk.send_signal(signal.SIGINT)
             output, _ = wrk.communicate()
         report: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-        return Measured(**report, cpu_s=self._cpu_s() - cpu_s)
+        cpu_s, switches = self._cpu_s() - cpu_s, self._switches() - switches
+        return Measured(**report, cpu_s=cpu_s, switches=switches)
+
+    def _workers(self) -> list[str]:
+        pid = self._process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+    def _switches(self) -> int:
+        """Return the context switches of the workers' threads so far, from /proc (proc(5))."""
+        tasks = [task for pid in self._workers() for task in Path(f"/proc/{pid}/task").iterdir()]
+        lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
     def _cpu_s(self) -> float:
         """Return the CPU time that the workers have used, from /proc (proc(5))."""
-        workers = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         ticks = 0
-        for worker in workers.split():
+        for worker in self._workers():
             fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
