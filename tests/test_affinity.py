@@ -53,7 +53,7 @@ def after_deliveries(server: Server) -> list[set[frozenset[int]]]:
 
 @needs_two_cores
 def test_all_threads_of_a_worker_are_on_one_core_of_its_own(tmp_path: Path) -> None:
-    with serving(tmp_path, WEB_CONCURRENCY=2, CPU_AFFINITY="auto") as server:
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         one, other = after_deliveries(server)
         master = affinities(server.process.pid)
 

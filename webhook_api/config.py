@@ -30,7 +30,7 @@ class Config:
     port: int = 8000
     web_concurrency: int = 2
     web_threads: int = 64
-    cpu_affinity: bool = False  # each worker on a core of its own, where that is possible
+    cpu_affinity: bool = True  # each worker on a core of its own, where that is possible
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
@@ -70,7 +70,7 @@ class Config:
             port=_whole_number(given, "PORT", cls.port, 1, 65_535),
             web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
             web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 2, 1024),
-            cpu_affinity=_one_of(given, "CPU_AFFINITY", "off", "auto") == "auto",
+            cpu_affinity=_one_of(given, "CPU_AFFINITY", "auto", "off") == "auto",
             max_body_bytes=_whole_number(
                 given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
             ),

@@ -143,7 +143,7 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     help="designs: without the database, with a commit for each request, and a bare Flask"
     " application under the same worker;"
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
-    " CPU_AFFINITY=auto: other settings; a folder: another version of the service.",
+    " CPU_AFFINITY=off: other settings; a folder: another version of the service.",
 )
 def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str) -> None:
     """Measure durable deliveries per second, beside other ways to do it."""

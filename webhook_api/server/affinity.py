@@ -1,5 +1,5 @@
 """One core for all threads of a worker: they hand the interpreter lock to each other, and from one
-core to another that takes long."""
+core to another that takes long (measured: tests/benchmarks/README.md)."""
 
 import os
 import sys
