@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -229,7 +230,7 @@ def test_a_full_disk_leaves_the_database(
 
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: {backup}: database or disk is full\n",
+        f"Error: {config.database_path}.restored.partial: database or disk is full\n",
     )
     assert ids_by_sqlite(config.database_path) == {"kept", "newer"}
     assert not list(backup.parent.glob("*.restored*"))
@@ -255,6 +256,21 @@ def test_a_long_read_is_waited_for_and_not_disturbed(
     assert run("restore", backup).exit_code == 0
 
 
+@pytest.mark.parametrize("from_stdin", [True, False])
+def test_room_for_the_smallest_file_is_looked_for(
+    run: Run, backup: Path, from_stdin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would call it an I/O error of the file."""
+    nearly_full = SimpleNamespace(free=0 if from_stdin else backup.stat().st_size + 50_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: nearly_full)
+
+    result = run("restore", "-" if from_stdin else backup, input=backup.read_bytes())
+
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "no room for" in result.stderr
+    assert not list(backup.parent.glob("*.restored*"))
+
+
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "overwritten"])
 def test_a_database_that_is_lost_or_damaged_is_replaced_too(
     run: Run, backup: Path, config: Config, post_signed: Post, client: FlaskClient, lost: bool
@@ -278,7 +294,6 @@ def test_a_database_that_is_lost_or_damaged_is_replaced_too(
 DIE_AFTER = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any, Self
 from webhook_api.store.database import Database
 from webhook_api.store.restore import restore
 

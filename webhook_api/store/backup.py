@@ -15,6 +15,7 @@ from webhook_api.store.schema import APPLICATION_ID, check_schema
 from webhook_api.store.verify import Report, check_copy
 
 _SPARE = 1.1  # times the database's size, for what checking the copy takes
+_SPARE_BYTES = 128 * 1024  # and for the log and its index of even the smallest copy
 _HEADER_BYTES = 100
 _APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
 
@@ -102,7 +103,7 @@ def check_room_for(size: int, folder: Path) -> None:
         OSError: it has not.
     """
     free = shutil.disk_usage(folder).free
-    if free < size * _SPARE:
+    if free < size * _SPARE + _SPARE_BYTES:
         raise OSError(errno.ENOSPC, f"no room for {size} bytes, {free} are free", str(folder))
 
 

@@ -71,6 +71,7 @@ def _copy(file: Path, partial: Path) -> None:
     if file == STDIN:
         with partial.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
+        check_room_for(0, partial.parent)
         return
     with file.open("rb") as content:
         check_room_for(os.fstat(content.fileno()).st_size, partial.parent)
@@ -93,9 +94,11 @@ def _check(file: Path, partial: Path, progress: Progress) -> Report:
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except sqlite3.Error as error:
-        full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-        code = errno.ENOSPC if full else errno.EINVAL
-        raise OSError(code, str(error), str(file)) from None
+        of_the_disk = getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+        )
+        raise OSError(errno.EIO, str(error), str(partial if of_the_disk else file)) from None
     if report.differences:
         raise DamagedError(report)
     return report
