@@ -87,7 +87,8 @@ def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
     )
     assert second.stdout == f"{folder}/b.db: 4 messages, nothing differs\n"
     assert [file.name for file in folder.iterdir()] == ["b.db"]
-    assert verify(Database(folder / "b.db")).differences == []
+    with closing(Database(folder / "b.db")) as copy:
+        assert verify(copy).differences == []
     assert ids(folder / "b.db") == {"m0", "m1", "m2", "m3"}
 
 

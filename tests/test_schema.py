@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,11 @@ def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
         assert db.execute("SELECT * FROM extra").fetchall() == []
         assert db.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
+
+
+def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
+    folder = resources.files("webhook_api.store") / "migrations"
+
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+
+    assert [int(name[:3]) for name in names] == list(range(1, SCHEMA_VERSION + 1))
