@@ -40,7 +40,7 @@ until_ready() {
 
 step "1. Start the stack"
 export WEBHOOK_SECRET="testsecret"
-export WEBHOOK_SECRET_FILE= READ_TOKEN= READ_TOKEN_FILE= # whatever a .env says
+export WEBHOOK_SECRET_FILE='' READ_TOKEN='' READ_TOKEN_FILE='' # whatever a .env says
 export DATABASE_URL="sqlite:///data/app.db"
 make up
 until_ready
