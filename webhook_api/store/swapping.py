@@ -20,7 +20,7 @@ def is_half_done(path: Path) -> bool:
 
 
 def put_in_place(path: Path) -> None:
-    """Let the restored file be the database at `path`, where there is none.
+    """Rename the restored file to `path`, where no database is now.
 
     Raises:
         OSError: the folder cannot be written.
