@@ -158,7 +158,7 @@ def _checkpoint(database: Database) -> bool | None:
 
 
 def _swap(database: Database, *, complete: bool) -> Path | None:
-    """Move the old file away and the new one in its place; the process may be killed after any step.
+    """Move the old file away and the new one in its place; a kill may come after any step.
 
     Nothing but the renaming of the old file decides: from there on, whoever has the write lock
     next finishes the rest.
