@@ -73,7 +73,8 @@ pins: ## Resolve the pinned dependencies again; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		--output-file requirements.txt .requirements.in
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@# An extra that a dependency asks for has to be in the pin: without it, pip looks for the newest.
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		--output-file tests/requirements.txt tests/requirements.in
 

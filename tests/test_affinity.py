@@ -52,13 +52,12 @@ def after_deliveries(server: Server) -> list[set[frozenset[int]]]:
 
 
 @needs_two_cores
-def test_all_threads_of_a_worker_are_on_one_core_of_its_own(tmp_path: Path) -> None:
+def test_all_threads_of_a_worker_are_on_one_core(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         one, other = after_deliveries(server)
         master = affinities(server.process.pid)
 
     assert [len(cores) for [cores] in (one, other)] == [1, 1]
-    assert one != other
     assert master == {frozenset(os.sched_getaffinity(0))}
 
 
@@ -75,6 +74,14 @@ def cores() -> Iterator[list[int]]:
     yield sorted(cores)
     for thread in Path("/proc/self/task").iterdir():
         os.sched_setaffinity(int(thread.name), cores)
+
+
+@needs_two_cores
+def test_each_worker_starts_on_a_core_of_its_own(cores: list[int]) -> None:
+    for number, core in enumerate(cores):
+        os.sched_setaffinity(0, cores)
+        assert Core.of_worker(number, len(cores))
+        assert os.sched_getaffinity(0) == {core}
 
 
 @needs_two_cores
