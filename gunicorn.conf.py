@@ -38,9 +38,9 @@ worker_class = PatientWorker.limited(
         reads_at_once=_shares.reads,
     )
 )
-# By default two processes, for two cores, of 64 threads. A delivery keeps a thread while it waits
-# for the disk, which costs no CPU time; 64 busy connections are not spread evenly over the
-# processes, and with 32 threads some were refused (tests/benchmarks/writes.py --compare 2x32).
+# By default two processes, for two cores, of 64 threads. As many deliveries may wait for the disk,
+# less those that reads may have; 64 busy connections are not spread evenly over the processes, and
+# with 32 some were refused (tests/benchmarks/writes.py --compare 2x32).
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 loglevel = _settings.log_level.lower()

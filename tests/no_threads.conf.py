@@ -1,8 +1,8 @@
 """gunicorn.conf.py, but the system allows no thread while the file NO_THREADS_WHILE is there."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
@@ -11,13 +11,13 @@ exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S1
 globals().update(_settings_of_the_service)
 
 _switch = Path(os.environ["NO_THREADS_WHILE"])
-_start_thread = ThreadPoolExecutor._adjust_thread_count
+_start = Thread.start
 
 
-def _start_thread_if_allowed(pool: ThreadPoolExecutor) -> None:
+def _start_if_allowed(thread: Thread) -> None:
     if _switch.exists():
         raise RuntimeError("can't start new thread")
-    _start_thread(pool)
+    _start(thread)
 
 
-patch.object(ThreadPoolExecutor, "_adjust_thread_count", _start_thread_if_allowed).start()
+patch.object(Thread, "start", _start_if_allowed).start()

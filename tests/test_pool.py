@@ -127,14 +127,17 @@ def test_without_a_thread_it_is_refused_and_not_done_later(
         ("/stats", Kind.PAGE),
         ("/stats?from=%2B91", Kind.PAGE),
         ("/stats?until=2025-01-01T00:00:00Z", Kind.SEARCH),
-        ("/health/live", None),
+        ("/health/live", Kind.SHORT),
+        ("/health/live?", None),
+        ("/health/ready", None),
+        ("/metrics", None),
     ],
 )
 def test_the_request_line_tells_what_a_request_is(target: str, kind: Kind | None) -> None:
     head = f"GET {target} HTTP/1.1\r\nHost: x\r\n"
 
     assert kind_of(f"{head}\r\n".encode()) is kind
-    if kind is not None:
+    if kind not in (Kind.SHORT, None):
         stream = f"{head}Accept: application/x-ndjson\r\n\r\n"
         assert kind_of(stream.encode()) is Kind.STREAM
 

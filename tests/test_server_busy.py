@@ -59,15 +59,20 @@ def test_a_request_that_finds_no_thread_is_503_and_the_worker_lives(tmp_path: Pa
         os.kill(first, signal.SIGKILL)  # its threads go with it
         wait_until(lambda: server.workers not in ([], [first]))
         (worker,) = server.workers
-        paths = ["/health/live", "/messages", "/messages?q=x"]
-        refused = [server.deliver(message_id="refused"), *map(server.get, paths)]
+        paths = ["/health/ready", "/messages", "/messages?q=x"]
+        probe, delivery = server.get("/health/live"), server.deliver(message_id="refused")
+        refused = [server.get(path) for path in paths]
         no_threads.unlink()
         served = [server.deliver(message_id="stored"), *map(server.get, paths)]
 
-        assert [reply.status for reply in refused] == [503] * 4
+        assert probe.status == 200  # It needs no thread,
+        assert delivery.status == 503  # and this one only the thread that writes.
+        assert "thread that writes" in delivery.json["detail"]
+        assert int(delivery.headers["retry-after"]) > 0
+        assert [reply.status for reply in refused] == [503] * 3
         assert {reply.headers["retry-after"] for reply in refused} == {"2"}
-        assert [reply.json for reply in refused] == [{"detail": "the server is busy"}] * 4
+        assert [reply.json for reply in refused] == [{"detail": "the server is busy"}] * 3
         assert [reply.status for reply in served] == [200] * 4
         assert server.ids() == {"stored"}
-        assert not_served(server)["no_thread"] == 4
+        assert not_served(server)["no_thread"] == 3
         assert server.workers == [worker]

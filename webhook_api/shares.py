@@ -1,4 +1,7 @@
-"""Who may have how many of a process's threads, so that deliveries and probes always find one."""
+"""Who may have how many of a process's threads, so that deliveries and probes always find one.
+
+And who needs none.
+"""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +15,8 @@ _SEARCHES_AT_ONCE = 2  # one is in its lane, the other ready for it
 _RESERVED = 4  # for probes and reads, whatever the disk does
 _WAIT_S = 1.0  # for a thread, where what others do may take long
 
+_SHORT = (b"POST /webhook ", b"GET /health/live ")
+_SHORT_BYTES = 32 * 1024  # longer bodies take a while to be looked at
 _URGENT = (b"POST ", b"GET /health", b"GET /metrics")
 _STREAM = re.compile(rb"\r\naccept:[^\r\n]*ndjson", re.IGNORECASE)
 _SEARCH = re.compile(
@@ -24,6 +29,7 @@ _SEARCH = re.compile(
 class Kind(StrEnum):
     """What a request is, as far as its share of the threads goes."""
 
+    SHORT = "short"  # computes for a moment, then waits for the disk at most: it needs no thread
     PAGE = "page"
     SEARCH = "search"  # and every other read whose cost grows with the data
     STREAM = "stream"
@@ -72,6 +78,8 @@ def kind_of(request: bytes) -> Kind | None:
     It need not be right: the application itself decides which read waits for its turn. But then
     a thread does the waiting.
     """
+    if request.startswith(_SHORT) and len(request) <= _SHORT_BYTES:
+        return Kind.SHORT
     if request.startswith(_URGENT):
         return None
     head = request[: request.find(b"\r\n\r\n") + 2]

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.intake.waiting import Answer, Delivery, Probe, own_exception
+from webhook_api.intake.waiting import Answer, Delivery, Probe, ThreadWait, Wait, own_exception
 from webhook_api.models import InboundMessage
 from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection
@@ -45,7 +45,7 @@ class Observer(Protocol):
 
 
 class GroupCommit:
-    """Stores messages durably for all threads of one process."""
+    """Stores messages durably for all requests of one process."""
 
     def __init__(
         self,
@@ -79,14 +79,18 @@ class GroupCommit:
         self._probes: list[Probe] = []  # the queue, and not answered yet
         self._stopping = False
 
-    def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    def store(
+        self, messages: Sequence[InboundMessage], wait: Wait | None = None
+    ) -> list[StoreResult]:
         """Return what became of each of `messages`, once all are on disk: all of them or none.
+
+        `wait` says how to wait; without it, the thread stops.
 
         Raises:
             Unavailable: they were not before the deadline, too many others wait, or the process
                 is stopping. They may still get there; delivered again, they are duplicates.
         """
-        delivery = Delivery(messages)
+        delivery = Delivery(messages, wait or ThreadWait())
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -109,7 +113,8 @@ class GroupCommit:
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
                 probe = Probe(self._probe_valid_s)
-                self._submit(probe)
+                self._make_ready()
+                self._queue.put(probe)
                 self._probe = probe
             probe = self._probe
         if not probe.wait(deadline_s):
@@ -142,12 +147,14 @@ class GroupCommit:
                 if now - self._stalled_since > STALL_S:
                     raise Unavailable("too many deliveries are waiting for the disk")
                 patience_s = min(patience_s, STALL_S)
-            self._submit(delivery)
+            self._make_ready()
+            delivery.start(self._queue.put)
             self._waiting += 1
             self._observer.waiting(self._waiting)
             return patience_s
 
-    def _submit(self, job: Delivery | Probe) -> None:
+    def _make_ready(self) -> None:
+        """Let there be a thread that writes."""
         if self._closed:
             raise Unavailable("the service is shutting down")
         if self._thread is None or not self._thread.is_alive():
@@ -157,7 +164,6 @@ class GroupCommit:
             except RuntimeError as error:
                 raise Unavailable(f"the thread that writes did not start: {error}") from None
             self._thread = thread
-        self._queue.put(job)
 
     def _leave(self) -> None:
         with self._mutex:

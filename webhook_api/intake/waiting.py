@@ -2,38 +2,78 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
 from webhook_api.store.messages import StoreResult
 
 Answer = list[StoreResult] | Exception
+WAIT_KEY = "webhook_api.wait"  # in a WSGI environ: makes the `Wait` of a request
+
+
+class Wait(Protocol):
+    """How one request waits for what another thread does."""
+
+    def start(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over`, which gives it to the other thread: now, or together with others."""
+
+    def end(self) -> None:
+        """Called by the other thread, once."""
+
+    def until_ended(self, patience_s: float) -> bool:
+        """Return if it has ended within so many seconds."""
+
+
+class ThreadWait:
+    """Stops the thread. A lock for each: those who wait for one queue for it when they wake."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self) -> None:
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def start(self, hand_over: Callable[[], None]) -> None:
+        hand_over()
+
+    def end(self) -> None:
+        self._ended.release()
+
+    def until_ended(self, patience_s: float) -> bool:
+        return self._ended.acquire(timeout=patience_s)
+
+
+def wait_of(environ: Mapping[str, Any]) -> Wait:
+    """Return how a request is to wait; if the server does not say, its thread stops."""
+    wait: Wait = environ.get(WAIT_KEY, ThreadWait)()
+    return wait
 
 
 class Delivery:
-    """Messages to store together, and the answer that their request waits for.
+    """Messages to store together, and the answer that their request waits for."""
 
-    `_answered` is a lock that is released once, with the answer. Each delivery has its own: if
-    all waited for one, they would queue for it again when they wake.
-    """
+    __slots__ = ("_answer", "_wait", "given_up", "messages")
 
-    __slots__ = ("_answer", "_answered", "given_up", "messages")
-
-    def __init__(self, messages: Sequence[InboundMessage]) -> None:
+    def __init__(self, messages: Sequence[InboundMessage], wait: Wait) -> None:
         self.messages = messages
         self.given_up = False
         self._answer: Answer | None = None
-        self._answered = threading.Lock()
-        self._answered.acquire()
+        self._wait = wait
+
+    def start(self, hand_over: Callable[["Delivery"], None]) -> None:
+        """Let the thread that writes have it."""
+        self._wait.start(partial(hand_over, self))
 
     def answer(self, answer: Answer) -> None:
         self._answer = answer
-        self._answered.release()
+        self._wait.end()
 
     def wait(self, patience_s: float) -> Answer | None:
         """Return the answer, or None and give up if there is none after `patience_s`."""
-        self.given_up = not self._answered.acquire(timeout=patience_s)
+        self.given_up = not self._wait.until_ended(patience_s)
         return self._answer
 
 

@@ -7,6 +7,7 @@ from werkzeug.exceptions import ClientDisconnected
 from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
+from webhook_api.intake.waiting import wait_of
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
 from webhook_api.web.outcome import begin_outcome
@@ -34,7 +35,7 @@ def receive_message() -> dict[str, str]:
     outcome.note_message_id(payload)
     message = parse_message(payload)
     commits: GroupCommit = current_app.extensions["commits"]
-    [stored] = commits.store([message])
+    [stored] = commits.store([message], wait_of(request.environ))
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}

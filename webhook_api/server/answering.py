@@ -1,7 +1,7 @@
 """From the bytes of one request to those of its answer. Runs in a thread, and waits for nobody
 but the reader of a stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gunicorn.config import Config as GunicornConfig
@@ -10,7 +10,6 @@ from gunicorn.http.errors import InvalidHeader, ParseException, UnsupportedTrans
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import Response, create
 
-from webhook_api.reading.room import ROOM_KEY, Room
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.states import Connection
 
@@ -71,8 +70,12 @@ class Exchange:
         # Who waits to be asked for its body was asked by the event loop.
         self._request._expected_100_continue = False  # type: ignore[attr-defined]
 
-    def answer(self, app: Callable[..., Any], room: Room, *, send_s: float, last: bool) -> bool:
+    def answer(
+        self, app: Callable[..., Any], offers: Mapping[str, Any], *, send_s: float, last: bool
+    ) -> bool:
         """Let `app` answer into the outbox, and return if the connection can be kept.
+
+        `offers` is what `app` finds in its environ of this server.
 
         The application sees `close()` of what it returned called before its end if the answer
         cannot be sent.
@@ -91,7 +94,7 @@ class Exchange:
             response_args=(send_s,),
         )
         environ["wsgi.multithread"] = True
-        environ[ROOM_KEY] = room
+        environ.update(offers)
         if last or not self._cfg.keepalive:
             reply.force_close()
         try:

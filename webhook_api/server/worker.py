@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,15 +14,20 @@ from typing import Any, Self
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.base import Worker
 
+from webhook_api.intake.waiting import WAIT_KEY, ThreadWait, Wait
 from webhook_api.outcome import NotServed
+from webhook_api.reading.room import ROOM_KEY
 from webhook_api.server.affinity import Core
 from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
 from webhook_api.server.files import connections_at_most, descriptors
+from webhook_api.server.greenlets import Greenlets
+from webhook_api.server.listening import Listeners
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
 from webhook_api.server.states import Connection, Limits
+from webhook_api.shares import Kind
 
 _TICK_S = 0.25  # between two looks at the clock, the parent, and what was refused
 _ORPHAN_S = 5.0  # to finish what was begun when the master is gone
@@ -30,10 +35,10 @@ _WAKE_UP_BYTES = 4096
 
 
 class PatientWorker(Worker):
-    """Gives a request a thread once all of it has arrived, and takes the thread back at once.
+    """Answers a request once all of it has arrived: in a greenlet if it is short, else in a thread.
 
-    Gunicorn's threaded worker gives it one on the first byte, so that as many stalled clients as
-    there are threads stop the service. Here no thread waits for a client to send, to read or to
+    Gunicorn's threaded worker gives it a thread on the first byte, so that as many stalled clients
+    as there are threads stop the service. Here no thread waits for a client to send, to read or to
     close; but for the readers of streams, which the application counts.
 
     Of Gunicorn it uses the life of a worker, the parser and the response; see
@@ -55,24 +60,25 @@ class PatientWorker(Worker):
         self._pool = Pool(self.cfg.threads, self.limits.reads_at_once, self.limits.shares)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
-        self._connections = Connections(limits, self._poller, self._give_to_thread, self._refused)
-        self._most_connections = connections_at_most(
-            self.cfg.worker_connections, self.cfg.threads, descriptors()
-        )
+        self._connections = Connections(limits, self._poller, self._begin, self._refused)
         self._finished: deque[tuple[Connection, bool]] = deque()
+        self._greenlets = Greenlets(self._wake_up)
         self._next_tick = 0.0
         self._busy = 0  # requests that found no room, thread or turn
-        self._accepting = False
-        self._trouble: OSError | None = None  # why accepting has stopped until the next tick
         super().init_process()
 
     def run(self) -> None:
         """Serve until the worker is to stop; then finish what has begun."""
-        for listener in self.sockets:
-            listener.setblocking(False)
+        self._listeners = Listeners(
+            self.sockets,
+            self._poller,
+            self._connections,
+            partial(self._safely, self._connections.add),
+            connections_at_most(self.cfg.worker_connections, self.cfg.threads, descriptors()),
+        )
         # Gunicorn has the kernel write there at each signal, too.
         self._poller.register(self.PIPE[0], EVENT_READ)
-        self._accept_from_now_on(True)
+        self._listeners.open()
         while self.alive:
             self._turn()
         self._stop()
@@ -82,7 +88,8 @@ class PatientWorker(Worker):
         super().handle_quit(sig, frame)
 
     def _turn(self) -> None:
-        events = self._poller.select(_TICK_S)
+        events = self._poller.select(0 if self._finished else self._greenlets.idle_s(_TICK_S))
+        self._greenlets.resume()
         self._take_finished()  # so that the next request finds the last one finished
         listeners = []
         for key, _ in events:
@@ -94,9 +101,10 @@ class PatientWorker(Worker):
                 listeners.append(key.fileobj)
         # Whoever has sent something is not idle any more, if room has to be made.
         for listener in listeners:
-            self._accept(listener)
+            self._listeners.accept(listener)
         # Threads that found all in order have not woken the loop.
         self._take_finished()
+        self._greenlets.hand_over()
         if time.monotonic() >= self._next_tick:
             self._tick()
 
@@ -117,7 +125,7 @@ class PatientWorker(Worker):
             self.log.warning("the master is gone: stopping")
             self.alive = False
         if self.alive:
-            self._accept_from_now_on(True)
+            self._listeners.open()
         self._report()
         if self.core:
             self.core.look()
@@ -125,71 +133,60 @@ class PatientWorker(Worker):
     def _report(self) -> None:
         """Write at most a line a tick about what no request line tells."""
         seen = self._connections
-        if self._busy or seen.dropped or self._trouble:
+        if self._busy or seen.dropped or self._listeners.trouble:
             self.log.warning(
                 "refused %d requests without room, thread or turn, dropped %d clients that did not "
                 "take their answer, accepting: %s",
-                *(self._busy, seen.dropped, self._trouble or "ok"),
+                *(self._busy, seen.dropped, self._listeners.trouble or "ok"),
             )
             self._busy = seen.dropped = 0
-            self._trouble = None
-
-    def _accept_from_now_on(self, accepting: bool) -> None:
-        if accepting != self._accepting:
-            self._accepting = accepting
-            for listener in self.sockets:
-                if accepting:
-                    self._poller.register(listener, EVENT_READ)
-                else:
-                    self._poller.unregister(listener)
-
-    def _accept(self, listener: Any) -> bool:
-        """Take in one connection, and return if there was one."""
-        full = len(self._connections) >= self._most_connections
-        if full and not self._connections.make_place():
-            self._accept_from_now_on(False)
-            return False
-        try:
-            sock, client = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            return False
-        except OSError as error:  # EMFILE and the like
-            self._trouble = error
-            if not self._connections.make_place():
-                self._accept_from_now_on(False)
-            return False
-        sock.setblocking(False)
-        connection = Connection(sock, client, listener.getsockname())
-        self._safely(self._connections.add, connection)
-        return True
+            self._listeners.trouble = None
 
     def _take_finished(self) -> None:
-        while self._finished:
+        for _ in range(len(self._finished)):  # What follows from these waits for its turn.
             self._connections.finished(*self._finished.popleft())
 
-    def _give_to_thread(self, connection: Connection, request: bytes, whole: bool) -> None:
-        """Let a thread answer.
+    def _begin(self, connection: Connection, request: bytes, whole: bool) -> None:
+        """Let a greenlet or a thread answer.
 
         Raises:
-            RuntimeError: it cannot be started.
+            RuntimeError: a thread cannot be started.
         """
-        work = partial(self._work, connection, request, whole)
+        kind = self.limits.kind_of(request)
+        if kind is Kind.SHORT and whole:
+            self._greenlets.run(
+                partial(self._work, connection, request, whole, self._greenlets.wait)
+            )
+            return
+        work = partial(self._work_in_thread, connection, request, whole)
         when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN)
-        self._pool.give(work, self.limits.kind_of(request), when_late)
+        self._pool.give(work, None if kind is Kind.SHORT else kind, when_late)
 
-    def _work(self, connection: Connection, request: bytes, whole: bool) -> None:
-        """Answer one request. The body of a thread."""
+    def _work_in_thread(self, connection: Connection, request: bytes, whole: bool) -> None:
         keep = False
         try:
-            keep = self._answer(connection, request, whole)
+            keep = self._work(connection, request, whole, ThreadWait)
         finally:
-            self._finished.append((connection, keep))
             left = connection.outbox.size or connection.inbox
             if not keep or left or connection.made or not connection.watched:
                 self._wake_up()
             # else the next event will do: the connection is watched already.
 
-    def _answer(self, connection: Connection, request: bytes, whole: bool) -> bool:
+    def _work(
+        self, connection: Connection, request: bytes, whole: bool, wait: Callable[[], Wait]
+    ) -> bool:
+        """Answer one request, and return if its connection can be kept."""
+        keep = False
+        offers = {ROOM_KEY: self._connections.room(connection), WAIT_KEY: wait}
+        try:
+            keep = self._answer(connection, request, whole, offers)
+        finally:
+            self._finished.append((connection, keep))
+        return keep
+
+    def _answer(
+        self, connection: Connection, request: bytes, whole: bool, offers: Mapping[str, Any]
+    ) -> bool:
         outbox = connection.outbox
         self.nr += 1
         if self.nr == self.max_requests:
@@ -200,7 +197,7 @@ class PatientWorker(Worker):
             exchange = Exchange(self.cfg, request, connection)
             keep = exchange.answer(
                 self.wsgi,
-                self._connections.room(connection),
+                offers,
                 send_s=self.limits.send_s,
                 last=not whole or not self.alive,
             )
@@ -231,14 +228,7 @@ class PatientWorker(Worker):
 
     def _stop(self) -> None:
         """Answer what has been begun, and let nobody find a connection reset."""
-        # Those that the kernel has already accepted would be.
-        for listener in self.sockets:
-            for _ in range(self.cfg.backlog):
-                if not self._accept(listener):
-                    break
-        self._accept_from_now_on(False)
-        for listener in self.sockets:
-            listener.close()
+        self._listeners.close(self.cfg.backlog)
         self._connections.stop()
         give_up = time.monotonic() + self.cfg.graceful_timeout
         while len(self._connections) and time.monotonic() < give_up:

@@ -1,0 +1,138 @@
+"""Requests that run in the event loop's own thread, and wait there for another one."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from webhook_api.server.greenlets import Greenlets, GreenletWait
+
+
+class Loop:
+    """An event loop of which the tests do each step, with a clock that only they move."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.wake_ups = 0
+        self.greenlets = Greenlets(self._wake_up, lambda: self.now)
+        self.handed_over: list[str] = []
+        self.seen: list[tuple[str, bool]] = []
+        self.waits: dict[str, GreenletWait] = {}
+
+    def _wake_up(self) -> None:
+        self.wake_ups += 1
+
+    def begin(self, name: str, patience_s: float = 4.0) -> None:
+        self.greenlets.run(self._request(name, patience_s))
+
+    def _request(self, name: str, patience_s: float) -> Callable[[], None]:
+        def request() -> None:
+            wait = self.waits[name] = self.greenlets.wait()
+            wait.start(lambda: self.handed_over.append(name))
+            self.seen.append((name, wait.until_ended(patience_s)))
+
+        return request
+
+    def end(self, *names: str) -> None:
+        """End these waits, in another thread."""
+
+        def end() -> None:
+            for name in names:
+                self.waits[name].end()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        thread.join()
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def test_what_is_ready_together_is_handed_over_together(loop: Loop) -> None:
+    loop.begin("a")
+    loop.begin("b")
+    assert loop.handed_over == []
+
+    loop.greenlets.hand_over()
+    loop.greenlets.hand_over()
+
+    assert loop.handed_over == ["a", "b"]
+    assert loop.seen == []
+
+
+def test_a_batch_wakes_the_loop_once_and_each_goes_on(loop: Loop) -> None:
+    for name in "abc":
+        loop.begin(name)
+
+    loop.end("b", "a")
+    assert loop.wake_ups == 1
+    loop.greenlets.resume()
+    loop.end("c")
+    loop.greenlets.resume()
+
+    assert loop.wake_ups == 2
+    assert loop.seen == [("b", True), ("a", True), ("c", True)]
+
+
+def test_a_wait_ends_at_its_own_deadline_and_the_loop_sleeps_no_longer(loop: Loop) -> None:
+    loop.begin("patient", 4.0)
+    loop.begin("impatient", 0.5)
+    assert loop.greenlets.idle_s(0.25) == 0.25
+    loop.now += 0.4
+    assert loop.greenlets.idle_s(0.25) == pytest.approx(0.1)
+
+    loop.now += 0.1
+    assert loop.greenlets.idle_s(0.25) == 0
+    loop.greenlets.resume()
+
+    assert loop.seen == [("impatient", False)]
+    loop.now += 3.5
+    loop.greenlets.resume()
+    assert loop.seen == [("impatient", False), ("patient", False)]
+    assert loop.greenlets.idle_s(0.25) == 0.25
+
+
+def test_an_answer_that_comes_too_late_is_for_nobody(loop: Loop) -> None:
+    loop.begin("late", 1.0)
+    loop.now += 1.0
+    loop.greenlets.resume()
+
+    loop.end("late")
+    loop.greenlets.resume()
+
+    assert loop.seen == [("late", False)]
+
+
+def test_an_answer_at_the_last_moment_counts(loop: Loop) -> None:
+    loop.begin("just in time", 1.0)
+    loop.now += 1.0
+    loop.end("just in time")
+
+    loop.greenlets.resume()
+
+    assert loop.seen == [("just in time", True)]
+
+
+def test_an_answer_before_the_wait_needs_no_wait(loop: Loop) -> None:
+    def request() -> None:
+        wait = loop.greenlets.wait()
+        wait.end()
+        loop.seen.append(("at once", wait.until_ended(4.0)))
+
+    loop.greenlets.run(request)
+
+    assert loop.seen == [("at once", True)]
+
+
+def test_what_fails_in_a_request_fails_where_the_loop_runs_it(loop: Loop) -> None:
+    def request() -> None:
+        loop.greenlets.wait().until_ended(1.0)
+        raise SystemExit(3)
+
+    loop.greenlets.run(request)
+    loop.now += 1.0
+
+    with pytest.raises(SystemExit):
+        loop.greenlets.resume()

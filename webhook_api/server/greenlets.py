@@ -1,0 +1,115 @@
+"""Requests that need no thread: each runs in a greenlet, in the event loop's own thread.
+
+A delivery computes for a moment, and then waits for the disk. In a thread, both ends of that wait
+are a change of threads, which costs as much as the rest. In a greenlet the same synchronous code
+stops where it waits, the loop goes on with the next client, and a whole batch is handed to the
+thread that writes, and back, at once. Nothing that may block or compute for long belongs here.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from greenlet import getcurrent, greenlet
+
+
+class Greenlets:
+    """The requests that run in this thread, which is the event loop's."""
+
+    def __init__(
+        self, wake_up: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`wake_up` is called by other threads, and makes the loop call `resume`."""
+        self._wake_up = wake_up
+        self._clock = clock
+        self._waiting: dict[GreenletWait, None] = {}
+        self._earliest = float("inf")  # deadline of those, or one that has passed
+        self._handed_over: list[Callable[[], None]] = []
+        self._ended: deque[GreenletWait] = deque()
+        self._woken = False
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Do `work`, and return when it has ended or waits."""
+        greenlet(work).switch()
+
+    def wait(self) -> "GreenletWait":
+        """Return what the current greenlet can wait with."""
+        return GreenletWait(self)
+
+    def hand_over(self) -> None:
+        """Let other threads begin with what was started since the last call, all together."""
+        handed_over, self._handed_over = self._handed_over, []
+        for start in handed_over:
+            start()
+
+    def resume(self) -> None:
+        """Go on with those whose wait has ended, or takes too long."""
+        self._woken = False
+        while self._ended:
+            self._ended.popleft().resume()
+        now = self._clock()
+        if now >= self._earliest:
+            for wait in [wait for wait in self._waiting if wait.deadline <= now]:
+                wait.resume()
+            self._earliest = min((wait.deadline for wait in self._waiting), default=float("inf"))
+
+    def idle_s(self, most: float) -> float:
+        """Return after how many seconds `resume` is to be called, `most` of them at most."""
+        return max(0.0, min(most, self._earliest - self._clock()))
+
+    def started(self, start: Callable[[], None]) -> None:
+        """See `GreenletWait.start`."""
+        self._handed_over.append(start)
+
+    def suspend(self, wait: "GreenletWait", patience_s: float) -> None:
+        """Let the loop go on; return when `resume` says so."""
+        wait.deadline = self._clock() + patience_s
+        self._earliest = min(self._earliest, wait.deadline)
+        self._waiting[wait] = None
+        loop = getcurrent().parent
+        assert loop is not None
+        try:
+            loop.switch()
+        finally:
+            del self._waiting[wait]
+
+    def ended(self, wait: "GreenletWait") -> None:
+        """See `GreenletWait.end`."""
+        self._ended.append(wait)
+        if not self._woken:  # The first of a batch wakes the loop for all of it.
+            self._woken = True
+            self._wake_up()
+
+
+class GreenletWait:
+    """How one greenlet waits for another thread, see `intake.waiting.Wait`."""
+
+    __slots__ = ("_greenlets", "_has_ended", "_suspended", "deadline")
+
+    def __init__(self, greenlets: Greenlets) -> None:
+        self.deadline = 0.0
+        self._greenlets = greenlets
+        self._has_ended = False
+        self._suspended: greenlet | None = None
+
+    def start(self, hand_over: Callable[[], None]) -> None:
+        """Let the other thread begin once the loop has started all that is ready now."""
+        self._greenlets.started(hand_over)
+
+    def end(self) -> None:
+        """Called by the other thread."""
+        self._has_ended = True
+        self._greenlets.ended(self)
+
+    def until_ended(self, patience_s: float) -> bool:
+        """Return if it has ended within so many seconds."""
+        if not self._has_ended:
+            self._suspended = getcurrent()
+            self._greenlets.suspend(self, patience_s)
+            self._suspended = None
+        return self._has_ended
+
+    def resume(self) -> None:
+        """Go on in the greenlet, unless it has given up."""
+        if self._suspended is not None:
+            self._suspended.switch()
