@@ -85,6 +85,7 @@ def kill_rounds(folder: Path, *, rounds: int, load_s: float) -> Iterator[Round]:
         kill = KILLS[number % len(KILLS)]
         with serving(folder, WEB_CONCURRENCY=2) as server, Load(server, f"r{number}") as load:
             wait_until(lambda server=server: len(server.workers) == 2)  # type: ignore[misc]
+            wait_until(lambda load=load: load.acknowledged)  # type: ignore[misc]
             time.sleep(chance.uniform(0.5, 1.0) * load_s)
             kill(server, chance)
         acknowledged |= load.acknowledged
