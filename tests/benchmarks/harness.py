@@ -12,43 +12,18 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import click
 
+from tests.benchmarks.measured import Commits, Measured
 from tests.builders import SECRET
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FIRST_PORT = 8180
 _START_S = 10.0
-
-
-class Measured(NamedTuple):
-    """One run of wrk."""
-
-    requests: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    refused: int  # answers that were not 2xx or 3xx
-    broken: int  # connections that failed, and requests without an answer for 2 s
-    cpu_s: float  # of all the server's processes
-    switches: int  # from one thread to another, in them
-
-    @property
-    def per_second(self) -> float:
-        return (self.requests - self.refused) / self.seconds
-
-    @property
-    def cpu_us(self) -> float:
-        return self.cpu_s / self.requests * 1e6
-
-    @property
-    def switches_each(self) -> float:
-        return self.switches / self.requests
 
 
 @dataclass
@@ -136,7 +111,7 @@ class Server:
         # wrk knows whole seconds only; an interrupt makes it stop and report as well.
         command = ["wrk", f"-t{threads}", f"-c{connections}", "-d60s", "-H", header]
         command += ["-s", str(HERE / script), self.url + path, "--", *map(str, arguments)]
-        cpu_s, switches = self._cpu_s(), self._switches()
+        commits, cpu_s, switches = self._commits(), self._cpu_s(), self._switches()
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             output, _ = wrk.communicate(timeout=seconds)
@@ -145,7 +120,15 @@ class Server:
             output, _ = wrk.communicate()
         report: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
         cpu_s, switches = self._cpu_s() - cpu_s, self._switches() - switches
-        return Measured(**report, cpu_s=cpu_s, switches=switches)
+        commits = self._commits().since(commits)
+        return Measured(**report, cpu_s=cpu_s, switches=switches, commits=commits)
+
+    def _commits(self) -> Commits:
+        try:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as reply:
+                return Commits.parse(reply.read().decode())
+        except OSError:  # 404
+            return Commits()
 
     def _workers(self) -> list[str]:
         pid = self._process.pid
@@ -185,11 +168,6 @@ def require(program: str, reason: str) -> str:
     if found is None:
         raise click.ClickException(f"{program} is not installed: it is wanted {reason}")
     return found
-
-
-def middle(values: Sequence[float]) -> float:
-    """Return the median, which one bad round does not move."""
-    return float(median(values))
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

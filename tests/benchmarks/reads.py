@@ -21,7 +21,8 @@ from urllib.request import Request, urlopen
 import click
 
 from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
-from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, middle, require, show_table
+from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, require, show_table
+from tests.benchmarks.measured import middle
 from tests.builders import SECRET, an_app
 from webhook_api.config import Config
 from webhook_api.store.database import Database

@@ -15,20 +15,19 @@ from pathlib import Path
 import click
 
 from tests.benchmarks.data import messages
-from tests.benchmarks.harness import (
-    FIRST_PORT,
-    HERE,
-    Measured,
-    Server,
-    middle,
-    require,
-    show_table,
-)
+from tests.benchmarks.harness import FIRST_PORT, HERE, Server, require, show_table
+from tests.benchmarks.measured import Measured, middle
 from tests.builders import encode, signed
 
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _WARM_UP_S = 1.0
 _SLOW_FSYNC_MS = 5
+
+_LIVE_CONNECTIONS = (1, 32)
+_HEAD = (
+    *("", "requests/s", "p50 ms", "p99 ms", "CPU µs", "switches"),
+    *("batch", "commit ms", "service / this", "failed"),
+)
 
 Rounds = dict[str, list[Measured]]  # by server
 
@@ -63,21 +62,27 @@ def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list
     """Return the servers to compare; the first is the service with its defaults."""
 
     def server(number: int, name: str, app: str = "wsgi:app", **settings: str) -> Server:
-        arguments = ["--worker-class", "sync", "--threads", "1"] if ":plain" in app else []
         return Server(
             name=name,
             port=FIRST_PORT + number,
             folder=folder / str(number),
             app=app,
-            arguments=arguments,
             environment=environment | settings,
         )
+
+    def plain(number: int, name: str, app: str, *arguments: str) -> Server:
+        """Return Gunicorn without our settings: those of an empty module take their place."""
+        one = server(number, name, f"tests.benchmarks.plain:{app}()")
+        one.arguments = ["-c", "python:tests.benchmarks", "-b", f"127.0.0.1:{one.port}", *arguments]
+        return one
 
     servers = [server(0, "service")]
     if compare == "designs":
         servers.append(server(1, "a: no database", "tests.benchmarks.apps:ceiling()"))
-        servers.append(server(2, "b: commit each", "tests.benchmarks.apps:plain()"))
-        servers.append(server(3, "c: bare Flask", "tests.benchmarks.apps:bare()"))
+        servers.append(server(2, "b: bare Flask", "tests.benchmarks.apps:bare()"))
+        gthread = ["-k", "gthread", "-w", "2", "--threads", "16"]
+        servers.append(plain(3, "c: bare Flask, gthread 2x16", "bare", *gthread))
+        servers.append(plain(4, "d: first version, sync x 2", "first_version", "-w", "2"))
     elif compare == "index":
         servers.append(server(1, "no search index", "tests.benchmarks.apps:unindexed()"))
     elif "=" in compare:
@@ -96,19 +101,35 @@ def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list
 def _race(
     servers: Sequence[Server], bodies: Bodies, connections: int, rounds: int, seconds: float
 ) -> Rounds:
+    """Deliver to all of them, in turn."""
     measured: Rounds = {server.name: [] for server in servers}
     for turn in range(rounds):
         path = bodies.fresh(seconds)
-        first = turn % len(servers)
-        for server in [*servers[first:], *servers[:first]]:
+        for server in _in_turn(servers, turn):
             measured[server.name].append(server.post(path, connections, seconds))
     return measured
+
+
+def _race_live(servers: Sequence[Server], connections: int, rounds: int, seconds: float) -> Rounds:
+    """Ask all of them whether they live: what a request costs that does nothing."""
+    measured: Rounds = {server.name: [] for server in servers}
+    for turn in range(rounds):
+        for server in _in_turn(servers, turn):
+            measured[server.name].append(server.get("/health/live", connections, seconds))
+    return measured
+
+
+def _in_turn(servers: Sequence[Server], turn: int) -> list[Server]:
+    first = turn % len(servers)
+    return [*servers[first:], *servers[:first]]
 
 
 def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     service = next(iter(measured.values()))
     rows = []
     for name, runs in measured.items():
+        batches = [run.commits.batch for run in runs if run.commits.batch]
+        commits = [run.commits.milliseconds for run in runs if run.commits.milliseconds]
         ratios = [ours.per_second / run.per_second for ours, run in zip(service, runs, strict=True)]
         rows.append(
             [
@@ -118,6 +139,8 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
                 f"{middle([run.p99_ms for run in runs]):.1f}",
                 f"{middle([run.cpu_us for run in runs]):.0f}",
                 f"{middle([run.switches_each for run in runs]):.1f}",
+                f"{middle(batches):.1f}" if batches else "",
+                f"{middle(commits):.1f}" if commits else "",
                 f"{middle(ratios):.2f}",
                 sum(run.refused + run.broken for run in runs),
             ]
@@ -140,8 +163,8 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     "--compare",
     default="designs",
     show_default=True,
-    help="designs: without the database, with a commit for each request, and a bare Flask"
-    " application under the same worker;"
+    help="designs: without the database, and beside applications without anything of it, see"
+    " plain.py;"
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
     " CPU_AFFINITY=off: other settings; a folder: another version of the service.",
 )
@@ -157,22 +180,23 @@ def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: 
                 stack.enter_context(server) for server in _contenders(compare, folder, environment)
             ]
             _race(servers, bodies, 4, 1, _WARM_UP_S)
+            click.echo(f"fsync {_SLOW_FSYNC_MS} ms slower:" if slow else "fsync as it is here:")
             rows = []
             for number in map(int, connections.split(",")):
                 rows += _rows(number, _race(servers, bodies, number, rounds, seconds))
-            click.echo(f"fsync {_SLOW_FSYNC_MS} ms slower:" if slow else "fsync as it is here:")
-            head = [
-                "",
-                "requests/s",
-                "p50 ms",
-                "p99 ms",
-                "CPU µs",
-                "switches",
-                "service / this",
-                "failed",
-            ]
-            show_table(head, rows)
+            show_table(_HEAD, rows)
             _check_stored(servers)
+            if compare == "designs" and not slow:
+                _show_live(servers, rounds, seconds)
+
+
+def _show_live(servers: Sequence[Server], rounds: int, seconds: float) -> None:
+    click.echo("GET /health/live, which does nothing:")
+    some = [one for one in servers if one.app == "wsgi:app" or ":bare" in one.app]
+    rows = []
+    for number in _LIVE_CONNECTIONS:
+        rows += _rows(number, _race_live(some, number, rounds, seconds))
+    show_table(_HEAD, rows)
 
 
 def _check_stored(servers: Sequence[Server]) -> None:

@@ -1,0 +1,136 @@
+"""What one request costs in a process: `python -m tests.benchmarks.cost`; nothing else may run.
+
+Microseconds of CPU: the least of many short runs, which other work on the machine moves least.
+Log lines go to /dev/null; metrics to files that are mapped, as in a worker.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.config import Config as GunicornConfig
+from prometheus_client import values
+from werkzeug.test import EnvironBuilder
+
+from tests.benchmarks import plain
+from tests.benchmarks.apps import ceiling
+from tests.benchmarks.data import messages
+from tests.benchmarks.harness import show_table
+from tests.builders import SECRET, encode, signed
+from webhook_api.config import Config
+from webhook_api.logs import send_logs_to
+from webhook_api.server.answering import Exchange
+from webhook_api.server.states import Connection
+
+_CALLS = 100  # in one run
+
+Call = Callable[[], object]
+
+
+def _in_application(app: Flask, answer: int, **request: Any) -> Call:
+    """Return what sends a request to the application itself, which is to answer with `answer`."""
+    with closing(EnvironBuilder(**request)) as builder:
+        environ = builder.get_environ()
+    body = environ["wsgi.input"].read()
+
+    def start_response(status: str, _headers: object, _error: object = None) -> Any:
+        if not status.startswith(str(answer)):
+            raise click.ClickException(f"answered with {status}")
+
+    def call() -> None:
+        parts: Any = app.wsgi_app(environ | {"wsgi.input": BytesIO(body)}, start_response)
+        b"".join(parts)
+        parts.close()
+
+    return call
+
+
+def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -> Call:
+    """Return what sends a request through the server's parser and writer, too."""
+    lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", "Host: 127.0.0.1:8000"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}"] if body else []
+    request = "\r\n".join([*lines, "", ""]).encode() + body
+    cfg = GunicornConfig()
+    sock, _client = socket.socketpair()
+    connection = Connection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
+
+    def call() -> None:
+        exchange = Exchange(cfg, request, connection)
+        exchange.answer(app, {}, send_s=1.0, last=False)
+        connection.outbox.clear()
+
+    return call
+
+
+def _calls(folder: Path) -> dict[str, tuple[Call, Call]]:
+    """Return what to measure: in the application, and in the server."""
+    bare = plain.bare()
+    config = Config(webhook_secret=SECRET, database_path=folder / "app.db")
+    app = ceiling(config)  # whose log goes to stdout
+    send_logs_to(Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the process
+    body = encode(next(messages(1)))
+    right = {"Content-Type": "application/json", **signed(body)}
+    wrong = right | {"X-Signature": "0" * 64}
+    live, webhook = "/health/live", "/webhook"
+
+    def get(app: Flask) -> tuple[Call, Call]:
+        return _in_application(app, 200, path=live), _in_server(app, live, {}, b"")
+
+    def post(app: Flask, headers: Mapping[str, str], answer: int) -> tuple[Call, Call]:
+        inner = _in_application(
+            app, answer, path=webhook, method="POST", headers=headers, data=body
+        )
+        return inner, _in_server(app, webhook, headers, body)
+
+    return {
+        "bare Flask, /health/live": get(bare),
+        "bare Flask, /webhook": post(bare, right, 200),
+        "/health/live": get(app),
+        "a delivery, not stored": post(app, right, 200),
+        "a wrong signature": post(app, wrong, 401),
+    }
+
+
+def _microseconds(call: Call) -> float:
+    started = time.process_time_ns()
+    for _ in range(_CALLS):
+        call()
+    return (time.process_time_ns() - started) / _CALLS / 1000
+
+
+@click.command()
+@click.option("--runs", default=100, show_default=True, help="How many short runs of each.")
+def main(runs: int) -> None:
+    """Print the CPU time of a request, in microseconds."""
+    with tempfile.TemporaryDirectory(prefix="webhook-cost-") as name:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = name
+        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+        calls = _calls(Path(name))
+        least = {what: [float("inf")] * 2 for what in calls}
+        for _ in range(runs):
+            for what, pair in calls.items():
+                least[what] = [
+                    min(old, _microseconds(call))
+                    for old, call in zip(least[what], pair, strict=True)
+                ]
+    (bare, _), *_others = least.values()
+    show_table(
+        ("CPU µs", "in the application", "times bare", "with the server"),
+        [
+            [what, f"{inner:.0f}", f"{inner / bare:.2f}", f"{outer:.0f}"]
+            for what, (inner, outer) in least.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
