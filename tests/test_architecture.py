@@ -4,6 +4,7 @@ Which room may import from which is in .importlinter, and checked by `make check
 """
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,19 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
         "/inbox/logout",
     }  # fmt: skip
     assert {method for _, method in routes} == {"GET", "POST"}
+
+
+def test_nothing_that_the_application_calls_is_asynchronous(app: Flask) -> None:
+    hooks = [
+        hook
+        for by_blueprint in (app.before_request_funcs, app.after_request_funcs)
+        for functions in by_blueprint.values()
+        for hook in functions
+    ]
+
+    assert hooks
+    for function in [*hooks, *app.view_functions.values(), *app.teardown_appcontext_funcs]:
+        assert not inspect.iscoroutinefunction(function)
 
 
 def test_each_route_has_a_blueprint(app: Flask) -> None:

@@ -39,6 +39,19 @@ def test_every_reply_has_them(client: FlaskClient, method: str, path: str, statu
     assert "unsafe" not in policy
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/stats", "/messages", "/messages?limit=x", "/nothing"])
+def test_a_json_reply_has_its_length_and_type(client: FlaskClient, method: str, path: str) -> None:
+    whole = client.get(path)
+
+    response = client.open(path, method=method)
+
+    assert response.status_code == whole.status_code
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Content-Length"] == str(len(whole.data))
+    assert response.data == (b"" if method == "HEAD" else whole.data)
+
+
 @pytest.mark.parametrize("path", ["/messages", "/messages?limit=x", "/stats", "/webhook"])
 def test_nothing_about_messages_is_cached(client: FlaskClient, path: str) -> None:
     response = client.get(path)

@@ -17,9 +17,9 @@ from webhook_api.routes import register_routes
 from webhook_api.shares import PAGES_AT_ONCE, Shares
 from webhook_api.store.database import Database
 from webhook_api.web.access import init_access
+from webhook_api.web.application import Application
 from webhook_api.web.error_handlers import register_errors
 from webhook_api.web.headers import init_headers
-from webhook_api.web.json_provider import CompactJSON
 from webhook_api.web.metrics import init_metrics
 from webhook_api.web.request_log import close_logs, init_logs
 
@@ -33,9 +33,8 @@ def create_app(config: Config | None = None) -> Flask:
     config = config or Config.from_env()
     configure_logs(config.log_level)
 
-    app = Flask(__name__, static_folder=None, template_folder="web/templates")
+    app = Application(__name__, static_folder=None, template_folder="web/templates")
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
-    app.json = CompactJSON(app)
     app.config.update(
         WEBHOOK_SECRET=config.webhook_secret,
         WEBHOOK_SECRET_PREVIOUS=config.webhook_secret_previous,

@@ -48,7 +48,8 @@ def _in_application(app: Flask, answer: int, **request: Any) -> Call:
     def call() -> None:
         parts: Any = app.wsgi_app(environ | {"wsgi.input": BytesIO(body)}, start_response)
         b"".join(parts)
-        parts.close()
+        if hasattr(parts, "close"):
+            parts.close()
 
     return call
 

@@ -1,11 +1,15 @@
 """How JSON is written and read: UTF-8 as it is, by the library that also validates it."""
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Response
 from flask.json.provider import JSONProvider
 from pydantic_core import to_json
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class CompactJSON(JSONProvider):
@@ -18,5 +22,18 @@ class CompactJSON(JSONProvider):
         return json.loads(s, **settings)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        body = to_json(self._prepare_response_obj(args, kwargs)) + b"\n"
-        return Response(body, mimetype="application/json")
+        return JSONReply(to_json(self._prepare_response_obj(args, kwargs)) + b"\n")
+
+
+class JSONReply(Response):
+    """A reply that is whole when it is made: its length is set, and nothing is to be closed."""
+
+    default_mimetype = "application/json"
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        # Werkzeug's own copies all headers to look for what these replies never have: a Location,
+        # or a status without a body.
+        start_response(self.status, self.headers.to_wsgi_list())
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.get_data()]
