@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,27 @@ def test_ids_are_ours_and_unique(client: FlaskClient, logged: Logged) -> None:
 
     assert len(set(ids)) == 20
     assert [line["request_id"] for line in logged()] == ids
+
+
+FORKS = """
+import os
+from webhook_api.web.hooks import new_request_id
+for _ in range(3):
+    if os.fork() == 0:
+        print(new_request_id(), flush=True)
+        os._exit(0)
+    os.wait()
+print(new_request_id())
+"""
+
+
+def test_no_two_processes_give_the_same_id() -> None:
+    ids = subprocess.run(
+        [sys.executable, "-c", FORKS], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
 
 
 REQUESTS: list[tuple[str, str, int, str]] = [

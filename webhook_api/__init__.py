@@ -19,9 +19,8 @@ from webhook_api.store.database import Database
 from webhook_api.web.access import init_access
 from webhook_api.web.application import Application
 from webhook_api.web.error_handlers import register_errors
-from webhook_api.web.headers import init_headers
+from webhook_api.web.hooks import close_hooks, init_hooks
 from webhook_api.web.metrics import init_metrics
-from webhook_api.web.request_log import close_logs, init_logs
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -44,10 +43,9 @@ def create_app(config: Config | None = None) -> Flask:
     )
     database = Database(config.database_path, check_leases=config.check_leases)
 
-    init_logs(app)
-    init_headers(app)
-    init_access(app, config.read_token)
     metrics = app.extensions["metrics"] = init_metrics(app, database)
+    init_hooks(app, metrics)
+    init_access(app, config.read_token)
     init_db(app, database)
     shares = Shares.of(config.web_threads)
     app.extensions["commits"] = GroupCommit(
@@ -75,4 +73,4 @@ def close_app(app: Flask) -> None:
     """End what `create_app` and the requests began; deliveries that still come are refused."""
     app.extensions["commits"].close()
     app.extensions["database"].close()
-    close_logs(app)
+    close_hooks(app)

@@ -7,7 +7,7 @@ set by gunicorn.conf.py); with one process, in memory.
 from collections.abc import Iterable
 from functools import cache
 
-from flask import Flask, Response, request
+from flask import Flask
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -25,9 +25,8 @@ from webhook_api.outcome import Key, NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
 from webhook_api.reading.turns import Refusal
 from webhook_api.store.database import Database
+from webhook_api.web.answered import Answered
 from webhook_api.web.gauges import Readiness, StoredData
-from webhook_api.web.outcome import current_outcome
-from webhook_api.web.request_log import latency_ms
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -175,13 +174,13 @@ class Metrics:
         """Count a request that the HTTP server refused."""
         self.refused_requests.labels(reason).inc()
 
-    def count_request(self, response: Response) -> Response:
-        """Count the current request and its answer."""
-        path = request.url_rule.rule if request.url_rule else UNMATCHED
-        method = request.method if request.method in _METHODS else OTHER_METHOD
-        self._request(method, path, response.status_code).inc()
-        self._latency(path).observe(latency_ms())
-        if outcome := current_outcome():
+    def count(self, answered: Answered) -> None:
+        """Count a request and its answer."""
+        path = answered.rule or UNMATCHED
+        method = answered.method if answered.method in _METHODS else OTHER_METHOD
+        self._request(method, path, answered.status).inc()
+        self._latency(path).observe(answered.latency_ms)
+        if outcome := answered.outcome:
             self._delivery(outcome.result).inc()
             if outcome.key:
                 self._signature(outcome.key).inc()
@@ -189,7 +188,6 @@ class Metrics:
                 self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
             if outcome.tally:
                 self._count_tally(outcome.tally, outcome.result)
-        return response
 
     def _count_tally(self, tally: Tally, result: Result) -> None:
         self.provider_requests.labels(tally.provider, result).inc()
@@ -230,9 +228,8 @@ class Metrics:
 
 
 def init_metrics(app: Flask, database: Database) -> Metrics:
-    """Count every request of `app`, and serve /metrics."""
+    """Make the instruments of `app`, and serve /metrics."""
     metrics = Metrics(database)
-    app.after_request(metrics.count_request)
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
     readiness = Readiness(app, database)
     metrics.registry.register(readiness)

@@ -1,68 +1,43 @@
-"""The log of requests: exactly one line for each, and an id that the answer carries, too."""
+"""The log of requests: exactly one line for each."""
 
 import logging
-import os
 import re
 import time
 from functools import partial
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Response
 
 from webhook_api.errors import RequestRefused
+from webhook_api.web.answered import Answered
 from webhook_api.web.floods import LineLimit
-from webhook_api.web.outcome import current_outcome
 from webhook_api.web.streams import StreamedReply, StreamEnd
 
 logger = logging.getLogger(__name__)
 
 MOST_UNSIGNED_LINES = 10  # a second: anybody can cause them, and errors of ours would rotate away
-REQUEST_ID_HEADER = "X-Request-ID"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def init_logs(app: Flask) -> None:
-    """Give each request an id and, when it is answered, its line; see also `close_logs`.
+def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> None:
+    """Write the line of a request: now, or when its answer has ended if that is a stream.
 
-    Of the lines of deliveries that are not signed, the most are left out in a flood, and counted.
+    Of the lines of requests with 401, `unsigned` says which are left out.
     """
-    app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
-    app.before_request(_begin)
-    app.after_request(_log_request)
-
-
-def close_logs(app: Flask) -> None:
-    """Say how many lines were left out since that was last said."""
-    _log_left_out(app.extensions["unsigned_lines"], at_end=True)
-
-
-def _begin() -> None:
-    g.started = time.perf_counter()
-    g.request_id = os.urandom(16).hex()
-
-
-def latency_ms() -> float:
-    """Return the milliseconds since the current request began."""
-    return _ms_since(float(g.started))
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
-
-
-def _log_request(response: Response) -> Response:
-    response.headers[REQUEST_ID_HEADER] = g.request_id
-    limit: LineLimit = current_app.extensions["unsigned_lines"]
-    _log_left_out(limit)
-    if response.status_code == 401 and not limit.admits():
-        return response
+    _log_left_out(unsigned)
+    if answered.status == 401 and not unsigned.admits():
+        return
     if isinstance(response, StreamedReply):
         # Its level is known when it has ended.
-        fields = _request_fields(response)
-        response.sending.when_ended = partial(_log_stream, fields, g.started)
-    elif logger.isEnabledFor(level := _level(response.status_code)):
-        _write(level, _request_fields(response), g.get("failure"))
-    return response
+        fields = _fields(answered)
+        response.sending.when_ended = partial(_log_stream, fields, answered.started)
+    elif logger.isEnabledFor(level := _level(answered.status)):
+        _write(level, _fields(answered), answered.failure)
+
+
+def log_left_out(unsigned: LineLimit) -> None:
+    """Say how many lines were left out since that was last said, now that no more will be."""
+    _log_left_out(unsigned, at_end=True)
 
 
 def _log_left_out(limit: LineLimit, *, at_end: bool = False) -> None:
@@ -77,26 +52,33 @@ def _log_stream(
     fields: dict[str, Any], started: float, end: StreamEnd, failure: Exception | None
 ) -> None:
     """Write the line of a request whose answer was a stream, when that has ended."""
-    fields |= {"latency_ms": round(_ms_since(started), 3), "stream": end}
-    _write(logging.ERROR if end is StreamEnd.FAILED else logging.INFO, fields, failure)
+    latency_ms = (time.perf_counter() - started) * 1000
+    fields |= {"latency_ms": round(latency_ms, 3), "stream": end}
+    level = logging.ERROR if end is StreamEnd.FAILED else logging.INFO
+    if logger.isEnabledFor(level):
+        _write(level, fields, failure)
 
 
 def _write(level: int, fields: dict[str, Any], failure: Exception | None) -> None:
+    """Write a line of fields alone."""
     if isinstance(failure, RequestRefused):
         fields["error"] = failure.detail
         failure = None
-    logger.log(level, "", extra={"fields": fields}, exc_info=failure)
+    cause = (type(failure), failure, failure.__traceback__) if failure else None
+    # `logger.log` would look for the line of code that wrote it, which no line tells.
+    record = logger.makeRecord(logger.name, level, "", 0, "", (), cause, extra={"fields": fields})
+    logger.handle(record)
 
 
-def _request_fields(response: Response) -> dict[str, Any]:
+def _fields(answered: Answered) -> dict[str, Any]:
     fields = {
-        "request_id": g.request_id,
-        "method": request.method,
-        "path": request.path,
-        "status": response.status_code,
-        "latency_ms": round(latency_ms(), 3),
+        "request_id": answered.request_id,
+        "method": answered.method,
+        "path": answered.path,
+        "status": answered.status,
+        "latency_ms": round(answered.latency_ms, 3),
     }
-    if outcome := current_outcome():
+    if outcome := answered.outcome:
         if outcome.message_id is not None:
             fields["message_id"] = outcome.message_id
         fields["dup"] = outcome.duplicate
@@ -108,9 +90,8 @@ def _request_fields(response: Response) -> dict[str, Any]:
             for name in ("messages", "skipped", "statuses"):
                 if counts := getattr(tally, name):
                     fields[name] = dict(counts)
-    client_request_id = request.headers.get(REQUEST_ID_HEADER, "")
-    if _PLAIN_ID.fullmatch(client_request_id):
-        fields["client_request_id"] = client_request_id
+    if _PLAIN_ID.fullmatch(answered.client_request_id):
+        fields["client_request_id"] = answered.client_request_id
     return fields
 
 
