@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from gunicorn import config
 from gunicorn.http import body, message, unreader, wsgi
 from gunicorn.workers import base, gthread
 
@@ -17,6 +18,11 @@ RELIED_ON: dict[Callable[..., Any], str] = {
     base.Worker.handle_quit: "2944b4132761",
     base.Worker.handle_error: "75426448389b",
     base.Worker.notify: "7f509bc4046b",
+    config.Config.__getattr__: "ff80f0fbda2e",
+    message.HeaderPolicy._peer_is_trusted_proxy:  # type: ignore[attr-defined]
+    "4d98e07d3c7a",
+    message._ip_in_allow_list:  # type: ignore[attr-defined]
+    "f652338a798d",
     message.Message.__init__: "14b64a40f29f",
     message.Message.set_body_reader: "e3ba33f5ac7c",
     message.Message.parse_headers: "fe09a6b5e706",
@@ -32,6 +38,7 @@ RELIED_ON: dict[Callable[..., Any], str] = {
     unreader.IterUnreader.chunk: "4aebaa160261",
     wsgi.create: "2c35d4a2dc62",
     wsgi.Response.__init__: "904d95d8358a",
+    wsgi.Response.default_headers: "cb490cea5d6f",
     wsgi.Response._emit_body:  # type: ignore[attr-defined]
     "df723e865a1e",
     wsgi.Response.write: "a13659ff072c",

@@ -28,6 +28,7 @@ from tests.builders import SECRET, encode, signed
 from webhook_api.config import Config
 from webhook_api.logs import send_logs_to
 from webhook_api.server.answering import Exchange
+from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection
 
 _CALLS = 100  # in one run
@@ -60,12 +61,12 @@ def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}"] if body else []
     request = "\r\n".join([*lines, "", ""]).encode() + body
-    cfg = GunicornConfig()
+    settings = Settings(GunicornConfig())
     sock, _client = socket.socketpair()
     connection = Connection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
 
     def call() -> None:
-        exchange = Exchange(cfg, request, connection)
+        exchange = Exchange(settings, request, connection)
         exchange.answer(app, {}, send_s=1.0, last=False)
         connection.outbox.clear()
 

@@ -1,16 +1,19 @@
 """From the bytes of one request to those of its answer. Runs in a thread, and waits for nobody
 but the reader of a stream."""
 
+import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
-from gunicorn.config import Config as GunicornConfig
 from gunicorn.http import Request
 from gunicorn.http.errors import InvalidHeader, ParseException, UnsupportedTransferCoding
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import Response, create
+from gunicorn.util import http_date
 
 from webhook_api.server.outbox import NotTaken
+from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection
 
 _BANNER = "webhook"  # a stranger need not learn what serves
@@ -18,6 +21,12 @@ _BANNER = "webhook"  # a stranger need not learn what serves
 
 class StrictRequest(Request):
     """Gunicorn's request, refused where RFC 9112 wants it and Gunicorn does not."""
+
+    cfg: Settings
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        # Gunicorn parses the client's address again for each request.
+        return not isinstance(self.peer_addr, tuple) or self.cfg.is_trusted_proxy(self.peer_addr[0])
 
     def set_body_reader(self) -> None:
         super().set_body_reader()
@@ -36,15 +45,30 @@ class Reply(Response):
 
     sock: Any  # an Outbox
 
-    def __init__(self, req: Request, sock: Any, cfg: GunicornConfig, send_s: float) -> None:
+    def __init__(self, req: Request, sock: Any, cfg: Settings, send_s: float) -> None:
         super().__init__(req, sock, cfg)
-        self.version = _BANNER
         self._send_s = send_s
+
+    def default_headers(self) -> list[str]:
+        """Return the first lines of the head. There is no protocol to change to."""
+        connection = "close" if self.should_close() else "keep-alive"
+        assert self.req.version is not None
+        major, minor = self.req.version
+        return [
+            f"HTTP/{major}.{minor} {self.status}\r\nServer: {_BANNER}\r\n",
+            f"Date: {_date(int(time.time()))}\r\nConnection: {connection}\r\n",
+            "Transfer-Encoding: chunked\r\n" if self.chunked else "",
+        ]
 
     def _emit_body(self, data: bytes) -> None:
         super()._emit_body(data)  # type: ignore[misc]
         if self.response_length is None:
             self.sock.flush(self._send_s)
+
+
+@lru_cache(maxsize=1)  # The answers of one second share it.
+def _date(_second: int) -> str:
+    return http_date()
 
 
 class ReplyBroken(Exception):
@@ -54,7 +78,7 @@ class ReplyBroken(Exception):
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, cfg: GunicornConfig, request: bytes, connection: Connection) -> None:
+    def __init__(self, cfg: Settings, request: bytes, connection: Connection) -> None:
         """Read the head.
 
         Raises:

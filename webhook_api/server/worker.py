@@ -26,6 +26,7 @@ from webhook_api.server.greenlets import Greenlets
 from webhook_api.server.listening import Listeners
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
+from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection, Limits
 from webhook_api.shares import Kind
 
@@ -58,6 +59,7 @@ class PatientWorker(Worker):
 
     def init_process(self) -> None:
         self._pool = Pool(self.cfg.threads, self.limits.reads_at_once, self.limits.shares)
+        self._settings = Settings(self.cfg)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
         self._connections = Connections(limits, self._poller, self._begin, self._refused)
@@ -194,7 +196,7 @@ class PatientWorker(Worker):
             self.alive = False
         keep = False
         try:
-            exchange = Exchange(self.cfg, request, connection)
+            exchange = Exchange(self._settings, request, connection)
             keep = exchange.answer(
                 self.wsgi,
                 offers,
