@@ -3,6 +3,7 @@
 from flask import Blueprint, current_app, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_input_stream
 
 from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
 from webhook_api.intake.commit import GroupCommit
@@ -23,13 +24,14 @@ def receive_message() -> dict[str, str]:
         RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
     """
     outcome = begin_outcome()
-    body = read_body(current_app.config["MAX_BODY_BYTES"])
+    config = current_app.config
+    body = read_body(config["MAX_BODY_BYTES"])
     # Nothing of the body is looked at above this line.
     outcome.key = verify_signature(
-        current_app.config["WEBHOOK_SECRET"],
+        config["WEBHOOK_SECRET"],
         body,
         request.headers.get(SIGNATURE_HEADER),
-        previous=current_app.config["WEBHOOK_SECRET_PREVIOUS"],
+        previous=config["WEBHOOK_SECRET_PREVIOUS"],
     )
     payload = parse_json(body)
     outcome.note_message_id(payload)
@@ -52,21 +54,32 @@ def read_body(limit: int) -> bytes:
         BodyIncomplete: the client stopped in the middle of it.
         BodyGarbled: its chunks are none.
     """
-    too_large = BodyTooLarge(f"request body is longer than {limit} bytes")
-    if (request.content_length or 0) > limit:
-        raise too_large
-    incomplete = BodyIncomplete("request body did not arrive whole")
+    announced = request.content_length  # None if its chunks say where it ends
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
     body = b""
+    stream = get_input_stream(request.environ)
     try:
-        while len(body) <= limit and (part := request.stream.read(limit + 1 - len(body))):
+        while len(body) <= limit and len(body) != announced:
+            part = stream.read(limit + 1 - len(body))
+            if not part:
+                break
             body += part
     except (ClientDisconnected, OSError):
-        raise incomplete from None
+        raise _incomplete() from None
     except ParseException:
         raise BodyGarbled("request body is not framed as HTTP wants it") from None
     if len(body) > limit:
-        raise too_large
-    if len(body) < (request.content_length or 0):
+        raise _too_large(limit)
+    if announced is not None and len(body) < announced:
         # Gunicorn's input just ends, as if that were all.
-        raise incomplete
+        raise _incomplete()
     return body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"request body is longer than {limit} bytes")
+
+
+def _incomplete() -> BodyIncomplete:
+    return BodyIncomplete("request body did not arrive whole")
