@@ -28,7 +28,9 @@ class CompactJSON(JSONProvider):
 class JSONReply(Response):
     """A reply that is whole when it is made: its length is set, and nothing is to be closed."""
 
-    default_mimetype = "application/json"
+    def __init__(self, body: bytes) -> None:
+        super().__init__([body], content_type="application/json")
+        self.headers.add("Content-Length", str(len(body)))
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
