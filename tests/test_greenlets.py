@@ -1,11 +1,19 @@
 """Requests that run in the event loop's own thread, and wait there for another one."""
 
+import os
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import closing
+from selectors import EVENT_READ, DefaultSelector
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from gunicorn.config import Config as GunicornConfig
 
 from webhook_api.server.greenlets import Greenlets, GreenletWait
+from webhook_api.server.worker import PatientWorker
 
 
 class Loop:
@@ -136,3 +144,53 @@ def test_what_fails_in_a_request_fails_where_the_loop_runs_it(loop: Loop) -> Non
 
     with pytest.raises(SystemExit):
         loop.greenlets.resume()
+
+
+class TurnedByHand(PatientWorker):
+    """A worker without clients, whose loop the test turns."""
+
+    def __init__(self, when_finished: Callable[[], None]) -> None:
+        super().__init__(1, os.getpid(), [], None, 1, GunicornConfig(), None)  # type: ignore[arg-type]
+        self.PIPE = os.pipe()  # type: ignore[misc, assignment]
+        self._poller = DefaultSelector()
+        self._poller.register(self.PIPE[0], EVENT_READ)
+        self._connections = SimpleNamespace(finished=lambda *_: when_finished())  # type: ignore[assignment]
+        self._finished: deque[Any] = deque()
+        self._next_tick = float("inf")
+
+    def use(self, greenlets: Greenlets) -> None:
+        self._greenlets = greenlets
+
+    def finish_one(self) -> None:
+        self._finished.append((None, True))
+
+    def turn(self) -> None:
+        self._turn()
+
+    @property
+    def would_wait(self) -> bool:
+        return not self._poller.select(0)
+
+    def close(self) -> None:
+        self._poller.close()
+        for end in self.PIPE:
+            os.close(end)
+        self.tmp.close()
+
+
+def test_what_ends_while_the_loop_turns_is_seen_by_the_next_turn(loop: Loop) -> None:
+    worker = TurnedByHand(when_finished=lambda: loop.end("b"))
+    with closing(worker):
+        loop.greenlets = Greenlets(worker._wake_up, lambda: loop.now)
+        worker.use(loop.greenlets)
+        loop.begin("a")
+        loop.begin("b")
+        loop.end("a")
+        worker.finish_one()
+
+        worker.turn()
+
+        assert loop.seen == [("a", True)]
+        assert not worker.would_wait
+        worker.turn()
+        assert loop.seen == [("a", True), ("b", True)]

@@ -91,15 +91,16 @@ class PatientWorker(Worker):
 
     def _turn(self) -> None:
         events = self._poller.select(0 if self._finished else self._greenlets.idle_s(_TICK_S))
+        # First of all: what wakes the loop from now on must be found by the next `select`.
+        if any(key.fd == self.PIPE[0] for key, _ in events):
+            os.read(self.PIPE[0], _WAKE_UP_BYTES)
         self._greenlets.resume()
         self._take_finished()  # so that the next request finds the last one finished
         listeners = []
         for key, _ in events:
             if type(key.data) is Connection:
                 self._safely(self._connections.ready, key.data)
-            elif key.fd == self.PIPE[0]:
-                os.read(key.fd, _WAKE_UP_BYTES)
-            else:
+            elif key.fd != self.PIPE[0]:
                 listeners.append(key.fileobj)
         # Whoever has sent something is not idle any more, if room has to be made.
         for listener in listeners:
