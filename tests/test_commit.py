@@ -21,9 +21,8 @@ from webhook_api.errors import Unavailable
 from webhook_api.intake import commit
 from webhook_api.intake.commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage, parse_message
-from webhook_api.store import messages as storage
 from webhook_api.store.database import Database
-from webhook_api.store.messages import StoreResult
+from webhook_api.store.messages import StoreResult, insert_messages
 from webhook_api.store.writer import Writer
 
 DEADLINE_S = 0.4
@@ -360,7 +359,7 @@ def test_a_fault_of_our_own_is_raised_and_the_next_delivery_is_led_again(
     commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(storage, "insert_messages", None)
+        patched.setattr("webhook_api.store.writer.insert_messages", None)
 
         with pytest.raises(RuntimeError, match="not callable"):
             store_one(commits, message(message_id="m1"))
@@ -390,13 +389,12 @@ def test_the_leading_delivery_is_answered_in_time_when_a_commit_hangs(
     commits: GroupCommit, record: Record, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
-    insert_messages = storage.insert_messages
 
     def hang(*arguments: Any) -> list[StoreResult]:
         release.wait()
         return insert_messages(*arguments)
 
-    monkeypatch.setattr(storage, "insert_messages", hang)
+    monkeypatch.setattr("webhook_api.store.writer.insert_messages", hang)
     started = time.monotonic()
 
     with pytest.raises(Unavailable, match="waited too long for the disk"):

@@ -12,7 +12,7 @@ from webhook_api.reading import hits
 from webhook_api.reading.listing import stream_messages
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import count_before, seek
-from webhook_api.store.messages import index_messages
+from webhook_api.store.indexing import index_messages
 
 SENDER = "+919876543210"
 SINCE = "2025-01-15T00:05:00Z"

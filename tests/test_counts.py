@@ -12,7 +12,7 @@ from tests.conftest import Get, Store
 from webhook_api.config import Config
 from webhook_api.reading.counts import CountCache
 from webhook_api.store.connections import Connection
-from webhook_api.store.messages import index_messages
+from webhook_api.store.indexing import index_messages
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from webhook_api.models import parse_message
 from webhook_api.store import schema
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import index_messages, insert_rows
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.messages import insert_rows
 from webhook_api.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
 from webhook_api.store.verify import verify
 

@@ -18,7 +18,8 @@ from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.reading import hits, listing
 from webhook_api.store.connections import Connection, connect
-from webhook_api.store.messages import index_messages, insert_messages
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.messages import insert_messages
 from webhook_api.store.tombstones import remove_messages
 
 IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]

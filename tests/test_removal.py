@@ -23,7 +23,8 @@ from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import StoreResult, index_messages, insert_messages
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.messages import StoreResult, insert_messages
 from webhook_api.store.removal import older_than, one_at_a_time
 from webhook_api.store.retention import Retention
 from webhook_api.store.schema import migrate

@@ -10,7 +10,7 @@ from tests.conftest import Get, Store
 from webhook_api.reading.search import Phrase
 from webhook_api.store.connections import Connection
 from webhook_api.store.folding import fold, folded_form
-from webhook_api.store.messages import index_messages
+from webhook_api.store.indexing import index_messages
 
 Index = Callable[[], object]
 

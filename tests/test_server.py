@@ -20,7 +20,7 @@ from tests.serving import Server, serving, wait_until
 from webhook_api.models import parse_message
 from webhook_api.server.framing import Arrival, Incoming
 from webhook_api.store import connections
-from webhook_api.store import messages as storage
+from webhook_api.store.messages import insert_messages
 
 RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
 QUICK = ["--config", "tests/quick.conf.py"]
@@ -353,7 +353,7 @@ def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str =
     """Store so many messages of 4 KiB, more than the buffers of a socket hold."""
     with closing(connections.connect(database, "rw", patience_s=5)) as writer:
         for number in range(0, messages, 50):
-            storage.insert_messages(
+            insert_messages(
                 writer,
                 [
                     parse_message(a_message(message_id=f"{prefix}{number + n}", text=text))

@@ -7,13 +7,13 @@ from flask import Flask
 from tests.benchmarks import plain
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.intake import commit
 from webhook_api.intake.waiting import Wait
 from webhook_api.models import InboundMessage
+from webhook_api.store import writer
 from webhook_api.store.messages import StoreResult
 
 
-class _FileNothing:
+class _StoreNothing:
     """Says that every message was stored."""
 
     def store(self, _messages: Sequence[InboundMessage], _wait: Wait) -> list[StoreResult]:
@@ -23,7 +23,7 @@ class _FileNothing:
 def ceiling(config: Config | None = None) -> Flask:
     """Return the service without its database: all that is left is HTTP, checks, logs, metrics."""
     app = create_app(config)
-    app.extensions["commits"] = _FileNothing()
+    app.extensions["commits"] = _StoreNothing()
     return app
 
 
@@ -36,5 +36,5 @@ def bare() -> Flask:
 
 def unindexed() -> Flask:
     """Return the service without the upkeep of its search index."""
-    commit.storage.index_messages = lambda _db, *, most: 0  # type: ignore[attr-defined]
+    writer.index_messages = lambda db, *, most: 0  # type: ignore[attr-defined]
     return create_app()

@@ -19,10 +19,9 @@ from typing import Protocol
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.intake.waiting import Answer, Delivery, Probe, ThreadWait, Wait, own_exception
 from webhook_api.models import InboundMessage
-from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.messages import StoreResult
+from webhook_api.store.messages import StoreResult, write_probe
 from webhook_api.store.retention import Retention
 from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
@@ -216,7 +215,7 @@ class GroupCommit:
         if self._deliveries:
             self._answer(self._store(connection, self._deliveries))
         if self._probes:
-            storage.probe(connection)
+            write_probe(connection)
             self._end_probes(None)
         self._writer.do_upkeep(connection)
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.store.folding import folded_form
-from webhook_api.store.indexing import index_messages as index_messages
 from webhook_api.store.tombstones import was_removed
 
 _COLUMNS = (
@@ -96,7 +95,7 @@ def _compare(
     return results
 
 
-def probe(db: sqlite3.Connection) -> None:
+def write_probe(db: sqlite3.Connection) -> None:
     """Write and sync a few real bytes, which shows that a message could be stored.
 
     Raises:

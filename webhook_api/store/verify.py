@@ -10,12 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, no_progress
 from webhook_api.store.counting import SCALES
 from webhook_api.store.database import Database
-from webhook_api.store.indexing import PERIOD_SCALE, count_characters
+from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.schema import check_schema, migrate
 from webhook_api.store.tombstones import DIGEST_BYTES, digest
 
@@ -204,7 +203,7 @@ def _shown(value: object) -> object:
 
 def _search_index(db: Connection) -> Iterator[str]:
     try:
-        while storage.index_messages(db, most=_INDEX_AT_ONCE):
+        while index_messages(db, most=_INDEX_AT_ONCE):
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:

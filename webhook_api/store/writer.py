@@ -15,11 +15,11 @@ from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.store import messages as storage
 from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
 from webhook_api.store.database import Database
+from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
-from webhook_api.store.messages import StoreResult
+from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
 from webhook_api.store.schema import check_schema
 from webhook_api.store.tombstones import remove_messages
 
@@ -186,7 +186,7 @@ class Writer:
         Raises:
             sqlite3.Error and the others of FAULTS_OF_A_ROW: none was stored.
         """
-        results = storage.insert_messages(connection, messages)
+        results = insert_messages(connection, messages)
         self._unindexed += len(messages)
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
         return results
@@ -209,10 +209,10 @@ class Writer:
         if self._unindexed >= self._index_every:
             # More than these, for what other processes left behind.
             most, self._unindexed = 4 * self._unindexed, 0
-            storage.index_messages(connection, most=most)
+            index_messages(connection, most=most)
         if self._pages_in_wal >= self._checkpoint_every:
             self._pages_in_wal = 0
-            storage.checkpoint(connection)
+            checkpoint(connection)
 
     def discard(self) -> None:
         """Close, so that the next use starts from the file and nothing remembered."""
