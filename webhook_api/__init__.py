@@ -24,7 +24,7 @@ from webhook_api.web.metrics import init_metrics
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """Build the application. Nothing is opened that a fork could not survive.
+    """Build the application. It opens no database and starts no thread, so a fork may follow.
 
     Raises:
         ConfigError: a setting is missing or wrong.
@@ -56,7 +56,7 @@ def create_app(config: Config | None = None) -> Flask:
         retention_days=config.retention_days,
     )
     app.extensions["counts"] = CountCache()
-    # A page may have megabytes: few are made at a time, which also takes the least time.
+    # A page may have megabytes: making few at a time needs less memory, and is fastest.
     app.extensions["pages"] = Semaphore(PAGES_AT_ONCE)
     app.extensions["reading"] = Reading(
         database, metrics, places=shares.long_reads, deadline_s=config.read_deadline_s
@@ -70,7 +70,7 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def close_app(app: Flask) -> None:
-    """End what `create_app` and the requests began; deliveries that still come are refused."""
+    """Stop the threads and close the files; deliveries that still come are refused."""
     app.extensions["commits"].close()
     app.extensions["database"].close()
     close_hooks(app)

@@ -1,7 +1,7 @@
 """`python -m webhook_api`: start the service.
 
-What can be wrong is looked at before Gunicorn is started, which would report it in several lines,
-or in a traceback: it reads WEB_CONCURRENCY by itself, before its configuration file.
+Settings, port and database are checked before Gunicorn starts: Gunicorn would report a fault in
+several lines or a traceback. (It reads WEB_CONCURRENCY itself, before its configuration file.)
 """
 
 import os
@@ -16,9 +16,9 @@ from webhook_api.start import StartError, allow_open_files, check_port, open_dat
 
 
 def main() -> None:
-    """Become Gunicorn, serving `wsgi:app` as gunicorn.conf.py says; arguments are its own."""
+    """Become Gunicorn with the application `wsgi:app`; arguments are passed on to it."""
     if get_load_dotenv():
-        # As `flask` does for the commands. Only of this folder, as Compose does.
+        # `flask` does the same for the commands. Only this folder's, as with Compose.
         load_dotenv(".env", load_defaults=False)
     try:
         config = Config.from_env()
@@ -29,12 +29,12 @@ def main() -> None:
     except (ConfigError, StartError) as error:
         fail_start(error)
     allow_open_files()
-    # Large pieces of memory are given back at once: without this glibc keeps hundreds of MB of
-    # pages that were sent (mallopt(3), M_MMAP_THRESHOLD).
+    # Makes glibc give back large pieces of memory at once. Without this it keeps hundreds of MB
+    # of replies that were sent (mallopt(3), M_MMAP_THRESHOLD).
     os.putenv("MALLOC_MMAP_THRESHOLD_", str(256 * 1024))
-    # And smaller ones from two heaps, not from sixteen that are each as large as they ever were.
+    # Smaller pieces come from 2 heaps instead of 16, since a heap does not shrink.
     os.putenv("MALLOC_ARENA_MAX", "2")
-    os.putenv("WEB_CONCURRENCY", str(config.web_concurrency))  # it may have been set to nothing
+    os.putenv("WEB_CONCURRENCY", str(config.web_concurrency))  # it may have been empty
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *sys.argv[1:]])  # noqa: S606
 
 

@@ -19,14 +19,14 @@ DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything the service can be told. README lists the same settings for operators."""
+    """All settings of the service. README explains them for operators."""
 
     webhook_secret: str = field(repr=False)
     webhook_secret_previous: str = field(default="", repr=False)  # accepted too; empty: none
     read_token: str = field(default="", repr=False)  # empty: reads are open
     database_path: Path = Path("data/app.db")
     log_level: str = "INFO"
-    bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reached from outside of it
+    bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reachable from outside
     port: int = 8000
     web_concurrency: int = 2
     web_threads: int = 64
@@ -35,8 +35,8 @@ class Config:
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
     retention_days: int = 0  # 0: every message is kept
-    # Whether readers of the database are checked for being used by one at a time: in tests, and
-    # in Python's development mode (`python -X dev`).
+    # Whether to check that only one thread at a time uses a reader of the database: in tests,
+    # and in Python's development mode (`python -X dev`).
     check_leases: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
     meta_app_secret: str = field(default="", repr=False)
@@ -49,8 +49,7 @@ class Config:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
         """Read the settings from `environ` (default: the process's own).
 
-        A variable that is set to nothing counts as unset, as Compose passes on
-        `NAME=${NAME:-}`.
+        An empty variable counts as unset: Compose passes on `NAME=${NAME:-}`.
 
         Raises:
             ConfigError: a variable is missing or has a value outside its range.
@@ -59,7 +58,7 @@ class Config:
         given = {name: value for name, value in environ.items() if value}
         return cls(
             webhook_secret=_secret(given),
-            # With its file emptied, and SIGHUP, it is dropped without a restart.
+            # An emptied file and SIGHUP remove it without a restart.
             webhook_secret_previous=read_secret(
                 given, "WEBHOOK_SECRET_PREVIOUS", may_be_empty=True
             ),
@@ -93,7 +92,7 @@ def _secret(given: Mapping[str, str]) -> str:
 
 def _token(given: Mapping[str, str]) -> str:
     token = read_secret(given, "READ_TOKEN")
-    # What every client sends in a header as it is.
+    # Characters that every client sends unchanged in a header.
     if token and not re.fullmatch("[!-~]{1,4096}", token):
         raise ConfigError(
             "READ_TOKEN cannot be used: accepted are up to 4096 letters, digits and signs of"
@@ -117,7 +116,7 @@ def _database_path(url: str) -> Path:
 
 
 def _is_utf_8(value: str) -> bool:
-    # What is not comes out of the environment with lone surrogates (PEP 383).
+    # Other bytes come out of the environment as lone surrogates (PEP 383).
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -161,7 +160,7 @@ def _seconds(given: Mapping[str, str], name: str, default: float, low: float, hi
 
 
 def _needing(given: Mapping[str, str], name: str, other: str) -> str:
-    """Return the value of `name`, which has no use without `other`; empty if it is not set."""
+    """Return the value of `name`, which cannot be used without `other`; empty if not set."""
     if name in given and other not in given:
         raise ConfigError(f"{other} is not set: {name} needs it")
     return given.get(name, "")
@@ -169,7 +168,7 @@ def _needing(given: Mapping[str, str], name: str, other: str) -> str:
 
 def _public_url(value: str) -> str:
     """Return the URL under which the outside reaches `/`, without a slash at its end."""
-    # None of these in it: a query, a fragment, a user, a space, a character beyond ASCII.
+    # Without a query, a fragment, a user, spaces, and characters beyond ASCII.
     plain = re.fullmatch(
         r"https?://(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::[0-9]{1,5})?(?:/[!-~]*)?", value, re.A
     )
@@ -198,5 +197,5 @@ def _key(secret: str) -> bytes:
     encoded = secret.removeprefix("whsec_")
     if encoded == secret:
         raise ValueError("it has another prefix")
-    encoded = encoded.rstrip("=")  # which some leave out
+    encoded = encoded.rstrip("=")  # some senders leave it out
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)

@@ -7,9 +7,9 @@ from webhook_api.store.database import Database
 
 
 def get_db() -> Connection:
-    """Return the current request's connection, read-only; it is given back when the view has ended.
+    """Return the current request's connection, which is read-only and ends with the view.
 
-    A reply that is still made after that, a stream, has to lend a reader of its own.
+    A stream, which is made after the view has ended, needs a reader of its own.
 
     Raises:
         Unavailable: there is no database file.
@@ -28,13 +28,12 @@ def current_database() -> Database:
 
 
 def init_db(app: Flask, database: Database) -> None:
-    """Make `database` the application's, and end each request's use of it."""
+    """Give the application its database, and take each request's connection back at its end."""
     app.extensions["database"] = database
 
     @app.teardown_appcontext
     def return_reader(_error: BaseException | None) -> None:
         reader: Connection | None = g.pop("db", None)
         if reader is not None:
-            # After a failure its cache may hold what is wrong in the file, and keep it when that
-            # is right again.
+            # After a failure its cache may hold bad pages of the file, even after a repair.
             database.return_reader(reader, reusable="failure" not in g)

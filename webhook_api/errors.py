@@ -14,7 +14,7 @@ class SchemaError(Exception):
 
 
 class RequestRefused(Exception):
-    """A request that gets an answer other than the one it asked for."""
+    """A request that is answered with an error; `detail` says why."""
 
     status: int
     result: Result
@@ -35,14 +35,14 @@ class InvalidSignature(RequestRefused):
 
 
 class InvalidInput(RequestRefused):
-    """Body or query break their rules; `detail` lists `type`, `loc` and `msg` of each."""
+    """The body or query breaks a rule; `detail` lists `type`, `loc` and `msg` of each fault."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     result = Result.VALIDATION_ERROR
 
     @classmethod
     def from_errors(cls, where: str, errors: Sequence[Any]) -> "InvalidInput":
-        """Build from Pydantic's `errors()`, leaving out the input it would echo."""
+        """Build it from Pydantic's `errors()`, without the input that these repeat."""
         return cls(
             [
                 {"type": error["type"], "loc": [where, *error["loc"]], "msg": error["msg"]}
@@ -59,7 +59,7 @@ class BodyTooLarge(RequestRefused):
 
 
 class BodyIncomplete(RequestRefused):
-    """The client stalled or left before the whole body had come (RFC 9110, 15.5.9)."""
+    """The client stopped or left before the whole body had arrived (RFC 9110, 15.5.9)."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     result = Result.INCOMPLETE
@@ -73,16 +73,16 @@ class BodyGarbled(RequestRefused):
 
 
 class Unavailable(RequestRefused):
-    """It cannot be done now; the client should ask, or deliver, again."""
+    """It cannot be done now; the client should try again."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     result = Result.UNAVAILABLE
 
 
 class ClientLeft(Unavailable):
-    """The client did not wait for its answer: 499, for the log and the metrics alone.
+    """The client did not wait for its answer: 499, only for the log and the metrics.
 
-    No RFC has a status for what nobody receives; this one is nginx's.
+    No RFC has a status for an answer that nobody receives; this one is nginx's.
     """
 
     status = 499

@@ -1,7 +1,7 @@
-"""The settings of a generation of workers: the master reads them, and all its workers inherit them.
+"""The settings that the master reads at the start and at each SIGHUP, and its workers inherit.
 
-A worker that is started later, in place of a dead one, has the same settings as those beside it,
-whatever is in the files of the secrets by then.
+So a worker that replaces a dead one has the settings of the others, even if the files of the
+secrets have changed since.
 """
 
 import logging
@@ -12,18 +12,18 @@ logger = logging.getLogger(__name__)
 
 
 class Generation:
-    """Settings that were read once, and are read again for each generation."""
+    """The settings of the workers that were started since the last read."""
 
     def __init__(self) -> None:
         self._settings: Config | None = None
 
     @property
     def inherited(self) -> Config | None:
-        """What the master has read; None where there is no master, as in a command."""
+        """The settings that the master has read; None without a master, as in a command."""
         return self._settings
 
     def read(self) -> Config:
-        """Return the settings of the next generation: the last ones if those now are wrong.
+        """Read the settings again and return them; if they are wrong now, the earlier ones.
 
         Raises:
             ConfigError: they are wrong, and there are no earlier ones.

@@ -1,4 +1,4 @@
-"""Logs: JSON, one object a line. Knows no requests; their lines are made in `web`."""
+"""Logs: JSON, one object a line. The line of a request is made in `web/request_log.py`."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def _clip(line: dict[str, Any]) -> str:
     while len(encoded) > MAX_LINE_BYTES:
         longest = max(line, key=lambda name: len(_encode(line[name])))
         text = str(line[longest])
-        # Of a traceback, the end says what happened.
+        # The end of a traceback says what happened.
         keep = len(text) // 2
         line[longest] = "..." + text[-keep:] if longest == "traceback" else text[:keep] + "..."
         encoded = _encode(line)

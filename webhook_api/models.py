@@ -78,7 +78,7 @@ class Timestamp(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A place in the order of messages: just after the row `id`, which stood at `instant`."""
+    """A place in the order of messages: after the row `id`, whose `ts` names `instant`."""
 
     instant: Instant
     id: int
@@ -93,7 +93,7 @@ class Cursor(NamedTuple):
         """Read what `encode` wrote.
 
         Raises:
-            PydanticCustomError: it was made by someone else.
+            PydanticCustomError: it is not from `encode`.
         """
         try:
             padded = str(value) + "=" * (-len(str(value)) % 4)
@@ -114,7 +114,7 @@ def _digits(value: object) -> object:
 
 
 def _restore_plus(value: object) -> object:
-    # `?from=+9198...` is how people write it, and in a query string a plus means a space.
+    # People write `?from=+9198...`, and in a query string a plus means a space.
     return "+" + value[1:] if isinstance(value, str) and value.startswith(" ") else value
 
 
@@ -147,12 +147,12 @@ class InboundMessage(BaseModel):
         description="When it was sent, in UTC: a real date and time, to the nanosecond at most."
     )
     text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = Field(
-        None, description="What it says, if it says anything."
+        None, description="The text, if it has one."
     )
 
 
 class SenderFilter(BaseModel):
-    """What every reading route can be asked for."""
+    """The filters that every reading route has."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -179,17 +179,17 @@ class StatsQuery(SenderFilter):
 
 
 class MessageFilter(SenderFilter):
-    """Which messages are meant (spec 2): all that match every filter that is given."""
+    """Which messages to list (spec 2): those that match every filter that is given."""
 
     q: str | None = Field(
         None,
-        description="Only messages whose text contains this, in whatever case; no wildcards.",
+        description="Only messages whose text contains this, in any case; no wildcards.",
         examples=["hello"],
     )
 
 
 class MessageQuery(MessageFilter):
-    """A page of them: `limit` rows, after `cursor` if there is one, `offset` rows further on."""
+    """A page of them: `limit` rows, from `offset` rows after `cursor` or after the start."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), BeforeValidator(_digits)] = Field(
         50, description="How many messages a page may hold."
@@ -199,8 +199,7 @@ class MessageQuery(MessageFilter):
     )
     cursor: CursorText | None = Field(
         None,
-        description="Where the page starts: letters, digits, `-` and `_`, as the `Link` header"
-        " of the page before has them. Others are refused.",
+        description="Where the page starts: taken from the `Link` header of the page before.",
     )
 
 

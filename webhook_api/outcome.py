@@ -1,6 +1,6 @@
-"""What became of a delivery: the one object that the log line and the counters both read.
+"""What became of a delivery: the one object that the log line and the metrics read.
 
-And the names of what else can become of a request.
+Also the names of the other ways in which a request can end.
 """
 
 from collections import Counter
@@ -30,18 +30,18 @@ class Key(StrEnum):
 
 
 class NotServed(StrEnum):
-    """Why a request never reached the application; the values of the metric's `reason`."""
+    """Why a request did not reach the application; the values of the metric's `reason`."""
 
     NO_ROOM = "no_room"  # in memory
     NO_THREAD = "no_thread"
-    NO_TURN = "no_turn"  # a read, behind others
-    MALFORMED = "malformed"  # or longer than the HTTP server takes
+    NO_TURN = "no_turn"  # a read that waited too long for others
+    MALFORMED = "malformed"  # or longer than the HTTP server accepts
     FAILED = "failed"
 
 
 @dataclass
 class Tally:
-    """What a delivery of a provider held, once it was stored; all names are of closed sets."""
+    """What a provider's delivery held, counted when it was stored."""
 
     provider: str
     messages: Counter[str] = field(default_factory=Counter)  # created, duplicate
@@ -54,8 +54,8 @@ class Tally:
 class Outcome:
     """Filled in step by step while a delivery is handled.
 
-    `message_id` stays None until the signature has held: before that the
-    body is a stranger's, and nothing of it is logged.
+    `message_id` stays None until the signature was found right: before that, anybody can have
+    written the body, and nothing of it is logged.
     """
 
     result: Result = Result.ERROR
@@ -69,7 +69,7 @@ class Outcome:
         return self.result is Result.DUPLICATE
 
     def note_message_id(self, payload: object) -> None:
-        """Take the `message_id` from a signed body, whether the rest of it is valid or not."""
+        """Take the `message_id` from a signed body, even if the rest of it is not valid."""
         message_id = payload.get("message_id") if isinstance(payload, dict) else None
         if isinstance(message_id, str):
             self.message_id = message_id

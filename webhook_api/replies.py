@@ -1,6 +1,6 @@
 """What goes out: the shape of each JSON reply, which the routes fill in and /openapi.json shows.
 
-They are plain dicts, which cost a reply nothing; mypy holds the routes to them.
+At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
 
 from typing import Annotated, Literal
@@ -81,7 +81,7 @@ class Statistics(TypedDict):
         list[Sender],
         Field(
             max_length=TOP_SENDERS,
-            description="The most frequent senders, by falling count, then by number.",
+            description="The senders with most messages: largest count first, then by number.",
         ),
     ]
     first_message_ts: Annotated[
@@ -105,7 +105,7 @@ class Fault(TypedDict):
 
     type: str
     loc: Annotated[
-        list[str | int], Field(description="`body` or `query`, then the way to the field.")
+        list[str | int], Field(description="`body` or `query`, then the path to the field.")
     ]
     msg: str
 

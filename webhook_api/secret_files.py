@@ -1,4 +1,4 @@
-"""A secret is set by a variable, or by a file that `NAME_FILE` names, as Docker's secrets are."""
+"""Reads a secret: from the variable `NAME`, or from the file that `NAME_FILE` names."""
 
 import os
 import stat
@@ -15,9 +15,9 @@ class ConfigError(ValueError):
 def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = False) -> str:
     """Return the secret `name`, or what is in the file that `name`_FILE names.
 
-    Empty if neither is set. What ends the line in a file is no part of the secret; bytes that are
-    not UTF-8 become surrogates, as in a variable (PEP 383). `may_be_empty` is about the file: a
-    secret that was removed from it is one that is not set.
+    Empty if neither is set. A line end in the file does not belong to the secret; bytes that are
+    not UTF-8 become surrogates, as in a variable (PEP 383). With `may_be_empty`, an empty file
+    means that the secret is not set.
 
     Raises:
         ConfigError: both are set, or the file cannot be read, or holds no secret.
@@ -37,9 +37,9 @@ def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = Fal
 
 
 def _read(path: Path) -> tuple[bytes, str]:
-    """Return what is in the file without the end of its line, and why it cannot be used."""
+    """Return the secret in the file, without the line end, and why it cannot be used."""
     try:
-        # A pipe might keep the service waiting for ever.
+        # Reading a pipe might never end.
         if not stat.S_ISREG(path.stat().st_mode):
             return b"", "it is no regular file"
         with path.open("rb") as file:

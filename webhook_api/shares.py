@@ -1,6 +1,6 @@
-"""Who may have how many of a process's threads, so that deliveries and probes always find one.
+"""How many threads each kind of request may have, so that deliveries and probes find one.
 
-And who needs none.
+Short requests need no thread.
 """
 
 import re
@@ -11,12 +11,12 @@ from typing import NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
 PAGES_AT_ONCE = 2
-_SEARCHES_AT_ONCE = 2  # one is in its lane, the other ready for it
-_RESERVED = 4  # for probes and reads, whatever the disk does
-_WAIT_S = 1.0  # for a thread, where what others do may take long
+_SEARCHES_AT_ONCE = 2  # one is running, the other is ready to run
+_RESERVED = 4  # for probes and reads, even if the disk hangs
+_WAIT_S = 1.0  # for a thread, if others may take long
 
 _SHORT = (b"POST /webhook ", b"GET /health/live ")
-_SHORT_BYTES = 32 * 1024  # longer bodies take a while to be looked at
+_SHORT_BYTES = 32 * 1024  # checking longer bodies takes a while
 _URGENT = (b"POST ", b"GET /health", b"GET /metrics")
 _STREAM = re.compile(rb"\r\naccept:[^\r\n]*ndjson", re.IGNORECASE)
 _SEARCH = re.compile(
@@ -27,31 +27,31 @@ _SEARCH = re.compile(
 
 
 class Kind(StrEnum):
-    """What a request is, as far as its share of the threads goes."""
+    """Kinds of requests that do not share all threads."""
 
-    SHORT = "short"  # computes for a moment, then waits for the disk at most: it needs no thread
-    PAGE = "page"
+    SHORT = "short"  # computes for a moment and may wait for the disk: it needs no thread
+    PAGE = "page"  # and every other request whose cost does not grow with the data
     SEARCH = "search"  # and every other read whose cost grows with the data
     STREAM = "stream"
 
 
 class Share(NamedTuple):
-    """What requests of one kind may have of the threads."""
+    """How many threads requests of one kind may have, and how long one may wait for a thread."""
 
-    threads: int  # at most
-    wait_s: float = inf  # for one of them
+    threads: int
+    wait_s: float = inf
 
 
 class Shares(NamedTuple):
-    """Threads at most."""
+    """How many of each may run at once."""
 
-    long_reads: int  # whose cost grows with the data, and streams
-    reads: int  # these and all others
-    deliveries: int  # that wait for the disk
+    long_reads: int  # reads whose cost grows with the data, and streams
+    reads: int  # long reads and all others
+    deliveries: int  # deliveries that wait for the disk
 
     @classmethod
     def of(cls, threads: int) -> Self:
-        """Share out so many threads, 2 or more. With very few, some of them twice."""
+        """Divide `threads`, 2 or more. If there are very few, some are counted twice."""
         long_reads = max(1, threads // 4)
         deliveries = max(1, threads - long_reads - _RESERVED)
         reads = max(1, min(long_reads + PAGES_AT_ONCE, threads - deliveries - 1))
@@ -59,12 +59,12 @@ class Shares(NamedTuple):
 
     @property
     def streams(self) -> int:
-        """Of the long reads, those that may be streams."""
+        """How many of the long reads may be streams."""
         return max(1, self.long_reads * 3 // 4)
 
     @property
     def by_kind(self) -> Mapping[Kind, Share]:
-        """The shares of requests that may not have any thread."""
+        """The kinds of requests that may have only some of the threads."""
         return {
             Kind.PAGE: Share(PAGES_AT_ONCE),
             Kind.SEARCH: Share(_SEARCHES_AT_ONCE, _WAIT_S),
@@ -73,10 +73,10 @@ class Shares(NamedTuple):
 
 
 def kind_of(request: bytes) -> Kind | None:
-    """Return what a request, its bytes, is by its looks; None: it may have any thread.
+    """Return the kind of a request, from its bytes; None: it may have any thread.
 
-    It need not be right: the application itself decides which read waits for its turn. But then
-    a thread does the waiting.
+    A wrong guess does no harm: the application itself decides which read waits for its turn,
+    but then a thread waits.
     """
     if request.startswith(_SHORT) and len(request) <= _SHORT_BYTES:
         return Kind.SHORT

@@ -1,4 +1,4 @@
-"""What is looked at before the service starts, so that a start that must fail fails at once."""
+"""The checks before the service starts, so that a start with a fault ends at once."""
 
 import errno
 import logging
@@ -22,17 +22,17 @@ OPEN_FILES = 65_536  # a connection is an open file, and so is the database
 
 
 class StartError(Exception):
-    """The service cannot start; the message names the setting that leads there."""
+    """The service cannot start; the message names the setting to change."""
 
 
 def check_port(config: Config, patience_s: float = PORT_PATIENCE_S) -> None:
-    """Return when the service can listen where it is told to.
+    """Return when the service can listen on its address and port.
 
-    Workers whose master was killed need a moment to see that, and to let go of the port. Gunicorn
-    itself would try for five seconds, in as many lines, and not name the setting.
+    Workers whose master was killed need a moment to notice it and to free the port. Gunicorn
+    itself would try for five seconds, log a line for each, and not name the setting.
 
     Raises:
-        StartError: it cannot.
+        StartError: it cannot listen there.
     """
     deadline = time.monotonic() + patience_s
     while _is_taken(config):
@@ -45,7 +45,7 @@ def check_port(config: Config, patience_s: float = PORT_PATIENCE_S) -> None:
 def _is_taken(config: Config) -> bool:
     family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As Gunicorn does: connections of a service that has just ended are no obstacle.
+        # As Gunicorn does: connections of a service that has just ended do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((config.bind, config.port))
@@ -59,9 +59,9 @@ def _is_taken(config: Config) -> bool:
 
 
 def allow_open_files() -> None:
-    """Let this process and those that it starts open OPEN_FILES, or as many as the system allows.
+    """Allow this process and its children OPEN_FILES open files, or as many as the system allows.
 
-    Not by Compose's `ulimits`: where the engine itself may open fewer, no container starts.
+    Compose's `ulimits` would not do: if Docker itself may open fewer, no container starts.
     """
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
@@ -85,13 +85,13 @@ def prepare_database(database: Database) -> None:
 
 
 def prepare_if_possible(database: Database) -> None:
-    """Bring the schema up to date in a worker: a reload may have brought newer code.
+    """Bring the schema up to date in a worker, which may have newer code after a reload.
 
-    A worker that starts again while the disk is full or the volume is away serves probes and
-    reads, and takes deliveries again once it can. The start of the service is stricter.
+    If the disk is full or the volume is missing, this logs it and returns: the worker serves
+    probes and reads, and takes deliveries again as soon as it can.
 
     Raises:
-        SchemaError: the file is not one that this version can use.
+        SchemaError: this version cannot use the file.
     """
     try:
         database.prepare()
@@ -111,7 +111,7 @@ def open_database(config: Config) -> None:
 
 
 def _advice(path: Path) -> str:
-    """Return what to do if it is only the owner that is wrong, as of a folder mounted by Docker."""
+    """Return what to do if only the owner is wrong, as with a folder that Docker mounts."""
     there = [place for place in (path.parent, path) if place.exists()]
     if all(os.access(place, os.W_OK) for place in there):
         return ""

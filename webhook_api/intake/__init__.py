@@ -1,1 +1,1 @@
-"""The way of a delivery between its route and the file: signature, and group commit."""
+"""A delivery between its route and the file: its signature, and the group commit."""

@@ -1,9 +1,9 @@
 """Group commit: deliveries that arrive together are put on disk together.
 
 A request hands its message to the one thread of its process that writes, and waits for the
-answer until its deadline, whatever that thread is doing. A batch is what arrived during the last
-sync; a lone delivery waits for nobody. The search index and checkpoints are that thread's
-business too, after the answers.
+answer, until its deadline at most. A batch is what arrived during the last sync; a lone
+delivery waits for nobody. The same thread updates the search index and makes the checkpoints,
+after the answers.
 """
 
 import logging
@@ -27,9 +27,9 @@ from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 64  # messages in one transaction, and as many more as one delivery holds
-STALL_S = 0.5  # without a commit, after which it is overload to have many waiting
-PROBE_VALID_S = 1.0  # how long the result of a probe is told to others
+MAX_BATCH = 64  # messages in one transaction, after which no further delivery is added
+STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries are an overload
+PROBE_VALID_S = 1.0  # how long other requests get the result of a probe
 _CLOSE_PATIENCE_S = 1.0
 
 
@@ -37,10 +37,10 @@ class Observer(Protocol):
     """Is told what a `GroupCommit` does."""
 
     def waiting(self, deliveries: int) -> None:
-        """So many deliveries now wait for the disk in this process."""
+        """`deliveries` of this process now wait for the disk."""
 
     def committed(self, messages: int, seconds: float) -> None:
-        """So many messages were put on disk together, which took so long."""
+        """`messages` were put on disk together, in so many `seconds`."""
 
 
 class GroupCommit:
@@ -58,7 +58,7 @@ class GroupCommit:
         probe_valid_s: float = PROBE_VALID_S,
         close_patience_s: float = _CLOSE_PATIENCE_S,
     ) -> None:
-        """Let `max_waiting` deliveries wait for `deadline_s`, and more of them for STALL_S."""
+        """Let `max_waiting` deliveries wait for `deadline_s`, and any more for STALL_S."""
         self._database = database
         self._writer = writer or Writer(database)
         self._retention = Retention(database, self._writer, days=retention_days)
@@ -68,14 +68,15 @@ class GroupCommit:
         self._probe_valid_s = probe_valid_s
         self._close_patience_s = close_patience_s
         self._queue: SimpleQueue[Delivery | Probe | None] = SimpleQueue()  # None: stop
-        self._mutex = threading.Lock()  # guards the next five; never held while waiting
+        self._mutex = threading.Lock()  # guards the next five; nobody waits while holding it
         self._waiting = 0
         self._stalled_since = 0.0
         self._closed = False
         self._probe: Probe | None = None
         self._thread: threading.Thread | None = None
-        self._deliveries: list[Delivery] = []  # these three belong to the thread: taken from
-        self._probes: list[Probe] = []  # the queue, and not answered yet
+        # Only the writing thread uses these: what it took from the queue and has not answered.
+        self._deliveries: list[Delivery] = []
+        self._probes: list[Probe] = []
         self._stopping = False
 
     def store(
@@ -83,11 +84,11 @@ class GroupCommit:
     ) -> list[StoreResult]:
         """Return what became of each of `messages`, once all are on disk: all of them or none.
 
-        `wait` says how to wait; without it, the thread stops.
+        `wait` says how to wait; without it, the calling thread waits.
 
         Raises:
-            Unavailable: they were not before the deadline, too many others wait, or the process
-                is stopping. They may still get there; delivered again, they are duplicates.
+            Unavailable: they were not on disk before the deadline, too many others wait, or the
+                process is stopping. They may still be stored; then a repeat is a duplicate.
         """
         delivery = Delivery(messages, wait or ThreadWait())
         patience_s = self._enter(delivery)
@@ -100,12 +101,12 @@ class GroupCommit:
         raise self._waited_too_long() if answer is None else own_exception(answer)
 
     def check(self, deadline_s: float) -> None:
-        """Return when a message could be stored now: some bytes were written and synced.
+        """Check that a message could be stored now, by writing and syncing a few bytes.
 
-        The result is at most PROBE_VALID_S seconds old.
+        The result is at most PROBE_VALID_S seconds old. Waits `deadline_s` seconds at most.
 
         Raises:
-            Unavailable: none could.
+            Unavailable: no message could be stored.
         """
         # A few bytes may still fit where a message does not.
         self._database.check_room()
@@ -120,12 +121,12 @@ class GroupCommit:
             raise self._waited_too_long()
 
     def close(self) -> None:
-        """Refuse what comes from now on, and close the writing connection."""
+        """Refuse all that comes from now on, and close the writing connection."""
         with self._mutex:
             self._closed = True
             self._queue.put(None)
         if self._thread is not None:
-            # It may be stuck in a sync for ever, and it is a daemon.
+            # Not for ever: the thread may hang in a sync. It is a daemon, so the process can end.
             self._thread.join(2 * self._close_patience_s)
 
     def _waited_too_long(self) -> Unavailable:
@@ -134,8 +135,8 @@ class GroupCommit:
     def _enter(self, delivery: Delivery) -> float:
         """Hand `delivery` to the thread that writes; return how many seconds it may wait.
 
-        A burst is no overload: it is on disk after a commit or two. But when those stall, all
-        the threads of a process must not end up waiting.
+        A burst is not an overload: it is on disk after a commit or two. But if commits stall,
+        some threads of the process must stay free.
         """
         with self._mutex:
             now = time.monotonic()
@@ -153,7 +154,7 @@ class GroupCommit:
             return patience_s
 
     def _make_ready(self) -> None:
-        """Let there be a thread that writes."""
+        """Start the thread that writes, if it does not run."""
         if self._closed:
             raise Unavailable("the service is shutting down")
         if self._thread is None or not self._thread.is_alive():
@@ -184,7 +185,7 @@ class GroupCommit:
             except OSError as error:
                 self._fail(Unavailable(f"database: {error.strerror}"))
             except Exception as error:
-                # Whatever it is, nobody may wait for it, and the next delivery is written.
+                # After any error everybody is answered, and the next delivery is written.
                 self._fail(error)
             if not self._stopping:
                 self._retention.step_if_due()
@@ -210,7 +211,7 @@ class GroupCommit:
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
     def _commit(self, connection: Connection) -> None:
-        """Store a batch and answer it; then do what can be done after the answers."""
+        """Store a batch and answer it; then do the upkeep."""
         self._take_all()
         if self._deliveries:
             self._answer(self._store(connection, self._deliveries))
@@ -247,7 +248,7 @@ class GroupCommit:
         """Answer everything that waits with `error`."""
         self._take_all()
         if not self._deliveries and not self._probes:
-            # The messages are safe. It is tried again after as many more.
+            # All messages are stored already. The upkeep is tried again later.
             logger.warning("upkeep of the database failed: %s", error)
         self._answer([error] * len(self._deliveries))
         self._end_probes(error)

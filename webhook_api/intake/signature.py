@@ -1,4 +1,4 @@
-"""The seal on a delivery: sign and verify raw bytes. Knows neither Flask nor JSON."""
+"""The signature of a delivery: sign and verify raw bytes. Knows neither Flask nor JSON."""
 
 import hmac
 
@@ -12,22 +12,22 @@ _PREFIX = "sha256="
 def sign(secret: str, body: bytes) -> str:
     """Return the hex HMAC-SHA256 of `body` under `secret` (RFC 2104; spec 1, "Signature").
 
-    A secret from the environment may be bytes that are no UTF-8, which Python holds as
-    surrogates; the key is those bytes.
+    The bytes of a secret need not be UTF-8; Python holds the others as surrogates (PEP 383).
     """
     return hmac.digest(secret.encode(errors="surrogateescape"), body, "sha256").hex()
 
 
 def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous: str = "") -> Key:
-    """Return which of the two secrets `supplied` is the signature of exactly these bytes under.
+    """Return which of the two secrets made the signature `supplied` of the bytes `body`.
 
-    Hex may be of either case and may follow `sha256=`. An empty `previous` is none, and no key.
+    It is hex of either case, with or without `sha256=` before it. An empty `previous` is never
+    used as a key.
 
     Raises:
-        InvalidSignature: the header is missing or anything else.
+        InvalidSignature: `supplied` is missing or wrong.
     """
     claimed = (supplied or "").removeprefix(_PREFIX).lower()
-    # If there are two, both are always compared: the time does not tell which of them it was.
+    # Both are always compared, so that the time does not tell which secret it was.
     is_current = _is_signature(claimed, secret, body)
     is_previous = previous != "" and _is_signature(claimed, previous, body)
     if is_current:
@@ -38,9 +38,8 @@ def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous
 
 
 def _is_signature(claimed: str, secret: str, body: bytes) -> bool:
-    """Compare in constant time, and bytes.
+    """Compare bytes, in constant time.
 
-    `compare_digest` raises TypeError for a `str` that is not ASCII, which a stranger's header may
-    well be.
+    For a `str` that is not ASCII `compare_digest` raises TypeError, and a header may be that.
     """
     return hmac.compare_digest(sign(secret, body).encode(), claimed.encode(errors="replace"))

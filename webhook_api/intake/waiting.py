@@ -18,17 +18,17 @@ class Wait(Protocol):
     """How one request waits for what another thread does."""
 
     def start(self, hand_over: Callable[[], None]) -> None:
-        """Call `hand_over`, which gives it to the other thread: now, or together with others."""
+        """Call `hand_over`, which gives the work to the other thread: now or a little later."""
 
     def end(self) -> None:
         """Called by the other thread, once."""
 
     def until_ended(self, patience_s: float) -> bool:
-        """Return if it has ended within so many seconds."""
+        """Return whether the work ended within `patience_s` seconds."""
 
 
 class ThreadWait:
-    """Stops the thread. A lock for each: those who wait for one queue for it when they wake."""
+    """Lets the thread wait. Each has its own lock: with one for all, they would wait in turn."""
 
     __slots__ = ("_ended",)
 
@@ -47,7 +47,7 @@ class ThreadWait:
 
 
 def wait_of(environ: Mapping[str, Any]) -> Wait:
-    """Return how a request is to wait; if the server does not say, its thread stops."""
+    """Return how the request waits: as the server says in `environ`, else in its thread."""
     wait: Wait = environ.get(WAIT_KEY, ThreadWait)()
     return wait
 
@@ -64,7 +64,7 @@ class Delivery:
         self._wait = wait
 
     def start(self, hand_over: Callable[["Delivery"], None]) -> None:
-        """Let the thread that writes have it."""
+        """Hand this delivery to the thread that writes."""
         self._wait.start(partial(hand_over, self))
 
     def answer(self, answer: Answer) -> None:
@@ -72,13 +72,13 @@ class Delivery:
         self._wait.end()
 
     def wait(self, patience_s: float) -> Answer | None:
-        """Return the answer, or None and give up if there is none after `patience_s`."""
+        """Return the answer; None if there is none after `patience_s`, which gives it up."""
         self.given_up = not self._wait.until_ended(patience_s)
         return self._answer
 
 
 class Probe:
-    """A write that stores no message. Any number of requests wait for its result."""
+    """A write that stores no message. Many requests may wait for its result."""
 
     def __init__(self, valid_s: float) -> None:
         self._valid_s = valid_s
@@ -96,7 +96,7 @@ class Probe:
         return time.monotonic() < self._valid_until
 
     def wait(self, patience_s: float) -> bool:
-        """Return whether it ended within `patience_s`; raise what it ended with, if it failed."""
+        """Return whether it ended within `patience_s` seconds; if it failed, raise why."""
         if not self._ended.wait(patience_s):
             return False
         if self._failure is not None:
@@ -105,7 +105,7 @@ class Probe:
 
 
 def own_exception(error: Exception) -> Exception:
-    """Return an exception for one request: a shared one would collect all their tracebacks."""
+    """Return a copy of `error` for one request: a shared one would collect all tracebacks."""
     if isinstance(error, Unavailable):
         return Unavailable(error.detail)
     failure = RuntimeError(f"the message could not be stored: {error}")

@@ -105,7 +105,7 @@ def _handshake(refusal: Json, internal_error: Json) -> Json:
                 "content": {
                     "application/json": {
                         "schema": {"$ref": "#/components/schemas/Error"},
-                        "example": {"detail": "the verify token is not the one that is set"},
+                        "example": {"detail": "the verify token is wrong"},
                     }
                 },
             },

@@ -7,7 +7,7 @@ from webhook_api.routes.providers import provider_routes
 
 
 def register_routes(app: Flask) -> None:
-    """Register every blueprint; GET /metrics is registered by `metrics`."""
+    """Register every blueprint; `web/metrics.py` registers GET /metrics."""
     app.register_blueprint(health.bp)
     app.register_blueprint(webhook.bp)
     app.register_blueprint(provider_routes(app.config["PROVIDERS"]))

@@ -31,8 +31,8 @@ _PAGE_POLICY = (
 
 bp = Blueprint("docs", __name__)
 
-# The large files are kept as they are sent to nearly everybody, a quarter as long; packed on
-# each request, or at the start, they would cost every worker time.
+# The large files are stored packed, as nearly every client receives them: a quarter as long,
+# and no worker spends time on packing.
 _PACKED = ".gz"
 _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 
@@ -48,7 +48,7 @@ def show_description() -> Response:
 
 @bp.get("/docs")
 def show_docs() -> Response:
-    """Answer with the page, which asks no other host for anything."""
+    """Answer with the page, which loads nothing from other hosts."""
     response = make_response(render_template("docs.html", token_needed=_token_needed()))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     return response
@@ -61,9 +61,9 @@ def _token_needed() -> bool:
 
 @bp.get("/docs/<path:filename>")
 def show_asset(filename: str) -> Response:
-    """Answer with a file of that page, packed if it is kept so and the client takes gzip.
+    """Answer with a file of that page: packed, if it is stored packed and the client takes gzip.
 
-    It has an ETag and is to be asked for again, so that none outlives an upgrade.
+    It has an ETag, and the client checks it each time, so an upgrade is seen at once.
     """
     file = _FILES.get(filename)
     if file is None:
@@ -76,7 +76,7 @@ def show_asset(filename: str) -> Response:
         response.headers["Content-Encoding"] = "gzip"
     else:
         content = _unpacked(filename)
-        # Another representation, which needs a name of its own (RFC 9110, 8.8.3.3).
+        # Another representation needs another ETag (RFC 9110, 8.8.3.3).
         response = send_file(BytesIO(content), content_type, etag=f"{len(content)}-unpacked")
     response.vary.add("Accept-Encoding")
     return response

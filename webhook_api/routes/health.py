@@ -1,4 +1,4 @@
-"""Probes: is the process alive, and could it file a message now (spec 4)."""
+"""Probes: is the process alive, and could it store a message now (spec 4)."""
 
 from flask import Blueprint, current_app
 
@@ -21,7 +21,7 @@ def live() -> Alive:
 @bp.get("/ready")
 @bp.get("")
 def ready() -> Ready:
-    """Answer 200 if a message could be stored now; the secret was checked at start.
+    """Answer 200 if a message could be stored now; the secret was checked at the start.
 
     Raises:
         Unavailable: 503, with what failed.

@@ -1,4 +1,4 @@
-"""The pages at /inbox, made by the server: what came in, for people to look at."""
+"""The pages at /inbox, where people look at what came in. They are rendered here."""
 
 import re
 import time
@@ -60,7 +60,7 @@ class _Shown(NamedTuple):
 
 @bp.before_request
 def ask_for_login() -> AnyResponse | None:
-    """Show nothing without a session, if there is a read token."""
+    """If there is a read token, ask for it unless there is a session."""
     if request.endpoint in _OPEN or _may_read():
         return None
     if request.endpoint == "inbox.count_new_messages":
@@ -73,7 +73,7 @@ def ask_for_login() -> AnyResponse | None:
 @bp.errorhandler(Unavailable)
 @bp.errorhandler(NotFound)
 def show_failure(error: InvalidInput | Unavailable | NotFound) -> Response | AnyResponse:
-    """Answer with a page that says what went wrong; JSON where a program asks."""
+    """Answer with a page that says what went wrong; with JSON for /inbox/new."""
     handlers = current_app.error_handler_spec[None][None]
     handler = next(h for k, h in handlers.items() if isinstance(error, k))
     plain: Response = handler(error)  # type: ignore[assignment]
@@ -118,7 +118,7 @@ def show_inbox() -> Response:
 
 @bp.get("/inbox/new")
 def count_new_messages() -> Response:
-    """Answer with how many messages that match arrived after the row `above`: 100 at most."""
+    """Answer with how many matching messages arrived after the row `above`: 100 at most."""
     above = request.args.get("above", "")
     if not (re.fullmatch("[0-9]{1,19}", above) and int(above) <= MAX_INTEGER):
         fault = {"type": "int_parsing", "loc": ["query", "above"], "msg": "Input should be an id"}
@@ -146,7 +146,7 @@ def show_login() -> Response | AnyResponse:
 
 @bp.post("/inbox/login")
 def log_in() -> Response | AnyResponse:
-    """Begin a session, if the token is right. After a wrong one, no other is looked at a while."""
+    """Begin a session if the token is right. After a wrong one, all are refused for a while."""
     supplied, wanted = request.form.get("token", ""), request.form.get("next", "")
     pause: Pause = current_app.extensions["login_pause"]
     right = pause.admits(lambda: is_read_token(_token(), supplied)) if _token() else True
@@ -180,7 +180,7 @@ def log_out() -> AnyResponse:
 
 def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
-    newest = newest_id(db)  # first, so that none is missed
+    newest = newest_id(db)  # before the list, so that no new message is missed
     return _Shown(list_inbox(db, query, counts), newest, look(db) if plain else None)
 
 
@@ -203,7 +203,7 @@ def _may_read() -> bool:
 
 
 def _next_page(wanted: str) -> str:
-    # Only ours: never another host.
+    # Only a page of ours, never another host.
     return wanted if _OWN_PAGE.fullmatch(wanted) else url_for("inbox.show_inbox")
 
 

@@ -1,4 +1,4 @@
-"""GET /messages: a page of what is stored, or all of it as a stream."""
+"""GET /messages: a page of the stored messages, or all of them as a stream."""
 
 from collections.abc import Generator, Iterator
 from functools import partial
@@ -25,15 +25,15 @@ from webhook_api.store.connections import Connection
 from webhook_api.web.presence import absence
 from webhook_api.web.streams import StreamedReply
 
-_BLOCK_LINES = 200  # are sent by one call
-_STREAM_BYTES = 8 * CHUNK_CHARS  # held for it at any time: rows, and their lines in UTF-8
+_BLOCK_LINES = 200  # sent by one call
+_STREAM_BYTES = 8 * CHUNK_CHARS  # memory that a stream uses: rows, and their lines in UTF-8
 
 bp = Blueprint("messages", __name__)
 
 
 @bp.get("/messages")
 def show_messages() -> Response:
-    """Answer with one page, oldest first, or with every match if NDJSON is preferred (spec 2).
+    """Answer with one page, oldest first; with every match if the client prefers NDJSON (spec 2).
 
     Raises:
         RequestRefused: 422 or 503, see `errors`.
@@ -59,8 +59,8 @@ def show_messages() -> Response:
     return page.response
 
 
-class _Answer(NamedTuple):
-    """A page as it is sent, and where the next one starts if there is one."""
+class _PageReply(NamedTuple):
+    """The reply with a page, and where the next page starts, if there is one."""
 
     response: Response
     next_cursor: Cursor | None
@@ -73,11 +73,11 @@ def _make_page(
     counts: CountCache,
     json: JSONProvider,
     room: Room,
-) -> _Answer:
-    """Find a page and write it: without a break, for it may have megabytes.
+) -> _PageReply:
+    """Read a page and encode it. Both happen in one turn, since a page may have megabytes.
 
     Raises:
-        Unavailable: too much is held for clients.
+        Unavailable: too much memory is in use for replies.
         sqlite3.Error: the database cannot be read.
     """
     wait_for_room(room)
@@ -86,7 +86,7 @@ def _make_page(
     shown = Page(data=data, total=page.total, limit=query.limit, offset=query.offset)
     response: Response = json.response(shown)  # type: ignore[assignment]
     room.take(response.calculate_content_length() or 0)
-    return _Answer(response, page.next_cursor)
+    return _PageReply(response, page.next_cursor)
 
 
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
@@ -102,8 +102,8 @@ def _stream(wanted: MessageFilter) -> Response:
     room = room_for(request.environ)
     wait_for_room(room)
     room.take(_STREAM_BYTES)
-    blocks = _blocks(reading.stream(partial(_encoded, wanted), absence(request.environ)))
-    # The first is made now, for a database that cannot be read is a 503 only before the start.
+    blocks = _blocks(reading.stream(partial(_encode_chunks, wanted), absence(request.environ)))
+    # The first is made now: once the reply has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":
         blocks.close()
@@ -119,8 +119,8 @@ def _blocks(stream: Stream[list[bytes]]) -> Generator[bytes]:
         stream.close()
 
 
-def _encoded(wanted: MessageFilter, db: Connection) -> Iterator[list[bytes]]:
-    """Yield the lines of each chunk, many in a block: making them takes longer than reading."""
+def _encode_chunks(wanted: MessageFilter, db: Connection) -> Iterator[list[bytes]]:
+    """Yield the lines of each chunk, joined in blocks."""
     for chunk in stream_chunks(db, wanted):
         yield [
             b"".join(message.as_line() for message in chunk[at : at + _BLOCK_LINES])

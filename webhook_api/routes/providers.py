@@ -1,6 +1,6 @@
-"""POST /webhook/NAME: store what a provider delivers, all of it or nothing; GET for its handshake.
+"""POST /webhook/NAME: store all that a provider delivers, or nothing; GET: its handshake.
 
-The order of checks is that of /webhook: size, signature over the raw bytes, parsing, storing.
+The checks have the order of /webhook: size, signature over the raw bytes, parsing, storing.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from webhook_api.web.outcome import begin_outcome
 
 
 def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:
-    """Return the routes of the providers that are in use; the others are 404."""
+    """Return the routes of the providers that are in use; those of others are 404."""
     bp = Blueprint("providers", __name__)
     for name, provider in providers.items():
         receive = partial(receive_delivery, provider)
@@ -39,7 +39,7 @@ def receive_delivery(provider: Provider) -> Response:
     outcome = begin_outcome()
     outcome.tally = Tally(provider.name)
     body = read_body(provider.max_body_bytes)
-    # Nothing of the body is looked at above this line.
+    # Nothing above this line looks at the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.query_string.decode("latin-1")
     delivery = provider.read(headers, body, f"{provider.url}?{query}" if query else provider.url)
@@ -57,17 +57,17 @@ def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Re
     """Answer a verification request with its challenge.
 
     Raises:
-        Forbidden: it does not know our token.
+        Forbidden: its token is not ours.
     """
     challenge = handshake(request.args)
     if challenge is None:
-        raise Forbidden("the verify token is not the one that is set")
+        raise Forbidden("the verify token is wrong")
     return Response(challenge, mimetype="text/plain")
 
 
 def _note(outcome: Outcome, tally: Tally, delivery: Delivery, stored: list[StoreResult]) -> None:
     results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
-    # The first that is among them says it for the whole delivery.
+    # The first of these that a message had is the result of the whole delivery.
     order = (Result.CREATED, Result.DUPLICATE, Result.EMPTY)
     outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
     tally.messages = Counter(results)

@@ -1,4 +1,4 @@
-"""GET /: to the inbox for browsers, the list of routes for other clients."""
+"""GET /: sends browsers to the inbox, and other clients the list of routes."""
 
 from flask import Blueprint, Response, current_app, jsonify, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -8,14 +8,14 @@ bp = Blueprint("root", __name__)
 
 @bp.get("/")
 def show_root() -> AnyResponse:
-    """Answer 303 to who asks for HTML, else with each path and its methods."""
+    """Answer 303 if the client asks for HTML, else with each path and its methods."""
     answer = _to_inbox() if _wants_page() else _routes()
     answer.vary.add("Accept")
     return answer
 
 
 def _wants_page() -> bool:
-    # curl asks for anything, and gets JSON.
+    # curl accepts anything, and gets JSON.
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 

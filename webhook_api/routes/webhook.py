@@ -1,4 +1,4 @@
-"""POST /webhook: file one inbound message exactly once."""
+"""POST /webhook: store one inbound message exactly once."""
 
 from flask import Blueprint, current_app, request
 from gunicorn.http.errors import ParseException
@@ -26,7 +26,7 @@ def receive_message() -> dict[str, str]:
     outcome = begin_outcome()
     config = current_app.config
     body = read_body(config["MAX_BODY_BYTES"])
-    # Nothing of the body is looked at above this line.
+    # Nothing above this line looks at the body.
     outcome.key = verify_signature(
         config["WEBHOOK_SECRET"],
         body,
@@ -46,15 +46,15 @@ def receive_message() -> dict[str, str]:
 def read_body(limit: int) -> bytes:
     """Return the request's body, of `limit` bytes at most.
 
-    Flask's MAX_CONTENT_LENGTH would not do: a chunked body it cuts off at the limit, and the
-    view sees the start of it (Werkzeug 3.1, `LimitedStream`).
+    Flask's MAX_CONTENT_LENGTH would not do: it cuts a chunked body off at the limit, and the
+    view gets the first part of it (Werkzeug 3.1, `LimitedStream`).
 
     Raises:
-        BodyTooLarge: it is longer; if it says so itself, it was not read at all.
+        BodyTooLarge: it is longer. If Content-Length says so, nothing of it was read.
         BodyIncomplete: the client stopped in the middle of it.
-        BodyGarbled: its chunks are none.
+        BodyGarbled: its chunks are malformed.
     """
-    announced = request.content_length  # None if its chunks say where it ends
+    announced = request.content_length  # None for a chunked body
     if announced is not None and announced > limit:
         raise _too_large(limit)
     body = b""
@@ -68,11 +68,11 @@ def read_body(limit: int) -> bytes:
     except (ClientDisconnected, OSError):
         raise _incomplete() from None
     except ParseException:
-        raise BodyGarbled("request body is not framed as HTTP wants it") from None
+        raise BodyGarbled("request body is not correct HTTP") from None
     if len(body) > limit:
         raise _too_large(limit)
     if announced is not None and len(body) < announced:
-        # Gunicorn's input just ends, as if that were all.
+        # Gunicorn's input just ends, as if the body were complete.
         raise _incomplete()
     return body
 
@@ -82,4 +82,4 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def _incomplete() -> BodyIncomplete:
-    return BodyIncomplete("request body did not arrive whole")
+    return BodyIncomplete("request body is incomplete")

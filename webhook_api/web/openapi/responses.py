@@ -83,13 +83,11 @@ FAILURES: dict[str, tuple[int, Json]] = {
     ),
     "BodyGarbled": (
         400,
-        error(
-            "The body breaks the framing of HTTP.", "request body is not framed as HTTP wants it"
-        ),
+        error("The body breaks the framing of HTTP.", "request body is not correct HTTP"),
     ),
     "BodyIncomplete": (
         408,
-        error("The body did not arrive whole in time.", "request body did not arrive whole"),
+        error("The body did not arrive in time.", "request body is incomplete"),
     ),
     "BodyTooLarge": (
         413,
