@@ -19,7 +19,7 @@ from tests.conftest import Post
 from tests.serving import ROOT, Load, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.store import backup as backups
-from webhook_api.store.copying import copy_moment, in_place_when_whole
+from webhook_api.store.copying import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.verify import verify
 
@@ -183,7 +183,7 @@ def test_a_number_that_is_none_is_one_line(run: Run, tmp_path: Path, keep: str) 
 
 
 def test_two_backups_to_one_file_are_not_mixed(run: Run, tmp_path: Path) -> None:
-    with in_place_when_whole(tmp_path / "b.db"):
+    with in_place_when_complete(tmp_path / "b.db"):
         result = run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stderr) == (

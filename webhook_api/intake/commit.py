@@ -178,9 +178,7 @@ class GroupCommit:
                 self._writer.write(self._commit)
             except Empty:
                 pass
-            except sqlite3.Error as error:
-                self._fail(Unavailable(f"database: {error}"))
-            except SchemaError as error:
+            except (sqlite3.Error, SchemaError) as error:
                 self._fail(Unavailable(f"database: {error}"))
             except OSError as error:
                 self._fail(Unavailable(f"database: {error.strerror}"))

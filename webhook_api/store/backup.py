@@ -1,4 +1,4 @@
-"""Backups: the database as it is at one moment, checked, in a file of its own."""
+"""Backups: a checked copy of the database as it is at one moment."""
 
 import errno
 import re
@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from webhook_api.store.copying import Progress, copy_moment, in_place_when_whole, no_progress
+from webhook_api.store.copying import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.schema import APPLICATION_ID, check_schema
 from webhook_api.store.verify import Report, check_copy
 
-_SPARE = 1.1  # times the database's size, for what checking the copy takes
-_SPARE_BYTES = 128 * 1024  # and for the log and its index of even the smallest copy
+_SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
+_SPARE_BYTES = 128 * 1024  # and the WAL and its index, which even the smallest copy has
 _HEADER_BYTES = 100
 _APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
 
 
 class Backup(NamedTuple):
-    """What was written where; nothing, if the report has differences."""
+    """Where the backup is, and what the check of it found."""
 
     path: Path
     report: Report
@@ -30,15 +30,16 @@ class Backup(NamedTuple):
 def back_up(database: Database, destination: Path, progress: Progress = no_progress) -> Backup:
     """Write the database as it is now to `destination`, in place of an older backup.
 
-    The file there is whole, checked and on disk as soon as it has its name. The service goes on.
+    The file gets its name when it is complete, checked and on disk. The service goes on.
 
     Raises:
-        OSError: `destination` is not a place for a backup, or its disk is full.
+        OSError: no backup can be written to `destination`, or its disk is full.
+        DamagedError: the copy has differences; nothing was written.
         Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
     destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
-    with in_place_when_whole(destination) as partial:
+    with in_place_when_complete(destination) as partial:
         check_room_for(sum(database.sizes().values()), partial.parent)
         with database.reader() as live:
             check_schema(live)
@@ -52,7 +53,7 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
 
 
 class DamagedError(Exception):
-    """A copy is not what it should be; `report` says what differs."""
+    """A copy failed its check; `report` says what differs."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(f"{len(report.differences)} differences")
@@ -81,11 +82,11 @@ def remove_older(database: Database, folder: Path, *, keep: int) -> list[Path]:
 
 
 def remember_backup(database: Database, moment: float) -> None:
-    """Keep beside the database that there is a backup of the `moment`, in seconds since 1970.
+    """Write the `moment` of the last backup, in seconds since 1970, to a file beside the database.
 
-    Not in it: the file that a restore puts in place knows of older backups only.
+    Not into the database: a restored one would know only of older backups.
     """
-    with in_place_when_whole(_record(database)) as partial:
+    with in_place_when_complete(_record(database)) as partial:
         partial.write_text(f"{moment:.3f}\n", encoding="ascii")
 
 
@@ -97,10 +98,10 @@ def last_backup(database: Database) -> float | None:
 
 
 def check_room_for(size: int, folder: Path) -> None:
-    """Return when `folder` has room for a copy of `size` bytes and for checking it.
+    """Check that `folder` has room for a copy of `size` bytes and for checking it.
 
     Raises:
-        OSError: it has not.
+        OSError: it has no room.
     """
     free = shutil.disk_usage(folder).free
     if free < size * _SPARE + _SPARE_BYTES:

@@ -1,4 +1,4 @@
-"""Connections to the database file, and which file it is that they were opened on."""
+"""Connections to the database file; each knows on which file it was opened."""
 
 import os
 import sqlite3
@@ -10,31 +10,34 @@ from webhook_api.store.leases import CheckedUse
 
 
 class FileIdentity(NamedTuple):
-    """Which file a path names: another one after a restore, or when a volume was remounted."""
+    """Which file a path names: after a restore or a remount it is another one."""
 
     device: int
     inode: int
 
 
 class Connection(sqlite3.Connection):
-    """A connection that remembers which file it was opened on, and whether somebody has it."""
+    """A connection that knows on which file it was opened, and whether it is lent to somebody."""
 
     identity: FileIdentity
     lent = True
 
 
 class CheckedConnection(CheckedUse, Connection):
-    """A connection that fails loudly when it is not used by one at a time."""
+    """A connection that raises LeaseError if two threads use it at once."""
 
 
 def connect(
     path: Path, mode: str, *, patience_s: float, factory: type[Connection] = Connection
 ) -> Connection:
-    """Open the file at `path`; only mode `rwc` creates it.
+    """Open the file at `path`; only the mode `rwc` creates it.
 
-    `synchronous = FULL` makes a commit return after the WAL is on disk, which the NORMAL that
-    some builds default to does not (sqlite.org/pragma.html#pragma_synchronous). It also makes
+    With `synchronous = FULL` a commit returns when the WAL is on disk; with NORMAL, the default
+    of some builds, it does not (sqlite.org/pragma.html#pragma_synchronous). Setting it also makes
     SQLite read, so that the WAL and its index are open when this returns.
+
+    Raises:
+        sqlite3.Error: it cannot be opened or read.
     """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",

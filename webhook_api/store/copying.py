@@ -1,4 +1,4 @@
-"""A file that is made beside its place and gets there whole, and the database copied into one."""
+"""Writes a file beside its place and renames it when complete; copies the database into one."""
 
 import errno
 import fcntl
@@ -11,22 +11,22 @@ from pathlib import Path
 from webhook_api.store.connections import Connection, connect, sync_folder
 from webhook_api.store.transactions import read_transaction
 
-Progress = Callable[[int, int], None]  # is told how much is done, and of how much
+Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 
 _COPY_PAGES = 1024  # 4 MiB
 _SQLITE_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
 def no_progress(_done: int, _of: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 @contextmanager
-def in_place_when_whole(destination: Path, ending: str = ".partial") -> Iterator[Path]:
-    """Give an empty file beside `destination`, which gets that name at the end of the block.
+def in_place_when_complete(destination: Path, ending: str = ".partial") -> Iterator[Path]:
+    """Yield an empty file beside `destination`, which gets that name at the end of the block.
 
-    File and name are on disk then. If the block fails, nothing is left of it, and what was at
-    `destination` still is.
+    Its content and name are on disk then. If the block fails, the new file is removed, and
+    `destination` is as it was.
 
     Raises:
         BlockingIOError: another process is making the same file.
@@ -42,7 +42,7 @@ def in_place_when_whole(destination: Path, ending: str = ".partial") -> Iterator
                 errno.EAGAIN, "another command is writing it", str(partial)
             ) from None
         try:
-            os.ftruncate(descriptor, 0)  # what a killed one may have left
+            os.ftruncate(descriptor, 0)  # a killed command may have left something
             _remove(partial, *_SQLITE_ENDINGS[1:])
             yield partial
             os.fsync(descriptor)
@@ -62,9 +62,9 @@ def _remove(file: Path, *endings: str) -> None:
 def copy_moment(source: Connection, path: Path, progress: Progress = no_progress) -> None:
     """Copy the database that `source` shows now into the empty file at `path`.
 
-    It is one read transaction, so what others commit meanwhile is not in it, and does not make
-    SQLite begin the copy again, as it does between its own steps. Checkpoints go on as far as
-    this moment; what is committed after it stays in the WAL until the copy is made.
+    It is one read transaction: what others commit meanwhile is not copied, and does not make
+    SQLite begin again. Until the copy is made, checkpoints move only what was committed before,
+    and the rest stays in the WAL.
 
     Raises:
         OSError: the disk of `path` is full.
@@ -74,7 +74,7 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
     with closing(copy), path.open("rb") as file:
 
         def after_each_part(_status: int, remaining: int, total: int) -> None:
-            # Written out as it goes, or the service's next fsync would wait for all of it.
+            # Or the service's next fsync would wait until the whole copy is on disk.
             os.fdatasync(file)
             progress(total - remaining, total)
 

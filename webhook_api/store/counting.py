@@ -1,4 +1,4 @@
-"""Exact counts from the counters that the schema's triggers keep, without walking the table."""
+"""Exact counts from the counters that the schema's triggers keep, without reading all rows."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,22 +10,27 @@ from webhook_api.models import Instant
 from webhook_api.store.database import Database
 from webhook_api.store.transactions import read_transaction
 
-SCALES = (28, 20, 12, 4)  # of `periods`, the coarsest first
-_FIRST_PERIOD = -(2**40)  # below any that a year 1 would have
+SCALES = (28, 20, 12, 4)  # of the table `periods`, the coarsest first
+_FIRST_PERIOD = -(2**40)  # before every period that a message can have
 
 
 class Totals(NamedTuple):
-    """The one row of `totals`."""
+    """The one row of the table `totals`."""
 
     messages: int
     senders: int
-    indexed: int
-    removed: int  # ever, from this file
+    indexed: int  # the id up to which rows are in the search index
+    removed: int  # messages ever removed from this file
 
 
 @contextmanager
 def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
-    """Make the reads of a `with` block see one state of the database."""
+    """Make the reads of a `with` block see one state of the database.
+
+    Raises:
+        SchemaError: the table `totals` is empty.
+        sqlite3.Error: the database cannot be read.
+    """
     with read_transaction(db):
         row = db.execute("SELECT messages, senders, indexed, deletions FROM totals").fetchone()
         if row is None:
@@ -34,7 +39,7 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
 
 
 def stored_totals(database: Database) -> Totals | None:
-    """Return the totals as they are now, None if they cannot be read."""
+    """Return the totals as they are now; None if they cannot be read."""
     with (
         suppress(sqlite3.Error, SchemaError, Unavailable),
         database.reader() as db,
@@ -45,13 +50,13 @@ def stored_totals(database: Database) -> Totals | None:
 
 
 def count_before(db: sqlite3.Connection, instant: Instant) -> int:
-    """Return how many messages name an instant before `instant`.
+    """Return how many messages have an instant before `instant`.
 
-    Sums the periods that lie wholly before it, at each scale those that the coarser one left
-    open, and counts the rows of the one period of 16 seconds that is left.
+    From the coarsest scale to the finest, it sums the periods that end before `instant` and are
+    not yet counted. Then it counts the rows in the last 16 seconds.
     """
     total = 0
-    covered = None  # the second up to which periods were summed; None: from the beginning
+    covered = None  # the second up to which messages are counted; None: nothing yet
     for scale in SCALES:
         end = instant.seconds >> scale
         start = _FIRST_PERIOD if covered is None else covered >> scale
@@ -71,9 +76,9 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
 
 
 def seek(db: sqlite3.Connection, position: int) -> tuple[Instant | None, int]:
-    """Return an instant shortly before the row at `position` (from 0), and the rows before it.
+    """Return an instant shortly before the row at `position` (0 is the first row).
 
-    None stands for the beginning.
+    And how many rows are before that instant. None stands for the beginning.
     """
     skipped = 0
     start = None

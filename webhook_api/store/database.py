@@ -1,4 +1,4 @@
-"""The database file: its schema, its state on disk, its room, and the readers of it."""
+"""The database file: preparing it, its state on disk, its free space, and its readers."""
 
 import os
 import sqlite3
@@ -27,15 +27,15 @@ from webhook_api.store.swapping import (
 )
 
 _IDLE_READERS = 16
-_PATIENCE_S = 5.0  # how long SQLite itself waits, where we do not
+_PATIENCE_S = 5.0  # how long to wait for locks, where a caller does not say
 _REWRITE_BYTES = 1024 * 1024
 _MIN_FREE_BYTES = 256 * 1024
 
 
 class Database:
-    """The file at `path`. Holds no connection until it is asked for one, so it survives a fork.
+    """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
-    With `check_leases`, its readers fail loudly when they are not used as they should be.
+    With `check_leases`, a wrong use of its readers raises LeaseError.
     """
 
     def __init__(self, path: Path, *, check_leases: bool = False) -> None:
@@ -46,10 +46,10 @@ class Database:
         self._idle: list[Connection] = []
 
     def prepare(self, *, create: bool = False) -> None:
-        """Bring the file's schema up to date; if there is no file, make one only with `create`.
+        """Bring the file's schema up to date; create a missing file only with `create`.
 
-        A service that already runs must not start again with an empty file because a volume is
-        away, so only its first start and the command `init-db` create the file.
+        A running service must not go on with an empty file because a volume is missing. So only
+        the start and the command `init-db` create the file.
 
         Raises:
             SchemaError: the file is not ours, or newer than this code; it is left as it is.
@@ -59,28 +59,28 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S) as lock:
             self.finish_restore()
-            # Of a restore that was killed before it moved the old file away: that one counts.
+            # From a restore that was killed before it moved the old file: the old one is kept.
             restored_path(self.path).unlink(missing_ok=True)
             if create:
                 set_leftovers_aside(self.path)
             created = not self.path.exists()
-            # Before SQLite reads it: closing would put pages of it into the database file.
+            # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
             with closing(
                 connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
             ) as connection:
                 migrate(connection)
             if created:
-                # The file's name is on disk only when its folder is (fsync(2)).
+                # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
                     sync_folder(folder)
 
     def make_wal_durable(self, lock: WriteLock) -> None:
-        """Put all that the write-ahead log shows on disk, whoever wrote it, and end the doubt.
+        """Put the whole content of the write-ahead log on disk, and remove the mark of doubt.
 
-        Its writer may have been killed before the sync: a sync puts that right. Or a sync has
-        failed: the kernel then takes the pages for written, shows them, and no later sync writes
-        them (PostgreSQL wiki, "Fsync Errors"). So all of it is written again, as it is shown.
+        If its writer was killed before the sync, a sync is enough. If a sync failed, the kernel
+        treats the pages as written, and no later sync writes them (PostgreSQL wiki, "Fsync
+        Errors"). So then all of it is written again, as it can be read.
 
         Raises:
             OSError: it could not be written.
@@ -94,7 +94,7 @@ class Database:
             lock.mark_in_doubt(False)
 
     def finish_restore(self) -> None:
-        """Finish a restore that was killed when it had moved the old file away.
+        """Finish a restore that was killed after it had moved the old file away.
 
         The caller holds the write lock.
 
@@ -106,10 +106,10 @@ class Database:
                 put_in_place(self.path)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
-        """Return a context in which all files of the database are of one database.
+        """Return a context in which no restore can exchange the database's files.
 
-        SQLite opens the file, the WAL and its index by name, one after the other: a restore in
-        between would give it some of both databases.
+        SQLite opens the file, the WAL and its index by name, one after the other. With a restore
+        in between, it would mix files of both databases.
         """
         return hold_folder(self.path.parent, exclusive=exclusive, patience_s=_PATIENCE_S)
 
@@ -132,23 +132,23 @@ class Database:
         return FileIdentity(status.st_dev, status.st_ino)
 
     def check_room(self) -> None:
-        """Return when the disk has room for more than what is being written now.
+        """Check that the disk has room for more than what is being written now.
 
         Raises:
-            Unavailable: it is full, or the folder is gone.
+            Unavailable: the disk is full, or the folder is gone.
         """
         free = self.free_bytes()
         if free < _MIN_FREE_BYTES:
             raise Unavailable(f"database: the disk is full, {free} bytes are free")
 
     def lend_reader(self) -> Connection:
-        """Return a read-only connection of which the caller is the only user, until its return.
+        """Return a read-only connection, which only the caller may use until it returns it.
 
         Raises:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
-        with suppress(Unavailable):  # it may be away for the moment that a restore takes
+        with suppress(Unavailable):  # a restore may just be exchanging the file
             identity = self.identity()
             while reader := self._take_idle():
                 if reader.identity == identity:
@@ -175,10 +175,10 @@ class Database:
             return reader
 
     def return_reader(self, reader: Connection, *, reusable: bool = True) -> None:
-        """Take back what `lend_reader` gave, in whatever state its user left it.
+        """Take back a connection from `lend_reader`, even in the middle of a transaction.
 
         Raises:
-            LeaseError: it is not lent, so that somebody else may have it by now.
+            LeaseError: it is not lent; somebody else may use it by now.
         """
         with self._pool:
             if not reader.lent:
@@ -195,7 +195,7 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
-        """Lend a reader for the length of a `with` block; after an error it is not lent again."""
+        """Lend a reader for a `with` block; after an error it is closed and not lent again."""
         reader = self.lend_reader()
         reusable = False
         try:
@@ -206,16 +206,16 @@ class Database:
 
     @property
     def wal_path(self) -> Path:
-        """The write-ahead log, which SQLite keeps beside the file."""
+        """The write-ahead log (WAL), which SQLite keeps beside the file."""
         return self.path.with_name(self.path.name + "-wal")
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of the database file and of its WAL, 0 for one that is not there."""
+        """Return the bytes of the database file and of its WAL; 0 for a missing one."""
         files = {"database": self.path, "wal": self.wal_path}
         return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
 
     def free_bytes(self) -> int:
-        """Return how many bytes its disk has room for.
+        """Return how many bytes are free on its disk.
 
         Raises:
             Unavailable: the folder is gone.

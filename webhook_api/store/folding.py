@@ -1,4 +1,4 @@
-"""Text without differences of case, which is what is searched; some of it is stored."""
+"""Text without differences of case, for the search. It is stored where SQLite cannot make it."""
 
 _REMEMBERED_CHARS = 8192
 
@@ -9,8 +9,8 @@ NUL, NUL_MARK = "\x00", "\x01"
 class _SimpleFolding(dict[int, str]):
     """Unicode's simple case folding (C and S of CaseFolding.txt) for `str.translate`.
 
-    It maps one character to one, so a match in folded text is a match in the text: `str.casefold`
-    would also turn one ß into two characters.
+    It maps one character to one, so a match in folded text is a match in the text.
+    `str.casefold` would turn ß into two characters.
     """
 
     def __missing__(self, code_point: int) -> str:
@@ -20,7 +20,7 @@ class _SimpleFolding(dict[int, str]):
             folded = character.lower()
         if len(folded) > 1:
             folded = character
-        # A stranger's `q` may hold any character, and all of them would be 200 MB.
+        # Anybody may send any character in `q`, and all of them would take 200 MB.
         if len(self) < _REMEMBERED_CHARS:
             self[code_point] = folded
         return folded
@@ -35,10 +35,9 @@ def fold(text: str) -> str:
 
 
 def folded_form(text: str | None) -> str | None:
-    """Return what `messages.folded` holds: None where SQLite's `lower(text)` gives the same.
+    """Return the value of the column `folded`: None where SQLite's `lower(text)` gives the same.
 
-    That `lower` knows ASCII only. Storing the rest beside the text, and only where it differs,
-    keeps Python out of every query: what the index and the comparisons see is SQL alone.
+    SQLite's `lower` changes ASCII only. With this column a search needs no Python function.
     """
     if text is None or (text.isascii() and NUL not in text):
         return None

@@ -1,7 +1,7 @@
-"""What is derived from the messages in bulk, a little after they were stored.
+"""Indexes that are updated for many messages at once, a little after these were stored.
 
-Doing it for many rows at once costs a third of doing it with each commit. `totals.indexed` says
-how far it is; the rows above it are few, and whoever reads looks at them one by one.
+This costs a third of updating them with each commit. `totals.indexed` is the id up to which rows
+are in them. There are few rows above it, and a reader looks at each of these.
 """
 
 import sqlite3
@@ -10,13 +10,13 @@ from collections import Counter
 from webhook_api.store.folding import NUL_MARK
 from webhook_api.store.transactions import transaction
 
-PERIOD_SCALE = 20  # of `sender_periods`: a period has 2^20 seconds, some 12 days
+PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
 
 
 def index_messages(db: sqlite3.Connection, *, most: int) -> int:
-    """Index up to `most` of the rows that are not yet indexed; return how many that were.
+    """Index up to `most` rows that are not yet indexed, in one transaction; return how many.
 
-    It is one transaction, which the caller's write lock protects.
+    The caller holds the write lock.
 
     Raises:
         sqlite3.Error: nothing was indexed.
@@ -55,9 +55,9 @@ def index_messages(db: sqlite3.Connection, *, most: int) -> int:
 
 
 def count_characters(texts: sqlite3.Cursor) -> Counter[str]:
-    """Return in how many of `texts`, a column of folded ones, each character is."""
+    """Return for each character how many of `texts` have it; they are folded already."""
     counts: Counter[str] = Counter()
     for (text,) in texts:
         counts.update(set(text))
-    del counts[NUL_MARK]  # stands for U+0000, for itself, and at the end of each text
+    del counts[NUL_MARK]  # every text ends with it, so its count says nothing
     return counts

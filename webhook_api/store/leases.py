@@ -1,7 +1,7 @@
-"""Leases, checked: a connection that fails loudly when it has two users, or one after its return.
+"""Checks that a lent connection is used by one thread at a time, and not after its return.
 
-SQLite's own answer to either is a crash, much later and somewhere else. The checks cost a few
-microseconds for each call, so only tests and Python's development mode have them.
+With either fault SQLite crashes much later, somewhere else. The checks cost a few microseconds
+for each call, so only tests and Python's development mode have them.
 """
 
 import sqlite3
@@ -12,14 +12,14 @@ from typing import Any, Self
 
 
 class LeaseError(Exception):
-    """A connection was used by two threads at once, or after its return: a fault of ours.
+    """A connection was used by two threads at once, or after its return: a bug of ours.
 
-    No `sqlite3.Error`, so that nothing takes it for a fault of the database.
+    It is not a `sqlite3.Error`, because the database is not at fault.
     """
 
 
 class CheckedCursor(sqlite3.Cursor):
-    """A cursor that uses its connection within `CheckedUse.use` only."""
+    """A cursor that makes these checks."""
 
     connection: "CheckedUse"
 
@@ -49,7 +49,7 @@ class CheckedCursor(sqlite3.Cursor):
 
 
 class CheckedUse(sqlite3.Connection):
-    """The checks of a connection, for a subclass to add."""
+    """A base class for connections that make these checks."""
 
     lent: bool
 
@@ -61,7 +61,7 @@ class CheckedUse(sqlite3.Connection):
         return super().cursor(factory)
 
     def execute(self, *args: Any) -> Any:
-        # The original makes a cursor of its own, whatever `cursor` returns (CPython 3.11).
+        # The original does not call `cursor` (CPython 3.11).
         return self.cursor().execute(*args)
 
     def executemany(self, *args: Any) -> Any:
@@ -69,10 +69,10 @@ class CheckedUse(sqlite3.Connection):
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """Use the connection alone for the length of a `with` block.
+        """Check that nobody else uses the connection during a `with` block.
 
         Raises:
-            LeaseError: another uses it now, or it is not lent.
+            LeaseError: another thread uses it now, or it is not lent.
         """
         if not self.lent:
             raise LeaseError("a connection was used after its return")

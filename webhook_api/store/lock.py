@@ -1,10 +1,9 @@
-"""The lock of all who write: a file that every process locks before it writes the database.
+"""The write lock: a file that every process locks before it writes the database.
 
-Everything that writes, commits or checkpoints does so under it. The kernel queues writers fairly
-there, where SQLite's own busy handler sleeps and polls; and no checkpoint can run beside a commit,
-which is what corrupts a WAL in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). Readers
-open the file read-only, and a read-only connection never checkpoints, not even when it is the
-last to close.
+All writes, commits and checkpoints happen under it. The kernel queues those who wait, while
+SQLite's own busy handler would sleep and try again. And no checkpoint can run beside a commit,
+which can corrupt a WAL in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). Readers need
+no lock: their connections are read-only, and such a connection never checkpoints.
 """
 
 import errno
@@ -19,10 +18,11 @@ _RETRY_S = 0.01
 
 
 class WriteLock:
-    """The right to write, and a mark that stays when its holder dies: the disk is in doubt.
+    """The right to write, and the mark of doubt, which stays when its holder dies.
 
-    The mark is the size of the lock file: 0 or 1. It needs no room on the disk and no sync: it
-    is about what the page cache shows and the disk may not have, and both end together.
+    In doubt means: a write failed, and the page cache may show what the disk does not have.
+    The mark is the size of the lock file, 0 or 1. It needs no room on the disk and no sync: when
+    the machine stops, the page cache is gone as well.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -44,10 +44,10 @@ class WriteLock:
 
 @contextmanager
 def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
-    """Hold the lock of the names in `folder`: shared to open several that belong together.
+    """Hold the lock of the file names in `folder`.
 
-    Exclusive to change which files they are. The lock is on the folder itself, so that to read
-    needs no room on the disk.
+    Shared, to open several files that belong together; `exclusive`, to exchange them. The lock
+    is on the folder itself, so it needs no room on the disk.
 
     Raises:
         BlockingIOError: others still hold it after `patience_s`.
@@ -73,9 +73,9 @@ def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator
 
 @contextmanager
 def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
-    """Hold the lock at `path`, in turn with every other thread and process.
+    """Hold the lock at `path`; every other thread and process waits meanwhile.
 
-    Without a limit to the patience the kernel queues us; with one, we look again and again.
+    Without `patience_s` (seconds) the kernel queues us; with it, we try again and again.
 
     Raises:
         BlockingIOError: another still holds it after `patience_s`.
@@ -91,11 +91,11 @@ def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
 
 def _take(path: Path, deadline: float | None) -> int:
     while True:
-        # Opened each time, so that the lock is of the folder that is at this path now.
+        # Opened each time: the folder at this path may be another one now.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if deadline is not None else 0))
-            # While we waited it may have been replaced, and others lock the new one.
+            # While we waited, the file may have been replaced, and others lock the new one.
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except BlockingIOError:

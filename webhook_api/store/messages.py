@@ -1,4 +1,4 @@
-"""The SQL that writes messages. Every function here needs the write lock, see `writer`."""
+"""The SQL that writes messages. Every function here needs the write lock, see `writer.py`."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
 
 class StoreResult(NamedTuple):
-    """What became of one message: a new row, or a repeat of one that is or was there."""
+    """What became of one message: a new row, or a repeat of one that is or was stored."""
 
     created: bool
-    conflict: bool = False  # a repeat, but its content differs from the row's
+    conflict: bool = False  # a repeat whose content differs from the row
 
 
 def insert_messages(
@@ -29,15 +29,14 @@ def insert_messages(
 ) -> list[StoreResult]:
     """Store `messages` in one transaction, and return what became of each, in their order.
 
-    The first of a `message_id` is kept, whether the others come in the same call or later; that
-    is the database's own promise, a UNIQUE column (spec, "Idempotency"). ON CONFLICT names that
-    column, because OR IGNORE would also swallow a NULL. One that was removed is a repeat as
-    well; none can be removed between the look at the tombstones and the insert, as that takes the
-    write lock.
+    The first message of a `message_id` is kept; the others, in this call or later, are repeats.
+    A UNIQUE column makes sure of that (spec, "Idempotency"). ON CONFLICT names it, because
+    OR IGNORE would also ignore a NULL. A message that was removed is not stored again; nobody
+    can remove one between our look at the tombstones and the insert, since that needs the write
+    lock.
 
-    All rows go in by one statement, which SQLite commits by itself. Besides being atomic, that
-    gives the interpreter lock away once and not once a row: in a busy process, getting it back
-    costs more than the row.
+    One statement inserts all rows, and SQLite commits it by itself. So the interpreter lock is
+    given away once, not for each row: in a busy process, to get it back costs more than the row.
 
     Raises:
         sqlite3.Error: nothing was stored.
@@ -54,7 +53,7 @@ def insert_messages(
 
 
 def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
-    """Do the same for messages that were never removed."""
+    """Do the same, without a look at the tombstones."""
     created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values: list[str | int | None] = []
     for message in messages:
@@ -76,7 +75,7 @@ def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> l
 def _compare(
     db: sqlite3.Connection, messages: Sequence[InboundMessage], *, created: int
 ) -> list[StoreResult]:
-    """Return what became of each message, `created` of which are new rows now."""
+    """Return what became of each message; `created` of them are new rows."""
     marks = ", ".join("?" * len(messages))
     rows = db.execute(
         "SELECT message_id, id, from_msisdn, to_msisdn, ts, text FROM messages"
@@ -84,27 +83,27 @@ def _compare(
         [message.message_id for message in messages],
     )
     stored = {message_id: (row_id, content) for message_id, row_id, *content in rows}
-    # Ids only grow, though not one by one: a repeat in the midst of new rows uses one up.
+    # Ids only grow, with gaps: a repeat between new rows uses one up.
     new_ids = set(sorted((row_id for row_id, _ in stored.values()), reverse=True)[:created])
     results = []
     for message in messages:
         row_id, content = stored[message.message_id]
         delivered = [message.from_msisdn, message.to_msisdn, message.ts.text, message.text]
         results.append(StoreResult(created=row_id in new_ids, conflict=content != delivered))
-        new_ids.discard(row_id)  # what follows of the same id repeats it
+        new_ids.discard(row_id)  # the next message with this message_id is a repeat
     return results
 
 
 def write_probe(db: sqlite3.Connection) -> None:
-    """Write and sync a few real bytes, which shows that a message could be stored.
+    """Write and sync a few bytes, to see whether a message could be stored.
 
     Raises:
-        sqlite3.Error, SchemaError: it could not.
+        sqlite3.Error, SchemaError: no message could be stored.
     """
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
 
 
 def checkpoint(db: sqlite3.Connection) -> None:
-    """Move what the WAL holds into the database file, as far as no reader still needs it."""
+    """Move the pages of the WAL that no reader needs any more into the database file."""
     db.execute("PRAGMA wal_checkpoint(PASSIVE)")

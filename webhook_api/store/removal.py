@@ -1,4 +1,4 @@
-"""Removes messages, a few in each turn of writing, and leaves a tombstone of each."""
+"""Removes messages, a few in each transaction, and leaves a tombstone of each."""
 
 import errno
 import time
@@ -14,32 +14,32 @@ from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
 _LOCK = ".removal.lock"
-_SCAN_IDS = 10_000  # that are looked through in one read transaction
+_SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
-_TURN_S = 0.006  # what a batch should take: deliveries wait for it
-_PAUSE = 2  # times what a turn took, in which deliveries have theirs
-_PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
+_BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
+_PAUSE = 2  # times what a batch took; deliveries are stored in the pause
+_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
 
 
 class Selection(NamedTuple):
-    """Which messages to remove: a condition in SQL, and what is bound to it."""
+    """Which messages to remove: a condition in SQL, and its parameters."""
 
     condition: str
     parameters: Sequence[str]
 
 
 def older_than(moment: datetime) -> Selection:
-    """Select what arrived before `moment`, by the server's time."""
+    """Select the messages that arrived before `moment`, by the server's time."""
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Selection("created_at < ?", [text])
 
 
 @contextmanager
 def one_at_a_time(database: Database) -> Iterator[None]:
-    """Keep other processes from removing messages in a `with` block.
+    """Keep other processes from removing messages during a `with` block.
 
     Raises:
-        BlockingIOError: another one does.
+        BlockingIOError: another process is removing messages.
     """
     with ExitStack() as stack:
         try:
@@ -50,18 +50,18 @@ def one_at_a_time(database: Database) -> Iterator[None]:
 
 
 class Found(NamedTuple):
-    """The rows to remove among those that were looked through, and how far that is."""
+    """The rows to remove in one part of the table, and how many ids were looked through."""
 
     row_ids: list[int]
-    scanned: int  # ids, in all
-    of: int
+    scanned: int  # ids up to here
+    of: int  # ids in all
 
 
 def find(database: Database, selection: Selection) -> Iterator[Found]:
     """Yield the rows that `selection` selects, a part of the table at a time, oldest first.
 
-    Each part is a read transaction of its own, so that checkpoints go on. What comes in
-    meanwhile is not looked at.
+    Each part is a read transaction of its own, so that checkpoints go on. New messages are not
+    looked at.
 
     Raises:
         Unavailable: there is no file.
@@ -93,7 +93,7 @@ class Remover:
         self.took_s = 0.0  # what the last one took
 
     def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Yield `row_ids` in parts for `remove`, with pauses in which deliveries have theirs."""
+        """Yield `row_ids` in batches for `remove`, and pause between them for deliveries."""
         at = 0
         while batch := row_ids[at : at + self.size]:
             at += len(batch)
@@ -101,21 +101,21 @@ class Remover:
             time.sleep(_PAUSE * self.took_s)
 
     def remove(self, batch: Sequence[int], *, patience_s: float = _PATIENCE_S) -> int:
-        """Remove the rows `batch`; return how many of them were there, once that is on disk.
+        """Remove the rows `batch`; when this is on disk, return how many of them there were.
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
         """
 
-        def turn(connection: Connection) -> int:
+        def remove_timed(connection: Connection) -> int:
             started = time.perf_counter()
             count = self._writer.remove(connection, batch)
             self.took_s = time.perf_counter() - started
             return count
 
-        count = self._writer.write(turn, patience_s=patience_s)
+        count = self._writer.write(remove_timed, patience_s=patience_s)
         self._writer.write(self._writer.do_upkeep, patience_s=patience_s)
-        # Twice as many at most, as one that was quick says little.
-        fitting = int(_TURN_S * len(batch) / self.took_s)
+        # Not more than twice as many: a single quick batch may be an exception.
+        fitting = int(_BATCH_S * len(batch) / self.took_s)
         self.size = max(1, min(2 * self.size, fitting))
         return count

@@ -1,7 +1,7 @@
 """Restore: a file takes the place of the database, while the service goes on.
 
-At each moment one of the two is the database, whole, whatever is killed: what was acknowledged
-before the swap is in the one that is kept, and what is acknowledged after it in the new one.
+At each moment, even after a kill, one of the two files is the complete database. The old one,
+which is kept, has all that was acknowledged before the swap; the new one has all after it.
 """
 
 import errno
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.store.backup import DamagedError, check_room_for, is_ours
 from webhook_api.store.connections import connect, sync_folder
-from webhook_api.store.copying import Progress, copy_moment, in_place_when_whole, no_progress
+from webhook_api.store.copying import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.schema import migrate
 from webhook_api.store.swapping import put_in_place, restored_path
@@ -29,37 +29,38 @@ from webhook_api.store.verify import Report, check_copy
 STDIN = Path("-")
 _READERS_PATIENCE_S = 10.0
 _RETRY_S = 0.05
-_NOT_SUDDEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Restored(NamedTuple):
-    """What is in place now, and under which name the file before it is kept, if there was one."""
+    """What the check of the new file found, and where the old one is kept, if there was one."""
 
     report: Report
     kept: Path | None
 
 
 def restore(database: Database, file: Path, progress: Progress = no_progress) -> Restored:
-    """Put a copy of `file` in the place of the database, checked and of our schema.
+    """Put a copy of `file` in the place of the database, checked and with our schema.
 
     Raises:
-        OSError: `file` is no database of this service, or of a newer version, or there is no room.
-        BlockingIOError: reads that were long under way did not end.
-        DamagedError: `file` is not what it should be.
+        OSError: `file` is not a database of this service or is of a newer version, or there is no
+            room.
+        BlockingIOError: a long read did not end.
+        DamagedError: `file` failed its check.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
     if file != STDIN and database.path.exists() and file.samefile(database.path):
         raise OSError(errno.EINVAL, "is the database itself", str(file))
     with ExitStack() as locks:
-        with in_place_when_whole(restored_path(database.path)) as partial:
+        with in_place_when_complete(restored_path(database.path)) as partial:
             _copy(file, partial)
             report = _check(file, partial, progress)
             _take_owner_of(database.path, partial)
-            _sync(partial)  # now, and not while everybody waits
+            _sync(partial)  # now, before others have to wait
             complete = locks.enter_context(_at_rest(database))
         try:
-            with _undisturbed():
+            with _signals_held():
                 kept = _swap(database, complete=complete)
         finally:
             if database.path.exists():
@@ -79,7 +80,7 @@ def _copy(file: Path, partial: Path) -> None:
             with closing(connect(file, "ro", patience_s=0)) as source:
                 copy_moment(source, partial)
             return
-        # Not by SQLite, which could not open a backup in a folder that is read-only.
+        # SQLite could not open a backup in a read-only folder.
         with partial.open("wb") as copy:
             shutil.copyfileobj(content, copy)
 
@@ -105,7 +106,7 @@ def _check(file: Path, partial: Path, progress: Progress) -> Report:
 
 
 def _take_owner_of(old: Path, new: Path) -> None:
-    """Let the service open `new`, though another user restores."""
+    """Give `new` the owner and mode of `old`, so that the service can open it."""
     with suppress(FileNotFoundError, PermissionError):
         status = old.stat()
         new.chmod(status.st_mode)
@@ -119,9 +120,9 @@ def _sync(file: Path) -> None:
 
 @contextmanager
 def _at_rest(database: Database) -> Iterator[bool]:
-    """Hold the write lock, with a database file that is complete without its WAL.
+    """Hold the write lock, after the content of the WAL was moved into the database file.
 
-    Gives False if the file is so damaged that SQLite cannot bring it there.
+    Yields whether that could be done: not if the file is damaged or missing.
 
     Raises:
         BlockingIOError: a reader still needs the WAL after `_READERS_PATIENCE_S`.
@@ -140,7 +141,7 @@ def _at_rest(database: Database) -> Iterator[bool]:
 
 
 def _checkpoint(database: Database) -> bool | None:
-    """Return whether the file is complete now; None if a reader is in the way."""
+    """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
         database.finish_restore()
         if not database.path.exists():
@@ -158,10 +159,10 @@ def _checkpoint(database: Database) -> bool | None:
 
 
 def _swap(database: Database, *, complete: bool) -> Path | None:
-    """Move the old file away and the new one in its place; a kill may come after any step.
+    """Move the old file away and put the new one in its place.
 
-    Nothing but the renaming of the old file decides: from there on, whoever has the write lock
-    next finishes the rest.
+    Renaming the old file is the decisive step. After a kill behind it, the next process that
+    holds the write lock does the rest.
     """
     kept = None
     with database.files_locked(exclusive=True):
@@ -179,9 +180,9 @@ def _swap(database: Database, *, complete: bool) -> Path | None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and the like wait for the end of the `with` block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_SUDDEN)
+def _signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C and similar signals until the end of the `with` block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:
         yield
     finally:

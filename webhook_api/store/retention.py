@@ -1,4 +1,4 @@
-"""Removes messages as soon as they are old enough, a few at a time, beside deliveries."""
+"""Removes messages as soon as they are old enough, a few at a time between deliveries."""
 
 import logging
 import sqlite3
@@ -14,16 +14,16 @@ from webhook_api.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 600.0  # from pass to pass; each removal makes remembered counts be made again
-_PAUSE = 4  # times what a batch took, in which there is none
+_EVERY_S = 600.0  # from pass to pass; after a removal, remembered counts must be made again
+_PAUSE = 4  # times what a batch took
 _MIN_PAUSE_S = 0.01
-_LOOKED_AT = 256  # messages; if none of so many is old, none after them is taken to be
+_LOOKED_AT = 256  # messages; if none of these is old, the pass ends
 
 
 class Retention:
-    """Keeps messages for a number of days, 0 for ever. Only the writer's thread may use it.
+    """Keeps messages for `days`; 0: for ever. Only the thread that writes may use it.
 
-    Of several processes, one at a time does a pass over what is old.
+    Of several processes, one at a time makes a pass over the old messages.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class Retention:
         self._days = days
         self._every_s = every_s
         self._next = 0.0  # on the monotonic clock
-        self._position = 0  # the id up to which this pass has come
+        self._position = 0  # the id that this pass has reached
         self._pass = ExitStack()  # holds the right to remove
 
     def wait_s(self) -> float | None:
-        """Return in how many seconds the next step is due; None: never."""
+        """Return the seconds until the next step; None: there is none."""
         return max(0.0, self._next - time.monotonic()) if self._days else None
 
     def step_if_due(self) -> None:
-        """Remove a few messages, if it is time. A failure is logged, and tried again later."""
+        """Remove a few messages, if it is time. A failure is logged; it tries again later."""
         if self.wait_s() != 0:
             return
         pause_s = self._every_s
@@ -64,7 +64,7 @@ class Retention:
     def _step(self) -> bool:
         """Remove the next batch; return whether there was one."""
         moment = older_than(datetime.now(UTC) - timedelta(days=self._days)).parameters[0]
-        rows = self._writer.write(self._look, patience_s=0)
+        rows = self._writer.write(self._next_rows, patience_s=0)
         old = [row_id for row_id, created_at in rows if created_at < moment]
         batch = old[: self._remover.size]
         if not batch:
@@ -73,7 +73,7 @@ class Retention:
         self._position = batch[-1]
         return True
 
-    def _look(self, connection: Connection) -> list[tuple[int, str]]:
+    def _next_rows(self, connection: Connection) -> list[tuple[int, str]]:
         return connection.execute(
             "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
             [self._position, _LOOKED_AT],

@@ -1,4 +1,4 @@
-"""The schema's version and how a file gets there: numbered migrations, applied in order."""
+"""The schema's version, and the numbered migrations that lead to it."""
 
 import sqlite3
 from importlib import resources
@@ -9,8 +9,7 @@ from webhook_api.store.indexing import index_messages
 # Marks a file as ours, in its header (sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x4D536731
 
-# Rows that were not indexed yet when the service starts are few, unless a migration asks to
-# index them all again, or was stopped while it did.
+# At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
 
 
@@ -25,16 +24,17 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return how many migrations the file has had (`PRAGMA user_version`)."""
+    """Return how many migrations were applied to the file (`PRAGMA user_version`)."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Return when the file has the schema that this code expects.
+    """Check that the file has the schema that this code expects.
 
     Raises:
-        SchemaError: it has another version, or the table is gone.
+        SchemaError: it has another version, or the table `messages` is missing.
+        sqlite3.Error: it cannot be read.
     """
     version = schema_version(connection)
     if version != SCHEMA_VERSION:
@@ -44,15 +44,13 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file up to `SCHEMA_VERSION`; each step is one transaction with its number.
+    """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
 
-    Then index the rows that are not indexed, if they are many; a start that is stopped there
-    goes on with the rest next time. The caller holds the write lock, so of several processes
-    that start at once one does this.
-    A file that is refused is left as it was.
+    Then index the rows that are not indexed, if there are many; if this is stopped, the next
+    start goes on with it. The caller holds the write lock. A file that is refused is not changed.
 
     Raises:
-        SchemaError: the file is newer than this code, or is some other program's database.
+        SchemaError: the file is newer than this code, or is another program's database.
     """
     version = schema_version(connection)
     empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -71,7 +69,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
-    # WAL is kept in the file once set, and cannot be set inside a transaction.
+    # WAL mode stays set in the file, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(

@@ -1,7 +1,7 @@
-"""Another file in the place of the database: the last steps, which another process may finish.
+"""The last steps of a restore, which another process finishes after a kill.
 
-First the old file is moved away, which is what decides; then its WAL and index are; then the
-restored file, which is whole and checked, gets the name. All of it is done under the write lock.
+First the old file is moved away: this is the decisive step. Then its WAL and index are moved
+away. Then the restored file, complete and checked, gets the name. All under the write lock.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from webhook_api.store.connections import sync_folder
 
 
 def restored_path(path: Path) -> Path:
-    """Return where the file waits that takes the place of the database at `path`."""
+    """Return the name of the restored file until it takes the place of the database at `path`."""
     return path.with_name(path.name + ".restored")
 
 
@@ -32,11 +32,11 @@ def put_in_place(path: Path) -> None:
 
 
 def set_leftovers_aside(path: Path) -> None:
-    """Keep a new file from being mixed with the WAL and its index of one that is gone.
+    """If there is no database file, move away the WAL and its index of the file that was there.
 
-    SQLite itself would delete such a WAL, but believe an index that the service still has
-    open (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: with its
-    database, should that be found again, it may hold the only copy of the newest messages.
+    SQLite would delete such a WAL, but use an index that the service still has open
+    (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: it may hold the only
+    copy of the newest messages, in case its database is found again.
     """
     if not path.exists():
         path.with_name(path.name + "-shm").unlink(missing_ok=True)

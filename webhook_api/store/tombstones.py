@@ -1,4 +1,4 @@
-"""Removing rows, and what is left of each: a digest of its id, which tells a redelivery."""
+"""Removing rows. A tombstone is left of each: a digest of its id, to recognise a repeat."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ DIGEST_BYTES = 16
 
 
 def digest(key: bytes, message_id: str) -> bytes:
-    """Return what a tombstone holds in place of `message_id`."""
+    """Return the digest of `message_id` that a tombstone holds."""
     return blake2b(message_id.encode(), digest_size=DIGEST_BYTES, key=key).digest()
 
 
 def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
-    """Return those of `message_ids` of which there is a tombstone."""
+    """Return those of `message_ids` that have a tombstone."""
     row = db.execute(
         "SELECT tombstone_key FROM totals WHERE EXISTS (SELECT 1 FROM tombstones)"
     ).fetchone()
@@ -29,9 +29,9 @@ def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
 
 
 def remove_messages(db: sqlite3.Connection, row_ids: Sequence[int]) -> int:
-    """Remove the rows `row_ids` in one transaction; return how many of them were there.
+    """Remove the rows `row_ids` in one transaction; return how many of them there were.
 
-    Counters and the search index follow by the triggers of the schema. The caller holds the
+    The triggers of the schema correct the counters and the search index. The caller holds the
     write lock.
 
     Raises:
@@ -46,6 +46,6 @@ def remove_messages(db: sqlite3.Connection, row_ids: Sequence[int]) -> int:
 
 def _add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
     (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
-    # In order, so that those on the same page come together.
+    # Sorted, so that digests on the same page are written together.
     digests = sorted(digest(key, message_id) for message_id in message_ids)
     db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", ([one] for one in digests))

@@ -1,4 +1,4 @@
-"""Transactions for the length of a `with` block, over connections that begin none themselves."""
+"""Transactions as `with` blocks. Our connections never begin a transaction by themselves."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit what a `with` block writes, all of it or none. The caller has the write lock.
+    """Commit all that a `with` block writes, or nothing. The caller holds the write lock.
 
     Raises:
         sqlite3.Error: nothing was written.

@@ -1,4 +1,4 @@
-"""Whether the database is what it says: everything derived from the messages, made again."""
+"""Checks a database: makes everything that is derived from the messages again, and compares."""
 
 import errno
 import shutil
@@ -20,14 +20,14 @@ from webhook_api.store.tombstones import DIGEST_BYTES, digest
 
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000
-_SPARE = 1.1  # times the database's size, for what a copy takes with its own WAL
+_SPARE = 1.1  # free space to ask for, in sizes of the database: the copy has a WAL as well
 
 _PERIODS = " UNION ALL ".join(
     f"SELECT {scale}, seconds >> {scale - SCALES[-1]}, sum(messages) FROM finest GROUP BY 2"
     for scale in SCALES
 )
 
-_FORGET_WHAT_HAS_NO_PAGES = """
+_FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
     PRAGMA writable_schema = ON;
     DELETE FROM sqlite_master WHERE rootpage = 0;
@@ -96,9 +96,9 @@ class Report(NamedTuple):
 def verify(database: Database, scratch: Path | None = None) -> Report:
     """Check a copy of the database as it is at one moment.
 
-    A copy, because FTS5's own check is a write to SQLite, and one that would keep deliveries
-    waiting for 10 s per million messages; and because a long read keeps the WAL from being
-    reused. `scratch` is the folder for it, by default the database's own.
+    Why a copy: FTS5's own check is a write, and deliveries would wait for it, 10 s per million
+    messages; and a long read lets the WAL grow. The copy is made in the folder `scratch`, by
+    default beside the database.
 
     Raises:
         Unavailable: there is no file.
@@ -120,7 +120,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
 
 
 def check_copy(path: Path, progress: Progress = no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses, and enter all of it in its search index.
+    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed.
 
     Raises:
         SchemaError: its schema has another version.
@@ -135,7 +135,7 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
             progress(done, len(_CHECKS))
             differences += differing(db)
         messages = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-        db.execute("PRAGMA journal_mode = WAL")  # as it was; closing ends the log again
+        db.execute("PRAGMA journal_mode = WAL")  # as it was
         progress(len(_CHECKS), len(_CHECKS))
     return Report(messages, differences)
 
@@ -144,7 +144,7 @@ def _schema(db: Connection) -> Iterator[str]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         migrate(fresh)
         found, expected = (
-            # FTS5 makes tables of its own, after its version.
+            # Without FTS5's own tables, which depend on its version.
             dict(
                 connection.execute(
                     "SELECT type || ' ' || name, sql FROM sqlite_master"
@@ -213,9 +213,9 @@ def _search_index(db: Connection) -> Iterator[str]:
 
 
 def _file(db: Connection) -> Iterator[str]:
-    # SQLite checks less if the first of its tables is a view or a virtual one: it takes the 0
-    # that they have as root page for the wish to leave out the pages that nothing uses.
-    db.executescript(_FORGET_WHAT_HAS_NO_PAGES)
+    # SQLite does not look for unused pages if the first table in its list has the root page 0,
+    # which means to it that only a part should be checked. Views and virtual tables have it.
+    db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
     try:
         for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})"):
             for line in text.splitlines():

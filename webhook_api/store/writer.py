@@ -1,9 +1,9 @@
-"""The one way to write the database: in turn, on disk before it returns, and never on a guess.
+"""The one way to write the database: under the write lock, and on disk before it returns.
 
-A sync that failed may not be repeated: the kernel reports the error once, takes the pages for
-written, and goes on showing them (PostgreSQL wiki, "Fsync Errors"). SQLite would take them for
-committed when it next reads its WAL. So after an I/O error no process writes anything until all
-that the WAL shows was written and synced again.
+To repeat a sync that failed is no help: the kernel reports the error once, and then treats the
+pages as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL and treat
+them as committed. So after an I/O error no process writes anything until the whole WAL was
+written and synced again.
 """
 
 import os
@@ -23,7 +23,7 @@ from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
 from webhook_api.store.schema import check_schema
 from webhook_api.store.tombstones import remove_messages
 
-INDEX_EVERY = 256  # messages: entering more at once is cheaper, and keeps the others waiting longer
+INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
 
 ANOTHER_PROCESS = "another process, which holds the write lock"
@@ -35,7 +35,7 @@ _PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
 _PAGES_OF_A_MESSAGE = 6
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
-# Whatever else goes wrong is the fault of the file or the disk, and fails the whole batch.
+# Every other error is a fault of the file or the disk, and fails the whole batch.
 FAULTS_OF_A_ROW = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -52,9 +52,9 @@ T = TypeVar("T")
 class Writer:
     """The one connection of a process that writes. Only one thread may use it at a time.
 
-    It is never the last connection to its file that closes: `_anchor`, a reader, is. The last
-    to close would checkpoint and then delete the WAL *by name*, which after a restore is the
-    WAL of another file, and on a damaged file is the only good copy.
+    `_anchor`, a reader, is closed after it. If the connection that writes were the last one of
+    its file, its closing would checkpoint and then delete the WAL *by name*: after a restore this
+    is the WAL of another file, and if the file is damaged it is the only good copy.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Writer:
         cache_kib: int | None = None,
         max_idle_wal_bytes: int = _MAX_IDLE_WAL_BYTES,
     ) -> None:
-        """Do the upkeep after `index_every` messages, and about `checkpoint_every` WAL pages."""
-        self.waits_for = THE_DISK  # what a caller that gives up was waiting for
+        """Index after `index_every` messages; checkpoint after about `checkpoint_every` pages."""
+        self.waits_for = THE_DISK  # what it waits for now, for the error of a caller that gives up
         self._database = database
         self._index_every = index_every
         self._checkpoint_every = checkpoint_every
@@ -82,21 +82,21 @@ class Writer:
         self._file = -1
 
     def write(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
-        """Return what `work` returns, which is called in our turn; wait while others write.
+        """Call `work` under the write lock, and return what it returns.
 
-        Another program that writes is waited for without our lock, and by looking again:
-        SQLite has no queue to stand in. `work` is then called again from its start.
+        If another program locks the database without our write lock, this tries again and again,
+        and does not hold the lock meanwhile. `work` is then called again from its start.
 
         Raises:
-            Unavailable: there is no file, or it is no database.
+            Unavailable: there is no file, or it is not a database.
             SchemaError: its schema is not ours.
-            sqlite3.Error, OSError: it cannot be written, or not within `patience_s`.
+            sqlite3.Error, OSError: it cannot be written, or not within `patience_s` seconds.
         """
         deadline = None if patience_s is None else time.monotonic() + patience_s
         self.waits_for = THE_DISK
         while True:
             try:
-                with self._turn() as connection:
+                with self._locked() as connection:
                     return work(connection)
             except sqlite3.Error as error:
                 if not is_locked(error) or (deadline and time.monotonic() > deadline):
@@ -105,8 +105,8 @@ class Writer:
             time.sleep(_RETRY_LOCKED_S)
 
     @contextmanager
-    def _turn(self) -> Iterator[Connection]:
-        """Hold the write lock, with a connection on which all that is shown is on disk."""
+    def _locked(self) -> Iterator[Connection]:
+        """Hold the write lock; yield a connection that reads only what is on disk."""
         if self.waits_for is THE_DISK:
             self.waits_for = ANOTHER_PROCESS
         with self._database.write_lock() as lock:
@@ -115,16 +115,16 @@ class Writer:
             try:
                 yield self._ready_connection(lock)
             except sqlite3.Error as error:
-                self._judge(error, lock)
+                self._react_to(error, lock)
                 raise
 
-    def _judge(self, error: sqlite3.Error, lock: WriteLock) -> None:
-        """Decide what to trust after `error`."""
+    def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
+        """Set the mark of doubt or close the connection, if `error` makes that necessary."""
         code = _primary_code(error)
         if code == sqlite3.SQLITE_IOERR:
-            # The connection is kept: closing it might make the next one read the WAL again.
+            # The connection stays open: after closing it, the next one might read the WAL again.
             self._in_doubt = True
-            # If the file system is read-only now, no other process can write either.
+            # This fails if the file system is read-only; then no process can write anyway.
             with suppress(OSError):
                 lock.mark_in_doubt(True)
         elif code not in (sqlite3.SQLITE_FULL, *_LOCKED):
@@ -133,8 +133,8 @@ class Writer:
     def _ready_connection(self, lock: WriteLock) -> Connection:
         """Return a connection to the file that is at the database's path now.
 
-        SQLite would go on committing to a file that was deleted, moved away or overwritten
-        while open, so this looks before each batch: one `stat` and one `pread`.
+        SQLite would go on committing to a file that was deleted, moved away or overwritten. So
+        this checks it before each batch, with one `stat` and one `pread`.
         """
         try:
             identity = self._database.identity()
@@ -168,15 +168,15 @@ class Writer:
 
     def _open(self) -> None:
         self._anchor = connect(self._database.path, "ro", patience_s=0)
-        # No patience: who waits in SQLite keeps the write lock from everybody.
+        # No patience: while SQLite waits, we hold the write lock, and all others wait.
         connection = self._connection = connect(self._database.path, "rw", patience_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # What a long reader made it grow to is given back to the disk afterwards.
+        # The WAL grows during a long read; this makes it shorter again afterwards.
         connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
         if self._cache_kib:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
-        check_schema(connection)  # SQLite makes the WAL when it first reads,
-        sync_folder(self._database.path.parent)  # and passes over a failure to sync its name.
+        check_schema(connection)  # This read makes SQLite create the WAL.
+        sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
     def store(
         self, connection: Connection, messages: Sequence[InboundMessage]
@@ -192,7 +192,7 @@ class Writer:
         return results
 
     def remove(self, connection: Connection, row_ids: Sequence[int]) -> int:
-        """Remove the rows `row_ids` in one transaction; return how many of them were there.
+        """Remove the rows `row_ids` in one transaction; return how many of them there were.
 
         Raises:
             sqlite3.Error: none was removed.
@@ -201,13 +201,13 @@ class Writer:
         return remove_messages(connection, row_ids)
 
     def do_upkeep(self, connection: Connection) -> None:
-        """Enter many messages in the search index at once, and keep the WAL short, if it is time.
+        """Update the search index, and make a checkpoint, each if it is time.
 
         Raises:
             sqlite3.Error: it failed. It is tried again after as many more messages.
         """
         if self._unindexed >= self._index_every:
-            # More than these, for what other processes left behind.
+            # More than ours: other processes may have left some.
             most, self._unindexed = 4 * self._unindexed, 0
             index_messages(connection, most=most)
         if self._pages_in_wal >= self._checkpoint_every:
@@ -215,17 +215,17 @@ class Writer:
             checkpoint(connection)
 
     def discard(self) -> None:
-        """Close, so that the next use starts from the file and nothing remembered."""
+        """Close the connection; the next write opens the file again."""
         for connection in (self._connection, self._anchor):
             if connection is not None:
                 connection.close()
         self._connection = self._anchor = None
 
     def close(self, *, patience_s: float) -> None:
-        """Move what the WAL holds into the database file, so that it can be copied, and close.
+        """Move the content of the WAL into the database file, so that it can be copied; close.
 
-        If another process keeps the write lock, all is left as it is: whoever opens the file
-        next finds the same messages in the WAL.
+        If another process holds the write lock for `patience_s` seconds, the messages stay in the
+        WAL, and are found there when the file is opened again.
         """
         if self._connection is None:
             return
@@ -240,7 +240,7 @@ class Writer:
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another connection has what is needed now; extended codes count as well."""
+    """Return whether another connection holds the lock that is needed."""
     return _primary_code(error) in _LOCKED
 
 
