@@ -17,11 +17,11 @@ _WAIT_S = 1.0  # for a thread, if others may take long
 
 _SHORT = (b"POST /webhook ", b"GET /health/live ")
 _SHORT_BYTES = 32 * 1024  # checking longer bodies takes a while
-_URGENT = (b"POST ", b"GET /health", b"GET /metrics")
+_URGENT = (b"POST /webhook", b"GET /health", b"GET /metrics")
 _STREAM = re.compile(rb"\r\naccept:[^\r\n]*ndjson", re.IGNORECASE)
 _SEARCH = re.compile(
-    rb"/messages\?(?:.*&)?(?:q=[^& ]|offset=0*[1-9][0-9]{3}"
-    rb"|from=[^& ].*&since=|since=[^& ].*&from=)"
+    rb"/(?:messages|inbox)\?(?:.*&)?(?:q=[^& ]|to=[^& ]|offset=0*[1-9][0-9]{3}"
+    rb"|from=[^& ].*&(?:since|until)=[^& ]|(?:since|until)=[^& ].*&from=[^& ])"
     rb"|/stats\?(?:.*&)?(?:since|until)=[^& ]"
 )
 
