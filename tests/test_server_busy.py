@@ -19,6 +19,7 @@ def test_looping_searches_stop_no_delivery_and_no_probe(tmp_path: Path) -> None:
         fill(server.database, messages=1500)
         until, numbers = time.monotonic() + 1.5, count()
         searches: list[Reply] = []
+        pages: list[Reply] = []
         probes: list[float] = []
         deliveries: list[int] = []
 
@@ -29,14 +30,25 @@ def test_looping_searches_stop_no_delivery_and_no_probe(tmp_path: Path) -> None:
                     phrase = "x" * 32 + str(next(numbers))
                     searches.append(client.request("GET", f"/messages?q={phrase}"))
 
-        searching = threading.Thread(target=in_threads, args=[40, search])
-        searching.start()
+        def browse() -> None:
+            with server.client() as client:
+                while time.monotonic() < until:
+                    path = "/inbox?q=" + "y" * 32 + str(next(numbers))
+                    pages.append(client.request("GET", path, headers={"Accept": "text/html"}))
+
+        searching = [
+            threading.Thread(target=in_threads, args=[number, work])
+            for number, work in ((30, search), (10, browse))
+        ]
+        for one in searching:
+            one.start()
         while time.monotonic() < until:
             started = time.monotonic()
             assert server.get("/health/live", timeout_s=2).status == 200
             probes.append(time.monotonic() - started)
             deliveries.append(server.deliver(message_id=str(started)).status)
-        searching.join()
+        for one in searching:
+            one.join()
         counted = not_served(server)
 
     refused = [reply for reply in searches if reply.status != 200]
@@ -48,6 +60,12 @@ def test_looping_searches_stop_no_delivery_and_no_probe(tmp_path: Path) -> None:
         assert reply.status == 503
         assert int(reply.headers["retry-after"]) > 0
         assert "reads" in reply.json["detail"]
+    refused = [page for page in pages if page.status != 200]
+    assert 0 < len(refused) < len(pages)
+    for page in refused:
+        assert int(page.headers["retry-after"]) > 0
+        assert page.headers["content-type"].startswith("text/html")
+        assert b"reads" in page.body
 
 
 def test_a_request_that_finds_no_thread_is_503_and_the_worker_lives(tmp_path: Path) -> None:

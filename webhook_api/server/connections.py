@@ -12,7 +12,7 @@ from selectors import BaseSelector
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.account import ConnectionRoom
-from webhook_api.server.busy import BUSY
+from webhook_api.server.busy import busy_answer
 from webhook_api.server.framing import Arrival, Incoming
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
@@ -77,7 +77,7 @@ class Connections:
             connection.keep = keep
             self._go_on(connection)
 
-    def refuse(self, connection: Connection, reason: NotServed) -> None:
+    def refuse(self, connection: Connection, reason: NotServed, request: bytes = b"") -> None:
         """Answer that there is no room, thread or turn for a request that no thread has begun."""
         if connection.state is State.ENDED:
             return
@@ -85,7 +85,7 @@ class Connections:
         connection.inbox.clear()
         connection.working = 0
         connection.keep = False
-        connection.outbox.sendall(BUSY[reason])
+        connection.outbox.sendall(busy_answer(reason, request))
         with suppress(NotTaken):
             connection.outbox.push()
         self._go_on(connection)
@@ -182,7 +182,7 @@ class Connections:
         try:
             self._answer(connection, request, whole)
         except RuntimeError:
-            self.refuse(connection, NotServed.NO_THREAD)
+            self.refuse(connection, NotServed.NO_THREAD, request)
 
     def _go_on(self, connection: Connection) -> None:
         """Send what is left of the answer; then look at the next request, or take leave."""

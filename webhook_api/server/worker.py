@@ -162,7 +162,7 @@ class PatientWorker(Worker):
             )
             return
         work = partial(self._work_in_thread, connection, request, whole)
-        when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN)
+        when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN, request)
         self._pool.give(work, None if kind is Kind.SHORT else kind, when_late)
 
     def _work_in_thread(self, connection: Connection, request: bytes, whole: bool) -> None:
