@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, an_app, some_messages
 from tests.conftest import Get, Logged, Store
 from webhook_api import close_app
 from webhook_api.config import Config
+from webhook_api.errors import Unavailable
 from webhook_api.inbox.glance import look
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.session import COOKIE, SESSION_S, Pause, begin_session, is_session
@@ -148,16 +150,40 @@ def test_new_messages_are_counted_as_the_page_filters(client: FlaskClient, store
     assert client.get("/inbox/new?above=x").status_code == 422
 
 
-def test_failures_are_pages(client: FlaskClient, config: Config) -> None:
-    wrong = client.get("/inbox?since=yesterday")
-    config.database_path.unlink()
-    busy = client.get("/inbox")
+def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> None:
+    class Stopped:
+        def read(self, *_asked: object) -> None:
+            raise Unavailable("other reads took longer than 1 s")
 
-    assert (wrong.status_code, wrong.mimetype) == (422, "text/html")
+    def fail(*_asked: object) -> None:
+        raise OSError("a secret of ours")
+
+    wrong = client.get("/inbox?since=yesterday&q=x")
+    unknown = [client.get(url) for url in ("/inbox/", "/inbox/messages/9", "/inbox/messages/x")]
+    no_post = client.post("/inbox/messages/1")
+    reading = app.extensions["reading"]
+    app.extensions["reading"] = Stopped()
+    past_turn = client.get("/inbox?q=x")
+    app.extensions["reading"].read = fail
+    broken = client.get("/inbox?q=x")
+    app.extensions["reading"] = reading
+    config.database_path.write_bytes(b"no database" * 1000)
+    no_database = client.get("/inbox")
+    told = client.get("/inbox/new?above=1")
+
+    pages = [wrong, *unknown, no_post, past_turn, broken, no_database]
+    assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 503, 500, 503]
+    for page in pages:
+        assert page.mimetype == "text/html"
+        assert 'href="/inbox"' in page.text
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Content-Length"] == str(len(page.data))
     assert "since: " in wrong.text
-    assert (busy.status_code, busy.mimetype) == (503, "text/html")
-    assert busy.headers["Retry-After"]
-    assert client.get("/inbox/new?above=1").mimetype == "application/json"
+    assert "other reads took longer than 1 s" in past_turn.text
+    assert "secret" not in broken.text
+    assert past_turn.headers["Retry-After"] == no_database.headers["Retry-After"] == "2"
+    assert no_post.headers["Allow"]
+    assert (told.status_code, told.mimetype) == (503, "application/json")
 
 
 def test_the_glance_counts_hours_and_days(writer: Connection) -> None:

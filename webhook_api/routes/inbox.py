@@ -4,6 +4,7 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from flask import (
@@ -21,7 +22,7 @@ from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
-from webhook_api.errors import RETRY_AFTER_S, InvalidInput, Unavailable
+from webhook_api.errors import RETRY_AFTER_S, InvalidInput
 from webhook_api.inbox.glance import Glance, look
 from webhook_api.inbox.listing import (
     InboxPage,
@@ -69,24 +70,24 @@ def ask_for_login() -> AnyResponse | None:
     return redirect(url_for("inbox.show_login", next=f"{request.path}?{query}".rstrip("?")), 303)
 
 
-@bp.errorhandler(InvalidInput)
-@bp.errorhandler(Unavailable)
-@bp.errorhandler(NotFound)
-def show_failure(error: InvalidInput | Unavailable | NotFound) -> Response | AnyResponse:
-    """Answer with a page that says what went wrong; with JSON for /inbox/new."""
-    handlers = current_app.error_handler_spec[None][None]
-    handler = next(h for k, h in handlers.items() if isinstance(error, k))
-    plain: Response = handler(error)  # type: ignore[assignment]
-    if request.endpoint == "inbox.count_new_messages":
-        return plain
-    detail = plain.json["detail"] if plain.json else ""
-    if isinstance(error, InvalidInput) and isinstance(detail, list):
+@bp.after_app_request
+def show_failure(response: Response) -> Response:
+    """Make a page of an error, except of /inbox/new, which a program asks for."""
+    if response.status_code < HTTPStatus.BAD_REQUEST or not response.is_json or not _is_page():
+        return response
+    detail = response.json["detail"] if response.json else ""
+    if isinstance(detail, list):
         detail = [f"{item['loc'][-1]}: {item['msg']}" for item in detail]
-    page = _page("failure.html", status=plain.status_code, detail=detail)
-    page.status_code = plain.status_code
-    if "Retry-After" in plain.headers:
-        page.headers["Retry-After"] = plain.headers["Retry-After"]
-    return page
+    page = _page("failure.html", status=response.status_code, detail=detail)
+    response.set_data(page.get_data())
+    response.mimetype = "text/html"
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def _is_page() -> bool:
+    is_ours = request.blueprint == bp.name or request.path.startswith("/inbox/")
+    return is_ours and request.endpoint != "inbox.count_new_messages"
 
 
 @bp.get("/inbox")
