@@ -232,6 +232,25 @@ def test_a_session_lets_in_until_logout(locked: FlaskClient) -> None:
     assert locked.get("/inbox").status_code == 303
 
 
+@pytest.mark.parametrize(
+    ("scheme", "header", "is_secure"),
+    [
+        ("https", {}, True),  # as Gunicorn says when it trusts the proxy
+        ("http", {"X-Forwarded-Proto": "https"}, True),
+        ("http", {"X-Forwarded-Proto": "http"}, False),
+        ("http", {}, False),
+    ],
+)
+def test_the_cookie_is_secure_where_the_request_came_by_https(
+    locked: FlaskClient, scheme: str, header: dict[str, str], is_secure: bool
+) -> None:
+    url = f"{scheme}://localhost/inbox/login"
+
+    reply = locked.post(url, data={"token": TOKEN}, headers=header)
+
+    assert ("Secure" in reply.headers["Set-Cookie"].split("; ")) is is_secure
+
+
 @pytest.mark.parametrize("wanted", ["https://evil.test/", "//evil.test", "/inbox//../x", "/docs"])
 def test_the_login_leads_nowhere_else(locked: FlaskClient, wanted: str) -> None:
     reply = locked.post("/inbox/login", data={"token": TOKEN, "next": wanted})

@@ -159,7 +159,7 @@ def log_in() -> Response | AnyResponse:
                 begin_session(_token(), time.time()),
                 max_age=SESSION_S,
                 path=url_for("inbox.show_inbox"),
-                secure=request.is_secure,
+                secure=_came_by_https(),
                 httponly=True,
                 samesite="Strict",
             )
@@ -201,6 +201,11 @@ def _token() -> str:
 def _may_read() -> bool:
     token = _token()
     return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
+
+
+def _came_by_https() -> bool:
+    # Whoever adds the header without a proxy makes the own cookie stricter, and no other one.
+    return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 
 def _next_page(wanted: str) -> str:
