@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,15 @@ from webhook_api.config import Config
 from webhook_api.errors import Unavailable
 from webhook_api.inbox.glance import look
 from webhook_api.inbox.marks import mark_hits
-from webhook_api.inbox.session import COOKIE, SESSION_S, Pause, begin_session, is_session
+from webhook_api.inbox.session import (
+    COOKIE,
+    PAUSE_S,
+    SESSION_S,
+    WrongTokens,
+    begin_session,
+    is_session,
+)
+from webhook_api.intake.waiting import WAIT_KEY
 from webhook_api.models import parse_message
 from webhook_api.store.connections import Connection
 from webhook_api.store.folding import fold
@@ -258,23 +267,34 @@ def test_the_login_leads_nowhere_else(locked: FlaskClient, wanted: str) -> None:
     assert reply.headers["Location"] == "/inbox"
 
 
-def test_after_a_wrong_token_no_other_is_looked_at_for_a_while(locked: FlaskClient) -> None:
-    wrong = locked.post("/inbox/login", data={"token": "guess"})
-    next_one = locked.post("/inbox/login", data={"token": TOKEN})
+def test_a_wrong_token_takes_its_time_and_keeps_no_right_one_out(locked: FlaskClient) -> None:
+    pauses: list[float] = []
+    wait = SimpleNamespace(until_ended=pauses.append)
+    environ = {WAIT_KEY: lambda: wait}
 
-    assert (wrong.status_code, next_one.status_code) == (403, 429)
-    assert "Set-Cookie" not in next_one.headers
+    wrong = [locked.post("/inbox/login", data={"token": "x"}, environ_base=environ) for _ in "ab"]
+    right = locked.post("/inbox/login", data={"token": TOKEN}, environ_base=environ)
+
+    assert [one.status_code for one in wrong] == [401, 401]
+    assert "That is not the token." in wrong[0].text
+    assert wrong[0].headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Set-Cookie" not in wrong[1].headers
+    assert pauses == [PAUSE_S, PAUSE_S]
+    assert right.status_code == 303
 
 
-def test_the_pause_ends() -> None:
-    now = [0.0]
-    pause = Pause(1.0, lambda: now[0])
+def test_so_many_wrong_tokens_wait_at_most() -> None:
+    wrong_tokens = WrongTokens(1.0, most=2)
+    waiting: list[float] = []
 
-    assert pause.admits(lambda: False) is False
-    assert pause.admits(lambda: True) is None
-    now[0] = 1.0
-    assert pause.admits(lambda: True) is True
-    assert pause.admits(lambda: True) is True
+    def sleep(seconds: float) -> None:
+        waiting.append(seconds)
+        wrong_tokens.pause(sleep)  # another one that comes meanwhile
+
+    wrong_tokens.pause(sleep)
+    assert len(waiting) == 2
+    wrong_tokens.pause(sleep)
+    assert len(waiting) == 4
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])

@@ -7,7 +7,7 @@ from flask import Flask
 from webhook_api.cli import register_commands
 from webhook_api.config import Config
 from webhook_api.db import init_db
-from webhook_api.inbox.session import Pause
+from webhook_api.inbox.session import WrongTokens
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
@@ -61,7 +61,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["reading"] = Reading(
         database, metrics, places=shares.long_reads, deadline_s=config.read_deadline_s
     )
-    app.extensions["login_pause"] = Pause()
+    app.extensions["wrong_tokens"] = WrongTokens()
     register_errors(app)
     register_routes(app)
     register_commands(app)

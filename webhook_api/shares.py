@@ -15,7 +15,7 @@ _SEARCHES_AT_ONCE = 2  # one is running, the other is ready to run
 _RESERVED = 4  # for probes and reads, even if the disk hangs
 _WAIT_S = 1.0  # for a thread, if others may take long
 
-_SHORT = (b"POST /webhook ", b"GET /health/live ")
+_SHORT = (b"POST /webhook ", b"GET /health/live ", b"POST /inbox/login ")
 _SHORT_BYTES = 32 * 1024  # checking longer bodies takes a while
 _URGENT = (b"POST /webhook", b"GET /health", b"GET /metrics")
 _STREAM = re.compile(rb"\r\naccept:[^\r\n]*ndjson", re.IGNORECASE)

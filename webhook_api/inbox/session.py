@@ -2,13 +2,13 @@
 
 import hmac
 import threading
-import time
 from collections.abc import Callable
 from hashlib import sha256
 
 COOKIE = "inbox_session"
 SESSION_S = 7 * 24 * 3600
-PAUSE_S = 1.0  # after a wrong token
+PAUSE_S = 1.0  # that a wrong token takes
+MOST_PAUSES = 16
 
 
 def begin_session(read_token: str, now: float) -> str:
@@ -31,24 +31,20 @@ def _signature(read_token: str, end: str) -> str:
     return hmac.new(key, end.encode(errors="replace"), sha256).hexdigest()
 
 
-class Pause:
-    """Lets nobody try a token for a moment after a wrong one. It holds no thread meanwhile.
+class WrongTokens:
+    """Makes a wrong token take its time, but not a right one, however many are tried beside it.
 
-    So a process looks at one wrong token a second, whatever number of clients guess.
+    So many wait at once at most: all others are told at once, since each keeps a connection.
     """
 
-    def __init__(self, pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, pause_s: float = PAUSE_S, most: int = MOST_PAUSES) -> None:
         self._pause_s = pause_s
-        self._clock = clock
-        self._mutex = threading.Lock()  # guards the next one
-        self._until = float("-inf")
+        self._free = threading.BoundedSemaphore(most)
 
-    def admits(self, is_right: Callable[[], bool]) -> bool | None:
-        """Return what `is_right` says; None in a pause, in which it is not asked."""
-        with self._mutex:
-            if self._clock() < self._until:
-                return None
-            if is_right():
-                return True
-            self._until = self._clock() + self._pause_s
-            return False
+    def pause(self, sleep: Callable[[float], object]) -> None:
+        """Call `sleep` with the seconds that a wrong token takes, unless too many wait already."""
+        if self._free.acquire(blocking=False):
+            try:
+                sleep(self._pause_s)
+            finally:
+                self._free.release()

@@ -34,13 +34,14 @@ from webhook_api.inbox.listing import (
     newest_id,
 )
 from webhook_api.inbox.marks import mark_hits
-from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, Pause, begin_session, is_session
+from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
+from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
 from webhook_api.reading.counts import CountCache
 from webhook_api.reading.listing import grows
 from webhook_api.reading.turns import Reading
 from webhook_api.store.connections import Connection
-from webhook_api.web.access import is_read_token
+from webhook_api.web.access import CHALLENGE, is_read_token
 from webhook_api.web.presence import absence
 
 _POLICY = (
@@ -142,33 +143,32 @@ def show_login() -> Response | AnyResponse:
     """Answer with the form that asks for the token."""
     if _may_read():
         return redirect(_next_page(request.args.get("next", "")), 303)
-    return _page("login.html", next=request.args.get("next", ""), problem=None)
+    return _page("login.html", next=request.args.get("next", ""), is_wrong=False)
 
 
 @bp.post("/inbox/login")
 def log_in() -> Response | AnyResponse:
-    """Begin a session if the token is right. After a wrong one, all are refused for a while."""
-    supplied, wanted = request.form.get("token", ""), request.form.get("next", "")
-    pause: Pause = current_app.extensions["login_pause"]
-    right = pause.admits(lambda: is_read_token(_token(), supplied)) if _token() else True
-    if right:
-        response = redirect(_next_page(wanted), 303)
-        if _token():
-            response.set_cookie(
-                COOKIE,
-                begin_session(_token(), time.time()),
-                max_age=SESSION_S,
-                path=url_for("inbox.show_inbox"),
-                secure=_came_by_https(),
-                httponly=True,
-                samesite="Strict",
-            )
-        return response
-    problem = "That is not the token." if right is False else "Please wait a second, and try again."
-    page = _page("login.html", next=wanted, problem=problem)
-    page.status_code = 403 if right is False else 429
-    page.headers["Retry-After"] = str(max(1, round(PAUSE_S)))
-    return page
+    """Begin a session, if the token is right. A wrong one takes a second; no thread waits."""
+    wanted = request.form.get("next", "")
+    if _token() and not is_read_token(_token(), request.form.get("token", "")):
+        wrong_tokens: WrongTokens = current_app.extensions["wrong_tokens"]
+        wrong_tokens.pause(wait_of(request.environ).until_ended)
+        page = _page("login.html", next=wanted, is_wrong=True)
+        page.status_code = HTTPStatus.UNAUTHORIZED
+        page.www_authenticate = CHALLENGE
+        return page
+    response = redirect(_next_page(wanted), 303)
+    if _token():
+        response.set_cookie(
+            COOKIE,
+            begin_session(_token(), time.time()),
+            max_age=SESSION_S,
+            path=url_for("inbox.show_inbox"),
+            secure=_came_by_https(),
+            httponly=True,
+            samesite="Strict",
+        )
+    return response
 
 
 @bp.post("/inbox/logout")

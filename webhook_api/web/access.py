@@ -9,6 +9,7 @@ from werkzeug.exceptions import Unauthorized
 
 # With its space, since Werkzeug quotes no plain word, and RFC 9110, 11.5, wants a realm in quotes.
 REALM = "Webhook API"
+CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # what is asked of who sent nothing
 # The blueprints that need no token here: `inbox` asks for it in a form. A route of any other one
 # does, and so a new one, too.
 _OPEN = frozenset({"webhook", "providers", "health", "docs", "root", "inbox"})

@@ -1,0 +1,62 @@
+"""POST /inbox/login under the real server: a flood of wrong tokens stops nothing else."""
+
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.serving import serving
+from webhook_api.inbox.session import MOST_PAUSES, PAUSE_S
+
+TOKEN = "a-token-for-readers"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_GUESSES = 60
+
+
+def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(tmp_path: Path) -> None:
+    body = urlencode({"token": "guess"}).encode()
+    guess = (
+        b"POST /inbox/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    # If the guesses held these two threads, reads would come after eight times the pause.
+    service = serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=2, READ_TOKEN=TOKEN)
+    with service as server, server.client() as client:
+        flood = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(_GUESSES)]
+        began = time.monotonic()
+        for one in flood:
+            one.sendall(guess)
+        at_once = b"".join(one.recv(20) for one in flood[MOST_PAUSES:])
+
+        right = urlencode({"token": TOKEN}).encode()
+        entered = client.request("POST", "/inbox/login", right, FORM)
+        cookie = entered.headers["set-cookie"].partition(";")[0]
+        shown = client.request("GET", "/inbox", headers={"Cookie": cookie})
+        ready = client.request("GET", "/health/ready")
+        delivered = client.deliver()
+        done_beside = time.monotonic() - began
+
+        slow = b"".join(one.recv(20) for one in flood[:MOST_PAUSES])
+        took = time.monotonic() - began
+        for one in flood:
+            one.close()
+        lines = [line for line in server.log if line.get("path") == "/inbox/login"]
+
+    assert (entered.status, shown.status, ready.status, delivered.status) == (303, 200, 200, 200)
+    assert at_once.count(b" 401 ") == _GUESSES - MOST_PAUSES
+    assert slow.count(b" 401 ") == MOST_PAUSES
+    assert took >= PAUSE_S
+    assert done_beside < 4 * PAUSE_S
+    assert len(lines) < _GUESSES  # as with all that strangers can cause
+
+
+def test_a_long_or_broken_form_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+        with server.client() as client:
+            long = client.request("POST", "/inbox/login", b"token=" + b"x" * 20_000, FORM)
+        with server.client() as client:
+            odd = client.request("POST", "/inbox/login", b"%ff=%\xff&token", FORM)
+
+        assert 400 <= long.status < 500
+        assert odd.status == 401
