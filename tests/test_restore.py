@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from tests.conftest import Post
 from tests.serving import ROOT, Load, Server, serving, wait_until
 from tests.test_backup import command, fill, ids
 from webhook_api.config import Config
+from webhook_api.store import replacing
 from webhook_api.store import restore as restores
 from webhook_api.store.backup import back_up
 from webhook_api.store.database import Database
@@ -239,7 +241,7 @@ def test_a_full_disk_leaves_the_database(
 def test_a_long_read_is_waited_for_and_not_disturbed(
     run: Run, backup: Path, config: Config, post_signed: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restores, "_READERS_PATIENCE_S", 0.1)
+    monkeypatch.setattr(replacing, "_READERS_PATIENCE_S", 0.1)
     database = Database(config.database_path)
     with database.reader() as reader:
         reader.execute("BEGIN")
@@ -292,47 +294,99 @@ def test_a_database_that_is_lost_or_damaged_is_replaced_too(
 
 
 DIE_AFTER = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 from webhook_api.store.database import Database
+from webhook_api.store.replacing import replace
 from webhook_api.store.restore import restore
 
-left = int(sys.argv[3])
+database, backup, left, keep = Database(Path(sys.argv[1])), *sys.argv[2:]
+left = int(left)
+not_counted = [".partial", ".discarded"] if keep else [".partial"]
 
 def die(event, args):
     global left
-    if event == "os.rename" or (event == "os.remove" and ".partial" not in str(args[0])):
+    counted = event == "os.rename" or (
+        event == "os.remove" and not any(ending in str(args[0]) for ending in not_counted)
+    )
+    if counted:
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
         left -= 1
 
 sys.addaudithook(die)
-restore(Database(Path(sys.argv[1])), Path(sys.argv[2]))
+if keep:
+    restore(database, Path(backup))
+else:
+    replace(database, lambda new: shutil.copyfile(backup, new), keep=False)
 """
+
+
+def dies(database: Path, backup: Path, steps: int, *, keep: bool) -> None:
+    """Put `backup` in the place of the database, and get killed after so many steps.
+
+    The steps: each name that is given or removed.
+    """
+    arguments = [database, backup, steps, "keep" if keep else ""]
+    dead = subprocess.run(
+        [sys.executable, "-c", DIE_AFTER, *map(str, arguments)], cwd=ROOT, check=False
+    )
+    assert dead.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("steps", range(1, 5))
 def test_after_a_kill_between_any_two_steps_the_service_has_one_of_the_files(
     backup: Path, config: Config, post_signed: Post, client: FlaskClient, steps: int
 ) -> None:
-    """The steps: each name that a restore gives or removes."""
     client.get("/messages")  # a pooled reader
 
-    dead = subprocess.run(
-        [sys.executable, "-c", DIE_AFTER, config.database_path, backup, str(steps)],
-        cwd=ROOT,
-        check=False,
-    )
+    dies(config.database_path, backup, steps, keep=True)
     first_read = client.get("/messages")
     delivered = post_signed(a_message(message_id="later"))
 
-    assert dead.returncode == -signal.SIGKILL
     assert (first_read.status_code, delivered.status_code) == (200, 200)
     assert len(replaced(config.database_path)) == (steps >= 2)
     now = ids_by_sqlite(config.database_path)
     assert now == ({"kept", "later"} if steps >= 2 else {"kept", "newer", "later"})
     assert all_ids(config.database_path) == {"kept", "newer", "later"}
     assert json_of(client, "/stats")["total_messages"] == len(now)
+    assert differences(config.database_path) == []
+
+
+def test_a_file_that_is_not_kept_is_deleted_with_its_log(
+    backup: Path, config: Config, post_signed: Post, client: FlaskClient
+) -> None:
+    client.get("/messages")  # a pooled reader
+
+    def make(new: Path) -> None:
+        shutil.copyfile(backup, new)
+
+    with closing(Database(config.database_path)) as database:
+        kept = replacing.replace(database, make, keep=False)
+
+    files = {file.name for file in backup.parent.iterdir()}
+    assert kept is None
+    assert json_of(client, "/stats")["total_messages"] == 1
+    assert post_signed(a_message(message_id="later")).status_code == 200
+    assert files - {"b.db"} <= {"app.db", "app.db.lock", "app.db.last-backup"} | {"app.db-wal"}
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_a_file_that_is_not_kept_is_deleted_whole_after_a_kill_between_any_two_steps(
+    backup: Path, config: Config, post_signed: Post, client: FlaskClient, steps: int
+) -> None:
+    client.get("/messages")
+
+    dies(config.database_path, backup, steps, keep=False)
+    delivered = post_signed(a_message(message_id="later"))
+    Database(config.database_path).prepare()
+
+    assert delivered.status_code == 200
+    now = ids_by_sqlite(config.database_path)
+    assert now == ({"kept", "later"} if steps >= 3 else {"kept", "newer", "later"})
+    assert not replaced(config.database_path)
+    assert not list(backup.parent.glob("*orphan"))
+    assert not list(backup.parent.glob("*discarded"))
     assert differences(config.database_path) == []
 
 

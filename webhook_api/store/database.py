@@ -20,6 +20,7 @@ from webhook_api.store.leases import LeaseError
 from webhook_api.store.lock import WriteLock, hold, hold_folder
 from webhook_api.store.schema import migrate
 from webhook_api.store.swapping import (
+    discarded_path,
     is_half_done,
     put_in_place,
     restored_path,
@@ -61,6 +62,7 @@ class Database:
             self.finish_restore()
             # From a restore that was killed before it moved the old file: the old one is kept.
             restored_path(self.path).unlink(missing_ok=True)
+            discarded_path(self.path).unlink(missing_ok=True)
             if create:
                 set_leftovers_aside(self.path)
             created = not self.path.exists()

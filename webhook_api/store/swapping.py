@@ -2,6 +2,7 @@
 
 First the old file is moved away: this is the decisive step. Then its WAL and index are moved
 away. Then the restored file, complete and checked, gets the name. All under the write lock.
+The old file is kept under another name; or it is discarded, that is deleted at the end.
 """
 
 from pathlib import Path
@@ -12,6 +13,11 @@ from webhook_api.store.connections import sync_folder
 def restored_path(path: Path) -> Path:
     """Return the name of the restored file until it takes the place of the database at `path`."""
     return path.with_name(path.name + ".restored")
+
+
+def discarded_path(path: Path) -> Path:
+    """Return the name of a database that is not kept, from its place at `path` to its end."""
+    return path.with_name(path.name + ".discarded")
 
 
 def is_half_done(path: Path) -> bool:
@@ -25,10 +31,13 @@ def put_in_place(path: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
+    if discarded_path(path).exists():
+        path.with_name(path.name + "-wal").unlink(missing_ok=True)
     set_leftovers_aside(path)
     sync_folder(path.parent)  # or after a power cut the new file may have the old WAL
     restored_path(path).rename(path)
     sync_folder(path.parent)
+    discarded_path(path).unlink(missing_ok=True)
 
 
 def set_leftovers_aside(path: Path) -> None:

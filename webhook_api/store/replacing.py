@@ -1,0 +1,154 @@
+"""Another file takes the place of the database, while the service goes on.
+
+At each moment, even after a kill, one of the two files is the complete database. The old one
+has all that was acknowledged before the swap; the new one has all after it.
+"""
+
+import errno
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from webhook_api.store.connections import connect, sync_folder
+from webhook_api.store.copying import in_place_when_complete
+from webhook_api.store.database import Database
+from webhook_api.store.swapping import discarded_path, put_in_place, restored_path
+
+_READERS_PATIENCE_S = 10.0
+_RETRY_S = 0.05
+_HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Step = Callable[[Path], None]  # is given the new file
+
+
+def replace(
+    database: Database, make: Step, *, keep: bool, finish: Step | None = None
+) -> Path | None:
+    """Put the file that `make` writes in the place of the database.
+
+    With `keep`, return the dated name that the old file has then, None if there was none.
+    Without it the old file is deleted, and its WAL. `finish` is called under the write lock: it
+    adds what was stored since `make` read the database. All deliveries wait for it.
+
+    Raises:
+        OSError: the database is a link, or the folder cannot be written.
+        BlockingIOError: another command does the same; or, with `keep`, a long read did not end.
+    """
+    if database.path.is_symlink():
+        raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
+    with ExitStack() as locks:
+        with in_place_when_complete(restored_path(database.path)) as partial:
+            with database.write_lock():  # a killed command may have left something
+                database.finish_restore()
+                discarded_path(database.path).unlink(missing_ok=True)
+            make(partial)
+            _take_owner_of(database.path, partial)
+            _sync(partial)  # now, before others have to wait
+            complete = locks.enter_context(_at_rest(database) if keep else _locked(database))
+            if finish:
+                finish(partial)
+        try:
+            with _signals_held():
+                kept = _swap(database, complete=complete, keep=keep)
+        finally:
+            if database.path.exists():
+                restored_path(database.path).unlink(missing_ok=True)
+    return kept
+
+
+def _take_owner_of(old: Path, new: Path) -> None:
+    """Give `new` the owner and mode of `old`, so that the service can open it."""
+    with suppress(FileNotFoundError, PermissionError):
+        status = old.stat()
+        new.chmod(status.st_mode)
+        os.chown(new, status.st_uid, status.st_gid)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as content:
+        os.fsync(content)
+
+
+@contextmanager
+def _at_rest(database: Database) -> Iterator[bool]:
+    """Hold the write lock, after the content of the WAL was moved into the database file.
+
+    Yields whether that could be done: not if the file is damaged or missing.
+
+    Raises:
+        BlockingIOError: a reader still needs the WAL after `_READERS_PATIENCE_S`.
+    """
+    deadline = time.monotonic() + _READERS_PATIENCE_S
+    while True:
+        with database.write_lock() as lock:
+            database.make_wal_durable(lock)
+            complete = _checkpoint(database)
+            if complete is not None:
+                yield complete
+                return
+        if time.monotonic() > deadline:
+            raise BlockingIOError(errno.EAGAIN, "a long read is under way; try again later")
+        time.sleep(_RETRY_S)
+
+
+def _checkpoint(database: Database) -> bool | None:
+    """Return whether the file is complete now; None if a reader still needs the WAL."""
+    try:
+        database.finish_restore()
+        if not database.path.exists():
+            return False
+        with closing(connect(database.path, "rw", patience_s=0)) as connection:
+            busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+            sqlite3.SQLITE_NOTADB,
+            sqlite3.SQLITE_CORRUPT,
+        ):
+            return False
+        raise
+    return True if not busy and logged == moved else None
+
+
+@contextmanager
+def _locked(database: Database) -> Iterator[bool]:
+    """Hold the write lock. Yields True: the WAL of the old file is not needed."""
+    with database.write_lock():
+        database.finish_restore()
+        yield True
+
+
+def _swap(database: Database, *, complete: bool, keep: bool) -> Path | None:
+    """Move the old file away and put the new one in its place.
+
+    Renaming the old file is the decisive step. After a kill behind it, the next process that
+    holds the write lock does the rest.
+    """
+    old = None
+    with database.files_locked(exclusive=True):
+        if database.path.exists():
+            now = datetime.now(UTC)
+            name = f"{database.path.stem}-replaced-{now:%Y%m%dT%H%M%S.%fZ}{database.path.suffix}"
+            kept = database.path.with_name(name)
+            old = database.path.rename(kept if keep else discarded_path(database.path))
+            sync_folder(old.parent)
+            if complete:
+                database.wal_path.unlink(missing_ok=True)
+            elif database.wal_path.exists():
+                database.wal_path.rename(old.with_name(old.name + "-wal"))
+        put_in_place(database.path)
+    return old if keep else None
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C and similar signals until the end of the `with` block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
