@@ -18,7 +18,7 @@ from tests.test_leases import ENDLESS
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.reading.lanes import Job, Lane, Stopped
+from webhook_api.reading.jobs import Job, JobQueue, Stopped
 from webhook_api.reading.turns import READS_AT_ONCE, Reading, Refusal
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
@@ -66,7 +66,7 @@ def numbers(db: Connection) -> Iterator[int]:
 
 
 class Held:
-    """Reads that wait in the lane of `reading` until they are let go."""
+    """Reads that wait in the queue of `reading` until they are let go."""
 
     def __init__(self, reading: Reading, number: int) -> None:
         self._go = threading.Event()
@@ -246,21 +246,21 @@ def test_a_long_read_does_not_hold_up_a_stream(database: Database, watching: Wat
         assert list(reading.stream(numbers, there)) == [0, 1, 2]
 
 
-def test_what_does_not_stop_is_left_behind() -> None:
-    lane, go = Lane(1), threading.Event()
+def test_a_job_that_does_not_stop_is_not_waited_for() -> None:
+    jobs, go = JobQueue(1), threading.Event()
 
     started = time.monotonic()
     with pytest.raises(Stopped):
-        lane.run(lambda _: go.wait(10), lambda job: job.started_at, leave_after_s=0.1)
+        jobs.run(lambda _: go.wait(10), lambda job: job.started_at, leave_after_s=0.1)
     seconds = time.monotonic() - started
     go.set()
 
     assert seconds < 1
-    assert lane.run(lambda _: 5, lambda _: None, leave_after_s=0.1) == 5
+    assert jobs.run(lambda _: 5, lambda _: None, leave_after_s=0.1) == 5
 
 
-def test_a_lane_runs_so_many_at_once_and_keeps_no_thread() -> None:
-    lane, running, most = Lane(2), 0, 0
+def test_a_queue_runs_two_jobs_at_once_and_its_threads_end() -> None:
+    jobs, running, most = JobQueue(2), 0, 0
     mutex = threading.Lock()
 
     def work(_: Job[int]) -> int:
@@ -274,7 +274,7 @@ def test_a_lane_runs_so_many_at_once_and_keeps_no_thread() -> None:
         return 1
 
     with ThreadPoolExecutor(8) as pool:
-        done = [pool.submit(lane.run, work, lambda _: None, leave_after_s=None) for _ in range(40)]
+        done = [pool.submit(jobs.run, work, lambda _: None, leave_after_s=None) for _ in range(40)]
         assert sum(future.result() for future in done) == 40
 
     assert most == 2
@@ -282,13 +282,13 @@ def test_a_lane_runs_so_many_at_once_and_keeps_no_thread() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
-def test_a_lane_leaves_the_processor_to_all_others() -> None:
+def test_jobs_have_a_lower_priority_than_other_threads() -> None:
     def niceness(_: object) -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    in_lane = Lane(1).run(niceness, lambda _: None, leave_after_s=None)
+    in_queue = JobQueue(1).run(niceness, lambda _: None, leave_after_s=None)
 
-    assert in_lane > niceness(None)
+    assert in_queue > niceness(None)
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])

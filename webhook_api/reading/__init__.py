@@ -1,1 +1,1 @@
-"""Answering from the file: pages, search, statistics, and whose turn it is to read."""
+"""Reading from the file: pages, search and statistics, and which read runs when."""

@@ -1,4 +1,4 @@
-"""Counts of searches that were made before, kept exact by counting only what came since."""
+"""Remembered counts of searches: for a repeated search only newer messages are counted."""
 
 import sqlite3
 import threading
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 
 class _State(NamedTuple):
-    """What a table holds up to a row: equal states hold equal rows up to it.
+    """Identifies the rows of the table up to one row: equal states mean equal rows.
 
-    Rows never change, and ids only grow, until a backup is restored in place. After that the id
-    may be used again, but not with the same `message_id` in the same millisecond; and
-    `last_deletion` is a number drawn with each removal.
+    Rows never change and ids only grow, until a backup is restored. After that an id may be used
+    again, but not with the same `message_id` in the same millisecond. `last_deletion` is a random
+    number, a new one for each removal.
     """
 
     last_deletion: int
@@ -37,9 +37,9 @@ class CountCache:
     def count(
         self, key: Hashable, db: sqlite3.Connection, count_after: Callable[[int], int]
     ) -> int:
-        """Return how many rows the search `key` matches in the snapshot that `db` reads.
+        """Return how many rows match the search `key`, in the snapshot that `db` reads.
 
-        `count_after(id)` counts the matching rows above `id` in it.
+        `count_after(id)` counts the matching rows above `id` in this snapshot.
         """
         newest = _state(db, None)
         if newest is None:
@@ -59,7 +59,7 @@ class CountCache:
 
 
 def _state(db: sqlite3.Connection, row_id: int | None) -> _State | None:
-    """Return the state up to the row `row_id`, by default the newest; None if it is not there."""
+    """Return the state up to the row `row_id`, by default the newest; None if there is no row."""
     row = db.execute(
         "SELECT last_deletion, id, message_id, created_at FROM messages, totals"
         " WHERE id = coalesce(?, (SELECT max(id) FROM messages))",

@@ -1,4 +1,4 @@
-"""The rows that have a phrase: how many there are, and which of them are on a page."""
+"""The rows that contain a phrase: how many there are, and which of them are on a page."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,20 +11,20 @@ from webhook_api.reading.search import Phrase, quoted
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
 
-_FEW_ROWS = 2000  # are read as fast as the index is asked
-_FIRST_WALK = 1000  # rows that a walk for a page may always take
-_CHEAPER = 4  # times a place in the index is than a row and its text
-_COMMON = 4  # a character that every fourth row has is soon found by reading
-# An OR looks at each of its terms for each hit. With more terms than this, to read the places of
-# all of them and sort out the rows costs less, and no more memory.
+_FEW_ROWS = 2000  # reading these takes no longer than asking the index
+_FIRST_WALK = 1000  # rows that may always be read in order to fill a page
+_CHEAPER = 4  # reading a place in the index is so many times cheaper than a row and its text
+_COMMON = 4  # if one row in four has a character, reading the rows finds it fast
+# An OR looks at each of its terms for each hit. With more terms than this it is cheaper to read
+# all their places.
 _MOST_TERMS = 200
 
 
 class _Terms(NamedTuple):
     """The terms of the index that start with a short phrase."""
 
-    match: str | None  # a query for any of them, if they are few enough for one
-    places: int  # where they stand, in all texts
+    match: str | None  # a query for all of them; None if there are too many
+    places: int  # how often they occur in all texts
 
 
 class PhraseSearch:
@@ -39,7 +39,7 @@ class PhraseSearch:
         candidates: int,
         newest_first: bool,
     ) -> None:
-        """Search the `candidates` rows that match `wanted` but for the phrase."""
+        """Search the `candidates` rows that match the other filters of `wanted`."""
         self._newest_first = newest_first
         self._order = NEWEST_FIRST if newest_first else ORDER
         self._db = db
@@ -50,7 +50,7 @@ class PhraseSearch:
         self._rows = Rows.matching(wanted)
 
     def count(self, counts: CountCache) -> int:
-        """Return how many rows match, with what `counts` remembers."""
+        """Return how many rows match, with the help of earlier counts."""
         if self._phrase.character and not self._rows.conditions:
             return self._rows_of_character + self._count_newer(self._totals.indexed)
         wanted = self._wanted
@@ -62,9 +62,9 @@ class PhraseSearch:
         """Return the ids of a page and of one row more, when `total` rows match.
 
         Either all hits are sorted, or the candidates are read in order until the page is full.
-        The first reads `total` rows; if hits are spread evenly, the second reads
-        `candidates / total` rows for each that is wanted. They may all lie at the far end, so
-        it gives up after as many rows as the first would read.
+        The first way reads `total` rows. The second reads `candidates / total` rows for each hit
+        if the hits are spread evenly; if it has read `total` rows, it gives up, and the first way
+        is taken.
         """
         expected_walk = (query.offset + query.limit + 1) * self._candidates / total
         if expected_walk < total:
@@ -76,7 +76,7 @@ class PhraseSearch:
 
     @cached_property
     def _by_index(self) -> bool:
-        """Whether to ask the search index, and not the rows that the other filters leave."""
+        """Whether to ask the search index, or else to read all candidates."""
         if self._candidates <= _FEW_ROWS and self._candidates < self._totals.messages:
             return False
         if not self._phrase.is_short:
@@ -89,7 +89,7 @@ class PhraseSearch:
 
     @cached_property
     def _rows_of_character(self) -> int:
-        """How many indexed rows have the phrase, if that is a single character."""
+        """How many indexed rows have the phrase, which is a single character."""
         row = self._db.execute(
             "SELECT messages FROM characters WHERE character = ?", [self._phrase.character]
         ).fetchone()
@@ -103,7 +103,7 @@ class PhraseSearch:
             self._phrase.term_range,
         ).fetchall()
         few = len(found) <= _MOST_TERMS
-        # No term at all is a query that matches nothing.
+        # Without any term: a query that matches nothing.
         match = " OR ".join(quoted(term) for term, _ in found) or quoted("")
         return _Terms(match if few else None, sum(places for _, places in found))
 
@@ -119,13 +119,13 @@ class PhraseSearch:
         found, parameters = self._found_in_index(above)
         sql = f"SELECT count(*) FROM ({found}) hit"
         if self._rows.conditions:
-            # An index alone has the ids of the candidates. The plus keeps SQLite from asking
+            # The candidates' ids are read from an index alone. The plus keeps SQLite from asking
             # the search index for each of them.
             sql += f" WHERE +hit.id IN (SELECT m.id FROM messages m WHERE {self._rows.where})"
         return self._scalar(sql, [*parameters, *self._rows.parameters])
 
     def _count_newer(self, row_id: int) -> int:
-        return self._count_read(row_id, "NOT INDEXED")  # but by id
+        return self._count_read(row_id, "NOT INDEXED")  # rows are found by id
 
     def _count_read(self, row_id: int, index: str = "") -> int:
         """Return how many rows above `row_id` match, by reading them."""

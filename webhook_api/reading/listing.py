@@ -16,12 +16,12 @@ from webhook_api.store.counting import Totals, count_before, seek, snapshot
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
 NDJSON = "application/x-ndjson"  # the media type of `as_line`s
-_NEAR_ROWS = 1000  # are passed over as fast as a turn is had
-_CHUNK_ROWS = 1000  # of a stream: read in a few milliseconds, sent without a snapshot
-CHUNK_CHARS = 128 * 1024  # of a chunk's ids and texts: it ends with the row that reaches this
+_NEAR_ROWS = 1000  # skipping these takes no longer than waiting for a turn
+_CHUNK_ROWS = 1000  # of a stream, read in a few milliseconds
+CHUNK_CHARS = 128 * 1024  # a chunk ends when its ids and texts have so many characters
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-# Those that JSON allows in a text, and that many a reader would split the line at.
+# JSON allows these in a text, but some programs would split the line there.
 _LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
@@ -43,7 +43,7 @@ class StoredMessage(NamedTuple):
         return cls(message_id, sender, receiver, ts, text, place)
 
     def as_json(self) -> Message:
-        """Return the JSON object of the API, which POST /webhook takes as well."""
+        """Return the JSON object of the API, which is also a valid body of POST /webhook."""
         return {
             "message_id": self.message_id,
             "from": self.from_msisdn,
@@ -66,7 +66,7 @@ class MessagePage(NamedTuple):
 
 
 def grows(query: MessageQuery) -> bool:
-    """Whether the cost of `query` grows with the data: no counter and no index gives the answer."""
+    """Whether the cost of `query` grows with the data: neither counters nor an index answer it."""
     in_time = query.since is not None or query.until is not None
     counted = query.from_msisdn is None or not in_time
     return query.q is not None or not counted or query.offset > _NEAR_ROWS
@@ -77,10 +77,10 @@ def list_messages(
 ) -> MessagePage:
     """Return one page of the messages that match, oldest first, and the count of all of them.
 
-    With `newest_first` in the other order: a cursor then leads to what is before it.
+    With `newest_first` the order is reversed, and so is the direction of a cursor.
 
     Page and count come from one snapshot (spec 2, "Ordering" and "Response shape"). `counts`
-    remembers the counts of searches, for the next page or the next time.
+    remembers the counts of searches.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -96,7 +96,7 @@ def list_messages(
         if query.offset >= total:
             return MessagePage([], total, None)
         ids = search.ids(query, total) if search else _ids(db, query, newest_first)
-        # One more than asked for, to know whether a next page follows.
+        # One more than asked for, to know whether there is a next page.
         messages = _read(db, ids, newest_first)
     page = messages[: query.limit]
     return MessagePage(page, total, page[-1].cursor if len(messages) > query.limit else None)
@@ -108,12 +108,12 @@ def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMes
 
 
 def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[StoredMessage]]:
-    """Yield all messages that match, oldest first, a chunk at a time; one may be empty.
+    """Yield all messages that match, oldest first, a chunk at a time; a chunk may be empty.
 
-    Each step costs about the same however few match, so that a reader can be stopped between two.
-    Each chunk is read in a short snapshot of its own, so a slow consumer keeps no checkpoint
-    waiting. A message that is there at the start comes exactly once; one stored meanwhile comes
-    if its place in the order is still ahead.
+    Every chunk costs about the same, even if few rows match, so that a stream can be stopped
+    between two. Each is read in a short snapshot of its own, so that checkpoints need not wait
+    for a slow client. A message that is stored at the start comes exactly once; one that is
+    stored later comes if its place in the order is still ahead.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -152,7 +152,7 @@ def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Pl
 
 
 def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
-    """Return how many messages match but for `q`, from counters as far as there are any."""
+    """Return how many messages match, `q` ignored; from the counters where that is possible."""
     if wanted.from_msisdn is None:
         earlier = count_before(db, wanted.since.instant) if wanted.since else 0
         until = count_before(db, wanted.until.instant) if wanted.until else totals.messages
@@ -167,13 +167,13 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
 
 
 def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
-    """Return the ids of a page without `q`, found in an index alone."""
+    """Return the ids of a page without `q`, read from an index alone."""
     rows = Rows.matching(query, Place.of(db, query.cursor), newest_first=newest_first)
     order = NEWEST_FIRST if newest_first else ORDER
     offset = query.offset
     near = query.cursor is not None or offset <= _CHUNK_ROWS
     if query.from_msisdn is None and not near and not newest_first:
-        # Far from the start, the counters lead to the place.
+        # Far from the start, the counters say where the page begins.
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
         if start is not None:

@@ -1,6 +1,6 @@
-"""Room for answers: what is made for a client is counted by the server, until the client took it.
+"""Memory for replies: the server counts the bytes that a client has not taken yet.
 
-An answer of megabytes waits for room before it is made, so that clients that do not read cannot
+A reply of megabytes waits for room before it is made, so that clients that do not read cannot
 fill the memory. Knows no Flask.
 """
 
@@ -13,16 +13,16 @@ ROOM_KEY = "webhook_api.room"  # in a WSGI environ
 
 
 class Room(Protocol):
-    """What a server offers to the application, for the length of one request."""
+    """What the server gives to the application for one request."""
 
     def wait(self) -> bool:
-        """Return when less is held for clients than may be; False if that takes too long."""
+        """Return True when there is room; False if that takes too long."""
 
     def take(self, size: int) -> None:
-        """Count `size` bytes that were made for this client. They need not be given back."""
+        """Count `size` bytes that were made for this client. The server gives them back."""
 
 
-class _Endless:
+class _Unlimited:
     def wait(self) -> bool:
         return True
 
@@ -31,16 +31,16 @@ class _Endless:
 
 
 def room_for(environ: Mapping[str, Any]) -> Room:
-    """Return the room of a request; where the server does not count, there is always enough."""
-    room: Room = environ.get(ROOM_KEY, _Endless())
+    """Return the room of a request; without a limit if the server does not count."""
+    room: Room = environ.get(ROOM_KEY, _Unlimited())
     return room
 
 
 def wait_for_room(room: Room) -> None:
-    """Return when there is some.
+    """Wait until there is room.
 
     Raises:
         Unavailable: there was none in time.
     """
     if not room.wait():
-        raise Unavailable("clients have not taken the answers that were made for them")
+        raise Unavailable("too many replies wait for their clients to take them")

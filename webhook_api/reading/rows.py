@@ -18,10 +18,10 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, db: Connection, cursor: Cursor | None) -> "Place | None":
-        """Return where the row of `cursor` stands, or None if there is no cursor.
+        """Return the place of the row of `cursor`; None if there is no cursor.
 
-        A row that was removed meanwhile has lost its name: others of its instant may come again
-        then, but none is left out.
+        If the row was removed, its `message_id` is not known: other messages of its instant may
+        then come twice, but none is left out.
         """
         if cursor is None:
             return None
@@ -50,7 +50,7 @@ class Rows:
     def matching(
         cls, wanted: MessageFilter, after: Place | None = None, *, newest_first: bool = False
     ) -> "Rows":
-        """Rows of the wanted sender and time, beyond `after`; `q` is left to the caller."""
+        """Return conditions for sender, time and the place `after` of a page; ignore `q`."""
         rows = cls()
         if wanted.from_msisdn is not None:
             rows.require("m.from_msisdn = ?", wanted.from_msisdn)

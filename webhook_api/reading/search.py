@@ -1,19 +1,19 @@
-"""Substring search in any case and script: what a phrase asks of a row and of the index."""
+"""Substring search in any case and script: a phrase as conditions on a row and on the index."""
 
 import sqlite3
 
 from webhook_api.store.folding import NUL, NUL_MARK, fold
 
 _INDEXED_CHARS = 3  # the index holds runs of three characters
-_MAX_PHRASE_CHARS = 32  # longer phrases find candidates by their start, which are then compared
+_MAX_PHRASE_CHARS = 32  # the index looks for this start of a phrase; then the rows are compared
 
-# To the index these are all U+FFFD (READ_UTF8 in SQLite's utf.c); to the comparison they differ.
+# The index treats these all as U+FFFD (READ_UTF8 in SQLite's utf.c); a comparison does not.
 _ALIKE_IN_INDEX = {0xFFFD: 0xFFFD, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
 _LAST_CHARACTER = "\U0010ffff"
 
 
 class Phrase:
-    """What `q` asks for, as SQL conditions on a row `m` of messages and as terms of the index."""
+    """The parameter `q` as an SQL condition on a row `m` of messages, and as terms of the index."""
 
     def __init__(self, q: str) -> None:
         self.text = q
@@ -24,7 +24,7 @@ class Phrase:
 
     @property
     def condition(self) -> str:
-        """True of a row whose text has the phrase; takes `parameters`."""
+        """SQL that is true for a row whose text has the phrase; it needs `parameters`."""
         has_it = "instr(lower(coalesce(m.folded, m.text)), ?)"
         return f"{has_it} AND has_phrase(m.text, ?)" if self._has_mark else has_it
 
@@ -34,7 +34,7 @@ class Phrase:
 
     @property
     def index_decides(self) -> bool:
-        """Whether every row that the index finds has the phrase, without comparing."""
+        """Whether every row that the index finds has the phrase, so that none is compared."""
         return (
             not self._has_mark
             and _ALIKE_IN_INDEX.keys().isdisjoint(map(ord, self._folded))
@@ -43,32 +43,32 @@ class Phrase:
 
     @property
     def match(self) -> str | None:
-        """The phrase, or the start of it, as an FTS5 query; None if it is shorter than a term."""
+        """The phrase or its start as an FTS5 query; None if it is shorter than a term."""
         return quoted(self._indexed[:_MAX_PHRASE_CHARS]) if not self.is_short else None
 
     @property
     def is_short(self) -> bool:
-        """Whether the phrase is the start of terms, and not made of them."""
+        """Whether the phrase is shorter than a term of the index."""
         return len(self._indexed) < _INDEXED_CHARS
 
     @property
     def term_range(self) -> list[str]:
-        """The first term that starts with a short phrase, and a bound above the last."""
+        """The lowest term that starts with a short phrase, and a text above the highest one."""
         return [self._indexed, self._indexed + _INDEXED_CHARS * _LAST_CHARACTER]
 
     @property
     def character(self) -> str | None:
-        """The phrase as a key of the table characters, if it is one."""
+        """The phrase as a key of the table `characters`, if it is a single character."""
         return self._folded if len(self._folded) == 1 and not self._has_mark else None
 
     def prepare(self, db: sqlite3.Connection) -> None:
-        """Give `db` the function that `condition` may use."""
+        """Define in `db` the function that `condition` may use."""
         if self._has_mark:
             db.create_function("has_phrase", 2, _has_phrase, deterministic=True)
 
 
 def quoted(text: str) -> str:
-    """Return an FTS5 query for `text` itself, without any operator."""
+    """Return an FTS5 query for `text`, in which nothing is an operator."""
     return '"' + text.replace('"', '""') + '"'
 
 

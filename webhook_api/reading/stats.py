@@ -8,10 +8,10 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, snapshot
 from webhook_api.store.indexing import PERIOD_SCALE
 
-_FIRST = Instant(-(2**60), 0)  # of no time that a message can have, and the start of a period
+_FIRST = Instant(-(2**60), 0)  # before every message, and the start of a period
 _LAST = Instant(2**60, 0)
 Window = tuple[Instant, Instant]  # from the first, up to but not including the second
-_AS_FAST_AS_A_LOOK = 20  # rows of an index that are read one after the other
+_ROWS_PER_SEEK = 20  # rows of an index that can be read in the time of one seek
 _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
 
 
@@ -71,9 +71,9 @@ def _all_senders_between(
 ) -> tuple[int, int, list[tuple[str, int]]]:
     """Count each sender's messages in `window`.
 
-    `sender_periods` has whole periods. Each end of the window lies between two of them: what is
-    missing from there to the next, or too much from the one before, is counted in an index.
-    The few rows that are not yet in `sender_periods` are counted as they are.
+    `sender_periods` has whole periods. At each end of the window, the messages between it and the
+    nearest start of a period are counted in an index, and added or subtracted. The few rows that
+    are not yet in `sender_periods` are read.
     """
     since, until = window
     if since >= until:
@@ -95,7 +95,7 @@ def _all_senders_between(
         if low < high:
             parts.append(_by_sender(sign, _count(db, (low, high), totals), totals))
             parameters += [totals.indexed, *low, *high]
-    # The window functions count before LIMIT leaves most of the senders out.
+    # The window functions count all senders, before LIMIT leaves most of them out.
     top = db.execute(
         "SELECT from_msisdn, sum(messages), count(*) OVER (), sum(sum(messages)) OVER ()"
         f" FROM ({' UNION ALL '.join(parts)}) GROUP BY from_msisdn HAVING sum(messages) > 0"
@@ -107,7 +107,7 @@ def _all_senders_between(
 
 
 def _nearest_period(db: Connection, instant: Instant, totals: Totals) -> int:
-    """Return the period from whose start to `instant`, or back, there are the fewest messages."""
+    """Return the period that starts nearest to `instant`, by the number of messages between."""
     period = instant.seconds >> PERIOD_SCALE
     start, end = (Instant(number << PERIOD_SCALE, 0) for number in (period, period + 1))
     too_many, missing = (_count(db, part, totals) for part in ((start, instant), (instant, end)))
@@ -127,10 +127,10 @@ def _count(db: Connection, window: Window, totals: Totals) -> int:
 def _by_sender(sign: int, messages: int, totals: Totals) -> str:
     """Return SQL that counts each sender's messages in a window, times `sign`.
 
-    It reads an index alone: that of the instants, or, if there are many messages to each sender,
-    the part of each in that of the senders.
+    It reads the index of the instants alone; if there are many messages for each sender, a part
+    of the index of the senders for each.
     """
-    if messages < totals.senders * _AS_FAST_AS_A_LOOK:
+    if messages < totals.senders * _ROWS_PER_SEEK:
         return (
             f"SELECT m.from_msisdn, {sign} FROM messages m INDEXED BY messages_by_instant"
             f" WHERE m.id <= ? AND {_WINDOW}"

@@ -1,8 +1,8 @@
-"""Reads whose cost grows with the data: they wait for each other, and nobody waits for them.
+"""Reads whose cost grows with the data: they run in turn, and nothing else waits for them.
 
-Each holds one of a few places, so that most threads of the process are never its own, and works
-in a lane, so that few use the processor at once. It ends when it is over its time, or when
-nobody waits for it any more. Knows no Flask.
+Each holds one of a few places, so that most threads of the process stay free. Its turn comes when
+the reads before it have ended. It is stopped at its deadline, or when its client has left. Knows
+no Flask.
 """
 
 import threading
@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Generic, Protocol, Self, TypeVar
 
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.reading.lanes import Job, Lane, Stopped
+from webhook_api.reading.jobs import Job, JobQueue, Stopped
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
 READS_AT_ONCE = 1
 WAIT_S = 1.0  # for a turn
-_LEAVE_AFTER_S = 1.0  # a read that does not notice that it was stopped
+_LEAVE_AFTER_S = 1.0  # how long a stopped read is waited for
 
 T = TypeVar("T")
 IsGone = Callable[[], bool]
@@ -42,7 +42,7 @@ class Observer(Protocol):
 
 
 class Reading:
-    """All such reads of one process: `places` of them, streams three quarters of these at most."""
+    """All such reads of one process: `places` at once, of which streams may have three quarters."""
 
     def __init__(
         self,
@@ -60,16 +60,16 @@ class Reading:
         self._mutex = threading.Lock()  # guards the next two
         self._free = places
         self._free_for_streams = max(1, places * 3 // 4)
-        self._reads = Lane(READS_AT_ONCE)
-        # Apart: a stream takes many short turns, and would wait for a long read in each.
-        self._chunks = Lane(1)
+        self._reads = JobQueue(READS_AT_ONCE)
+        # Streams have many short turns; in the same queue each would wait for a long read.
+        self._chunks = JobQueue(1)
 
     def read(self, work: Callable[[Connection], T], is_gone: IsGone) -> T:
-        """Return what `work` makes of a reader of its own, when its turn has come.
+        """Call `work` with a reader when its turn comes, and return what it returns.
 
         Raises:
-            Unavailable: it had no turn, or was not done in time; or there is no file.
-            ClientLeft: nobody waits for the answer any more.
+            Unavailable: its turn did not come, it took too long, or there is no file.
+            ClientLeft: the client does not wait any more.
             sqlite3.Error: the database cannot be read.
         """
 
@@ -91,7 +91,7 @@ class Reading:
         """Return an iterator of `chunks`, which holds a place and a reader until it is closed.
 
         Raises:
-            Unavailable: as many are open as may be, or there is no file.
+            Unavailable: there is no free place, or there is no file.
             sqlite3.Error: the database cannot be read.
         """
         self.enter(streams=1)
@@ -103,21 +103,25 @@ class Reading:
         return Stream(self, self._database, reader, chunks(reader), is_gone)
 
     def next_chunk(self, reader: Connection, chunks: Iterator[T], is_gone: IsGone) -> T | None:
-        """Return the next of `chunks`, which use `reader`; None at the end. Raises as `read`."""
+        """Return the next of `chunks`, which use `reader`; None at the end. Raises like `read`."""
 
         def advance(job: Job[T | None]) -> T | None:
             with job.using(reader):
                 return next(chunks, None)
 
         try:
-            # It waits for its turn as long as need be: a stream that has begun should be whole.
-            # It is never left behind, for the reader is to be given back.
+            # Without limits: a stream that has begun should come to its end, and the reader can
+            # be given back only when the job has ended.
             return self._chunks.run(advance, self._watch(is_gone, None), leave_after_s=None)
         except Stopped as stopped:
             raise self._refused(stopped.reason) from None
 
     def enter(self, *, streams: int) -> None:
-        """Take a place, for `streams` (0 or 1) of them, or raise Unavailable."""
+        """Take a place, for a stream if `streams` is 1.
+
+        Raises:
+            Unavailable: none is free.
+        """
         with self._mutex:
             if self._free and (self._free_for_streams or not streams):
                 self._free -= 1
@@ -167,7 +171,7 @@ class Reading:
 
 
 class Stream(Generic[T]):
-    """The chunks of a stream. Whoever has it closes it, in the thread that reads it."""
+    """The chunks of a stream. The thread that iterates over it must close it."""
 
     def __init__(
         self,
@@ -204,7 +208,7 @@ class Stream(Generic[T]):
         if reader is None:
             return
         try:
-            # After a failure it may hold what is wrong in the file.
+            # After a failure its cache may hold bad pages of the file.
             self._database.return_reader(reader, reusable=self._sound)
         finally:
             self._reading.leave(streams=1)

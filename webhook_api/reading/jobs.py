@@ -1,4 +1,4 @@
-"""Lanes: threads for what may take long, a few at a time, each job watched by who waits for it."""
+"""Jobs that may take long: a few threads do them in turn, and their callers can stop them."""
 
 import os
 import sys
@@ -12,14 +12,14 @@ from typing import Any, Generic, TypeVar
 from webhook_api.errors import Unavailable
 from webhook_api.store.connections import Connection
 
-_NICENESS = 10  # of a lane's thread: the processor is for deliveries and probes first
-LOOK_S = 0.05  # from one look at a job to the next
+_NICENESS = 10  # of these threads: deliveries and probes get the processor first
+LOOK_S = 0.05  # how often a caller looks whether to stop its job
 
 T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """A job did not come to its end; `reason` is what its watch said."""
+    """A job was stopped before its end; `reason` says why."""
 
     def __init__(self, reason: Any) -> None:
         super().__init__(reason)
@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 
 class Job(Generic[T]):
-    """Something that a thread of a lane does once, and what came of it."""
+    """Work that a thread of a `JobQueue` does once, and its result."""
 
     def __init__(self, work: "Callable[[Job[T]], T]") -> None:
         self._work = work
@@ -40,7 +40,7 @@ class Job(Generic[T]):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Do the work. Never raises: that is for who waits."""
+        """Do the work. It raises nothing: `outcome` does, for the caller."""
         self.started_at = time.monotonic()
         try:
             self._result = self._work(self)
@@ -49,17 +49,17 @@ class Job(Generic[T]):
         self.ended.set()
 
     def outcome(self) -> T:
-        """Return or raise what the work did."""
+        """Return what the work returned, or raise what it raised."""
         if self._error is None:
             return self._result
         try:
             raise self._error
         finally:
-            self._error = None  # or the traceback would keep itself alive
+            self._error = None  # the traceback refers to this job: a cycle in memory
 
     @contextmanager
     def using(self, connection: Connection) -> Iterator[Connection]:
-        """Let `stop` interrupt what `connection` does in the `with` block, and nothing later."""
+        """Let `stop` interrupt `connection` during the `with` block, and not later."""
         with self._mutex:
             if self._stopped:
                 raise Stopped("before it began")
@@ -71,15 +71,15 @@ class Job(Generic[T]):
                 self._connection = None
 
     def stop(self) -> None:
-        """Interrupt the work. SQLite forgets that between two statements: repeat it."""
+        """Interrupt the work. Call it repeatedly: between two statements it has no effect."""
         with self._mutex:
             self._stopped = True
             if self._connection is not None:
                 self._connection.interrupt()
 
 
-class Lane:
-    """Runs jobs in the order they come, `most` at once, in threads that end when all is done."""
+class JobQueue:
+    """Runs jobs in their order, `most` at once, in threads that end when all are done."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -94,12 +94,13 @@ class Lane:
         *,
         leave_after_s: float | None,
     ) -> T:
-        """Return what `work` returns, unless `why_stop`, asked often, gives a reason to stop it.
+        """Return what `work` returns. `why_stop` is called often, and may give a reason to stop.
 
-        A stopped job is left behind after `leave_after_s`; None: it is waited for.
+        If a stopped job does not end within `leave_after_s` seconds, this returns without it;
+        None: it waits until the job has ended.
 
         Raises:
-            Stopped: there was such a reason.
+            Stopped: there was a reason to stop.
             Unavailable: the system allows no more threads.
         """
         job = Job(work)
@@ -138,7 +139,7 @@ class Lane:
                 raise Unavailable("the system allows no more threads") from None
 
     def _withdraw(self, job: Job[T]) -> bool:
-        """Take `job` off the list; False if it was started."""
+        """Take `job` out of the queue; return False if it was started."""
         with self._mutex, suppress(ValueError):
             self._waiting.remove(job)
             return True
@@ -146,7 +147,7 @@ class Lane:
 
     def _work(self) -> None:
         if sys.platform == "linux":
-            # Of this thread alone, which no other work will have: elsewhere it is the process's.
+            # On Linux this is of one thread; on other systems, of the whole process.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             with self._mutex:
