@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from tests.conftest import Get, Logged, Store
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
+from webhook_api.inbox import listing
 from webhook_api.inbox.glance import look
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.session import (
@@ -29,6 +31,7 @@ from webhook_api.inbox.session import (
 )
 from webhook_api.intake.waiting import WAIT_KEY
 from webhook_api.models import parse_message
+from webhook_api.reading.receivers import list_receiver
 from webhook_api.store.connections import Connection
 from webhook_api.store.folding import fold
 from webhook_api.store.messages import insert_messages
@@ -77,6 +80,56 @@ def test_pages_lead_both_ways_and_leave_none_out(
     assert [len(one) for one in pages] == [50, 50, 30]
     assert texts(back) == expected[50:100]
     assert texts(client.get(link(back, "prev")).text) == expected[:50]
+
+
+@pytest.mark.parametrize("filters", ["", "&q=TEXT", "&from=+919876543210&since=2025-01-15"])
+def test_the_messages_to_one_receiver_are_found_page_by_page(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch, filters: str
+) -> None:
+    # To each third of 300, but to none of 90 in between.
+    monkeypatch.setattr(listing, "list_receiver", partial(list_receiver, most=80))
+    own = [n for n in range(300) if n % 3 == 0 and not 100 < n < 190]
+    store(
+        *(
+            one | {"to": "+1" if n in own else "+2", "text": f"Text {n}"}
+            for n, one in enumerate(some_messages(300))
+        )
+    )
+
+    seen: list[str] = []
+    back: list[str] = []
+    looked, url = 0, f"/inbox?to=+1{filters}"
+    while url:
+        page = client.get(url)
+        assert page.status_code == 200
+        seen += texts(page.text)
+        looked += page.text.count("messages were looked at")
+        url, last = link(page.text, "next"), url
+    url = link(client.get(last).text, "prev")
+    while "newer=" in url:
+        page = client.get(url)
+        back = texts(page.text) + back
+        url = link(page.text, "prev")
+
+    expected = [f"Text {n}" for n in reversed(own)]
+    assert seen == expected
+    assert looked > 0
+    assert back
+    assert set(back) <= set(expected)
+    assert texts(client.get("/inbox?to=+3").text) == []
+
+
+def test_a_day_or_a_day_and_a_time_may_be_typed(client: FlaskClient, store: Store) -> None:
+    store(*(one | {"text": one["message_id"]} for one in some_messages(130)))
+
+    for typed in ("2025-01-15 00:02", "2025-01-15T00:02", "2025-01-15 00:02:00Z"):
+        page = client.get("/inbox", query_string={"since": typed}).text
+        assert len(texts(page)) == 10
+        assert 'value="2025-01-15T00:02:00Z"' in page
+    assert len(texts(client.get("/inbox?until=2025-01-16").text)) == 50
+    assert texts(client.get("/inbox?until=2025-01-15").text) == []
+    assert client.get("/inbox?since=2025-13-01").status_code == 422
+    assert client.get("/messages?since=2025-01-15").status_code == 422
 
 
 def test_since_and_until_bound_the_page_and_the_api(
@@ -155,6 +208,8 @@ def test_new_messages_are_counted_as_the_page_filters(client: FlaskClient, store
 
     assert new(above=0) == {"new": 8}
     assert new(above=0, q="éÉ") == {"new": 1}
+    assert new(above=0, to="+14155550100", since="2025-01-15") == {"new": 8}
+    assert new(above=0, to="+1") == {"new": 0}
     assert new(above=8) == {"new": 0}
     assert client.get("/inbox/new?above=x").status_code == 422
 

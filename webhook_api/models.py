@@ -119,6 +119,7 @@ def _restore_plus(value: object) -> object:
 
 
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
+WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # any text: others match nothing
 UtcTimestamp = Annotated[
     Timestamp,
     PlainValidator(Timestamp.parse),
@@ -156,7 +157,7 @@ class SenderFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    from_msisdn: Annotated[str, BeforeValidator(_restore_plus)] | None = Field(
+    from_msisdn: WantedNumber | None = Field(
         None,
         alias="from",
         description="Only messages from exactly this number; its plus may be sent unencoded.",

@@ -97,9 +97,17 @@ def list_messages(
             return MessagePage([], total, None)
         ids = search.ids(query, total) if search else _ids(db, query, newest_first)
         # One more than asked for, to know whether there is a next page.
-        messages = _read(db, ids, newest_first)
+        messages = read_messages(db, ids, newest_first)
     page = messages[: query.limit]
     return MessagePage(page, total, page[-1].cursor if len(messages) > query.limit else None)
+
+
+def read_messages(db: Connection, ids: Sequence[int], newest_first: bool) -> list[StoredMessage]:
+    """Return the rows with these ids, in order."""
+    marks = ", ".join("?" * len(ids))
+    order = NEWEST_FIRST if newest_first else ORDER
+    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {order}"
+    return [StoredMessage.from_row(row) for row in db.execute(sql, ids)]
 
 
 def stream_messages(db: Connection, wanted: MessageFilter) -> Iterator[StoredMessage]:
@@ -187,13 +195,6 @@ def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
         [*rows.parameters, query.limit + 1, offset],
     )
     return [row_id for (row_id,) in found]
-
-
-def _read(db: Connection, ids: Sequence[int], newest_first: bool) -> list[StoredMessage]:
-    marks = ", ".join("?" * len(ids))
-    order = NEWEST_FIRST if newest_first else ORDER
-    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {order}"
-    return [StoredMessage.from_row(row) for row in db.execute(sql, ids)]
 
 
 def _scalar(db: Connection, sql: str, parameters: Sequence[object]) -> int:

@@ -25,20 +25,21 @@ from webhook_api.db import get_db
 from webhook_api.errors import RETRY_AFTER_S, InvalidInput
 from webhook_api.inbox.glance import Glance, look
 from webhook_api.inbox.listing import (
+    InboxFilter,
     InboxPage,
     InboxQuery,
-    as_listed,
     count_new,
     find_message,
     list_inbox,
     newest_id,
+    takes_long,
 )
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
 from webhook_api.intake.waiting import wait_of
-from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
+from webhook_api.models import MAX_INTEGER, parse_query
 from webhook_api.reading.counts import CountCache
-from webhook_api.reading.listing import grows
+from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.turns import Reading
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, is_read_token
@@ -100,7 +101,7 @@ def show_inbox() -> Response:
     """
     query = parse_query(InboxQuery, request.args)
     make = partial(_look, query=query, counts=current_app.extensions["counts"])
-    if grows(as_listed(query)):
+    if takes_long(query):
         reading: Reading = current_app.extensions["reading"]
         shown = reading.read(make, absence(request.environ))
     else:
@@ -112,6 +113,7 @@ def show_inbox() -> Response:
         shown=shown,
         query=query,
         given=given,
+        looked_at=LOOKED_AT,
         mark=mark_hits,
         hour_name=partial(_time_name, "%H:%M"),
         day_name=partial(_time_name, "%d %b"),
@@ -125,7 +127,7 @@ def count_new_messages() -> Response:
     if not (re.fullmatch("[0-9]{1,19}", above) and int(above) <= MAX_INTEGER):
         fault = {"type": "int_parsing", "loc": ["query", "above"], "msg": "Input should be an id"}
         raise InvalidInput([fault])
-    return jsonify(new=count_new(get_db(), parse_query(MessageFilter, request.args), int(above)))
+    return jsonify(new=count_new(get_db(), parse_query(InboxFilter, request.args), int(above)))
 
 
 @bp.get("/inbox/messages/<int:row_id>")
@@ -190,7 +192,7 @@ def _time_name(form: str, second: int) -> str:
 
 
 def _filters() -> set[str]:
-    return set(MessageFilter.model_fields)
+    return set(InboxFilter.model_fields)
 
 
 def _token() -> str:
