@@ -1,4 +1,4 @@
-"""Who may read: with READ_TOKEN set, whoever sends that token (RFC 6750)."""
+"""Who may read: if READ_TOKEN is set, only clients that send it (RFC 6750)."""
 
 import hmac
 from hashlib import sha256
@@ -7,31 +7,31 @@ from flask import Flask, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-# With its space, since Werkzeug quotes no plain word, and RFC 9110, 11.5, wants a realm in quotes.
+# It needs a space: Werkzeug quotes no single word, and a realm must be quoted (RFC 9110, 11.5).
 REALM = "Webhook API"
 CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # what is asked of who sent nothing
-# The blueprints that need no token here: `inbox` asks for it in a form. A route of any other one
-# does, and so a new one, too.
+# The blueprints that need no token; `inbox` asks for it in a form. All others need it, so a new
+# blueprint does as well.
 _OPEN = frozenset({"webhook", "providers", "health", "docs", "root", "inbox"})
 
 
 def init_access(app: Flask, read_token: str) -> None:
-    """Refuse the reads of `app` without the token; with an empty one, nothing is refused."""
+    """Refuse reads without the token; if it is empty, refuse nothing."""
     if not read_token:
         return
 
     @app.before_request
     def check_token() -> None:
-        # A path or a method that does not exist is 404 or 405 for everybody.
+        # A wrong path or method is 404 or 405 for everybody.
         if request.url_rule is not None and request.blueprint not in _OPEN:
             require_token(read_token, request.headers.get("Authorization"))
 
 
 def require_token(read_token: str, authorization: str | None) -> None:
-    """Return when the header `Authorization` has the token.
+    """Check that the header `Authorization` has the token.
 
     Raises:
-        Unauthorized: 401, with what RFC 6750, 3, wants in `WWW-Authenticate`.
+        Unauthorized: 401, with `WWW-Authenticate` as in RFC 6750, 3.
     """
     scheme, _, supplied = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
@@ -41,9 +41,9 @@ def require_token(read_token: str, authorization: str | None) -> None:
 
 
 def is_read_token(read_token: str, supplied: str) -> bool:
-    """Whether `supplied` is the token. The time that this takes tells nothing about it.
+    """Return whether `supplied` is the token, in a time that tells nothing about the token.
 
-    Digests are compared, since comparing texts of different lengths tells the length.
+    Digests are compared: for texts of different lengths the time would tell the length.
     """
     return hmac.compare_digest(_digest(read_token), _digest(supplied))
 

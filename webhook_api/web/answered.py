@@ -1,4 +1,4 @@
-"""A request that is answered: what the counts and the line of the log both read."""
+"""An answered request, as the metrics and the log line need it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from webhook_api.outcome import Outcome
 
 @dataclass(slots=True, kw_only=True)
 class Answered:
-    """All that is known of a request, once its answer is made."""
+    """All that is known about a request when its answer was made."""
 
     request_id: str
     client_request_id: str  # as the client sent it; empty: it sent none
@@ -15,7 +15,7 @@ class Answered:
     path: str
     rule: str | None  # of its route; None if no route matches
     status: int
-    started: float  # as time.perf_counter() tells it
+    started: float  # of time.perf_counter()
     latency_ms: float
     outcome: Outcome | None  # of a delivery
-    failure: Exception | None  # that it was refused or failed with
+    failure: Exception | None  # why it was answered with a 5xx

@@ -1,4 +1,4 @@
-"""The Flask application, without what no route here uses and each request would pay for."""
+"""The Flask application, without the work for each request that no route here needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from webhook_api.web.json_provider import CompactJSON
 
 
 class _NoSessions(SessionInterface):
-    """Flask's answer to an application without a secret key, made once and not for each request."""
+    """The session of an application without a secret key; Flask would make one each time."""
 
     _none = NullSession()
 
@@ -27,13 +27,13 @@ class Application(Flask):
     session_interface = _NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        # Flask's own looks into every hook, each time.
+        # Flask's own inspects every hook each time.
         return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what finds the route of a request, or builds URLs outside of one.
+        """Return what finds the route of a request, or builds URLs without a request.
 
-        Flask's own looks at the host twice, and for what a WebSocket would ask.
+        Flask's own reads the host twice, and handles WebSockets.
         """
         if request is None:
             return super().create_url_adapter(None)

@@ -1,4 +1,4 @@
-"""The files of the pages that the service shows."""
+"""The folder of the pages' style sheets, scripts and images."""
 
 from pathlib import Path
 

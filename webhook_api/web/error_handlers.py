@@ -37,7 +37,7 @@ def _database_failed(error: Exception) -> Response:
 def _http_error(error: HTTPException) -> Response:
     response = jsonify(detail=error.description)
     response.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    # Werkzeug's own response has what belongs to the status, as Allow does to a 405.
+    # Werkzeug's own response has the headers of this status, such as Allow for 405.
     for name, value in error.get_headers():
         response.headers.setdefault(name, value)
     return response

@@ -1,4 +1,4 @@
-"""Floods: how many lines of one kind strangers can make the service write in a second."""
+"""Limits how many log lines of one kind the service writes in a second."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ class LineLimit:
         self._left_out = 0
 
     def admits(self) -> bool:
-        """Whether a line may be written now; if not, it is counted for `left_out`."""
+        """Return whether a line may be written now; if not, count it for `left_out`."""
         with self._mutex:
             second = int(self._clock())
             if second != self._second:
@@ -29,10 +29,10 @@ class LineLimit:
             return False
 
     def left_out(self, *, at_end: bool = False) -> int:
-        """Return how many lines were left out since the last answer that was not 0.
+        """Return how many lines were left out since the last result that was not 0.
 
-        0 within the second in which the last one was, so that each second of a flood gives one
-        answer, unless this is the end.
+        0 in the same second as the last line, unless `at_end`: so each second of a flood gives
+        one number.
         """
         if not self._left_out:
             return 0

@@ -1,4 +1,4 @@
-"""Gauges that are read from the database when Prometheus asks."""
+"""Metrics that are read from the database at each scrape."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from webhook_api.store.schema import check_schema
 
 
 class StoredData(Collector):
-    """What is stored, and how much room it takes, read when it is asked for."""
+    """How much is stored, and how much space it takes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class StoredData(Collector):
             )
         try:
             free = self._database.free_bytes()
-        except Unavailable:  # the folder is gone: there is room for nothing
+        except Unavailable:  # the folder is gone
             free = 0
         yield GaugeMetricFamily(
             "disk_free_bytes", "Bytes free on the disk that the database is on.", value=free
@@ -39,17 +39,19 @@ class StoredData(Collector):
                 value=moment,
             )
         if totals := stored_totals(self._database):
-            yield GaugeMetricFamily("stored_messages", "Messages on file.", value=totals.messages)
-            yield GaugeMetricFamily("stored_senders", "Senders of them.", value=totals.senders)
+            yield GaugeMetricFamily("stored_messages", "Messages stored.", value=totals.messages)
+            yield GaugeMetricFamily(
+                "stored_senders", "Senders of the stored messages.", value=totals.senders
+            )
             yield CounterMetricFamily(
-                "removed_messages", "Messages ever removed from the file.", value=totals.removed
+                "removed_messages", "Messages ever removed from this file.", value=totals.removed
             )
 
 
 class Readiness(Collector):
     """Whether a message could be stored now: the check of /health/ready, made at each scrape.
 
-    So an alert needs nobody who asks /health/ready.
+    So an alert works even if nobody asks /health/ready.
     """
 
     deadline_s = 0.8  # a scrape is answered within a second, even if the disk hangs

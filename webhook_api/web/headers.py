@@ -1,21 +1,21 @@
-"""Headers that every reply carries, so that a browser does nothing with it that is not meant."""
+"""Security headers, which every reply has."""
 
 from werkzeug.datastructures import Headers
 
 # Source: OWASP, "HTTP Security Response Headers Cheat Sheet".
 _HEADERS = {
-    # No reply is a page, but for /docs, which has a policy of its own.
+    # For replies that are not pages; /docs and /inbox have their own policy.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Replies hold phone numbers, or what is true at this moment only.
+    # Replies hold phone numbers, or are true only now.
     "Cache-Control": "no-store",
 }
 _LOWER_NAMES = [(name.lower(), name, value) for name, value in _HEADERS.items()]
 
 
 def set_headers(headers: Headers) -> None:
-    """Set the security headers of a reply; a view's own ones stay."""
+    """Set the security headers of a reply, except those that its view has set."""
     # Four calls of `setdefault` would take a tenth of the time of a request.
     present = {name.lower() for name, _value in headers}
     for lower_name, name, value in _LOWER_NAMES:

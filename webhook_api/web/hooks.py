@@ -1,7 +1,6 @@
-"""What is done around every request of the application: one hook before it, and one after it.
+"""The work around every request: one hook before it, and one after it.
 
-One, since all that is done then looks at the same things, and each look through a proxy of Flask's
-takes half a microsecond.
+A single one each, because each look through one of Flask's proxies takes half a microsecond.
 """
 
 import random
@@ -19,7 +18,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 
 
 def init_hooks(app: Flask, metrics: Metrics) -> None:
-    """Give each request of `app` an id and, when it is answered, its headers, counts and line."""
+    """Give each request an id; when it is answered, set its headers, count it and log it."""
     app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
 
     @app.before_request
@@ -52,14 +51,13 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
 
 
 def new_request_id() -> str:
-    """Return 32 hexadecimal digits that no other request has, of whatever process.
+    """Return 32 hexadecimal digits that no other request has, in any process.
 
-    They can be guessed, which harms nobody. Python gives each process that it forks a seed of
-    its own.
+    They can be guessed, which does no harm. Python gives each forked process its own seed.
     """
     return f"{random.getrandbits(128):032x}"
 
 
 def close_hooks(app: Flask) -> None:
-    """Write what the lines of requests have not told yet."""
+    """Log how many lines were left out at the end."""
     log_left_out(app.extensions["unsigned_lines"])

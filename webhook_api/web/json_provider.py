@@ -1,4 +1,4 @@
-"""How JSON is written and read: UTF-8 as it is, by the library that also validates it."""
+"""JSON in UTF-8 without escapes, written by Pydantic's library, which is the fastest here."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CompactJSON(JSONProvider):
-    """JSON in UTF-8: a page of emoji takes a third of what it would as escapes."""
+    """JSON in UTF-8: a page of emoji is a third as long as with escapes."""
 
     def dumps(self, obj: Any, **_settings: Any) -> str:
         return to_json(obj).decode()
@@ -26,7 +26,7 @@ class CompactJSON(JSONProvider):
 
 
 class JSONReply(Response):
-    """A reply that is whole when it is made: its length is set, and nothing is to be closed."""
+    """A reply that is complete from the start: its length is known, and it needs no `close`."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__([body], content_type="application/json")
@@ -35,7 +35,7 @@ class JSONReply(Response):
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        # Werkzeug's own copies all headers to look for what these replies never have: a Location,
-        # or a status without a body.
+        # Werkzeug's own copies all headers, for a Location or a status without a body. These
+        # replies have neither.
         start_response(self.status, self.headers.to_wsgi_list())
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.get_data()]

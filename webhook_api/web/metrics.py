@@ -1,7 +1,7 @@
-"""Metrics: what is counted, and /metrics. What a scrape reads from the database is in `gauges`.
+"""The counters and GET /metrics. `gauges.py` has what a scrape reads from the database.
 
-With several workers the counts live in files that all of them map (`PROMETHEUS_MULTIPROC_DIR`,
-set by gunicorn.conf.py); with one process, in memory.
+Under Gunicorn the counts are in memory-mapped files (`PROMETHEUS_MULTIPROC_DIR`, set by
+gunicorn.conf.py), and a scrape adds up those of all workers. Otherwise they are in memory.
 """
 
 from collections.abc import Iterable
@@ -38,24 +38,24 @@ _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
-    """The exporter's endpoint over our registry.
+    """The exporter's endpoint, with our registry.
 
-    `generate_metrics` is replaced: the exporter's own answers 500 to `?name[]=` when there are
-    several workers, since it registers a collector on a view that cannot take one
+    `generate_metrics` is replaced: with several workers the exporter's own answers 500 to
+    `?name[]=`, since it registers a collector where that is not possible
     (prometheus-flask-exporter 0.23.2).
     """
 
-    asked: tuple[Collector, ...]  # what no file of a worker holds
+    at_scrape: tuple[Collector, ...]  # for metrics that are not in the files of the workers
 
     def generate_metrics(
         self, accept_header: str | None = None, names: list[str] | None = None
     ) -> tuple[str, str]:
-        """Return the exposition, of the metrics in `names` only if given, and its type."""
+        """Return the metrics as text, only those in `names` if given, and its content type."""
         registry = self.registry
         if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry(support_collectors_without_names=True)
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            for collector in self.asked:
+            for collector in self.at_scrape:
                 registry.register(collector)
         if names:
             registry = registry.restricted_registry(names)
@@ -64,7 +64,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
 
 
 class Metrics:
-    """All instruments of one application, on a registry of its own."""
+    """All metrics of one application, in a registry of its own."""
 
     def __init__(self, database: Database) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -92,24 +92,24 @@ class Metrics:
         )
         self.signatures = Counter(
             "webhook_signatures_total",
-            "Deliveries to /webhook whose signature held, by the secret that it was made with.",
+            "Deliveries to /webhook with a right signature, by the secret that it was made with.",
             ["key"],
             registry=self.registry,
         )
         self.conflicts = Counter(
             "webhook_conflicts_total",
-            "Duplicates whose content differs from the message on file.",
+            "Duplicates whose content differs from the stored message.",
             registry=self.registry,
         )
         self.refused_reads = Counter(
             "reads_refused_total",
-            "Reads ended early: no place or turn to be had, over their time, or not waited for.",
+            "Reads ended early: no free place, no turn in time, too long, or the client left.",
             ["reason"],
             registry=self.registry,
         )
         self.refused_requests = Counter(
             "requests_refused_total",
-            "Requests that never reached the application: the HTTP server refused them.",
+            "Requests that the HTTP server refused, so that they never reached the application.",
             ["reason"],
             registry=self.registry,
         )
@@ -150,7 +150,7 @@ class Metrics:
             registry=self.registry,
         )
 
-        # What each request needs is looked up once: `labels` takes a lock, and makes texts.
+        # Looked up once for each set of labels: `labels` takes a lock and makes texts.
         self._request = cache(self.requests.labels)
         self._latency = cache(self.latency.labels)
         self._delivery = cache(self.deliveries.labels)
@@ -167,7 +167,7 @@ class Metrics:
             self.batch_messages.observe(messages)
 
     def read_refused(self, refusal: Refusal) -> None:
-        """See `reading.Observer`."""
+        """See `turns.Observer`."""
         self.refused_reads.labels(refusal).inc()
 
     def request_refused(self, reason: NotServed) -> None:
@@ -199,7 +199,7 @@ class Metrics:
             self.provider_statuses.labels(tally.provider, kind).inc(count)
 
     def preset(self, app: Flask, providers: Iterable[str] = ()) -> None:
-        """Let every series that is sure to come exist at the first scrape, as 0."""
+        """Create every series that is known from the start; the first scrape shows it as 0."""
         for provider in providers:
             self._preset_provider(provider)
         for result in Result:
@@ -228,11 +228,11 @@ class Metrics:
 
 
 def init_metrics(app: Flask, database: Database) -> Metrics:
-    """Make the instruments of `app`, and serve /metrics."""
+    """Make the metrics of `app`, and serve /metrics."""
     metrics = Metrics(database)
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
     readiness = Readiness(app, database)
     metrics.registry.register(readiness)
-    exporter.asked = (metrics.stored, readiness)
+    exporter.at_scrape = (metrics.stored, readiness)
     exporter.init_app(app)
     return metrics

@@ -1,4 +1,4 @@
-"""The outcome of the current request, where the route fills it in and the hooks read it."""
+"""The outcome of the current request: the route fills it in, the hooks read it."""
 
 from flask import g
 
@@ -6,12 +6,12 @@ from webhook_api.outcome import Outcome
 
 
 def begin_outcome() -> Outcome:
-    """Start the outcome of the current request, as an error until something better is known."""
+    """Start the outcome of the current request; it is an error until the route sets another."""
     outcome = g.outcome = Outcome()
     return outcome
 
 
 def current_outcome() -> Outcome | None:
-    """Return the current request's outcome; None if it is no delivery."""
+    """Return the outcome of the current request; None if it is not a delivery."""
     outcome: Outcome | None = g.get("outcome")
     return outcome

@@ -15,20 +15,20 @@ from webhook_api.web.streams import StreamedReply, StreamEnd
 
 logger = logging.getLogger(__name__)
 
-MOST_UNSIGNED_LINES = 10  # a second: anybody can cause them, and errors of ours would rotate away
+MOST_UNSIGNED_LINES = 10  # a second: anybody can cause them, and more would push out other lines
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> None:
-    """Write the line of a request: now, or when its answer has ended if that is a stream.
+    """Write the line of a request: now, or at the end of its answer if that is a stream.
 
-    Of the lines of requests with 401, `unsigned` says which are left out.
+    `unsigned` says which lines of requests with 401 are left out.
     """
     _log_left_out(unsigned)
     if answered.status == 401 and not unsigned.admits():
         return
     if isinstance(response, StreamedReply):
-        # Its level is known when it has ended.
+        # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)
     elif logger.isEnabledFor(level := _level(answered.status)):
@@ -36,7 +36,7 @@ def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> 
 
 
 def log_left_out(unsigned: LineLimit) -> None:
-    """Say how many lines were left out since that was last said, now that no more will be."""
+    """Log how many lines were left out since this was last logged; the service ends now."""
     _log_left_out(unsigned, at_end=True)
 
 
@@ -51,7 +51,7 @@ def _log_left_out(limit: LineLimit, *, at_end: bool = False) -> None:
 def _log_stream(
     fields: dict[str, Any], started: float, end: StreamEnd, failure: Exception | None
 ) -> None:
-    """Write the line of a request whose answer was a stream, when that has ended."""
+    """Write the line of a request whose answer was a stream, at its end."""
     latency_ms = (time.perf_counter() - started) * 1000
     fields |= {"latency_ms": round(latency_ms, 3), "stream": end}
     level = logging.ERROR if end is StreamEnd.FAILED else logging.INFO
@@ -60,12 +60,12 @@ def _log_stream(
 
 
 def _write(level: int, fields: dict[str, Any], failure: Exception | None) -> None:
-    """Write a line of fields alone."""
+    """Write a line that has fields and no message."""
     if isinstance(failure, RequestRefused):
         fields["error"] = failure.detail
         failure = None
     cause = (type(failure), failure, failure.__traceback__) if failure else None
-    # `logger.log` would look for the line of code that wrote it, which no line tells.
+    # `logger.log` would also look for the calling line of code, which we do not log.
     record = logger.makeRecord(logger.name, level, "", 0, "", (), cause, extra={"fields": fields})
     logger.handle(record)
 

@@ -1,4 +1,4 @@
-"""Streams: replies that are made while they are sent, and how the sending ended."""
+"""Streams: replies that are made while they are sent."""
 
 import errno
 from collections.abc import Callable, Generator
@@ -21,20 +21,19 @@ WhenEnded = Callable[[StreamEnd, Exception | None], None]
 
 
 class Sending:
-    """What is called when a stream has ended, with the cause if it failed."""
+    """Holds what to call at the end of a stream, with the cause if it failed."""
 
     when_ended: WhenEnded | None = None
 
 
 class StreamedReply(Response):
-    """A reply whose blocks are made as they are sent.
+    """A reply whose blocks are made while it is sent.
 
-    `blocks` is closed in any case: at its end, when the client leaves, and when nothing of it was
-    ever sent.
+    `blocks` is always closed: at the end, when the client leaves, and if nothing was sent.
     """
 
     def __init__(self, first: bytes, blocks: Generator[bytes], mimetype: str) -> None:
-        """Send `first`, which was made while an error could still have its own status."""
+        """Send `first`, which was made while an error could change the status, then `blocks`."""
         self.sending = Sending()
         body = _send(first, blocks, self.sending)
         next(body)
@@ -44,7 +43,7 @@ class StreamedReply(Response):
 def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator[bytes]:
     end, cause = StreamEnd.CLIENT_LEFT, None
     try:
-        yield b""  # To the reply itself: only a generator that has begun comes to its `finally`.
+        yield b""  # For `next` above: only a generator that has begun reaches its `finally`.
         yield first
         yield from blocks
         end = StreamEnd.WHOLE
@@ -60,6 +59,6 @@ def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator
 
 
 def _connection_ended() -> OSError:
-    # Gunicorn then ends the connection without the last chunk, so that the client can tell, and
-    # writes no line: the request has one of ours.
+    # The server then closes the connection without the last chunk, so that the client sees that
+    # the stream is not complete, and logs nothing: the request has our log line.
     return ConnectionResetError(errno.ECONNRESET, "the stream ended early")

@@ -1,4 +1,4 @@
-"""What the description says of READ_TOKEN, where one is set."""
+"""Adds the read token to the API's description, if READ_TOKEN is set."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 READS = ("/messages", "/stats", "/metrics")
 _SCHEME = "read_token"
 _REFUSAL = error(
-    "The token is missing, or is another one.",
+    "The token is missing or wrong.",
     "a token is needed: Authorization: Bearer TOKEN",
     "WWW-Authenticate",
 )
@@ -22,7 +22,7 @@ _CHALLENGE = {
 
 
 def describe_access(document: Json) -> Json:
-    """Return `document`, the description of an open service, with its reads behind the token."""
+    """Return `document` with a token required for the reads."""
     components = document["components"]
     scheme = {
         "type": "http",

@@ -92,7 +92,7 @@ def show_stats() -> Json:
         reply("The statistics of the messages that match.", json_content(Statistics, statistics)),
         "InvalidQuery",
         "Unavailable",
-        description="Without a parameter, of all messages. An empty parameter counts as absent.",
+        description="Without parameters: of all messages. An empty parameter counts as absent.",
         parameters=parameters(StatsQuery),
     )
 
@@ -143,10 +143,10 @@ def show_asset() -> Json:
         "A file of that page",
         {
             "200": reply("The file.", content),
-            "206": reply("The range of it that was asked for.", content),
-            "304": reply("It is still the one of `If-None-Match`.", {}),
-            "412": reply("It is not the one of `If-Match`.", {}),
-            "416": error("It has no such range.", "Requested Range Not Satisfiable"),
+            "206": reply("The requested range of the file.", content),
+            "304": reply("The file is still the one that `If-None-Match` names.", {}),
+            "412": reply("The file is not the one that `If-Match` names.", {}),
+            "416": error("The file has no such range.", "Requested Range Not Satisfiable"),
         },
         "NotFound",
         parameters=[

@@ -1,4 +1,4 @@
-"""The responses of the description: what each says, and what may go wrong."""
+"""The responses in the API's description: headers, contents and failures."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 HEADERS: Json = {
     "X-Request-ID": {
-        "description": "The request's name in the log.",
+        "description": "The id of the request in the service's log.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     },
@@ -60,12 +60,12 @@ def _faults(type_: str, loc: list[str], msg: str) -> Json:
     return {"detail": [{"type": type_, "loc": loc, "msg": msg}]}
 
 
-# What may go wrong: by name, the status and the reply.
+# Failures by name: the status and the reply.
 FAILURES: dict[str, tuple[int, Json]] = {
     "InvalidSignature": (
         401,
         error(
-            "The signature is missing, or is not that of these bytes. Nothing was stored.",
+            "The signature is missing or wrong. Nothing was stored.",
             "invalid signature",
         ),
     ),
@@ -92,14 +92,14 @@ FAILURES: dict[str, tuple[int, Json]] = {
     "BodyTooLarge": (
         413,
         error(
-            "The body is longer than the service takes: 262,144 bytes, unless it is set otherwise.",
+            "The body is too long. The limit is 262,144 bytes, or what `MAX_BODY_BYTES` says.",
             "request body is longer than 262144 bytes",
         ),
     ),
     "InvalidBody": (
         422,
         reply(
-            "The signature is right, but the body is no valid message. Nothing was stored.",
+            "The signature is right, but the body is not a valid message. Nothing was stored.",
             json_content(Faults, _faults("missing", ["body", "message_id"], "Field required")),
         ),
     ),
@@ -115,8 +115,8 @@ FAILURES: dict[str, tuple[int, Json]] = {
     "Unavailable": (
         503,
         error(
-            "The database cannot be used now, too much waits for it, or the service is stopping."
-            " Try again: what was stored after all is then a repeat.",
+            "The database cannot be used now, too many requests wait, or the service is stopping."
+            " Try again: a message that was stored nevertheless is then a repeat.",
             "database is locked by another program",
             "Retry-After",
         ),
