@@ -4,15 +4,19 @@ Settings, port and database are checked before Gunicorn starts: Gunicorn would r
 several lines or a traceback. (It reads WEB_CONCURRENCY itself, before its configuration file.)
 """
 
-import os
+import ctypes
+import runpy
 import sys
 
 from flask.cli import load_dotenv
 from flask.helpers import get_load_dotenv
 
-from webhook_api.config import Config, ConfigError
+from webhook_api.config import Config, ConfigError, set_web_concurrency
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.start import StartError, allow_open_files, check_port, open_database
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_M_ARENA_MAX = -8
 
 
 def main() -> None:
@@ -29,13 +33,27 @@ def main() -> None:
     except (ConfigError, StartError) as error:
         fail_start(error)
     allow_open_files()
-    # Makes glibc give back large pieces of memory at once. Without this it keeps hundreds of MB
-    # of replies that were sent (mallopt(3), M_MMAP_THRESHOLD).
-    os.putenv("MALLOC_MMAP_THRESHOLD_", str(256 * 1024))
-    # Smaller pieces come from 2 heaps instead of 16, since a heap does not shrink.
-    os.putenv("MALLOC_ARENA_MAX", "2")
-    os.putenv("WEB_CONCURRENCY", str(config.web_concurrency))  # it may have been empty
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *sys.argv[1:]])  # noqa: S606
+    _return_memory()
+    set_web_concurrency(config)
+    _become_gunicorn()
+
+
+def _return_memory() -> None:
+    """Let glibc keep less of the memory that was freed; workers inherit it. Elsewhere, do nothing.
+
+    Large pieces are given back at once. Without this it keeps hundreds of MB of replies that were
+    sent (mallopt(3), M_MMAP_THRESHOLD). Smaller pieces come from 2 heaps instead of 16, since a
+    heap does not shrink.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def _become_gunicorn() -> None:
+    """Go on as `python -m gunicorn wsgi:app`, without the time that a second interpreter takes."""
+    sys.argv.insert(1, "wsgi:app")
+    runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,14 @@ class Config:
         )
 
 
+def set_web_concurrency(config: Config) -> None:
+    """Give the environment the number that Gunicorn reads there when it is imported.
+
+    Where the variable is set to nothing, Gunicorn would fail with a traceback.
+    """
+    os.environ["WEB_CONCURRENCY"] = str(config.web_concurrency)
+
+
 def _secret(given: Mapping[str, str]) -> str:
     if secret := read_secret(given, "WEBHOOK_SECRET"):
         return secret
