@@ -1,15 +1,14 @@
 """`backup`: the database, as it is at one moment, in a file of its own."""
 
-import sys
 from pathlib import Path
 
 import click
 from flask.cli import with_appcontext
 
-from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
-from webhook_api.cli.lines import progress_bar
+from webhook_api.cli.copies import shown_copying
+from webhook_api.cli.failures import PlainCommand
 from webhook_api.db import current_database
-from webhook_api.store.backup import DamagedError, back_up, dated_name, remove_older
+from webhook_api.store.backup import back_up, dated_name, remove_older
 
 
 @click.command("backup", cls=PlainCommand)
@@ -31,18 +30,8 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     if keep:
         folder.mkdir(exist_ok=True)
         destination = dated_name(database, folder)
-    with progress_bar("copying and checking", None) as bar:
-
-        def show(done: int, of: int) -> None:
-            bar.length = of
-            bar.update(done - bar.pos)
-
-        try:
-            done = back_up(database, destination, show)
-        except DamagedError as error:
-            for difference in error.report.differences:
-                click.echo(difference)
-            sys.exit(EXIT_FAILURE)
+    with shown_copying("copying and checking") as show:
+        done = back_up(database, destination, show)
     click.echo(f"{done.path}: {done.report.messages} messages, nothing differs")
     if keep:
         for removed in remove_older(database, folder, keep=keep):

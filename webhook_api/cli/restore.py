@@ -1,15 +1,13 @@
 """`restore`: a backup in the place of the database."""
 
-import sys
 from pathlib import Path
 
 import click
 from flask.cli import with_appcontext
 
-from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
-from webhook_api.cli.lines import progress_bar
+from webhook_api.cli.copies import shown_copying
+from webhook_api.cli.failures import PlainCommand
 from webhook_api.db import current_database
-from webhook_api.store.backup import DamagedError
 from webhook_api.store.restore import restore
 
 
@@ -23,18 +21,8 @@ def restore_database(file: Path) -> None:
     database is kept beside it, under a dated name.
     """
     database = current_database()
-    with progress_bar("checking", None) as bar:
-
-        def show(done: int, of: int) -> None:
-            bar.length = of
-            bar.update(done - bar.pos)
-
-        try:
-            done = restore(database, file, show)
-        except DamagedError as error:
-            for difference in error.report.differences:
-                click.echo(difference)
-            sys.exit(EXIT_FAILURE)
+    with shown_copying("checking") as show:
+        done = restore(database, file, show)
     click.echo(f"{database.path}: {done.report.messages} messages, nothing differs")
     if done.kept:
         click.echo(f"{done.kept}: kept")

@@ -1,0 +1,30 @@
+"""What the commands that copy a database show: how far they are, and what is wrong with a copy."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from webhook_api.cli.failures import EXIT_FAILURE
+from webhook_api.cli.lines import progress_bar
+from webhook_api.store.backup import DamagedError
+
+Progress = Callable[[int, int], None]  # steps done, of so many
+
+
+@contextmanager
+def shown_copying(label: str) -> Iterator[Progress]:
+    """Yield what moves a progress bar; list the differences of a damaged copy, and end there."""
+    with progress_bar(label, None) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.length = of
+            bar.update(done - bar.pos)
+
+        try:
+            yield show
+        except DamagedError as error:
+            for difference in error.report.differences:
+                click.echo(difference)
+            sys.exit(EXIT_FAILURE)
