@@ -78,6 +78,32 @@ def test_an_answer_begins_with_its_status_and_its_date() -> None:
     assert date.endswith(" GMT")
 
 
+@pytest.mark.parametrize("body", [b"", b"some\nlines\n"])
+def test_a_body_whose_length_was_announced_is_read_as_a_file(body: bytes) -> None:
+    seen = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        file = environ["wsgi.input"]
+        seen.extend([file.readline(), file.read(3), file.read(), file.read(1)])
+        start_response("200 OK", [LENGTH])
+        return [b"ok"]
+
+    kept = exchange(b"POST / HTTP/1.1\r\nHost: x\r\n", body, app)
+
+    assert seen == [body[:5], body[5:8], body[8:], b""]
+    assert kept
+
+
+def exchange(head: bytes, body: bytes, app: Any) -> bool:
+    """Let `app` answer, and return if the connection is kept."""
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    near, far = socket.socketpair()
+    with closing(near), closing(far):
+        connection = Connection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
+        one = Exchange(Settings(GunicornConfig()), request, connection)
+        return one.answer(app, {}, send_s=1.0, last=False)
+
+
 def test_an_answer_without_a_length_is_chunked() -> None:
     _, received = answer(reply=("X-Other", "1"))
 

@@ -4,9 +4,11 @@ but the reader of a stream."""
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 from gunicorn.http import Request
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import InvalidHeader, ParseException, UnsupportedTransferCoding
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import Response, create
@@ -38,6 +40,17 @@ class StrictRequest(Request):
                 raise UnsupportedTransferCoding(value)  # 6.1; we know no other
         if not hosts and self.version and self.version >= (1, 1):
             raise InvalidHeader("HOST", req=self)  # 3.2
+        self._take_body()
+
+    def _take_body(self) -> None:
+        """Make the body a file in memory if its length was announced, and all of it is here."""
+        assert self.body is not None
+        if isinstance(reader := self.body.reader, LengthReader):
+            here = self.unreader.read()
+            if len(here) == reader.length:
+                self.body = BytesIO(here)  # type: ignore[assignment]
+            else:
+                self.unreader.unread(here)
 
 
 class Reply(Response):
