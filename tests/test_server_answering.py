@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gunicorn.config import Config as GunicornConfig
+from gunicorn.http.errors import InvalidResponseHeader  # type: ignore[attr-defined]
 
 from webhook_api.server.answering import Exchange
 from webhook_api.server.settings import Settings
@@ -76,6 +77,19 @@ def test_an_answer_begins_with_its_status_and_its_date() -> None:
     assert others == ["Connection: keep-alive", "Content-Length: 2", "", "ok"]
     assert abs(parsedate_to_datetime(date.removeprefix("Date: ")).timestamp() - time.time()) < 60
     assert date.endswith(" GMT")
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\0b"])
+def test_a_header_that_would_be_two_is_refused_each_time(value: str) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidResponseHeader):
+            answer(reply=("X-Some", value))
+
+
+def test_headers_of_the_connection_are_not_for_the_application_to_set() -> None:
+    _, received = answer(reply=("Keep-Alive", "timeout=9"))
+
+    assert b"Keep-Alive" not in received
 
 
 @pytest.mark.parametrize("body", [b"", b"some\nlines\n"])
