@@ -145,6 +145,31 @@ def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
         assert other.execute("SELECT tombstone_key FROM totals").fetchone() != (key,)
 
 
+def test_a_removal_costs_the_same_however_many_messages_there_are(
+    store: Store, writer: Connection
+) -> None:
+    def steps_to_remove(row_id: int) -> int:
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        writer.set_progress_handler(count, 1)
+        remove_messages(writer, [row_id])
+        writer.set_progress_handler(None, 1)
+        return steps
+
+    # Each in periods of its own.
+    days = [a_message(message_id=f"m{n}", ts=f"{2000 + n}-01-15T10:00:00Z") for n in range(900)]
+    store(*days[:10])
+    of_few = steps_to_remove(1)
+    store(*days[10:])
+
+    assert steps_to_remove(2) < 1.2 * of_few
+
+
 def test_a_removal_that_fails_leaves_message_and_no_tombstone(
     store: Store, writer: Connection, rows: Rows
 ) -> None:
