@@ -281,6 +281,32 @@ def test_a_kill_leaves_each_id_either_stored_or_removed(tmp_path: Path) -> None:
     assert differences(path) == []
 
 
+def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) -> None:
+    """Deliveries would have to wait for each of these syncs."""
+    arrived(database.path, days_ago=2, count=3)
+    writer = Writer(database)
+    done: list[str] = []
+
+    def remove(connection: Connection) -> int:
+        connection.set_trace_callback(done.append)
+        return writer.remove(connection, [4])
+
+    def level(connection: Connection) -> int:
+        found: int = connection.execute("PRAGMA synchronous").fetchone()[0]
+        return found
+
+    assert writer.write(remove) == 1
+    after_success = writer.write(level)
+    writer.write(lambda connection: connection.execute("DROP TABLE tombstones"))
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        writer.write(lambda connection: writer.remove(connection, [5]))
+    after_failure = writer.write(level)
+    writer.close(patience_s=1)
+
+    assert done.index("PRAGMA synchronous = NORMAL") < done.index("COMMIT")
+    assert (after_success, after_failure) == (2, 2)  # FULL
+
+
 def retaining(config: Config, days: int) -> Flask:
     return an_app(replace(config, retention_days=days))
 

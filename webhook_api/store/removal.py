@@ -16,6 +16,7 @@ from webhook_api.store.writer import Writer
 _LOCK = ".removal.lock"
 _SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
+_SMALLEST_BATCH = 8  # also if the machine is busy, or it would take for ever
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 _PAUSE = 2  # times what a batch took; deliveries are stored in the pause
 _PATIENCE_S = 10.0  # for a program that locks the database without our write lock
@@ -101,7 +102,7 @@ class Remover:
             time.sleep(_PAUSE * self.took_s)
 
     def remove(self, batch: Sequence[int], *, patience_s: float = _PATIENCE_S) -> int:
-        """Remove the rows `batch`; when this is on disk, return how many of them there were.
+        """Remove the rows `batch`; return how many of them there were (see `Writer.remove`).
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
@@ -117,5 +118,5 @@ class Remover:
         self._writer.write(self._writer.do_upkeep, patience_s=patience_s)
         # Not more than twice as many: a single quick batch may be an exception.
         fitting = int(_BATCH_S * len(batch) / self.took_s)
-        self.size = max(1, min(2 * self.size, fitting))
+        self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))
         return count

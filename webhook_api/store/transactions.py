@@ -34,6 +34,23 @@ def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
         _roll_back(db)
 
 
+@contextmanager
+def synced_later(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit without a sync in a `with` block; the next commit after it syncs the whole WAL.
+
+    A power cut before that undoes these commits, the newest first, and nothing else.
+    """
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            db.close()  # rather than that it commits a delivery like this
+            raise
+
+
 def _roll_back(db: sqlite3.Connection) -> None:
     # Some errors end the transaction by themselves (sqlite.org/lang_transaction.html, 3).
     if db.in_transaction:

@@ -22,6 +22,7 @@ from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
 from webhook_api.store.schema import check_schema
 from webhook_api.store.tombstones import remove_messages
+from webhook_api.store.transactions import synced_later
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
@@ -99,7 +100,9 @@ class Writer:
                 with self._locked() as connection:
                     return work(connection)
             except sqlite3.Error as error:
-                if not is_locked(error) or (deadline and time.monotonic() > deadline):
+                if _primary_code(error) not in _LOCKED or (
+                    deadline and time.monotonic() > deadline
+                ):
                     raise
             self.waits_for = ANOTHER_PROGRAM
             time.sleep(_RETRY_LOCKED_S)
@@ -194,11 +197,14 @@ class Writer:
     def remove(self, connection: Connection, row_ids: Sequence[int]) -> int:
         """Remove the rows `row_ids` in one transaction; return how many of them there were.
 
+        The next commit of anything else puts this on disk as well, and so does `close`.
+
         Raises:
             sqlite3.Error: none was removed.
         """
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(row_ids)
-        return remove_messages(connection, row_ids)
+        with synced_later(connection):
+            return remove_messages(connection, row_ids)
 
     def do_upkeep(self, connection: Connection) -> None:
         """Update the search index, and make a checkpoint, each if it is time.
@@ -237,11 +243,6 @@ class Writer:
                 self._ready_connection(lock).execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self.discard()
-
-
-def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another connection holds the lock that is needed."""
-    return _primary_code(error) in _LOCKED
 
 
 def _primary_code(error: sqlite3.Error) -> int:
