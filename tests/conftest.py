@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,16 @@ def config(tmp_path: Path) -> Config:
     return Config(webhook_secret=SECRET, database_path=tmp_path / "app.db", check_leases=True)
 
 
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database's file, for tests to copy: a copy takes 2 ms instead of 10."""
+    path = tmp_path_factory.mktemp("new") / "app.db"
+    database = Database(path)
+    database.prepare(create=True)
+    database.close()
+    return path
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "app.db", check_leases=True)
@@ -48,7 +59,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def app(config: Config) -> Iterator[Flask]:
+def app(config: Config, new_database: Path) -> Iterator[Flask]:
+    shutil.copyfile(new_database, config.database_path)
     app = an_app(config)
     yield app
     close_app(app)
