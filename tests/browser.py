@@ -12,8 +12,8 @@ CHROMEDRIVER = shutil.which("chromedriver")
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Chrome]:
-    """Run a browser, which writes down its console and its requests."""
+def chromium(profile: Path, *more: str) -> Iterator[Chrome]:
+    """Run a browser, which writes down its console and its requests; `more` are its arguments."""
     options = ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for argument in (
@@ -25,6 +25,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         "--no-first-run",
         "--hide-scrollbars",
         f"--user-data-dir={profile}",
+        *more,
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -1,22 +1,20 @@
 """GET /docs in a browser: it opens, asks no other host, and signs what is tried out on it."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.browser import CHROMEDRIVER, CHROMIUM, chromium
 from tests.builders import SECRET, a_message
 from tests.serving import Server, serving
 
-CHROMIUM = shutil.which("chromium")
-CHROMEDRIVER = shutil.which("chromedriver")
 WAIT_S = 20
 # A name of this machine that a browser does not trust as it does localhost.
 UNTRUSTED_HOST = "service.test"
@@ -34,24 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for argument in (
-        "--headless",
-        "--no-sandbox",  # for root, in a container
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--no-first-run",
-        "--window-size=1200,1600",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        f"--host-resolver-rules=MAP {UNTRUSTED_HOST} 127.0.0.1",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = Chrome(options, ChromeService(CHROMEDRIVER))
-    yield browser
-    browser.quit()
+    resolve = f"--host-resolver-rules=MAP {UNTRUSTED_HOST} 127.0.0.1"
+    profile = tmp_path_factory.mktemp("profile")
+    with chromium(profile, "--window-size=1200,1600", resolve) as browser:
+        yield browser
 
 
 def test_the_page_lists_every_operation(server: Server, browser: Chrome) -> None:
