@@ -318,19 +318,22 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
     created: list[str] = []
     stop = threading.Event()
     numbers = iter(range(10**9))
+    seeds = iter(range(1, 100))
 
     def hold() -> None:
+        chance = random.Random(0)
         while not stop.is_set():
             with database.write_lock():
-                time.sleep(random.uniform(0, 0.006))
-            time.sleep(random.uniform(0, 0.003))
+                time.sleep(chance.uniform(0, 0.006))
+            time.sleep(chance.uniform(0, 0.003))
 
     def work() -> None:
+        chance = random.Random(next(seeds))
         for _ in range(60):
             message_id = f"m{next(numbers)}"
             try:
-                if random.random() < 0.2:
-                    commits.check(random.uniform(0, 0.005))
+                if chance.random() < 0.2:
+                    commits.check(chance.uniform(0, 0.005))
                 elif store_one(commits, message(message_id=message_id)).created:
                     created.append(message_id)
             except Unavailable:
