@@ -165,7 +165,7 @@ class TurnedByHand(PatientWorker):
         self._finished.append((None, True))
 
     def turn(self) -> None:
-        self._turn()
+        self._loop_once()
 
     @property
     def would_wait(self) -> bool:
@@ -178,7 +178,7 @@ class TurnedByHand(PatientWorker):
         self.tmp.close()
 
 
-def test_what_ends_while_the_loop_turns_is_seen_by_the_next_turn(loop: Loop) -> None:
+def test_a_wait_that_ends_during_a_step_of_the_loop_is_seen_by_the_next(loop: Loop) -> None:
     worker = TurnedByHand(when_finished=lambda: loop.end("b"))
     with closing(worker):
         loop.greenlets = Greenlets(worker._wake_up, lambda: loop.now)

@@ -1,4 +1,4 @@
-"""The HTTP server: Gunicorn, with a worker of our own that waits for clients without threads."""
+"""The HTTP server: Gunicorn, with our own worker, which waits for clients without threads."""
 
 from webhook_api.server.affinity import Core
 from webhook_api.server.gunicorn_log import JsonLogger

@@ -1,37 +1,37 @@
-"""The account of all bytes that a worker holds for its clients. Safe for threads."""
+"""Counts the bytes that a worker holds for its clients. Safe for threads."""
 
 from threading import Condition, Lock
 
 from webhook_api.server.states import Connection, State
 
-_PATIENCE_S = 1.0  # of a thread, while the event loop takes from those who do not take anything
+_PATIENCE_S = 1.0  # how long a thread waits until the event loop has freed memory
 
 
 class Account:
-    """What is held, and what threads make besides.
+    """Bytes that are held, and bytes of answers that threads are making.
 
-    The bound is of what is held: it can be taken back. What is being made counts for those who
-    want to make more, and never stands in the way of a request that arrives.
+    A new answer must wait if both together are above the bound. A new request is refused only
+    if the held bytes alone are: these can be freed, by ending connections.
     """
 
     def __init__(self, most: int) -> None:
-        self.held = 0  # bytes: of requests that are not answered, and of answers not taken
-        self._made = 0  # of answers that a thread has still
+        self.held = 0  # bytes of requests without an answer, and of answers that are not sent
+        self._made = 0  # bytes of answers that a thread still has
         self._most = most
         self._changed = Condition(Lock())  # guards all of it
-        self._waiting = 0  # threads, for room
+        self._waiting = 0  # threads that wait for room
 
     @property
     def is_full(self) -> bool:
-        """Whether more is held than may be."""
+        """Whether more is held than allowed."""
         return self.held > self._most
 
     def count(self, connection: Connection) -> None:
-        """Bring the account up to date with what is held for a connection that no thread has."""
+        """Count again what is held for a connection that no thread uses now."""
         self._set(connection, len(connection.inbox) + connection.working + connection.outbox.size)
 
     def forget(self, connection: Connection) -> None:
-        """Count nothing any more for a connection that is ENDED."""
+        """Count nothing for a connection that is ENDED."""
         self._set(connection, 0)
 
     def take(self, connection: Connection, size: int) -> None:
@@ -42,7 +42,7 @@ class Account:
                 self._made += size
 
     def wait(self) -> bool:
-        """Return when there is room to make more; False if that takes too long."""
+        """Wait until there is room to make more; return False if that takes too long."""
         with self._changed:
             self._waiting += 1
             try:
@@ -64,7 +64,7 @@ class Account:
 
 
 class ConnectionRoom:
-    """The room that a request is given, see `webhook_api.room`."""
+    """The room that a request is given, see `reading.room.Room`."""
 
     __slots__ = ("_account", "_connection")
 
@@ -73,9 +73,9 @@ class ConnectionRoom:
         self._connection = connection
 
     def wait(self) -> bool:
-        """Return when there is room; False if that takes too long."""
+        """Wait until there is room; return False if that takes too long."""
         return self._account.wait()
 
     def take(self, size: int) -> None:
-        """Count `size` bytes of the answer, until the event loop counts what is left of it."""
+        """Count `size` bytes of the answer, until the event loop counts what is not sent of it."""
         self._account.take(self._connection, size)

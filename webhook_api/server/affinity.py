@@ -1,5 +1,5 @@
-"""One core for all threads of a worker: they hand the interpreter lock to each other, and from one
-core to another that takes long (measured: tests/benchmarks/README.md)."""
+"""Keeps all threads of a worker on one core. They hand the interpreter lock to each other, which
+takes longer between two cores (measured: tests/benchmarks/README.md)."""
 
 import os
 import sys
@@ -11,17 +11,17 @@ from random import random
 from typing import Self
 
 _LOOK_S = 2.0  # between two looks at who uses the cores
-_CROWDED = 0.4  # of a core's time, used by other programs
-_IDLE = 0.3  # of a core's time, used by anybody
+_CROWDED = 0.4  # a core is crowded if other programs use more of its time
+_IDLE = 0.3  # a core is idle if all programs together use less of its time
 _STAT = Path("/proc/stat")
 
 
 def better_core(core: int, home: int, own: float, busy: Mapping[int, float]) -> int:
-    """Return the core to go on with, for a process that is held to `core`.
+    """Return the core for a process that is on `core` now.
 
-    `busy` is the share of time that each core had work, `own` what this process used of its own.
-    A process that has moved goes back to `home` if it is crowded, too, and no core is idle:
-    otherwise two of one service could stay together while a program has the other core alone.
+    `busy` is the share of time that each core worked, and `own` this process's share of `core`.
+    If `core` is crowded and no core is idle, the process goes back to `home`: otherwise two
+    workers could share one core while another program has the other core alone.
     """
     if busy[core] - own <= _CROWDED:
         return core
@@ -30,21 +30,21 @@ def better_core(core: int, home: int, own: float, busy: Mapping[int, float]) -> 
 
 
 class Core:
-    """The core that all threads of this process are held to, until it is crowded."""
+    """The core that all threads of this process run on, until it is crowded."""
 
     def __init__(self, home: int, busy_s: dict[int, float]) -> None:
         self._home = self._core = home
-        self._busy_s = busy_s  # of each core that may be used, when it was last looked at
+        self._busy_s = busy_s  # seconds that each allowed core had worked at the last look
         self._own_s = time.process_time()
         self._looked_at = time.monotonic()
         _hold(home)
 
     @classmethod
     def of_worker(cls, number: int, workers: int) -> Self | None:
-        """Hold this process to a core, the worker's `number` (from 0) says which.
+        """Keep this process on a core, which follows from the worker's `number` (from 0).
 
-        None, and nothing is done, if there are fewer cores than workers, or only one, or if the
-        system has no such call or does not say how busy its cores are.
+        Do nothing and return None if there are fewer cores than workers, or only one core, or if
+        the system does not support this or does not say how busy its cores are.
         """
         if sys.platform != "linux":
             return None
@@ -66,8 +66,8 @@ class Core:
         self._looked_at, self._own_s = now, own_s
         self._busy_s = {core: busy_s[core] for core in busy}
         core = better_core(self._core, self._home, own, busy)
-        # One of two that share a core is to move, and not both: each tosses a coin.
-        # What somebody else has set (taskset, a container's cpuset) stays.
+        # If two workers share a core, only one should move, so each moves with a chance of 1/2.
+        # If somebody else has set the cores since (taskset, a container's cpuset), do nothing.
         ours = os.sched_getaffinity(0) == {self._core}
         if core != self._core and ours and random() < 0.5:  # noqa: S311
             _hold(core)
@@ -75,9 +75,9 @@ class Core:
 
 
 def _busy_s() -> dict[int, float]:
-    """Return the seconds that each core has worked since the start; empty if nobody says.
+    """Return the seconds that each core has worked since the start; empty if that is unknown.
 
-    That is user, nice and system (proc_stat(5)): not interrupts, which may be ours.
+    Only user, nice and system (proc_stat(5)), without interrupts, which we may have caused.
     """
     lines = []
     with suppress(OSError):
@@ -88,7 +88,7 @@ def _busy_s() -> dict[int, float]:
 
 
 def _hold(core: int) -> None:
-    """Hold all threads to `core`; those that are started later are held as their creator is."""
+    """Keep all threads on `core`; a thread that is started later inherits it."""
     held: set[Path] = set()
     while more := set(Path("/proc/self/task").iterdir()) - held:
         for thread in more:

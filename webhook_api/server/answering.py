@@ -1,5 +1,5 @@
-"""From the bytes of one request to those of its answer. Runs in a thread, and waits for nobody
-but the reader of a stream."""
+"""From the bytes of a request to the bytes of its answer. Runs in a greenlet of the event loop or
+in a thread. Only for a stream it waits for the client, and then it is in a thread."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,16 +18,16 @@ from webhook_api.server.outbox import NotTaken
 from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection
 
-_BANNER = "webhook"  # a stranger need not learn what serves
+_BANNER = "webhook"  # does not tell clients which server this is
 
 
 class StrictRequest(Request):
-    """Gunicorn's request, refused where RFC 9112 wants it and Gunicorn does not."""
+    """Gunicorn's request, which also refuses what RFC 9112 forbids and Gunicorn accepts."""
 
     cfg: Settings
 
     def _peer_is_trusted_proxy(self) -> bool:
-        # Gunicorn parses the client's address again for each request.
+        # Gunicorn's own parses the client's address again for each request.
         return not isinstance(self.peer_addr, tuple) or self.cfg.is_trusted_proxy(self.peer_addr[0])
 
     def set_body_reader(self) -> None:
@@ -37,7 +37,7 @@ class StrictRequest(Request):
             if name == "HOST":
                 hosts = True
             elif name == "TRANSFER-ENCODING" and value.lower() != "chunked":
-                raise UnsupportedTransferCoding(value)  # 6.1; we know no other
+                raise UnsupportedTransferCoding(value)  # 6.1
         if not hosts and self.version and self.version >= (1, 1):
             raise InvalidHeader("HOST", req=self)  # 3.2
         self._take_body()
@@ -75,7 +75,7 @@ def _checked(name: str, value: str) -> list[tuple[str, str]]:
 
 
 class Reply(Response):
-    """Gunicorn's response. A stream is sent part by part, all else is left in the outbox."""
+    """Gunicorn's response. A stream is sent part by part; other answers stay in the outbox."""
 
     sock: Any  # an Outbox
     headers: list[tuple[str, str]]
@@ -85,7 +85,7 @@ class Reply(Response):
         self._send_s = send_s
 
     def default_headers(self) -> list[str]:
-        """Return the first lines of the head. There is no protocol to change to."""
+        """Return the first lines of the head."""
         connection = "close" if self.should_close() else "keep-alive"
         assert self.req.version is not None
         major, minor = self.req.version
@@ -126,30 +126,28 @@ class Exchange:
 
         Raises:
             ParseException: it is not valid.
-            NoMoreData: it is not whole.
+            NoMoreData: it is not complete.
         """
         self._cfg = cfg
         self._connection = connection
-        # In two parts: the parser copies what it has not used yet, for each line of the head.
+        # In two parts: for each line of the head the parser copies what it has not used yet.
         body_at = request.find(b"\r\n\r\n") + 4
         parts = [request] if body_at < 4 else [request[:body_at], request[body_at:]]
         self._request = StrictRequest(cfg, IterUnreader(parts), connection.client)
-        # Who waits to be asked for its body was asked by the event loop.
+        # The event loop has sent "100 Continue" already.
         self._request._expected_100_continue = False  # type: ignore[attr-defined]
 
     def answer(
         self, app: Callable[..., Any], offers: Mapping[str, Any], *, send_s: float, last: bool
     ) -> bool:
-        """Let `app` answer into the outbox, and return if the connection can be kept.
+        """Let `app` answer into the outbox; return whether the connection can be kept.
 
-        `offers` is what `app` finds in its environ of this server.
-
-        The application sees `close()` of what it returned called before its end if the answer
-        cannot be sent.
+        `offers` is added to its environ. `last`: close the connection after this answer. If the
+        answer cannot be sent, `close()` of what `app` returned is called before its end.
 
         Raises:
-            NotTaken: the reader of a stream has gone, or takes nothing, or shall get no more.
-            ReplyBroken: see there.
+            NotTaken: the client of a stream has gone or takes nothing, or the stream was ended.
+            ReplyBroken: the application failed after its reply had begun.
         """
         reply, environ = create(  # type: ignore[call-overload]
             self._request,
@@ -174,7 +172,7 @@ class Exchange:
                 if hasattr(parts, "close"):
                     parts.close()
         except ConnectionError as error:
-            # Ours, or of an application that wants the connection ended, and has said why.
+            # From the outbox, or from a stream that ended early, and has logged why.
             raise NotTaken(str(error)) from error
         except Exception as error:
             if reply.headers_sent:
@@ -183,7 +181,7 @@ class Exchange:
         return not reply.should_close() and self._is_used_up()
 
     def _is_used_up(self) -> bool:
-        """Return if the request ends where the event loop thought it does."""
+        """Return whether the request ends where the event loop expected its end."""
         body = self._request.body
         assert body is not None
         try:

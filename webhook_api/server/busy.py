@@ -1,4 +1,4 @@
-"""The answers to requests that the application never sees, for there are too many of them."""
+"""The answers to requests that are refused because there are too many of them."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""What happens to a connection: from one state to the next, whatever its client does.
+"""What happens to a connection: how it goes from one state to the next (see `states.py`).
 
-The states are in `states`. Only the event loop calls what is here. It looks at the state first: a
-connection may have been ended a moment ago, when another event of the same batch was looked at.
+Only the event loop calls this. Each step checks the state first: another event of the same batch
+may have ended the connection a moment ago.
 """
 
 import socket
@@ -25,8 +25,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Connections:
     """All connections of a worker.
 
-    `answer` is called with each request, its bytes, and whether that is all of it; it raises
-    RuntimeError if there is no thread. `finished` must be called when that is done.
+    `answer` is called with each connection, the bytes of its request, and whether they are
+    complete; it raises RuntimeError if there is no thread. `finished` must be called afterwards.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Connections:
         self._on_ready = {
             State.IDLE: self._receive,
             State.ARRIVING: self._receive,
-            State.ANSWERING: self._look_away,
+            State.ANSWERING: self._stop_watching,
             State.SENDING: self._send,
             State.LINGERING: self._discard,
         }
@@ -61,24 +61,24 @@ class Connections:
         return len(self._register)
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection that was accepted."""
+        """Add a connection that was accepted."""
         self._register.move(connection, State.IDLE)
         self._receive(connection)
 
     def ready(self, connection: Connection) -> None:
-        """Do what its state asks for, now that the socket is ready."""
+        """Do the next step of its state, now that the socket is ready."""
         if handle := self._on_ready.get(connection.state):
             handle(connection)
 
     def finished(self, connection: Connection, keep: bool) -> None:
-        """Go on after a thread has made the answer, which may be in the outbox."""
+        """Go on after the answer was made; what is not sent of it is in the outbox."""
         if connection.state is State.ANSWERING:
             connection.working = 0
             connection.keep = keep
             self._go_on(connection)
 
     def refuse(self, connection: Connection, reason: NotServed, request: bytes = b"") -> None:
-        """Answer that there is no room, thread or turn for a request that no thread has begun."""
+        """Answer that there is no room, thread or turn for a request that was not begun."""
         if connection.state is State.ENDED:
             return
         self._when_refused(reason)
@@ -91,39 +91,39 @@ class Connections:
         self._go_on(connection)
 
     def expire(self) -> None:
-        """Go on without those whose time is over."""
+        """Do what each state prescribes for connections whose deadline has passed."""
         for state, late in self._on_late.items():
             for connection in self._register.overdue(state):
-                if connection.state is state:  # not ended to make room for one before it
+                if connection.state is state:  # not ended meanwhile to make room
                     late(connection)
 
     def make_place(self) -> bool:
-        """End the connection that is missed least, and return if there was one."""
+        """End the connection that is the least loss; return whether there was one."""
         candidates = self._register.first(State.IDLE, State.ARRIVING, State.LINGERING)
         if oldest := next(candidates, None):
             self.end(oldest)
         return oldest is not None
 
     def stop(self) -> None:
-        """Give those that are idle a short time only: their next request may be on its way."""
+        """Give idle connections only a short time, for a request that may be on its way."""
         self._register.shorten_idle(self._limits.stop_idle_s)
 
     def room(self, connection: Connection) -> ConnectionRoom:
-        """Return what counts the answer that a thread makes for `connection`."""
+        """Return what counts the answer that is made for `connection`."""
         return ConnectionRoom(self._account, connection)
 
     def end_all(self) -> None:
-        """Close all."""
+        """Close all connections."""
         for connection in list(self._register):
             self.end(connection)
 
     def end(self, connection: Connection) -> None:
-        """Close a connection, whatever it waits for."""
+        """Close a connection, in any state."""
         if connection.state is not State.ENDED:
             self._register.remove(connection)
 
-    def _look_away(self, connection: Connection) -> None:
-        # Enough is here already; and a client that has gone would be ready for ever.
+    def _stop_watching(self, connection: Connection) -> None:
+        # No more is needed now; and the socket of a client that has gone would always be ready.
         self._register.watch(connection, 0)
 
     def _receive(self, connection: Connection) -> None:
@@ -142,7 +142,7 @@ class Connections:
             self.end(connection)
 
     def _judge(self, connection: Connection) -> None:
-        """Give the request that the inbox begins with to a thread, or wait for the rest."""
+        """Let the first request in the inbox be answered, or wait for the rest of it."""
         if connection.incoming is None:
             limits = self._limits
             connection.incoming = Incoming(limits.body_bytes, limits.other_body_bytes)
@@ -163,14 +163,14 @@ class Connections:
             self._make_room()
 
     def _stop_waiting(self, connection: Connection) -> None:
-        """Let what is here be answered: the parser finds the end too early, which makes a 408."""
+        """Let the incomplete request be answered: its end is missing, so the answer is a 408."""
         self._start_answer(connection, len(connection.inbox), whole=False)
 
     def _start_answer(self, connection: Connection, end: int, *, whole: bool) -> None:
         state = connection.state
         room = self._make_room()
         if connection.state is not state:
-            return  # It was this one that had to make room.
+            return  # This connection itself had to make room.
         if not room:
             self.refuse(connection, NotServed.NO_ROOM)
             return
@@ -185,7 +185,7 @@ class Connections:
             self.refuse(connection, NotServed.NO_THREAD, request)
 
     def _go_on(self, connection: Connection) -> None:
-        """Send what is left of the answer; then look at the next request, or take leave."""
+        """Send what is left of the answer; then look at the next request, or half-close."""
         if connection.outbox.size:
             self._register.move(connection, State.SENDING)
             self._account.count(connection)
@@ -193,7 +193,7 @@ class Connections:
         elif not connection.keep:
             self._half_close(connection)
         else:
-            # Never received while the last one was answered, but maybe before.
+            # The inbox may have the next request, from before the last one was answered.
             self._register.move(connection, State.IDLE)
             self._account.count(connection)
             if connection.inbox:
@@ -233,9 +233,9 @@ class Connections:
             self.end(connection)
 
     def _make_room(self) -> bool:
-        """Take what is held back under its bound, from those who wait longest, if it can be.
+        """End or refuse connections, oldest first, until there is room; return if there is.
 
-        First from who does not take an answer: whoever sends may be delivering a message.
+        First those that do not take their answer: those that send may be delivering a message.
         """
         while self._account.is_full:
             oldest = next(self._register.first(State.SENDING, State.ARRIVING), None)

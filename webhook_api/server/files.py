@@ -1,8 +1,8 @@
-"""How many connections a process may have, with files enough left for everything else."""
+"""How many connections a process may have, given the number of files that it may open."""
 
 import resource
 
-_FILES_OF_A_THREAD = 4  # those of a database connection, and one more
+_FILES_OF_A_THREAD = 4  # three for a database connection, and one more
 _FILES_OF_A_WORKER = 64
 
 
@@ -12,5 +12,5 @@ def descriptors() -> int:
 
 
 def connections_at_most(wanted: int, threads: int, files: int) -> int:
-    """Return how many connections leave files enough for everything else."""
+    """Return `wanted`, or as many connections as leave enough files for everything else."""
     return max(16, min(wanted, files - _FILES_OF_A_WORKER - threads * _FILES_OF_A_THREAD))

@@ -1,11 +1,11 @@
-"""How much of a request is here, judged by its framing alone (RFC 9112, 6)."""
+"""Finds the end of a request that is arriving, from its framing alone (RFC 9112, 6)."""
 
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
 from urllib.parse import unquote
 
-_MAX_FRAMING_BYTES = 64 * 1024  # of a head, and of what surrounds the chunks of a body
+_MAX_FRAMING_BYTES = 64 * 1024  # of the head, and of all lines around the chunks of a body
 _MAX_CHUNK_LINE_BYTES = 4096
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
@@ -22,18 +22,18 @@ def _path(request_line: bytes) -> str:
 
 
 class Arrival(Enum):
-    """What is to be done with a request that is arriving."""
+    """What to do with a request that is arriving."""
 
     WAIT = auto()
-    WHOLE = auto()  # Answer it: it is here, up to `Incoming.end`.
-    ENOUGH = auto()  # Answer it with what is here: the rest will not be looked at.
+    WHOLE = auto()  # Answer it: it is complete, up to `Incoming.end`.
+    ENOUGH = auto()  # Answer it without the rest, which cannot change the answer.
 
 
 class Incoming:
     """One request that is arriving.
 
-    It decides where the request ends, nothing else. Whether the request is valid is for the
-    parser to say: if the two do not agree, the connection is not used again.
+    This only finds where the request ends. The parser checks whether it is valid; if the parser
+    finds another end, the connection is closed after the answer.
     """
 
     __slots__ = (
@@ -42,14 +42,14 @@ class Incoming:
     )  # fmt: skip
 
     def __init__(self, body_bytes: Mapping[str, int], other_body_bytes: int) -> None:
-        """Expect a body of at most so many bytes, by its path; on other paths, of the second."""
+        """Expect a body of at most `body_bytes` of its path, or of `other_body_bytes`."""
         self.end = 0  # of the head, then of the body, or of the chunks so far
-        self.expects_continue = False  # the client sends its body only when it is told to
+        self.expects_continue = False  # the client waits for "100 Continue" to send its body
         self._body_bytes = body_bytes
         self._max_body_bytes = other_body_bytes
-        self._framing_bytes = 0  # of what is before `end`, how many are no part of the body
-        self._chunked: bool | None = None
-        self._seen = 0  # no head ends before this
+        self._framing_bytes = 0  # bytes before `end` that are not part of the body
+        self._chunked: bool | None = None  # None: the head is not complete
+        self._seen = 0  # the head does not end before this
 
     def judge(self, inbox: bytearray) -> Arrival:
         """Return what to do, now that `inbox` holds what has arrived."""
@@ -66,7 +66,7 @@ class Incoming:
         return Arrival.WHOLE if len(inbox) >= self.end else Arrival.WAIT
 
     def _read_head(self, head: bytes) -> bool:
-        """Take from `head` how the body is framed, and return if it is worth waiting for."""
+        """Read from `head` how the body is framed; return False if the body is too long."""
         self.end = self._framing_bytes = len(head) + len(b"\r\n")
         request_line, _, _ = head.lstrip().partition(b"\r\n")
         self._max_body_bytes = self._body_bytes.get(_path(request_line), self._max_body_bytes)

@@ -1,9 +1,9 @@
 """Requests that need no thread: each runs in a greenlet, in the event loop's own thread.
 
-A delivery computes for a moment, and then waits for the disk. In a thread, both ends of that wait
-are a change of threads, which costs as much as the rest. In a greenlet the same synchronous code
-stops where it waits, the loop goes on with the next client, and a whole batch is handed to the
-thread that writes, and back, at once. Nothing that may block or compute for long belongs here.
+A delivery computes for a moment, and then waits for the disk. With a thread for each, the switch
+to it and back costs as much as the rest. A greenlet pauses where the synchronous code waits, and
+the loop goes on with the next client. All deliveries of one step of the loop are handed to the
+thread that writes together. Work that may block or compute for long must not run here.
 """
 
 import time
@@ -14,36 +14,36 @@ from greenlet import getcurrent, greenlet
 
 
 class Greenlets:
-    """The requests that run in this thread, which is the event loop's."""
+    """The requests that run in the event loop's thread. Other threads call only `ended`."""
 
     def __init__(
         self, wake_up: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`wake_up` is called by other threads, and makes the loop call `resume`."""
+        """Other threads call `wake_up` when a wait has ended; the loop must then call `resume`."""
         self._wake_up = wake_up
         self._clock = clock
         self._waiting: dict[GreenletWait, None] = {}
-        self._earliest = float("inf")  # deadline of those, or one that has passed
+        self._earliest = float("inf")  # no deadline of these is before it
         self._handed_over: list[Callable[[], None]] = []
         self._ended: deque[GreenletWait] = deque()
         self._woken = False
 
     def run(self, work: Callable[[], object]) -> None:
-        """Do `work`, and return when it has ended or waits."""
+        """Do `work` in a greenlet; return when it has ended, or as soon as it waits."""
         greenlet(work).switch()
 
     def wait(self) -> "GreenletWait":
-        """Return what the current greenlet can wait with."""
+        """Return a `Wait` for the current greenlet."""
         return GreenletWait(self)
 
     def hand_over(self) -> None:
-        """Let other threads begin with what was started since the last call, all together."""
+        """Hand all that was started since the last call to the other threads, together."""
         handed_over, self._handed_over = self._handed_over, []
         for start in handed_over:
             start()
 
     def resume(self) -> None:
-        """Go on with those whose wait has ended, or takes too long."""
+        """Continue the greenlets whose wait has ended or is over its deadline."""
         self._woken = False
         while self._ended:
             self._ended.popleft().resume()
@@ -54,7 +54,7 @@ class Greenlets:
             self._earliest = min((wait.deadline for wait in self._waiting), default=float("inf"))
 
     def idle_s(self, most: float) -> float:
-        """Return after how many seconds `resume` is to be called, `most` of them at most."""
+        """Return in how many seconds `resume` must be called, but not more than `most`."""
         return max(0.0, min(most, self._earliest - self._clock()))
 
     def started(self, start: Callable[[], None]) -> None:
@@ -62,7 +62,7 @@ class Greenlets:
         self._handed_over.append(start)
 
     def suspend(self, wait: "GreenletWait", patience_s: float) -> None:
-        """Let the loop go on; return when `resume` says so."""
+        """Pause the current greenlet, and let the loop go on; return when `resume` continues it."""
         wait.deadline = self._clock() + patience_s
         self._earliest = min(self._earliest, wait.deadline)
         self._waiting[wait] = None
@@ -82,7 +82,7 @@ class Greenlets:
 
 
 class GreenletWait:
-    """How one greenlet waits for another thread, see `intake.waiting.Wait`."""
+    """How one greenlet waits for another thread; see `intake.waiting.Wait`."""
 
     __slots__ = ("_greenlets", "_has_ended", "_suspended", "deadline")
 
@@ -93,16 +93,16 @@ class GreenletWait:
         self._suspended: greenlet | None = None
 
     def start(self, hand_over: Callable[[], None]) -> None:
-        """Let the other thread begin once the loop has started all that is ready now."""
+        """Hand the work over at the end of this step of the loop."""
         self._greenlets.started(hand_over)
 
     def end(self) -> None:
-        """Called by the other thread."""
+        """Mark the work as ended. Called by the other thread."""
         self._has_ended = True
         self._greenlets.ended(self)
 
     def until_ended(self, patience_s: float) -> bool:
-        """Return if it has ended within so many seconds."""
+        """Return whether the work ended within `patience_s` seconds."""
         if not self._has_ended:
             self._suspended = getcurrent()
             self._greenlets.suspend(self, patience_s)
@@ -110,6 +110,6 @@ class GreenletWait:
         return self._has_ended
 
     def resume(self) -> None:
-        """Go on in the greenlet, unless it has given up."""
+        """Continue the greenlet, unless it has given up."""
         if self._suspended is not None:
             self._suspended.switch()

@@ -1,4 +1,4 @@
-"""Gunicorn's own lines, in the JSON that the application writes."""
+"""Gunicorn's own log lines, in the same JSON as those of the application."""
 
 import logging
 import re
@@ -13,10 +13,10 @@ _QUERY = re.compile(r"\?\S*")
 
 
 class JsonLogger(Logger):
-    """Gunicorn's logger, writing the same JSON to stdout as the application.
+    """Gunicorn's logger, which writes the same JSON to stdout as the application.
 
-    Not `logconfig_dict`: with any of those set, Gunicorn prepares an access-log record for
-    every request, log or no log.
+    `logconfig_dict` would not do: with it Gunicorn prepares an access-log record for every request,
+    even if there is no access log.
     """
 
     def setup(self, cfg: GunicornConfig) -> None:

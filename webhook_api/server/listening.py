@@ -1,4 +1,4 @@
-"""The listening sockets: takes in clients, as long as there is room for more."""
+"""The listening sockets: accepts clients, as long as there is room for more."""
 
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, BaseSelector
@@ -22,8 +22,8 @@ class Listeners:
         add: Callable[[Connection], None],
         most: int,
     ) -> None:
-        """Have `most` connections at a time."""
-        self.trouble: OSError | None = None  # why accepting has stopped until it is opened again
+        """Accept `most` connections at a time."""
+        self.trouble: OSError | None = None  # why accepting has paused
         self._sockets = sockets
         self._poller = poller
         self._connections = connections
@@ -34,21 +34,21 @@ class Listeners:
             listener.setblocking(False)
 
     def open(self) -> None:
-        """Let the poller look for clients."""
+        """Begin to accept."""
         if not self._is_open:
             self._is_open = True
             for listener in self._sockets:
                 self._poller.register(listener, EVENT_READ)
 
     def pause(self) -> None:
-        """Let clients wait in the kernel's queue, until `open`."""
+        """Stop accepting until `open`; clients wait in the kernel's queue."""
         if self._is_open:
             self._is_open = False
             for listener in self._sockets:
                 self._poller.unregister(listener)
 
     def accept(self, listener: Any) -> bool:
-        """Take in one connection, and return if there was one."""
+        """Accept one connection; return whether there was one."""
         if len(self._connections) >= self._most and not self._connections.make_place():
             self.pause()
             return False
@@ -66,7 +66,7 @@ class Listeners:
         return True
 
     def close(self, backlog: int) -> None:
-        """Take in those that the kernel has already accepted, who would be reset, and no more."""
+        """Accept those that are in the kernel's queue, which would be reset otherwise; close."""
         for listener in self._sockets:
             for _ in range(backlog):
                 if not self.accept(listener):

@@ -1,4 +1,4 @@
-"""The folder of the metrics' files: one for each master, and gone when it is."""
+"""The folder with the files of the metrics: each master has one, and removes it at its end."""
 
 import fcntl
 import os
@@ -12,23 +12,23 @@ _LOCK = "lock"
 
 
 def make_folder(place: Path) -> Path:
-    """Make a folder that counts as used until this process and its children have ended.
+    """Make a folder that stays locked until this process and all its children have ended.
 
-    So does a lock (flock(2)): children inherit it through the fork, and it ends with the last of
-    them, however they die.
+    Children inherit the lock (flock(2)) through the fork, and it ends with the last of them, even
+    if they are killed.
     """
-    # Under another name until it is locked, so that nobody finds it unlocked.
+    # It has another name until it is locked, so that nobody removes it before.
     hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
-    # Never closed.
+    # Never closed, so that the lock stays.
     lock = os.open(hidden / _LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return hidden.rename(hidden.with_name(hidden.name.removeprefix(".")))
 
 
 def remove_left_behind(place: Path) -> None:
-    """Remove the folders of this user whose master, and all its workers, are gone.
+    """Remove the folders of this user whose master and workers have all ended.
 
-    Without a lock file, it is not for us to say: an older version may use it.
+    A folder without a lock file stays: an older version may use it.
     """
     for folder in place.glob(f"{_PREFIX}*"):
         with suppress(OSError):

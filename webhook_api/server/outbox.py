@@ -1,4 +1,4 @@
-"""What is on its way to a client: sent as fast as it is taken, without a wait for each part."""
+"""What is to be sent to a client: sent as fast as the client takes it."""
 
 import select
 import socket
@@ -10,22 +10,22 @@ _PIECE_BYTES = 64 * 1024
 
 
 class NotTaken(ConnectionError):
-    """The client has gone, or takes nothing."""
+    """The client has gone, or takes nothing of its answer."""
 
 
 class Outbox:
     """The answers to one client. Gunicorn writes to it as if it were the socket.
 
-    Used by one thread at a time: by the one that makes an answer, then by the event loop.
+    One thread at a time uses it: first the one that makes an answer, then the event loop's.
     """
 
-    __slots__ = ("_gone", "_parts", "_sock", "size")
+    __slots__ = ("_parts", "_sent", "_sock", "size")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.size = 0  # bytes that it holds: of a part until all of it is sent
+        self.size = 0  # bytes that it holds; a part is held until all of it is sent
         self._sock = sock
         self._parts: deque[bytes] = deque()
-        self._gone = 0  # bytes of the first part that are sent
+        self._sent = 0  # bytes of the first part that are sent
 
     def sendall(self, data: bytes) -> None:
         """Keep `data` until `push` or `flush` sends it."""
@@ -34,10 +34,10 @@ class Outbox:
             self.size += len(data)
 
     def push(self) -> int:
-        """Send what the client takes at once, and return how many bytes that is.
+        """Send what the client takes at once; return how many bytes these are.
 
         Raises:
-            NotTaken: the client has gone; nothing is left to be sent.
+            NotTaken: the client has gone; the rest was dropped.
         """
         pushed = 0
         try:
@@ -53,10 +53,10 @@ class Outbox:
         return pushed
 
     def flush(self, patience_s: float) -> None:
-        """Send all of it, waiting for the client as long as it takes something.
+        """Send everything, and wait for the client if necessary.
 
         Raises:
-            NotTaken: it took nothing for so many seconds, or has gone.
+            NotTaken: the client took nothing for `patience_s` seconds, or has gone.
         """
         self.push()
         if self._parts:
@@ -69,7 +69,7 @@ class Outbox:
                 self.push()
 
     def shrink(self) -> None:
-        """Keep only what is not sent, in pieces that are given up one by one as they are sent."""
+        """Copy what is not sent into small pieces, so that memory is freed while these are sent."""
         left = self._next(len(self._parts))
         self.clear()
         for part in left:
@@ -77,24 +77,24 @@ class Outbox:
                 self.sendall(bytes(memoryview(part)[at : at + _PIECE_BYTES]))
 
     def clear(self) -> None:
-        """Forget what was not sent."""
+        """Drop what was not sent."""
         self._parts.clear()
-        self.size = self._gone = 0
+        self.size = self._sent = 0
 
     def _next(self, most: int = _PARTS_AT_ONCE) -> list[bytes | memoryview]:
         parts: list[bytes | memoryview] = list(islice(self._parts, most))
-        if self._gone:
-            parts[0] = memoryview(self._parts[0])[self._gone :]
+        if self._sent:
+            parts[0] = memoryview(self._parts[0])[self._sent :]
         return parts
 
     def _forget(self, sent: int) -> None:
-        self._gone += sent
-        while self._parts and self._gone >= len(self._parts[0]):
+        self._sent += sent
+        while self._parts and self._sent >= len(self._parts[0]):
             part = len(self._parts.popleft())
-            self._gone -= part
+            self._sent -= part
             self.size -= part
 
-    # What else is asked of a socket. An application may look if its client is still there.
+    # Other methods of a socket. The application may check whether its client is still there.
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -103,4 +103,4 @@ class Outbox:
         return self._sock.recv(size, flags)
 
     def gettimeout(self) -> float:
-        return 0.0  # Gunicorn need not change it for the answers that it makes itself
+        return 0.0  # Gunicorn sets no timeout then, when it answers a request itself

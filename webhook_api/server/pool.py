@@ -1,4 +1,4 @@
-"""The threads that answer. Most requests may have any of them, the others a few at a time."""
+"""The threads that answer requests. Requests of some kinds may have only a few of them."""
 
 import time
 from collections import Counter, deque
@@ -13,7 +13,7 @@ Work = Callable[[], None]
 
 
 class _Ticket:
-    """Something to do, until somebody takes it: a thread, or who refuses it."""
+    """Work that is done or refused, by whoever takes it first out of `work`."""
 
     __slots__ = ("arrived_at", "kind", "when_late", "work")
 
@@ -25,9 +25,9 @@ class _Ticket:
 
 
 class Pool:
-    """So many threads, of which `shared` at most do what has a kind, and `shares` says of which.
+    """`threads` threads. Requests with a kind may have `shared` of them, and the share of the kind.
 
-    What waits for one of these waits in its order, and keeps no thread.
+    Requests that wait for a thread begin in the order of their arrival.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Pool:
         self._waiting: dict[Kind, deque[_Ticket]] = {kind: deque() for kind in shares}
 
     def give(self, work: Work, kind: Kind | None, when_late: Work) -> None:
-        """Let a thread do `work`; or `expire` call `when_late`, and it will not be done.
+        """Let a thread do `work`. If it waits too long, `expire` calls `when_late` instead.
 
         Raises:
-            RuntimeError: the system allows no more threads. It will not be done.
+            RuntimeError: the system allows no more threads. The work is not done.
         """
         ticket = _Ticket(kind, work, when_late, self._clock())
         if kind is not None:
@@ -61,13 +61,13 @@ class Pool:
         try:
             self._threads.submit(self._work_on, ticket)
         except RuntimeError:
-            # It has been queued even so, and a thread may have begun with it.
+            # The executor has queued it nevertheless, and a thread may have begun with it.
             with suppress(IndexError):
                 ticket.work.pop()
                 raise
 
     def expire(self) -> None:
-        """Let go what has waited longer than it may, in the thread that calls this."""
+        """Call `when_late`, in this thread, for all that has waited too long."""
         now = self._clock()
         late: list[_Ticket] = []
         with self._mutex:
@@ -78,7 +78,7 @@ class Pool:
             ticket.when_late()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin no more work."""
         with self._mutex:
             for waiting in self._waiting.values():
                 waiting.clear()
@@ -88,7 +88,7 @@ class Pool:
         return self._busy[kind] < self._shares[kind].threads and self._busy.total() < self._shared
 
     def _work_on(self, ticket: _Ticket) -> None:
-        """Do this, and then let a thread do what waits for its turn."""
+        """Do the work of `ticket`, and then submit the next that waits."""
         try:
             try:
                 work = ticket.work.pop()
@@ -114,6 +114,6 @@ class Pool:
             assert kind is not None
             self._waiting[kind].popleft()
             self._busy[kind] += 1
-            # Behind what is urgent. Without a new thread this one does it, or another.
+            # It comes after urgent requests. If no thread can be started, an existing one does it.
             with suppress(RuntimeError):
                 self._threads.submit(self._work_on, ticket)

@@ -1,4 +1,4 @@
-"""Settings of Gunicorn that would break what we promise, and are refused at the start."""
+"""Refuses settings of Gunicorn that would break what the service promises."""
 
 from gunicorn.config import Config as GunicornConfig
 
@@ -20,7 +20,7 @@ _REFUSED = {
 def refusal(cfg: GunicornConfig, *, threads: int) -> str | None:
     """Return why Gunicorn must not start with these settings, in one line, or None.
 
-    Whoever starts it may have given them on its command line, or in GUNICORN_CMD_ARGS.
+    They may be from its command line, or from GUNICORN_CMD_ARGS.
     """
     for name, reason in _REFUSED.items():
         if cfg.settings[name].get():

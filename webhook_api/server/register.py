@@ -1,4 +1,4 @@
-"""Who is in which state, and until when."""
+"""Which connection is in which state, and until when."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ class Register:
             State.SENDING: limits.send_s,
             State.LINGERING: limits.linger_s,
         }
-        # In the order of their deadlines: in one state all have the same time, from its start.
+        # In the order of deadlines, since in one state all have the same time.
         self._all: dict[State, dict[Connection, None]] = {state: {} for state in State}
 
     def __len__(self) -> int:
@@ -41,26 +41,26 @@ class Register:
         return self.first(*State)
 
     def first(self, *states: State) -> Iterator[Connection]:
-        """Return those in these states, state by state, whose time is over first to the front."""
+        """Return the connections in these states, state by state, by their deadlines."""
         return chain.from_iterable(self._all[state] for state in states)
 
     def overdue(self, state: State) -> list[Connection]:
-        """Return those whose time in `state` is over."""
+        """Return the connections in `state` whose deadline has passed."""
         now = self._clock()
         return list(takewhile(lambda one: one.deadline <= now, self._all[state]))
 
     def move(self, connection: Connection, state: State) -> None:
-        """Let `connection` be in `state`, from now on for as long as one may be."""
+        """Put `connection` into `state`, and set its deadline."""
         self._all[connection.state].pop(connection, None)
         self._all[state][connection] = None
         connection.state = state
         if state is State.ANSWERING:
-            return  # An event is unlikely now, and to forget the socket and return costs more.
+            return  # An event is unlikely now; to stop watching and begin again would cost more.
         connection.deadline = self._clock() + self._times[state]
         self.watch(connection, _WATCHED[state])
 
     def remove(self, connection: Connection) -> None:
-        """Close `connection`, and forget it."""
+        """Close `connection` and remove it."""
         del self._all[connection.state][connection]
         connection.state = State.ENDED
         self.watch(connection, 0)
@@ -68,7 +68,7 @@ class Register:
         self.account.forget(connection)
 
     def watch(self, connection: Connection, events: int) -> None:
-        """Let the poller look for `events` (0: for none)."""
+        """Let the poller watch for `events` (0: none)."""
         if connection.watched == events:
             return
         if not connection.watched:
@@ -80,7 +80,7 @@ class Register:
         connection.watched = events
 
     def shorten_idle(self, time_s: float) -> None:
-        """Give those that are idle, and that will be, so many seconds at most."""
+        """Let idle connections wait for `time_s` seconds at most, now and from now on."""
         self._times[State.IDLE] = min(self._times[State.IDLE], time_s)
         latest = self._clock() + self._times[State.IDLE]
         for connection in self._all[State.IDLE]:

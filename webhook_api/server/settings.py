@@ -1,4 +1,4 @@
-"""Gunicorn's settings as its parser and its response need them: read once."""
+"""Gunicorn's settings, read once for its parser and its response."""
 
 from functools import lru_cache
 
@@ -9,9 +9,9 @@ _ADDRESSES = 1024  # that are remembered
 
 
 class Settings(GunicornConfig):
-    """The settings of another Config, as they are now, as plain attributes.
+    """The settings of another Config as plain attributes, as they are now.
 
-    A Config calls two functions whenever a setting is read, and a request reads some twenty.
+    A Config calls two functions to read a setting, and each request reads about twenty.
     """
 
     def __init__(self, cfg: GunicornConfig) -> None:
@@ -20,6 +20,6 @@ class Settings(GunicornConfig):
         vars(self)["is_trusted_proxy"] = lru_cache(_ADDRESSES)(self.is_trusted_proxy)
 
     def is_trusted_proxy(self, address: str) -> bool:
-        """Return if Gunicorn believes the client at an IP address in what it forwards."""
+        """Return whether Gunicorn trusts forwarding headers from the client at this IP address."""
         networks = self.forwarded_allow_networks()
         return bool(_ip_in_allow_list(address, self.forwarded_allow_ips, networks))

@@ -1,22 +1,19 @@
-"""What a connection can be in the middle of, and what is known of it.
+"""The states of a connection, and what is known about it.
 
-Each is in exactly one state:
+A connection is in exactly one state:
 
 | state     | waits for                             | at most       | then                         |
 |-----------|---------------------------------------|---------------|------------------------------|
 | IDLE      | the first byte of a request           | `idle_s`      | LINGERING                    |
 | ARRIVING  | the rest of a request                 | `receive_s`   | ANSWERING with what is here  |
-| ANSWERING | a thread                              | the thread's  | (nothing is read meanwhile)  |
+| ANSWERING | a greenlet or a thread                |               | (nothing is read meanwhile)  |
 | SENDING   | the client, to take the answer        | `send_s` each | ENDED                        |
 | LINGERING | the client, to read its last answer   | `linger_s`    | ENDED                        |
-| ENDED     | nothing: it is closed, and forgotten  |               |                              |
+| ENDED     | nothing: it is closed                 |               |                              |
 
-IDLE -> ARRIVING -> ANSWERING -> SENDING -> IDLE is the whole way of a request; what need not wait
-is passed over. A connection that is not kept goes on to LINGERING: closed at once, while the client
-still sends, it would lose the answer (RFC 9112, 9.6).
-
-Only the event loop calls what is here. It looks at the state first: a connection may have been
-ended a moment ago, when another event of the same batch was looked at.
+A request goes IDLE -> ARRIVING -> ANSWERING -> SENDING -> IDLE; a state without a wait is left out.
+A connection that is not kept goes on to LINGERING: if it were closed while the client still sends,
+the client could lose the answer (RFC 9112, 9.6).
 """
 
 import socket
@@ -32,19 +29,19 @@ from webhook_api.shares import Kind, Share
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What clients may take of a worker."""
+    """How much time, memory and threads a worker spends on clients."""
 
-    body_bytes: Mapping[str, int] = field(default_factory=dict)  # at most, by the path
-    other_body_bytes: int = 16 * 1024  # on other paths, where nobody reads it
+    body_bytes: Mapping[str, int] = field(default_factory=dict)  # longest body, by its path
+    other_body_bytes: int = 16 * 1024  # longest body on other paths, where nobody reads it
     idle_s: float = 5.0  # until the first byte of a request
-    receive_s: float = 5.0  # from there until all of it
-    send_s: float = 5.0  # without any of the answer being taken
+    receive_s: float = 5.0  # from the first byte until the last
+    send_s: float = 5.0  # in which the client takes nothing of the answer
     linger_s: float = 2.0  # for the client to read our last answer and close
-    stop_idle_s: float = 2.0  # as idle_s, once the worker is to stop
-    kind_of: Callable[[bytes], Kind | None] = lambda _: None  # of a request, by its bytes
+    stop_idle_s: float = 2.0  # replaces idle_s when the worker stops
+    kind_of: Callable[[bytes], Kind | None] = lambda _: None  # from the bytes of a request
     shares: Mapping[Kind, Share] = field(default_factory=dict)  # of the threads, by the kind
-    reads_at_once: int = 16  # of all requests that have a kind: the others may have any thread
-    held_bytes: int = 48 * 1024 * 1024  # of all that has come and is not answered, or not taken
+    reads_at_once: int = 16  # threads for all requests that have a kind
+    held_bytes: int = 48 * 1024 * 1024  # requests without an answer, and answers not sent
 
 
 class State(Enum):
@@ -57,11 +54,11 @@ class State(Enum):
     LINGERING = auto()
     ENDED = auto()
 
-    __hash__ = object.__hash__  # that of Enum is Python code, and each request asks for it
+    __hash__ = object.__hash__  # that of Enum is slow Python code, which each request would call
 
 
 class Connection:
-    """A client, and what is held for it."""
+    """A client, and what is held for it. Only the event loop changes its state."""
 
     __slots__ = (
         "client", "deadline", "held", "inbox", "incoming", "keep", "made", "outbox", "server",
@@ -71,14 +68,14 @@ class Connection:
     def __init__(self, sock: socket.socket, client: Any, server: Any) -> None:
         self.sock = sock
         self.client = client  # its address
-        self.server = server  # the address that it asked
+        self.server = server  # our address that it connected to
         self.state = State.IDLE
         self.deadline = 0.0
         self.watched = 0  # the events that the poller looks for
-        self.inbox = bytearray()  # what has come and no thread was given
+        self.inbox = bytearray()  # received bytes that are not being answered
         self.incoming: Incoming | None = None  # the request that the inbox begins with
-        self.working = 0  # bytes of the request that a thread has
-        self.made = 0  # bytes of the answer that it has made of it, as it said itself
+        self.working = 0  # bytes of the request that is being answered
+        self.made = 0  # bytes of its answer, as the application says
         self.outbox = Outbox(sock)
-        self.keep = True  # for another request
-        self.held = 0  # bytes, as counted when it was last looked at
+        self.keep = True  # whether it may send another request
+        self.held = 0  # bytes, when they were last counted

@@ -1,4 +1,4 @@
-"""The worker: an event loop that waits for all clients, and threads that answer."""
+"""The worker: an event loop that waits for all clients, and greenlets and threads that answer."""
 
 import os
 import time
@@ -30,31 +30,31 @@ from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection, Limits
 from webhook_api.shares import Kind
 
-_TICK_S = 0.25  # between two looks at the clock, the parent, and what was refused
-_ORPHAN_S = 5.0  # to finish what was begun when the master is gone
+_TICK_S = 0.25  # between two checks of deadlines, of the master, and of what was refused
+_ORPHAN_S = 5.0  # to finish what was begun, when the master is gone
 _WAKE_UP_BYTES = 4096
 
 
 class PatientWorker(Worker):
     """Answers a request once all of it has arrived: in a greenlet if it is short, else in a thread.
 
-    Gunicorn's threaded worker gives it a thread on the first byte, so that as many stalled clients
-    as there are threads stop the service. Here no thread waits for a client to send, to read or to
-    close; but for the readers of streams, which the application counts.
+    Gunicorn's threaded worker gives a request a thread at its first byte, so that a few stalled
+    clients can stop the service. Here no thread waits for a client, except those that send
+    streams, whose number is limited.
 
-    Of Gunicorn it uses the life of a worker, the parser and the response; see
-    tests/test_server_gunicorn.py, which fails when they change.
+    It uses Gunicorn's life of a worker, its parser and its response;
+    tests/test_server_gunicorn.py fails if these change.
     """
 
     limits = Limits()
-    core: Core | None = None  # that its threads are held to
+    core: Core | None = None  # on which its threads run
 
     def when_refused(self, reason: NotServed) -> None:
-        """Is told of each request that never reaches the application; to be replaced."""
+        """Called for each request that never reaches the application; to be replaced."""
 
     @classmethod
     def limited(cls, limits: Limits) -> type[Self]:
-        """Return this worker, with other limits. Gunicorn makes the instances itself."""
+        """Return this class with other limits. Gunicorn makes the instances itself."""
         return type(cls.__name__, (cls,), {"limits": limits})
 
     def init_process(self) -> None:
@@ -70,7 +70,7 @@ class PatientWorker(Worker):
         super().init_process()
 
     def run(self) -> None:
-        """Serve until the worker is to stop; then finish what has begun."""
+        """Serve until the worker must stop; then finish what was begun."""
         self._listeners = Listeners(
             self.sockets,
             self._poller,
@@ -78,20 +78,20 @@ class PatientWorker(Worker):
             partial(self._safely, self._connections.add),
             connections_at_most(self.cfg.worker_connections, self.cfg.threads, descriptors()),
         )
-        # Gunicorn has the kernel write there at each signal, too.
+        # Gunicorn lets the kernel write to it at each signal as well.
         self._poller.register(self.PIPE[0], EVENT_READ)
         self._listeners.open()
         while self.alive:
-            self._turn()
+            self._loop_once()
         self._stop()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self._pool.close()
         super().handle_quit(sig, frame)
 
-    def _turn(self) -> None:
+    def _loop_once(self) -> None:
         events = self._poller.select(0 if self._finished else self._greenlets.idle_s(_TICK_S))
-        # First of all: what wakes the loop from now on must be found by the next `select`.
+        # First of all, so that the next `select` sees what is written to the pipe from now on.
         if any(key.fd == self.PIPE[0] for key, _ in events):
             os.read(self.PIPE[0], _WAKE_UP_BYTES)
         self._greenlets.resume()
@@ -102,10 +102,10 @@ class PatientWorker(Worker):
                 self._safely(self._connections.ready, key.data)
             elif key.fd != self.PIPE[0]:
                 listeners.append(key.fileobj)
-        # Whoever has sent something is not idle any more, if room has to be made.
+        # Last: clients that have sent something are not idle any more, if room must be made.
         for listener in listeners:
             self._listeners.accept(listener)
-        # Threads that found all in order have not woken the loop.
+        # Not every thread wakes the loop when it has finished.
         self._take_finished()
         self._greenlets.hand_over()
         if time.monotonic() >= self._next_tick:
@@ -115,7 +115,7 @@ class PatientWorker(Worker):
         try:
             step(connection)
         except Exception:
-            # Whatever it is: one client less, and not a worker.
+            # Any error ends one connection only, and not the worker.
             self.log.exception("a connection failed")
             self._connections.end(connection)
 
@@ -134,7 +134,7 @@ class PatientWorker(Worker):
             self.core.look()
 
     def _report(self) -> None:
-        """Write at most a line a tick about what no request line tells."""
+        """Log what has no request line, in at most one line a tick."""
         seen = self._connections
         if self._busy or seen.dropped or self._listeners.trouble:
             self.log.warning(
@@ -146,7 +146,7 @@ class PatientWorker(Worker):
             self._listeners.trouble = None
 
     def _take_finished(self) -> None:
-        for _ in range(len(self._finished)):  # What follows from these waits for its turn.
+        for _ in range(len(self._finished)):  # Without those that are added meanwhile.
             self._connections.finished(*self._finished.popleft())
 
     def _begin(self, connection: Connection, request: bytes, whole: bool) -> None:
@@ -173,12 +173,12 @@ class PatientWorker(Worker):
             left = connection.outbox.size or connection.inbox
             if not keep or left or connection.made or not connection.watched:
                 self._wake_up()
-            # else the next event will do: the connection is watched already.
+            # else the next event of the connection wakes the loop, which watches it already.
 
     def _work(
         self, connection: Connection, request: bytes, whole: bool, wait: Callable[[], Wait]
     ) -> bool:
-        """Answer one request, and return if its connection can be kept."""
+        """Answer one request; return whether its connection can be kept."""
         keep = False
         offers = {ROOM_KEY: self._connections.room(connection), WAIT_KEY: wait}
         try:
@@ -210,7 +210,7 @@ class PatientWorker(Worker):
             outbox.clear()
             self.log.exception("a reply broke off")
         except Exception as error:
-            # In HTML: the application has not seen the request.
+            # Gunicorn answers in HTML: the application has not seen the request.
             malformed = isinstance(error, ParseException)
             self._refused(NotServed.MALFORMED if malformed else NotServed.FAILED)
             self.handle_error(None, outbox, connection.client, error)  # type: ignore[arg-type]
@@ -226,18 +226,18 @@ class PatientWorker(Worker):
         self.when_refused(reason)
 
     def _wake_up(self) -> None:
-        with suppress(OSError):  # A full pipe wakes it, too.
+        with suppress(OSError):  # A full pipe wakes it as well.
             os.write(self.PIPE[1], b".")
 
     def _stop(self) -> None:
-        """Answer what has been begun, and let nobody find a connection reset."""
+        """Answer what was begun, so that no client finds its connection reset."""
         self._listeners.close(self.cfg.backlog)
         self._connections.stop()
         give_up = time.monotonic() + self.cfg.graceful_timeout
         while len(self._connections) and time.monotonic() < give_up:
             if os.getppid() != self.ppid:
                 give_up = min(give_up, time.monotonic() + _ORPHAN_S)
-            self._turn()
+            self._loop_once()
         self._connections.end_all()
         self._pool.close()
         self._poller.close()
