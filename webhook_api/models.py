@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -28,9 +28,9 @@ MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
 TIMESTAMP_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
 _TIMESTAMP = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?Z"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # without a zone, as what it is subtracted from
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -63,9 +63,11 @@ class Timestamp(NamedTuple):
             raise PydanticCustomError(
                 "timestamp_utc", "Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"
             )
-        *calendar, fraction = match.groups(default="")
+        date_and_time, hour, fraction = match.groups(default="")
         try:
-            moment = datetime(*(int(part) for part in calendar), tzinfo=UTC)  # type: ignore[misc, arg-type]
+            if hour == "24":  # which Python 3.14 takes for the midnight after
+                raise ValueError("hour must be in 0..23")
+            moment = datetime.fromisoformat(date_and_time)
         except ValueError as error:
             raise PydanticCustomError(
                 "timestamp_utc",
