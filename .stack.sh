@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What `make up` and `make down` say about the container stack, beside what Docker says itself.
+# What `make up` and `make down` print about the container stack, besides Docker's own messages.
 set -euo pipefail
 
 container() { docker compose ps --all --quiet api 2>/dev/null | head -n 1; }
 inspect() { docker inspect --format "$1" "$(container)"; }
 
 case $1 in
-claim) # Fails if another clone runs under the same project name: it would lose its container.
+claim) # Fails if another clone runs under the same project name: we would replace its container.
     [ -n "$(docker compose ps --quiet api 2>/dev/null)" ] || exit 0
     other=$(inspect '{{index .Config.Labels "com.docker.compose.project.working_dir"}}')
     if [ -d "$other" ] && ! [ "$other" -ef . ]; then
@@ -16,29 +16,29 @@ claim) # Fails if another clone runs under the same project name: it would lose 
     fi
     ;;
 explain) # Why `docker compose up` failed. Fails itself.
-    [ -n "$(container)" ] || exit 1 # Docker has said it: there is no image, or a setting is wrong.
+    [ -n "$(container)" ] || exit 1 # Docker has printed why: no image, or a wrong setting.
     if [ "$(inspect '{{.State.Status}}')" = created ]; then
-        echo "The container could not start, as Docker says above. If the port is taken by" \
-            "another program, set another one, such as PORT=8001." >&2
+        echo "The container could not start, as Docker says above. If another program uses the" \
+            "port, set another one, such as PORT=8001." >&2
     else
-        printf '\nThe service did not get ready. The last lines of its log:\n' >&2
+        printf '\nThe service did not become ready. The last lines of its log:\n' >&2
         docker compose logs --no-log-prefix --tail 3 api >&2
     fi
     exit 1
     ;;
-address) # Where the service can be reached.
+address) # The URL of the service.
     echo "http://localhost:$(docker compose port api 8000 | sed 's/.*://')"
     ;;
 contents) # What `docker compose down -v` is about to delete.
     [ -n "$(container)" ] || exit 0
     volume=$(inspect '{{range .Mounts}}{{if eq .Destination "/data"}}{{.Name}}{{end}}{{end}}')
-    [ -n "$volume" ] || exit 0 # A folder of the host's, which Docker does not delete.
+    [ -n "$volume" ] || exit 0 # It is a folder of the host, which Docker does not delete.
     count="import sqlite3
 from webhook_api.config import Config
 path = Config.from_env().database_path
 db = sqlite3.connect(f'file:{path}?mode=ro', uri=True)
 print(db.execute('SELECT count(*) FROM messages').fetchone()[0])"
-    # The Makefile may have set a secret, which must not meet one that a file has.
+    # The Makefile may have set a secret, and a secret in a file beside it would be an error.
     run=(run --rm --no-deps -e WEBHOOK_SECRET_FILE=)
     [ "$(inspect '{{.State.Running}}')" = false ] || run=(exec)
     messages=$(docker compose "${run[@]}" -T api python -c "$count" 2>/dev/null </dev/null) ||

@@ -1,15 +1,15 @@
-# Stages: base (what all have) -> dependencies (a virtual environment) -> test (with the tools of
-# the tests), and base -> runtime (the service and its dependencies), the one that is delivered.
+# Stages: base (common to all) -> dependencies (a virtual environment) -> test (with the tools of
+# the tests); base -> runtime (the service and its dependencies), which is the image to run.
 
 FROM python:3.13-slim AS base
-# The id is fixed, for it owns the files on the volume, whichever image wrote them.
-# /app/data leads to the volume as well, so that sqlite:///data/app.db and sqlite:////data/app.db
-# name the same file.
+# The id is fixed, because it owns the files on the volume, also those of other images.
+# /app/data is the volume as well, so that sqlite:///data/app.db and sqlite:////data/app.db name
+# the same file.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent app \
     && install --directory --owner app --group app /data \
     && install --directory /app \
     && ln -s /data /app/data
-# SQLite sorts what memory does not hold on the volume; /tmp is memory here.
+# SQLite sorts large amounts of data on the volume; /tmp is memory here.
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -48,12 +48,12 @@ COPY --from=code /app/webhook_api webhook_api
 COPY wsgi.py gunicorn.conf.py ./
 USER 10001:10001
 LABEL org.opencontainers.image.title="webhook-api" \
-      org.opencontainers.image.description="Receives signed messages over HTTP and files each of them exactly once" \
+      org.opencontainers.image.description="Receives signed messages over HTTP and stores each of them exactly once" \
       org.opencontainers.image.base.name="python:3.13-slim"
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Not urllib: it would ask the proxy that a container may be told of.
+# Not urllib: it would use a proxy from the container's environment.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; \
 c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \

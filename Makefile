@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What is installed belongs to one interpreter: another one starts from nothing.
+# Packages belong to one interpreter: for another one they are installed again.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 RUNTIME := $(VENV)/runtime-$(PYTHON_VERSION).installed
 DEVELOP := $(VENV)/develop-$(PYTHON_VERSION).installed
@@ -15,9 +15,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up down stop logs test smoke
-# Compose reads all of its file for every command, so that it asks for the secret even here.
+# Compose reads its whole file for every command, so it needs the secret even here.
 down stop logs test: export WEBHOOK_SECRET := $(or $(WEBHOOK_SECRET),unused)
-# The monitoring, if it was started.
+# Includes the monitoring, if it was started.
 down stop: export COMPOSE_PROFILES := *
 
 up: ## Build and start the service in Docker, on http://localhost:8000; needs WEBHOOK_SECRET
@@ -73,7 +73,7 @@ pins: ## Resolve the pinned dependencies again; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		--output-file requirements.txt .requirements.in
-	@# An extra that a dependency asks for has to be in the pin: without it, pip looks for the newest.
+	@# The pins must have the extras that dependencies ask for: else pip looks for the newest version.
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		--output-file tests/requirements.txt tests/requirements.in
@@ -84,7 +84,7 @@ clean: ## Remove the virtual environment and all caches
 $(RUNTIME): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or later is needed, and $(PYTHON) is $(or $(PYTHON_VERSION),not there): name another one, as in make run PYTHON=python3.13" >&2; exit 1; }
-	@# What another version has installed would not be found, but be in the way.
+	@# Packages of another version of Python would not be found, and would stay for ever.
 	@[ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version 2>&1)" ] || rm -rf $(VENV)/*
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt

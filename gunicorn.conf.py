@@ -1,4 +1,4 @@
-"""Gunicorn's settings: the process model, and what happens around a worker's life."""
+"""Gunicorn's settings: its processes and threads, and what happens when these start and end."""
 
 import gc
 import os
@@ -33,36 +33,36 @@ _shares = Shares.of(_settings.web_threads)
 worker_class = PatientWorker.limited(
     Limits(
         body_bytes=body_limits(_settings),
-        # Deliveries and probes wait for no reader, even of pages of megabytes.
+        # Deliveries and probes never wait for reads, even of pages of megabytes.
         kind_of=kind_of,
         shares=_shares.by_kind,
         reads_at_once=_shares.reads,
     )
 )
-# By default two processes, for two cores, of 64 threads. As many deliveries may wait for the disk,
-# less those that reads may have; 64 busy connections are not spread evenly over the processes, and
-# with 32 some were refused (tests/benchmarks/writes.py --compare 2x32).
+# By default two processes, for two cores, of 64 threads. In a stall of the disk, as many deliveries
+# may wait for it, less the threads for reads. With 32 threads and 64 busy connections some were
+# refused: connections are not spread evenly (tests/benchmarks/writes.py --compare 2x32).
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
 accesslog = None  # the application writes one line for each request
 
-worker_connections = 2000  # of each process; fewer if it may not have so many files
+worker_connections = 2000  # of each process; fewer if it may not open so many files
 keepalive = 5
 graceful_timeout = 20
 timeout = 30
-limit_request_line = 8190  # a long q; the most that Gunicorn allows
+limit_request_line = 8190  # for a long q; the most that Gunicorn allows
 control_socket_disable = True
-forwarder_headers = ""  # no client may tell us where in the URL the application begins
+forwarder_headers = ""  # clients cannot set SCRIPT_NAME or PATH_INFO
 
-# In memory, if the system has such a place: a heartbeat must not wait for a busy disk.
+# In memory, if the system has such a folder: a heartbeat must not wait for a busy disk.
 _shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 worker_tmp_dir = _shared_memory
 
 
 def on_starting(server: Any) -> None:
-    """Check what no worker could start without."""
+    """Check everything without which no worker could start."""
     if reason := refusal(server.cfg, threads=_settings.web_threads):
         fail_start(f"Gunicorn's setting {reason}")
     try:
@@ -72,9 +72,9 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Make the directory of the metrics, now that nothing can stop the start any more."""
-    # Set here and not in the environment of the image: it would make every other program that
-    # imports prometheus_client there, the tests among them, share these files.
+    """Make the folder of the metrics, now that the start has succeeded."""
+    # Not set in the environment of the image: there every program that imports prometheus_client,
+    # such as the tests, would share these files.
     place = Path(_shared_memory or tempfile.gettempdir())
     remove_left_behind(place)
     directory = make_folder(place)
@@ -86,17 +86,17 @@ def when_ready(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker the lowest number that no living one has.
+    """Give the worker the lowest number that no living worker has.
 
-    Its metrics files are named by it, so that a new worker goes on where a dead one stopped:
-    nothing is lost, nothing counted twice, and the files do not pile up.
+    The names of its metrics files contain this number. So a new worker goes on with the files of
+    a dead one: nothing is lost or counted twice, and the number of files does not grow.
     """
     taken = {other.metrics_slot for other in server.WORKERS.values()}
     worker.metrics_slot = min(set(range(len(taken) + 1)) - taken)
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Name the metrics files of this worker, and hold it to a core before it has threads."""
+    """Name the metrics files of this worker, and keep it on a core before it has threads."""
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
@@ -105,25 +105,25 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bring the schema up to date, if the worker has newer code, and count what it refuses."""
+    """Update the schema, if the worker has newer code; let the metrics count what it refuses."""
     prepare_if_possible(worker.wsgi.extensions["database"])
     worker.when_refused = worker.wsgi.extensions["metrics"].request_refused
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Close the application, in the worker, if it ever was there."""
+    """Close the application of the worker, if it was loaded."""
     if app := getattr(worker, "wsgi", None):
         close_app(app)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Forget what only a living worker can say."""
+    """Remove the gauges of a worker that has ended; its counts stay."""
     from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
     GunicornInternalPrometheusMetrics.mark_process_dead_on_child_exit(worker.metrics_slot)
 
 
 def on_exit(_server: Any) -> None:
-    """Remove the metrics' directory."""
+    """Remove the folder of the metrics."""
     if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         shutil.rmtree(Path(directory), ignore_errors=True)

@@ -546,7 +546,7 @@ def test_send_takes_no_count_of_a_file(run: Run) -> None:
     result = run("send", "--file", "-", "--count", 5)
 
     assert result.exit_code == 2
-    assert "--count is of samples" in result.stderr
+    assert "--count is for samples" in result.stderr
 
 
 def test_send_says_what_else_was_answered(

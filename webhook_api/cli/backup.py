@@ -1,4 +1,4 @@
-"""`backup`: the database, as it is at one moment, in a file of its own."""
+"""`backup`: writes a checked copy of the database."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from webhook_api.store.backup import back_up, dated_name, remove_older
 @click.option(
     "--keep",
     type=click.IntRange(1),
-    help="Take DESTINATION for a folder, and keep so many backups in it, with dated names.",
+    help="DESTINATION is a folder: keep this many backups in it, with dated names.",
 )
 @with_appcontext
 def back_up_database(destination: Path, keep: int | None) -> None:
     """Write the database as it is now to DESTINATION, while the service goes on.
 
-    The file has its name only when it is whole, checked like `verify` does, and on disk. One
-    that is there and is a backup of this service is replaced.
+    The file gets its name when it is complete, checked like `verify` does, and on disk. It
+    replaces an older backup of that name.
     """
     database = current_database()
     folder = destination

@@ -20,20 +20,20 @@ from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
-# What is stored by one transaction. The service's deliveries wait for it, some 50 ms, and have
-# their turn while the next one is parsed; the bytes bound that wait when texts are long.
+# Stored by one transaction. The service's deliveries wait for it, about 50 ms, and are stored
+# while the next batch is parsed. The limit of bytes keeps this wait short if texts are long.
 _BATCH_MESSAGES = 2000
 _BATCH_BYTES = 512 * 1024
-_CHECKPOINT_EVERY = 20_000  # pages; of ids in no order, each row changes pages of its own
+_CHECKPOINT_EVERY = 20_000  # pages; if ids are in no order, each row changes other pages
 _CACHE_KIB = 64 * 1024  # keeps SQLite from writing the pages of one transaction several times
-_PATIENCE_S = 10.0  # with a program that locks the database without asking for our lock
+_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
 _CLOSE_PATIENCE_S = 1.0
 _YIELD_S = 0.001
 
 
 @dataclass
 class _Batch:
-    """Lines read together: the messages in them, and how many were none."""
+    """Lines that are stored together: their messages, and how many lines were bad."""
 
     messages: list[InboundMessage] = field(default_factory=list)
     bad: int = 0
@@ -45,11 +45,11 @@ class _Batch:
 
 
 class _Importer:
-    """Stores batches through a writing connection of its own, beside the service's."""
+    """Stores batches with its own connection, while the service runs."""
 
     def __init__(self, database: Database) -> None:
         if not database.path.exists():
-            # Not created here: a mistyped DATABASE_URL would fill a database that nobody reads.
+            # Not created here: with a typing error in DATABASE_URL nobody would read it.
             raise click.ClickException(
                 f"database {database.path}: there is none; flask --app wsgi init-db creates it"
             )
@@ -68,8 +68,7 @@ class _Importer:
             Unavailable: the file is gone.
             sqlite3.Error: none was stored, or they are stored but not in the search index yet.
         """
-        # The kernel does not hand a lock on: who waits for it gets it only if we are not
-        # back at once.
+        # Without a pause we would take the lock again before those who wait for it wake up.
         time.sleep(_YIELD_S)
         results = self._writer.write(
             lambda connection: self._writer.store(connection, messages), patience_s=_PATIENCE_S
@@ -79,7 +78,7 @@ class _Importer:
         return results
 
     def close(self) -> None:
-        """Leave a file that is complete without its WAL, as far as no one reads that."""
+        """Move the WAL into the database file, unless somebody reads it, and close."""
         self._writer.close(patience_s=_CLOSE_PATIENCE_S)
 
 
@@ -90,8 +89,8 @@ class _Importer:
 def import_messages(file: str, dry_run: bool) -> None:
     """Store the messages of FILE, one JSON object a line, each exactly once.
 
-    A line is what POST /webhook takes as its body. Bad lines are named on stderr and left out;
-    the exit code is then 1. Safe beside the running service, and to repeat after a stop.
+    A line is a valid body of POST /webhook. Bad lines are named on stderr and left out; the exit
+    code is then 1. Can be used while the service runs, and repeated after a stop.
     """
     counts: Counter[str] = Counter()
     stopped = False
@@ -118,7 +117,7 @@ def import_messages(file: str, dry_run: bool) -> None:
 
 
 def _store(importer: _Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
-    """Store a batch and count what became of it, both or neither."""
+    """Store a batch and count the results; Ctrl-C cannot separate the two."""
     with interrupts_held():
         for result in importer.store(messages):
             counts["created" if result.created else "duplicate"] += 1
@@ -137,13 +136,13 @@ def _summary(counts: Counter[str], *, dry_run: bool) -> str:
 @click.command("export", cls=PlainCommand)
 @click.argument("file", metavar="[FILE|-]", default="-")
 @click.option("--from", "sender", help="Only messages of this number.")
-@click.option("--since", help="Only messages of this instant or later, as 2025-01-15T10:00:00Z.")
-@click.option("--q", help="Only messages with this in their text, in either case.")
+@click.option("--since", help="Only messages of this instant or later: 2025-01-15T10:00:00Z.")
+@click.option("--q", help="Only messages with this in their text, in any case.")
 @with_appcontext
 def export_messages(file: str, sender: str | None, since: str | None, q: str | None) -> None:
     """Write the messages to FILE or stdout, one JSON object a line, oldest first.
 
-    The filters are those of GET /messages. `import` takes what this writes.
+    The filters are those of GET /messages. `import` reads what this writes.
     """
     given = {"from": sender, "since": since, "q": q}
     wanted = parse_query(

@@ -1,4 +1,4 @@
-"""`sign` and `send`: what a provider does, to try the service or to deliver an export again."""
+"""`sign` and `send`: act as a provider, to try the service or to deliver an export again."""
 
 import sys
 import threading
@@ -34,7 +34,7 @@ _AHEAD = 4  # bodies for each connection
 def sign_body(file: str) -> None:
     """Print the value of the X-Signature header for the bytes of FILE or stdin.
 
-    Every byte counts, a newline at the end as well.
+    Every byte counts, even a newline at the end.
     """
     with click.open_file(file, "rb") as body:
         click.echo(sign(current_app.config["WEBHOOK_SECRET"], body.read()))
@@ -47,7 +47,7 @@ def sign_body(file: str) -> None:
     type=click.Choice([OF_THE_SPECIFICATION, *NAMES]),
     default=OF_THE_SPECIFICATION,
     show_default=True,
-    help="In whose shape, with whose signature.",
+    help="Whose format and signature to use.",
 )
 @click.option(
     "--url", help=f"Where to deliver.  [default: {DEFAULT_URL}, and /PROVIDER for one with --as]"
@@ -65,13 +65,13 @@ def sign_body(file: str) -> None:
 def send_messages(
     provider: str, url: str | None, count: int | None, file: str | None, concurrency: int
 ) -> None:
-    """Deliver signed messages, samples or those of a file, and tell what was answered.
+    """Deliver signed messages, samples or those of a file, and print how they were answered.
 
     Bad lines of the file are named on stderr and left out. The exit code is 1 if there were any,
-    or if an answer was not 200. Safe to repeat: the receiver stores each message once.
+    or if an answer was not 200. Can be repeated: the receiver stores each message once.
     """
     if file and count:
-        raise click.UsageError("--count is of samples, and --file has none")
+        raise click.UsageError("--count is for samples: it cannot be used with --file")
     default = DEFAULT_URL if provider == OF_THE_SPECIFICATION else f"{DEFAULT_URL}/{provider}"
     sender = _Sender(url or default, shape_of(provider, current_app.config["SETTINGS"]))
     if file:
@@ -108,14 +108,14 @@ class _Messages:
 def _send(
     sender: "_Sender", bodies: Iterable[tuple[bytes, int]], concurrency: int, length: int | None
 ) -> None:
-    """Deliver `bodies`, each given with what it adds to a progress of `length`.
+    """Deliver `bodies`, each with its part of the progress, which ends at `length`.
 
     Raises:
-        click.ClickException: a connection failed; what was answered until then is printed.
+        click.ClickException: a connection failed; the answers until then were printed.
     """
     started = time.perf_counter()
     failure: BaseException | None = None
-    # Only so many are read ahead: a file may be larger than memory.
+    # Few are read ahead, since a file may be larger than memory.
     waiting: deque[tuple[Future[None], int]] = deque()
     pool = ThreadPoolExecutor(concurrency)
     try:
@@ -148,7 +148,7 @@ def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
 
 
 class _Sender:
-    """Delivers bodies from several threads, over one connection for each; counts the replies."""
+    """Delivers bodies from several threads, each with its own connection; counts the replies."""
 
     def __init__(self, url: str, shape: Shape) -> None:
         target = _target(url)
@@ -160,7 +160,7 @@ class _Sender:
         self._shape = shape
         self._mutex = threading.Lock()  # guards the replies and the list of connections
         self._connections: list[HTTPConnection] = []
-        self._mine = threading.local()
+        self._of_thread = threading.local()
 
     def deliver(self, body: bytes) -> None:
         """Sign `body`, deliver it, and count the status of the reply.
@@ -177,11 +177,11 @@ class _Sender:
             connection.close()
 
     def _connection(self) -> HTTPConnection:
-        if not hasattr(self._mine, "connection"):
-            self._mine.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
             with self._mutex:
-                self._connections.append(self._mine.connection)
-        connection: HTTPConnection = self._mine.connection
+                self._connections.append(self._of_thread.connection)
+        connection: HTTPConnection = self._of_thread.connection
         return connection
 
     def _post(self, connection: HTTPConnection, body: bytes) -> int:
@@ -191,8 +191,8 @@ class _Sender:
             connection.request("POST", self._path, body, headers)
             response = connection.getresponse()
         except (ConnectionError, HTTPException):
-            # A server may close a connection that was kept, at any time (RFC 9112, 9.3.1), and
-            # a message may be delivered twice.
+            # A server may close a kept connection at any time (RFC 9112, 9.3.1). To deliver a
+            # message twice does no harm.
             connection.close()
             if not kept:
                 raise

@@ -22,7 +22,7 @@ class Duration(click.ParamType[timedelta]):
             self.fail(f"{value!r} has no unit, {_EXAMPLES}", param, ctx)
         if not (number.isascii() and number.isdigit() and int(number[:20]) > 0):
             self.fail(
-                f"{value!r} is no whole number above 0 with its unit, {_EXAMPLES}", param, ctx
+                f"{value!r} is not a whole number above 0 with a unit, {_EXAMPLES}", param, ctx
             )
         try:
             age = timedelta(**{_UNITS[unit]: int(number)})

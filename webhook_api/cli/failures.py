@@ -1,4 +1,4 @@
-"""How a command ends early: one line that names the cause, and never a traceback."""
+"""How a command fails: with one line that names the cause, and without a traceback."""
 
 import signal
 import sqlite3
@@ -22,16 +22,16 @@ MAX_REASON_CHARS = 200
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """End a command that cannot go on with its one line. Outside of commands, change nothing."""
+    """End a failing command with one line. Outside of commands, change nothing."""
     try:
         yield
     except BrokenPipeError:
-        raise  # Click ends quietly: whoever read has had enough.
+        raise  # Click ends without a message: the program that read stdout has ended.
     except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:
         if click.get_current_context(silent=True) is None:
             raise
         click.echo(f"Error: {describe(error)}", err=True)
-        # Not a ClickException: `flask --help` shows the traceback of any Exception.
+        # Not a ClickException, since `flask --help` shows the traceback of any exception.
         sys.exit(EXIT_FAILURE)
 
 
@@ -77,11 +77,11 @@ def describe(error: Exception) -> str:
 
 
 def _describe_input(item: dict[str, Any]) -> str:
-    _, *field = item["loc"]  # the first says where the input came from, which the reader knows
+    _, *field = item["loc"]  # without "body" or "query"
     return ": ".join([*map(str, field), item["msg"]])
 
 
 def clip(text: str) -> str:
-    """Return the start of `text`, on one line and free of control characters."""
+    """Return the start of `text`, on one line and without control characters."""
     plain = "".join(character if character.isprintable() else " " for character in text)
     return plain if len(plain) <= MAX_REASON_CHARS else plain[: MAX_REASON_CHARS - 3] + "..."

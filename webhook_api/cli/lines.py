@@ -1,4 +1,4 @@
-"""NDJSON of what POST /webhook takes: each line is a message, or is reported (ndjson.org)."""
+"""Reads NDJSON of messages (ndjson.org), and reports bad lines."""
 
 import sys
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from webhook_api.cli.failures import describe
 from webhook_api.errors import InvalidInput
 from webhook_api.models import InboundMessage, parse_json, parse_message
 
-_ESCAPED_BYTES = 6  # that one byte of a body may become in another program's JSON: \u007f
+_ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
 
 
 class Line(NamedTuple):
-    """A line that is not blank; `message` is None if it holds none."""
+    """A line that is not blank; `message` is None if it is bad."""
 
     body: bytes
     message: InboundMessage | None
@@ -39,26 +39,26 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
 
 
 def progress_bar(label: str, length: int | None) -> Any:
-    """Return a bar on stderr, if that is a terminal; without `length` it only shows life."""
-    # Of an empty iterator, since only so it takes an unknown length.
+    """Return a bar on stderr, if that is a terminal; without `length` it shows no end."""
+    # With an iterator, an empty one, Click accepts an unknown length.
     nothing: Iterator[None] = iter(())
     hidden = not sys.stderr.isatty()
     return click.progressbar(nothing, length=length, label=label, file=sys.stderr, hidden=hidden)
 
 
 def size_of(file: str) -> int | None:
-    """Return the bytes of a file that has a size: stdin and a pipe have none."""
+    """Return the size of a file in bytes; None for stdin and pipes."""
     return (Path(file).stat().st_size or None) if file != "-" else None
 
 
 def _max_line_bytes() -> int:
-    """Return how long a body within the service's limit can be when it is written otherwise."""
+    """Return how long a valid body can be as a line of another program's JSON."""
     limit: int = current_app.config["MAX_BODY_BYTES"]
     return limit * _ESCAPED_BYTES
 
 
 def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """Yield the lines of `file`, None for one of more than `limit` bytes, which is not held."""
+    """Yield the lines of `file`; None, to save memory, for one of more than `limit` bytes."""
     while line := file.readline(limit + 1):
         too_long = len(line) > limit
         while len(line) > limit and not line.endswith(b"\n"):

@@ -1,7 +1,7 @@
 """Makes the JSON log readable for people: `docker compose logs --no-log-prefix api | python3 THIS`.
 
-A program of its own, which needs nothing but Python's standard library, 3.8 or later: `make logs`
-runs it on the host. What is no JSON object is passed on as it is.
+`make logs` runs this file on the host, so it needs only the standard library of Python 3.8 or
+later. It does not change lines that are not JSON objects.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 from typing import Any, Dict, TextIO  # noqa: UP035 - older versions of Python
 
 _COLOURS = {"ERROR": "31", "CRITICAL": "31;1", "WARNING": "33", "DEBUG": "2"}
-# Shown at a place of their own, or of no use to people.
+# These have their own place, or are of no use to people.
 _PLACED = {
     "ts", "level", "method", "path", "status", "result", "latency_ms", "message_id", "message",
     "logger", "request_id", "dup", "traceback",
@@ -17,7 +17,7 @@ _PLACED = {
 
 
 def readable(line: str, *, colours: bool) -> str:
-    """Return a log line for people; one that is no JSON object is returned as it is."""
+    """Return a log line for people; a line that is not a JSON object is returned unchanged."""
     try:
         fields = json.loads(line)
     except ValueError:
@@ -42,7 +42,7 @@ def _what(fields: Dict[str, Any]) -> str:  # noqa: UP006
     else:
         parts = [str(fields.get("message", ""))]
     parts += [f"{name}={value}" for name, value in fields.items() if name not in _PLACED]
-    # A message_id may hold what would move the cursor.
+    # A message_id may hold characters that control the terminal.
     return "".join(c if c.isprintable() else "\ufffd" for c in "  ".join(parts))
 
 

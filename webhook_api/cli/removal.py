@@ -1,4 +1,4 @@
-"""`prune`: the removal of messages that are old enough."""
+"""`prune`: removes messages that are old enough."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -24,8 +24,8 @@ _CLOSE_PATIENCE_S = 1.0
 def prune_messages(age: timedelta, dry_run: bool) -> None:
     """Remove the messages that arrived longer ago than that, by the server's time.
 
-    Their ids stay known: delivered again, they are duplicates. Safe beside the running service,
-    which uses the freed space again, and to repeat after a stop.
+    Their ids stay known, so that a repeat is a duplicate. Can be used while the service runs,
+    which fills the freed space again, and repeated after a stop.
     """
     selection = older_than(datetime.now(UTC) - age)
     if dry_run:
@@ -45,7 +45,7 @@ def _count(database: Database, selection: Selection) -> int:
 
 
 def _remove(database: Database, selection: Selection) -> None:
-    """Remove what `selection` selects and say how much that was, also after Ctrl-C."""
+    """Remove what `selection` selects; print how many messages that were, even after Ctrl-C."""
     count = 0
     stopped = False
     with one_at_a_time(database):

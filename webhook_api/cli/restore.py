@@ -1,4 +1,4 @@
-"""`restore`: a backup in the place of the database."""
+"""`restore`: puts a backup in the place of the database."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from webhook_api.store.restore import restore
 def restore_database(file: Path) -> None:
     """Put a copy of FILE (`-` for stdin) in the place of the database, while the service goes on.
 
-    FILE is checked like `verify` does, and brought up to date if it is older. What was the
-    database is kept beside it, under a dated name.
+    FILE is checked like `verify` does, and its schema is updated. The old database is kept beside
+    it, under a dated name.
     """
     database = current_database()
     with shown_copying("checking") as show:

@@ -1,4 +1,4 @@
-"""Sample messages, as varied as real ones: several scripts, emoji, none at all, odd characters."""
+"""Sample messages, as varied as real ones: several scripts, emoji, no text, odd characters."""
 
 import json
 import random
@@ -27,7 +27,7 @@ _TEXTS = (
 
 def sample_bodies(count: int) -> Iterator[bytes]:
     """Yield `count` bodies for POST /webhook, each with a `message_id` that no other has."""
-    choose = random.Random()  # noqa: S311 - nothing secret depends on it
+    choose = random.Random()  # noqa: S311 - for nothing secret
     for _ in range(count):
         text = choose.choice(_TEXTS)
         message = {

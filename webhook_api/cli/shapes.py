@@ -1,4 +1,4 @@
-"""Deliveries in the shape of each provider, signed as it signs them."""
+"""Deliveries in the format and with the signature of each provider."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from webhook_api.providers import meta, standard, twilio
 
 
 class SignedDelivery(NamedTuple):
-    """What to POST."""
+    """The headers and the body to POST."""
 
     headers: dict[str, str]
     body: bytes
@@ -25,7 +25,7 @@ OF_THE_SPECIFICATION = "specification"
 
 
 def shape_of(provider: str, config: Config) -> Shape:
-    """Return what makes of a body of POST /webhook a delivery as `provider` would make it.
+    """Return a function that turns a body of POST /webhook into a delivery of `provider`.
 
     Raises:
         ConfigError: the provider's secret is not set.

@@ -1,4 +1,4 @@
-"""`init-db` and `verify`: the database file itself."""
+"""`init-db` and `verify`: create and check the database file."""
 
 import sys
 from pathlib import Path
@@ -14,10 +14,10 @@ from webhook_api.store.verify import verify
 @click.command("init-db", cls=PlainCommand)
 @with_appcontext
 def create_database() -> None:
-    """Create the database file, or bring its schema up to date. Removes nothing.
+    """Create the database file, or update its schema. Removes nothing.
 
-    The service does this when it starts. A file that was lost since can be created again with
-    this, and the service goes on with it.
+    The service does this when it starts. If the file is lost later, this creates a new one, and
+    the running service goes on with it.
     """
     database = current_database()
     database.prepare(create=True)
@@ -34,8 +34,8 @@ def create_database() -> None:
 def verify_database(scratch: Path | None) -> None:
     """Compare the counters and the search index with the messages, and check the file.
 
-    Says what differs, and ends with exit code 1 if anything does. Works on a copy, which takes
-    as much space as the database for as long as this runs; the service goes on meanwhile.
+    Prints what differs; the exit code is then 1. Works on a copy, which needs as much space as
+    the database; the service goes on.
     """
     database = current_database()
     report = verify(database, scratch)

@@ -1,4 +1,4 @@
-"""What came in lately, at a glance: from the counters, at a cost that does not grow."""
+"""Counts of the last hours and days, from the counters, at a cost that does not grow."""
 
 import time
 from typing import NamedTuple
@@ -12,20 +12,20 @@ _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 HOURS = 24
 DAYS = 30
-# An hour is 225 periods of 16 s (scale 4). A day has some twenty whole periods of 4096 s
-# (scale 12); what these leave open at its two ends is summed in those of 16 s.
+# An hour is 225 periods of 16 s (scale 4). A day has about twenty whole periods of 4096 s
+# (scale 12); the rest at its two ends is summed from periods of 16 s.
 _FINE, _COARSE = 4, 12
 
 
 class Bar(NamedTuple):
-    """Messages from `start` (seconds since 1970) on, for an hour or a day."""
+    """The number of messages in the hour or day from `start` (seconds since 1970)."""
 
     start: int
     messages: int
 
 
 class Glance(NamedTuple):
-    """The whole table, and the last hours and days up to now. Days are those of UTC."""
+    """Counts of all messages, and of the last hours and days. Days are those of UTC."""
 
     stats: Stats
     last_day: int
@@ -54,13 +54,13 @@ def look(db: Connection, now: float | None = None) -> Glance:
 
 
 def _bars(db: Connection, start: int, length: int, number: int) -> list[Bar]:
-    """Count the messages of `number` times of `length` seconds, both multiples of 16 s."""
+    """Count the messages in `number` intervals of `length` seconds, a multiple of 16 s."""
     counted = dict.fromkeys(range(number), 0)
     end = start + number * length
     if length < _DAY_S:
         spans = [(_FINE, start, end)]
     else:
-        # The coarse periods that lie in one day, and in fine ones those that lie in two.
+        # Coarse periods that lie in one day are used whole, the others in fine periods.
         size = 1 << _COARSE
         edges = [at // size * size for at in range(start, end + 1, length) if at % size]
         spans = [(_FINE, max(edge, start), min(edge + size, end)) for edge in edges]

@@ -1,4 +1,4 @@
-"""Hits of a search, to be marked in a text: exactly those that the API finds."""
+"""Finds the hits of a search in a text, to mark them: exactly those that the API finds."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from webhook_api.store.folding import fold
 
 
 class Part(NamedTuple):
-    """A piece of a text, which is a hit or stands between two."""
+    """A part of a text: a hit, or what is between two hits."""
 
     text: str
     is_hit: bool
 
 
 def mark_hits(text: str, q: str | None) -> list[Part]:
-    """Return `text` in parts. Folding keeps each character's place, so hits can be cut out."""
+    """Return `text` in parts. Folding does not move characters, so hits can be cut out."""
     phrase = fold(q) if q else ""
     if not phrase:
         return [Part(text, is_hit=False)]

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 COOKIE = "inbox_session"
 SESSION_S = 7 * 24 * 3600
-PAUSE_S = 1.0  # that a wrong token takes
+PAUSE_S = 1.0  # until a wrong token is answered
 MOST_PAUSES = 16
 
 
@@ -18,12 +18,12 @@ def begin_session(read_token: str, now: float) -> str:
 
 
 def is_session(read_token: str, cookie: str, now: float) -> bool:
-    """Whether `cookie` is one of ours that has not ended. A change of the token ends them all."""
+    """Return whether `cookie` is of a session that has not ended. A new token ends all sessions."""
     end, _, signature = cookie.partition(".")
     expected = _signature(read_token, end).encode()
     if not hmac.compare_digest(expected, signature.encode(errors="replace")):
         return False
-    return now < int(end)  # which we have signed, so it is a number
+    return now < int(end)  # we have signed it, so it is a number
 
 
 def _signature(read_token: str, end: str) -> str:
@@ -32,9 +32,9 @@ def _signature(read_token: str, end: str) -> str:
 
 
 class WrongTokens:
-    """Makes a wrong token take its time, but not a right one, however many are tried beside it.
+    """Answers wrong tokens late, and right ones at once, to slow down guessing.
 
-    So many wait at once at most: all others are told at once, since each keeps a connection.
+    Each that waits keeps a connection, so if `most` wait already, others are answered at once.
     """
 
     def __init__(self, pause_s: float = PAUSE_S, most: int = MOST_PAUSES) -> None:
@@ -42,7 +42,7 @@ class WrongTokens:
         self._free = threading.BoundedSemaphore(most)
 
     def pause(self, sleep: Callable[[float], object]) -> None:
-        """Call `sleep` with the seconds that a wrong token takes, unless too many wait already."""
+        """Call `sleep` with the seconds to wait, unless too many wait already."""
         if self._free.acquire(blocking=False):
             try:
                 sleep(self._pause_s)

@@ -1,6 +1,6 @@
-"""Providers as they really deliver: pure functions from headers, bytes and URL to messages.
+"""The real formats of providers: pure functions from headers, bytes and URL to messages.
 
-Nothing here knows Flask or SQL. A provider is in use once its secret is set.
+Nothing here knows Flask or SQL. A provider is in use if its secret is set.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ NAMES = (meta.NAME, twilio.NAME, standard.NAME)
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """One that is in use. `url` is where it delivers, as it knows it, if it signs that."""
+    """A provider in use. `url` is the URL that it delivers to, if it signs that."""
 
     name: str
     read: Callable[[Mapping[str, str], bytes, str], Delivery]
@@ -62,7 +62,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
 
 
 def body_limits(config: Config) -> dict[str, int]:
-    """Return how many bytes a body may have, by the paths that deliveries are sent to."""
+    """Return for each path of deliveries how many bytes a body may have."""
     found = providers_in_use(config).values()
     by_provider = {f"/webhook/{provider.name}": provider.max_body_bytes for provider in found}
     return {"/webhook": config.max_body_bytes, **by_provider}

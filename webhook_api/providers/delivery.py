@@ -1,4 +1,4 @@
-"""What a provider's delivery holds, and the small steps that reading it takes."""
+"""What a provider's delivery holds, and small functions for reading it."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from webhook_api.errors import InvalidInput
 from webhook_api.models import MAX_TEXT_CHARS, InboundMessage
 
-# A message is skipped for its first field that breaks its rule, or for being no object.
+# Why a message is skipped: its first field that breaks a rule, or it is not a JSON object.
 REASONS = ("message_id", "from", "to", "ts", "text", "not_an_object")
 STATUSES = (
     "accepted", "queued", "sending", "sent", "delivered", "undelivered", "read", "played",
@@ -26,9 +26,9 @@ _YEAR_10000 = 253_402_300_800
 
 @dataclass
 class Delivery:
-    """The messages to store, and how much else there was, by closed sets of names.
+    """The messages to store, and the counts of all else in the delivery.
 
-    `has_own_time` is False if `ts` is ours, so that a repeat of a message differs from it.
+    `has_own_time` is False if `ts` is the time of arrival, which differs in a repeat.
     """
 
     messages: list[InboundMessage] = field(default_factory=list)
@@ -41,8 +41,8 @@ class Delivery:
     ) -> None:
         """Add a message, or count it as skipped if it breaks a rule of ours (spec 1).
 
-        The provider cannot mend it, and would deliver it again and again, with all that came
-        together with it. A text that is too long is cut instead.
+        If it were refused, the provider, which cannot correct it, would repeat the whole delivery
+        again and again. A text that is too long is cut.
         """
         if isinstance(text, str) and len(text) > MAX_TEXT_CHARS:
             text = text[: MAX_TEXT_CHARS - 1] + "…"
@@ -55,23 +55,23 @@ class Delivery:
             self.skipped[str(error.errors()[0]["loc"][0])] += 1
 
     def add_status(self, kind: object) -> None:
-        """Count what the provider says about a message that we sent."""
+        """Count a status of a message that was sent through the provider."""
         name = kind if isinstance(kind, str) and kind in STATUSES else OTHER_STATUS
         self.statuses[name] += 1
 
 
 def prefixed(provider: str, message_id: object) -> object:
-    """Return the id under which a provider's message is stored; what is no id stays as it is."""
+    """Return the id under which a provider's message is stored; other values stay unchanged."""
     return f"{provider}:{message_id}" if isinstance(message_id, str) and message_id else message_id
 
 
 def as_number(value: object) -> object:
-    """Return `+1 (555) 078-3881` or `15550783881` as `+15550783881`; no number stays none."""
+    """Return `+1 (555) 078-3881` or `15550783881` as `+15550783881`; the model checks it."""
     return "+" + _NUMBER_FORMATTING.sub("", value) if isinstance(value, str) else value
 
 
 def as_ts(value: object) -> object:
-    """Return a Unix time, in seconds, as `ts` wants it; what is none stays as it is."""
+    """Return a Unix time, in seconds, in the format of `ts`; other values stay unchanged."""
     if isinstance(value, str) and _UNIX_TIME.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or not 0 <= value < _YEAR_10000:
@@ -90,5 +90,5 @@ def as_list(value: object) -> list[object]:
 
 
 def not_of_the_provider(msg: str) -> InvalidInput:
-    """Return the refusal of a signed body that is not what the provider sends."""
+    """Return the error for a signed body that does not have the provider's format."""
     return InvalidInput([{"type": "provider", "loc": ["body"], "msg": msg}])

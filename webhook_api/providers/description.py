@@ -1,4 +1,4 @@
-"""The providers' routes for the API's description: what differs from those of POST /webhook."""
+"""The providers' routes in the API's description, made from that of POST /webhook."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,21 +8,21 @@ from webhook_api.providers import meta, standard, twilio
 Json = dict[str, Any]
 
 _COMMON = (
-    "All messages of a delivery are on disk together, or none is. Answered 200 as well: repeats,"
-    " and deliveries without a message to store."
+    "All messages of a delivery are stored together, or none. Repeats, and deliveries without a"
+    " message to store, are answered 200 as well."
 )
 _META = (
-    f"As WhatsApp Cloud API delivers: messages are stored under `{meta.NAME}:` and their id, those"
-    f" that break a rule of a message are skipped, statuses are counted. At most"
+    f"The format of WhatsApp Cloud API. Messages are stored as `{meta.NAME}:` and their id; those"
+    f" that break a rule are skipped, and statuses are counted. At most"
     f" {meta.MAX_BODY_BYTES:,} bytes and {meta.MAX_MESSAGES:,} messages. {_COMMON}"
 )
 _TWILIO = (
-    f"As Twilio Messaging delivers: a message is stored under `{twilio.NAME}:` and its MessageSid,"
+    f"The format of Twilio Messaging. A message is stored as `{twilio.NAME}:` and its MessageSid,"
     f" with the time of its arrival as `ts`. {_COMMON}"
 )
 _STANDARD = (
-    "As the standard says: the message is `data` of the body, or the body itself, and is stored"
-    f" under `{standard.NAME}:` and its `message_id`, or the `webhook-id` if it has none. {_COMMON}"
+    "The message is `data` of the body, or the body itself. It is stored as"
+    f" `{standard.NAME}:` and its `message_id`, or the `webhook-id` if it has none. {_COMMON}"
 )
 _SCHEMES: dict[str, dict[str, str]] = {
     meta.NAME: {meta.SIGNATURE_HEADER: "`sha256=` and the hex HMAC-SHA256 of the body's bytes."},
@@ -30,7 +30,7 @@ _SCHEMES: dict[str, dict[str, str]] = {
         twilio.SIGNATURE_HEADER: "The base64 HMAC-SHA1 of the public URL and the sorted fields."
     },
     standard.NAME: {
-        "webhook-id": "The name of the delivery, which its repeats share.",
+        "webhook-id": "The id of the delivery; its repeats have the same.",
         "webhook-timestamp": "When it was sent, in Unix seconds: within 5 minutes of now.",
         "webhook-signature": "`v1,` and the base64 HMAC-SHA256 of id, timestamp and body.",
     },
@@ -38,7 +38,7 @@ _SCHEMES: dict[str, dict[str, str]] = {
 
 
 def describe_providers(document: Json, names: Collection[str]) -> Json:
-    """Return `document`, the description of all else, with the routes of these providers."""
+    """Return `document`, the API's description, with the routes of these providers added."""
     if not names:
         return document
     receive = document["paths"]["/webhook"]["post"]
@@ -63,12 +63,12 @@ def describe_providers(document: Json, names: Collection[str]) -> Json:
 
 
 def _operations(name: str, receive: Json, refusal: Json) -> Json:
-    """Return the operations of one provider's path; its POST is `receive` but for a few things."""
+    """Return the operations of one provider's path; its POST is `receive` with a few changes."""
     about, content = _BODIES[name]
     post = {
         **receive,
         "operationId": f"receiveFrom{name.capitalize()}",
-        "summary": f"Deliver as {name} does",
+        "summary": f"Deliver in the format of {name}",
         "description": about,
         "security": [{_scheme(header): [] for header in _SCHEMES[name]}],
         "requestBody": {"required": True, "content": content},
@@ -101,7 +101,7 @@ def _handshake(refusal: Json, internal_error: Json) -> Json:
             },
             "403": {
                 **refusal,
-                "description": "The token is not the one that is set.",
+                "description": "The verify token is wrong.",
                 "content": {
                     "application/json": {
                         "schema": {"$ref": "#/components/schemas/Error"},

@@ -24,7 +24,7 @@ SIGNATURE_HEADER = "X-Hub-Signature-256"
 MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_MESSAGES = 1000
 
-# Where a message says something, whatever its kind.
+# Where the text of a message is, for each kind of message.
 _TEXTS = (
     ("text", "body"),
     ("button", "text"),
@@ -43,11 +43,11 @@ def sign_delivery(app_secret: str, body: bytes) -> dict[str, str]:
 
 
 def read_delivery(headers: Mapping[str, str], body: bytes, _url: str, app_secret: str) -> Delivery:
-    """Return what `body` holds; `headers` by their names in small letters.
+    """Return what `body` holds. The names of `headers` are in lower case.
 
     Raises:
         InvalidSignature: Meta did not sign it with our app's secret.
-        InvalidInput: it is no delivery of a WhatsApp Business account.
+        InvalidInput: it is not a delivery of a WhatsApp Business account.
     """
     verify_signature(app_secret, body, headers.get(SIGNATURE_HEADER.lower()))
     payload = as_object(parse_json(body))
@@ -70,7 +70,7 @@ def read_delivery(headers: Mapping[str, str], body: bytes, _url: str, app_secret
 
 
 def answer_handshake(arguments: Mapping[str, str], verify_token: str) -> str | None:
-    """Return the challenge of a verification request; None if it does not know our token."""
+    """Return the challenge of a verification request; None if its token is wrong."""
     supplied = arguments.get("hub.verify_token", "").encode(errors="replace")
     known = hmac.compare_digest(supplied, verify_token.encode(errors="surrogateescape"))
     if known and arguments.get("hub.mode") == "subscribe":
@@ -98,7 +98,7 @@ def _add(delivery: Delivery, message: object, receiver: object) -> None:
 
 
 def _text(message: object) -> str | None:
-    """Return what a message says, as far as that can be read; None for other kinds."""
+    """Return the text of a message; None for kinds without one."""
     for path in _TEXTS:
         found = message
         for name in path:

@@ -1,7 +1,7 @@
-"""Standard Webhooks: what any sender that follows that standard delivers to /webhook/standard.
+"""Standard Webhooks: what senders that follow this standard deliver to /webhook/standard.
 
-Not the `standardwebhooks` package (1.1.0). It is light, but a stranger's signature without a comma,
-or a body that is not UTF-8, is a ValueError in it and no refusal; and it knows one secret only.
+The `standardwebhooks` package (1.1.0) would not do: for a signature without a comma, or a body
+that is not UTF-8, it raises ValueError instead of refusing it; and it knows only one secret.
 Source: github.com/standard-webhooks, spec 1.0.0.
 """
 
@@ -38,13 +38,13 @@ def read_delivery(
 ) -> Delivery:
     """Return the one message of `body`, which is its `data`, or the body itself.
 
-    `headers` by their names in small letters. A message without an id has that of its delivery,
-    which stays the same when it is repeated. One that breaks a rule is refused, as on /webhook:
-    nothing else came with it, and its sender can mend it.
+    The names of `headers` are in lower case. A message without an id gets the id of its delivery,
+    which its repeats share. A message that breaks a rule is refused, as on /webhook: its sender
+    can correct it.
 
     Raises:
         InvalidSignature: it is not signed with any of `keys`, or not within five minutes of now.
-        InvalidInput: it holds no message.
+        InvalidInput: it is not a valid message.
     """
     webhook_id = headers.get("webhook-id", "")
     _verify(keys, webhook_id, body, headers, clock())
@@ -65,7 +65,7 @@ def _verify(
     for key in keys:
         expected = _signature(key, webhook_id, timestamp, body).encode()
         for signature in supplied:
-            # Versions that we do not know are signatures that are not ours.
+            # Signatures of other versions never match.
             genuine |= hmac.compare_digest(expected, signature)
     if not (genuine and webhook_id and _is_recent(timestamp, now)):
         raise InvalidSignature

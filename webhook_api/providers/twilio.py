@@ -1,7 +1,7 @@
 """Twilio Messaging: what Twilio delivers to /webhook/twilio.
 
 Source: twilio.com/docs, "Secure webhooks" and "Twilio's request to your incoming message Webhook
-URL"; for repeated names and for ports, what the official libraries do (`RequestValidator`).
+URL"; for repeated names and for ports, the official libraries (`RequestValidator`).
 """
 
 import base64
@@ -34,9 +34,9 @@ def sign_delivery(auth_token: str, url: str, body: bytes) -> dict[str, str]:
 
 
 def read_delivery(headers: Mapping[str, str], body: bytes, url: str, auth_token: str) -> Delivery:
-    """Return what `body` holds, which came to the public `url`, its query included.
+    """Return what `body` holds. `url` is the public URL that it came to, with its query.
 
-    `headers` by their names in small letters. Twilio does not say when a message was sent: `ts`
+    The names of `headers` are in lower case. Twilio does not say when a message was sent: `ts`
     is the time of its arrival.
 
     Raises:
@@ -49,7 +49,7 @@ def read_delivery(headers: Mapping[str, str], body: bytes, url: str, auth_token:
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
     genuine = _is_signed(auth_token, url, fields, supplied)
     if digests:
-        # The body is JSON then, and the URL, which is signed, has its digest.
+        # Then the body is JSON, and the signed URL has its digest.
         intact = _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
         genuine = genuine and intact
     if not genuine:
@@ -64,7 +64,7 @@ def _read_fields(fields: object) -> Delivery:
     if not (isinstance(message_id, str) and "From" in fields and "To" in fields):
         raise not_of_the_provider("Input should have MessageSid, From and To")
     delivery = Delivery(has_own_time=False)
-    # Only what tells of a message that we sent has a MessageStatus.
+    # A MessageStatus means: this is about a message that was sent through Twilio.
     if "MessageStatus" in fields and fields["MessageStatus"] not in ("receiving", "received"):
         delivery.add_status(fields["MessageStatus"])
         return delivery
@@ -83,10 +83,10 @@ def _number(value: object) -> object:
 
 
 def _fields(body: bytes) -> list[tuple[str, str]]:
-    """Return the names and values of a form, the empty ones too.
+    """Return the names and values of a form, also empty ones.
 
     Raises:
-        InvalidSignature: these are more than Twilio would ever sign.
+        InvalidSignature: there are more than Twilio would ever sign.
     """
     text = body.decode(errors="replace")
     try:
@@ -98,7 +98,7 @@ def _fields(body: bytes) -> list[tuple[str, str]]:
 def _is_signed(auth_token: str, url: str, fields: Iterable[tuple[str, str]], supplied: str) -> bool:
     """Return whether `supplied` is the signature for `url`, with its port or without.
 
-    Which of both Twilio takes depends on the scheme and the product.
+    Which of both Twilio signs depends on the scheme and the product.
     """
     bare, with_port = (_signature(auth_token, form, fields) for form in _forms(url))
     is_bare, has_port = _equal(bare, supplied), _equal(with_port, supplied)
@@ -114,7 +114,7 @@ def _forms(url: str) -> tuple[str, str]:
 
 
 def _signature(auth_token: str, url: str, fields: Iterable[tuple[str, str]]) -> str:
-    # A pair that comes twice counts once; values of the same name are sorted as well.
+    # A repeated pair counts once; values of the same name are sorted as well.
     signed = url + "".join(name + value for name, value in sorted(set(fields)))
     key = auth_token.encode(errors="surrogateescape")
     return base64.b64encode(hmac.digest(key, signed.encode(), "sha1")).decode()
