@@ -120,6 +120,7 @@ def test_an_address_to_listen_on_is_accepted(address: str) -> None:
         *[("MAX_BODY_BYTES", value) for value in ("0", "67108865", "1.5", "9" * 5000)],
         ("PORT", "00000000000000000065535999"),
         *[("COMMIT_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],
+        *[("CHECKPOINTS", value) for value in ("Litestream", "none")],
         *[("RETENTION_DAYS", value) for value in ("-1", "36501", "90d", "1.5")],
         *[("READ_DEADLINE_S", value) for value in ("0", "61", "nan", "inf", "soon")],
     ],

@@ -41,7 +41,11 @@ def create_app(config: Config | None = None) -> Flask:
         PROVIDERS=providers_in_use(config),
         SETTINGS=config,
     )
-    database = Database(config.database_path, check_leases=config.check_leases)
+    database = Database(
+        config.database_path,
+        check_leases=config.check_leases,
+        leaves_checkpoints=config.leaves_checkpoints,
+    )
 
     metrics = app.extensions["metrics"] = init_metrics(app, database)
     init_hooks(app, metrics)

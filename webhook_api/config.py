@@ -35,6 +35,7 @@ class Config:
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
     retention_days: int = 0  # 0: every message is kept
+    leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
     check_leases: bool = sys.flags.dev_mode
@@ -76,6 +77,8 @@ class Config:
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
             read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
+            leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
+            == "litestream",
             meta_app_secret=_needing(given, "META_APP_SECRET", "META_VERIFY_TOKEN"),
             meta_verify_token=_needing(given, "META_VERIFY_TOKEN", "META_APP_SECRET"),
             twilio_auth_token=_needing(given, "TWILIO_AUTH_TOKEN", "PUBLIC_URL"),

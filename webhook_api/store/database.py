@@ -36,11 +36,15 @@ _MIN_FREE_BYTES = 256 * 1024
 class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
-    With `check_leases`, a wrong use of its readers raises LeaseError.
+    With `check_leases`, a wrong use of its readers raises LeaseError. `leaves_checkpoints` says
+    that Litestream makes the checkpoints.
     """
 
-    def __init__(self, path: Path, *, check_leases: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, check_leases: bool = False, leaves_checkpoints: bool = False
+    ) -> None:
         self.path = path.absolute()
+        self.leaves_checkpoints = leaves_checkpoints
         self._lock_path = self.path.with_name(self.path.name + ".lock")
         self._factory = CheckedConnection if check_leases else Connection
         self._pool = threading.Lock()  # guards the next one, and `lent` of each reader

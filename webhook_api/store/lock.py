@@ -3,7 +3,9 @@
 All writes, commits and checkpoints happen under it. The kernel queues those who wait, while
 SQLite's own busy handler would sleep and try again. And no checkpoint can run beside a commit,
 which can corrupt a WAL in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). Readers need
-no lock: their connections are read-only, and such a connection never checkpoints.
+no lock: their connections are read-only, and such a connection never checkpoints. Litestream does
+not know the lock, so with CHECKPOINTS=litestream it alone makes checkpoints: the defect is in the
+connection that makes one, and Litestream 0.5.17 has SQLite 3.53.0.
 """
 
 import errno

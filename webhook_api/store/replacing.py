@@ -5,6 +5,7 @@ has all that was acknowledged before the swap; the new one has all after it.
 """
 
 import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -21,6 +22,8 @@ from webhook_api.store.swapping import discarded_path, put_in_place, restored_pa
 
 _READERS_PATIENCE_S = 10.0
 _RETRY_S = 0.05
+_LITESTREAM_CHECKPOINT_S = 0.3  # longer than one takes
+_READ_LOCKS = (5, 123)  # how many bytes, and from which (sqlite.org/walformat.html#locks)
 _HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Step = Callable[[Path], None]  # is given the new file
@@ -37,7 +40,8 @@ def replace(
 
     Raises:
         OSError: the database is a link, or the folder cannot be written.
-        BlockingIOError: another command does the same; or, with `keep`, a long read did not end.
+        BlockingIOError: another command does the same; or a long read did not end, of ours with
+            `keep`, and of Litestream in any case.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
@@ -49,7 +53,7 @@ def replace(
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
-            complete = locks.enter_context(_at_rest(database) if keep else _locked(database))
+            complete = locks.enter_context(_at_rest(database, keep=keep))
             if finish:
                 finish(partial)
         try:
@@ -75,10 +79,10 @@ def _sync(file: Path) -> None:
 
 
 @contextmanager
-def _at_rest(database: Database) -> Iterator[bool]:
-    """Hold the write lock, after the content of the WAL was moved into the database file.
+def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
+    """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
-    Yields whether that could be done: not if the file is damaged or missing.
+    Yields whether the WAL is not needed any more. It is if the file is damaged or missing.
 
     Raises:
         BlockingIOError: a reader still needs the WAL after `_READERS_PATIENCE_S`.
@@ -86,20 +90,45 @@ def _at_rest(database: Database) -> Iterator[bool]:
     deadline = time.monotonic() + _READERS_PATIENCE_S
     while True:
         with database.write_lock() as lock:
-            database.make_wal_durable(lock)
-            complete = _checkpoint(database)
+            complete = None
+            if not _may_be_replicated(database):
+                database.make_wal_durable(lock)
+                database.finish_restore()
+                complete = _checkpoint(database) if keep else True
             if complete is not None:
                 yield complete
                 return
         if time.monotonic() > deadline:
-            raise BlockingIOError(errno.EAGAIN, "a long read is under way; try again later")
+            advice = "stop Litestream first" if database.leaves_checkpoints else "try again later"
+            raise BlockingIOError(errno.EAGAIN, f"a long read is under way; {advice}")
         time.sleep(_RETRY_S)
+
+
+def _may_be_replicated(database: Database) -> bool:
+    """Return whether Litestream may run, which would go on with the old file.
+
+    It always has a read transaction open, except for a moment when it makes a checkpoint.
+    """
+    if not database.leaves_checkpoints or _is_read(database):
+        return database.leaves_checkpoints
+    time.sleep(_LITESTREAM_CHECKPOINT_S)
+    return _is_read(database)
+
+
+def _is_read(database: Database) -> bool:
+    """Return whether a read transaction is open on the file, of whatever process."""
+    index = database.path.with_name(database.path.name + "-shm")
+    with suppress(FileNotFoundError), index.open("r+b") as locks:
+        try:
+            fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, *_READ_LOCKS)
+        except OSError:
+            return True
+    return False
 
 
 def _checkpoint(database: Database) -> bool | None:
     """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
-        database.finish_restore()
         if not database.path.exists():
             return False
         with closing(connect(database.path, "rw", patience_s=0)) as connection:
@@ -112,14 +141,6 @@ def _checkpoint(database: Database) -> bool | None:
             return False
         raise
     return True if not busy and logged == moved else None
-
-
-@contextmanager
-def _locked(database: Database) -> Iterator[bool]:
-    """Hold the write lock. Yields True: the WAL of the old file is not needed."""
-    with database.write_lock():
-        database.finish_restore()
-        yield True
 
 
 def _swap(database: Database, *, complete: bool, keep: bool) -> Path | None:

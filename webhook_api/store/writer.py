@@ -216,7 +216,7 @@ class Writer:
             # More than ours: other processes may have left some.
             most, self._unindexed = 4 * self._unindexed, 0
             index_messages(connection, most=most)
-        if self._pages_in_wal >= self._checkpoint_every:
+        if self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints:
             self._pages_in_wal = 0
             checkpoint(connection)
 
@@ -233,8 +233,8 @@ class Writer:
         If another process holds the write lock for `patience_s` seconds, the messages stay in the
         WAL, and are found there when the file is opened again.
         """
-        if self._connection is None:
-            return
+        if self._connection is None or self._database.leaves_checkpoints:
+            return self.discard()
         with (
             suppress(OSError, sqlite3.Error, Unavailable, SchemaError),
             self._database.write_lock(patience_s) as lock,

