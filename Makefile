@@ -60,8 +60,9 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
 	$(BIN)/python -m tests.screenshot
 
-bench: $(DEVELOP) ## Measure writes and reads; needs wrk and a C compiler, takes ten minutes
+bench: $(DEVELOP) ## Measure writes, requests and reads; needs wrk and a C compiler, takes ten minutes
 	$(BIN)/python -m tests.benchmarks.writes
+	$(BIN)/python -m tests.benchmarks.cost
 	$(BIN)/python -m tests.benchmarks.writes --compare index --connections 32 --fsync-ms 0
 	$(BIN)/python -m tests.benchmarks.reads
 

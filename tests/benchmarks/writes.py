@@ -7,8 +7,8 @@ rounds: on a machine with other work to do, nothing else says anything.
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -124,6 +124,19 @@ def _in_turn(servers: Sequence[Server], turn: int) -> list[Server]:
     return [*servers[first:], *servers[:first]]
 
 
+@contextmanager
+def _neighbour(folder: Path) -> Iterator[None]:
+    """Keep one more service busy meanwhile, as another one on the same machine would be."""
+    with Server("neighbour", FIRST_PORT + 50, folder / "neighbour") as server:
+        command = ["wrk", "-t1", "-c16", "-d3600s", f"{server.url}/health/live"]
+        wrk = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            wrk.terminate()
+            wrk.wait()
+
+
 def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     service = next(iter(measured.values()))
     rows = []
@@ -168,7 +181,10 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
     " CPU_AFFINITY=off: other settings; a folder: another version of the service.",
 )
-def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str) -> None:
+@click.option("--neighbour", is_flag=True, help="Keep another service on this machine busy.")
+def main(
+    connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str, neighbour: bool
+) -> None:
     """Measure durable deliveries per second, beside other ways to do it."""
     require("wrk", "to send requests")
     for slow in [False, True] if fsync_ms == "both" else [fsync_ms != "0"]:
@@ -179,6 +195,8 @@ def main(connections: str, rounds: int, seconds: float, fsync_ms: str, compare: 
             servers = [
                 stack.enter_context(server) for server in _contenders(compare, folder, environment)
             ]
+            if neighbour:
+                stack.enter_context(_neighbour(folder))
             _race(servers, bodies, 4, 1, _WARM_UP_S)
             click.echo(f"fsync {_SLOW_FSYNC_MS} ms slower:" if slow else "fsync as it is here:")
             rows = []
