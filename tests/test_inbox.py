@@ -52,7 +52,7 @@ def locked(tmp_path: Path) -> Iterator[FlaskClient]:
 
 
 def texts(page: str) -> list[str]:
-    found = re.findall(r'<p class="text" dir="auto">(.*?)</p>', page, re.DOTALL)
+    found = re.findall(r'<p class="text[^"]*" dir="auto">(.*?)</p>', page, re.DOTALL)
     return [html.unescape(re.sub("<[^>]+>", "", text)) for text in found]
 
 
@@ -176,6 +176,11 @@ def test_every_byte_is_escaped(client: FlaskClient, store: Store) -> None:
         ("100%_sure", "%_", ["%_"]),
         ("aaa", "aa", ["aa"]),
         ("a\x00b", "\x00", ["\x00"]),
+        ("ﬁn FIN ﬁN", "ﬁn", ["ﬁn", "ﬁN"]),  # a ligature is a character of its own
+        ("cafe\u0301 CAFE\u0301", "é", []),  # as the API: not composed
+        ("cafe\u0301 CAFE\u0301", "e\u0301", ["e\u0301", "E\u0301"]),
+        ("ΟΔΟΣ οδος", "οδοσ", ["ΟΔΟΣ", "οδος"]),  # a final sigma
+        ("K k \u212a", "K", ["K", "k", "\u212a"]),  # the Kelvin sign
         ("nothing", None, []),
     ],
 )
@@ -187,12 +192,30 @@ def test_the_hits_of_the_search_are_marked(text: str, q: str | None, hits: list[
     assert bool(hits) == (q is not None and fold(q) in fold(text))
 
 
+def test_a_text_of_hits_alone_is_not_marked_to_its_end() -> None:
+    parts = mark_hits("ab" * 2048, "a")
+
+    assert "".join(part.text for part in parts) == "ab" * 2048
+    assert len(parts) < 500
+
+
+def test_a_long_text_is_shown_from_before_its_first_hit(client: FlaskClient, store: Store) -> None:
+    store(a_message(text="a" * 3000 + "\x00 needle " + "b" * 900))
+
+    [found] = texts(client.get("/inbox?q=needle").text)
+    [whole] = texts(client.get("/inbox").text)
+
+    assert found == "… " + "a" * 98 + "\u2400 needle " + "b" * 900
+    assert whole == "a" * 3000 + "\u2400 needle " + "b" * 900
+    assert "Read all of it" in client.get("/inbox").text
+
+
 def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -> None:
     store(a_message(text="Grüße"))
 
     page = client.get("/inbox/messages/1").text
 
-    shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page)
+    shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page, re.DOTALL)
     assert shown
     assert json.loads(html.unescape(shown[1])) == a_message(text="Grüße")
     assert "Arrived" in page

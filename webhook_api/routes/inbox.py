@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from json import dumps
 from typing import Any, NamedTuple
 
 from flask import (
@@ -52,7 +53,22 @@ _POLICY = (
 _OPEN = {"inbox.show_login", "inbox.log_in"}
 _OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
 
+_CHARS_BEFORE_HIT = 100
+_LONG_CHARS, _LONG_LINES = 700, 7  # of a text: in the list, it is cut short after them
+
 bp = Blueprint("inbox", __name__)
+
+
+@bp.app_template_filter("shown")
+def show_nul(text: str) -> str:
+    """Return `text` with a sign for U+0000, which HTML cannot have."""
+    return text.replace("\x00", "\u2400")
+
+
+@bp.app_template_filter("before_hit")
+def shorten_before_hit(text: str) -> str:
+    """Return the end of what stands before the first hit of a long text, which is cut short."""
+    return text if len(text) <= _CHARS_BEFORE_HIT else f"… {text[-_CHARS_BEFORE_HIT:]}"
 
 
 class _Shown(NamedTuple):
@@ -114,6 +130,8 @@ def show_inbox() -> Response:
         query=query,
         given=given,
         looked_at=LOOKED_AT,
+        long_chars=_LONG_CHARS,
+        long_lines=_LONG_LINES,
         mark=mark_hits,
         hour_name=partial(_time_name, "%H:%M"),
         day_name=partial(_time_name, "%d %b"),
@@ -136,7 +154,7 @@ def show_message(row_id: int) -> Response:
     message = find_message(get_db(), row_id) if row_id <= MAX_INTEGER else None
     if message is None:
         raise NotFound("There is no such message, or it was removed.")
-    json = current_app.json.dumps(message.as_json())
+    json = dumps(message.as_json(), ensure_ascii=False, indent=2)
     return _page("message.html", message=message, json=json)
 
 
