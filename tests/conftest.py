@@ -13,8 +13,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings
+from selenium.webdriver import Chrome
 from werkzeug.test import TestResponse
 
+from tests.browser import chromium
 from tests.builders import SECRET, an_app, encode, samples, signed
 from webhook_api import close_app
 from webhook_api.config import Config
@@ -154,3 +156,19 @@ def scrape(client: FlaskClient) -> Scrape:
         return samples(response.text)
 
     return scrape
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def browser(chrome: Chrome) -> Chrome:
+    """One browser for all tests of a process, which takes seconds to start, as if it were new."""
+    for reset in ("clearDeviceMetricsOverride", "setEmulatedMedia"):
+        chrome.execute_cdp_cmd(f"Emulation.{reset}", {})
+    chrome.get("about:blank")
+    chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    return chrome

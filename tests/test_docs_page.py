@@ -3,21 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import CHROMEDRIVER, CHROMIUM, chromium
+from tests.browser import (
+    CHROMEDRIVER,
+    CHROMIUM,
+    UNTRUSTED_HOST,
+    console,
+    find,
+    find_all,
+    other_hosts,
+)
 from tests.builders import SECRET, a_message
 from tests.serving import Server, serving
-
-WAIT_S = 20
-# A name of this machine that a browser does not trust as it does localhost.
-UNTRUSTED_HOST = "service.test"
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and CHROMEDRIVER), reason="no Chromium and ChromeDriver are installed"
@@ -28,14 +28,6 @@ pytestmark = pytest.mark.skipif(
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("server"), WEB_CONCURRENCY=1) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    resolve = f"--host-resolver-rules=MAP {UNTRUSTED_HOST} 127.0.0.1"
-    profile = tmp_path_factory.mktemp("profile")
-    with chromium(profile, "--window-size=1200,1600", resolve) as browser:
-        yield browser
 
 
 def test_the_page_lists_every_operation(server: Server, browser: Chrome) -> None:
@@ -101,15 +93,12 @@ def test_a_phone_need_not_scroll_sideways(server: Server, browser: Chrome) -> No
     open_page(server, browser)
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        for operation in find_all(browser, ".opblock-summary-control"):
-            browser.execute_script("arguments[0].click()", operation)
-        for button in find_all(browser, ".try-out__btn"):
-            browser.execute_script("arguments[0].click()", button)
+    for operation in find_all(browser, ".opblock-summary-control"):
+        browser.execute_script("arguments[0].click()", operation)
+    for button in find_all(browser, ".try-out__btn"):
+        browser.execute_script("arguments[0].click()", button)
 
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    width = browser.execute_script("return document.documentElement.scrollWidth")
 
     assert width == 390
 
@@ -174,34 +163,3 @@ def try_out(browser: Chrome, body: str) -> str:
 def click(browser: Chrome, selector: str) -> None:
     """Click what may stand behind the line with the secret."""
     browser.execute_script("arguments[0].click()", find(browser, selector))
-
-
-def find(browser: Chrome, selector: str) -> WebElement:
-    """Return the element, as soon as there is one."""
-    return find_all(browser, selector)[0]
-
-
-def find_all(browser: Chrome, selector: str) -> list[WebElement]:
-    waiting = WebDriverWait(browser, WAIT_S)
-    return waiting.until(lambda page: page.find_elements(By.CSS_SELECTOR, selector))
-
-
-def console(browser: Chrome) -> list[Any]:
-    """Return what the browser complained of, violations of the policy included."""
-    entries: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
-    return entries
-
-
-def other_hosts(server: Server, browser: Chrome) -> list[str]:
-    """Return the addresses that were asked for and are not the service's."""
-    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]
-    events = [json.loads(entry["message"])["message"] for entry in entries]
-    asked = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert asked
-    # The browser's first tab is a page of its own, which may still be loading.
-    own = (f"http://127.0.0.1:{server.port}/", "data:", "chrome")
-    return [url for url in asked if not url.startswith(own)]

@@ -2,10 +2,12 @@
 
 import socket
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
-from tests.serving import serving
+import pytest
+
+from tests.serving import Server, serving
 from webhook_api.inbox.session import MOST_PAUSES, PAUSE_S
 
 TOKEN = "a-token-for-readers"
@@ -13,16 +15,22 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _GUESSES = 60
 
 
-def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    # If guesses held these two threads, reads would come after half as many pauses.
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, WEB_CONCURRENCY=1, WEB_THREADS=2, READ_TOKEN=TOKEN) as server:
+        yield server
+
+
+def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(server: Server) -> None:
     body = urlencode({"token": "guess"}).encode()
     guess = (
         b"POST /inbox/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     )
-    # If the guesses held these two threads, reads would come after eight times the pause.
-    service = serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=2, READ_TOKEN=TOKEN)
-    with service as server, server.client() as client:
+    with server.client() as client:
         flood = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(_GUESSES)]
         began = time.monotonic()
         for one in flood:
@@ -51,12 +59,11 @@ def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(tmp_path: Path) -> None
     assert len(lines) < _GUESSES  # as with all that strangers can cause
 
 
-def test_a_long_or_broken_form_is_refused(tmp_path: Path) -> None:
-    with serving(tmp_path, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
-        with server.client() as client:
-            long = client.request("POST", "/inbox/login", b"token=" + b"x" * 20_000, FORM)
-        with server.client() as client:
-            odd = client.request("POST", "/inbox/login", b"%ff=%\xff&token", FORM)
+def test_a_long_or_broken_form_is_refused(server: Server) -> None:
+    with server.client() as client:
+        long = client.request("POST", "/inbox/login", b"token=" + b"x" * 20_000, FORM)
+    with server.client() as client:
+        odd = client.request("POST", "/inbox/login", b"%ff=%\xff&token", FORM)
 
-        assert 400 <= long.status < 500
-        assert odd.status == 401
+    assert 400 <= long.status < 500
+    assert odd.status == 401
