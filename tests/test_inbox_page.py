@@ -9,17 +9,19 @@ import json
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import CHROMEDRIVER, CHROMIUM, chromium
+from tests.browser import CHROMEDRIVER, CHROMIUM, console, find, find_all, other_hosts
 from tests.serving import Server, serving
-from tests.test_docs_page import console, find, find_all, other_hosts
+from webhook_api.inbox.session import COOKIE, PAUSE_S
 
 AXE = "axe-core@4.10.2"
 AXE_SHA512 = (
@@ -29,8 +31,36 @@ TEXTS = [
     "مرحبا بالعالم", "שלום עולם", "नमस्ते दुनिया", "你好，世界", "こんにちは", "안녕하세요",
     "👩‍👩‍👧‍👦 👍🏽",
     "สวัสดีชาวโลก", "Привет, мир", "Γειά σου Κόσμε", "হ্যালো", "À L'ÉCOLE",
-    "<script>alert('x')</script>\"", "\u202egnirts", "a\x00b", "w" * 4096,
+    "<script>alert('x')</script>\"", "\u202egnirts", "a\x00b", "😀" * 4096,
 ]  # fmt: skip
+TOKEN = "a-token-for-readers"
+
+# The time of a page, in the hands of a test: what it waits for, and the answers that it gets.
+CLOCK = """
+    const timers = new Map();
+    let last = 0;
+    window.setTimeout = (work, ms) => (timers.set(++last, { work, ms }), last);
+    window.clearTimeout = (id) => timers.delete(id);
+    window.waits = () => [...timers.values()].map((timer) => timer.ms);
+    window.elapse = async () => {
+      const [id, timer] = [...timers][0];
+      timers.delete(id);
+      await timer.work();
+      return window.waits();
+    };
+    const real = window.fetch;
+    window.refuse = (retry) => {
+      const headers = { "Retry-After": retry };
+      window.fetch = async () => new Response("", { status: 503, headers });
+    };
+    window.cut = () => (window.fetch = async () => { throw new TypeError("no network"); });
+    window.mend = () => (window.fetch = real);
+    window.turn = (away) => {
+      Object.defineProperty(document, "hidden", { value: away, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+      return window.waits();
+    };
+"""
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and CHROMEDRIVER), reason="no Chromium and ChromeDriver are installed"
@@ -45,13 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not (npm := shutil.which("npm")):
         pytest.skip("no npm is installed, to fetch axe-core")
@@ -69,7 +93,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         return script.read().decode()
 
 
-def show(server: Server, browser: Chrome, path: str, *, width: int, theme: str) -> None:
+def show(
+    server: Server, browser: Chrome, path: str, *, width: int = 1280, theme: str = "light"
+) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": theme}]
@@ -77,76 +103,205 @@ def show(server: Server, browser: Chrome, path: str, *, width: int, theme: str) 
     browser.get(f"http://127.0.0.1:{server.port}{path}")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@contextmanager
+def on_each_page(browser: Chrome, script: str) -> Iterator[None]:
+    """Run `script` before those of each page."""
+    added: Any = browser.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": script}
+    )
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def faults(browser: Chrome, axe: str) -> list[tuple[str, str]]:
+    """Return what axe finds on the page."""
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run().then(arguments[0])")
+    return [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]]
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "others"),
+    [
+        (320, "light", ["/inbox?q=%C3%A9cole&from=%2B919876543210&until=2026-01-01"]),
+        (390, "dark", ["/inbox/messages/16", "/inbox?q=nothing"]),
+        (1280, "light", ["/inbox/messages/1"]),
+        (1280, "dark", ["/inbox?q=%C3%A9cole&to=%2B14155550100"]),
+    ],
+)
 def test_axe_finds_nothing_and_the_console_is_quiet(
-    server: Server, browser: Chrome, axe: str, width: int, theme: str
+    server: Server, browser: Chrome, axe: str, width: int, theme: str, others: list[str]
 ) -> None:
     console(browser)
-    for path in ("/inbox", "/inbox?q=%C3%A9cole&from=%2B919876543210", "/inbox/messages/1"):
+    for path in ["/inbox", *others]:
         show(server, browser, path, width=width, theme=theme)
-        assert browser.execute_script("return document.documentElement.scrollWidth") == width
-        browser.execute_script(axe)
-        found = browser.execute_async_script("axe.run().then(arguments[0])")
 
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert browser.execute_script("return document.documentElement.scrollWidth") == width
+        assert faults(browser, axe) == []
+        ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (int(ground.split("(")[1].split(",")[0]) < 128) is (theme == "dark")
     assert console(browser) == []
     assert other_hosts(server, browser) == []
 
 
-def test_every_script_is_shown_as_it_is(server: Server, browser: Chrome) -> None:
-    show(server, browser, "/inbox", width=1280, theme="light")
+def test_every_text_is_shown_as_it_is_and_its_time_in_the_readers_zone(
+    server: Server, browser: Chrome
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    show(server, browser, "/inbox")
 
-    shown = browser.execute_script(
-        "return [...document.querySelectorAll('.text')].map((text) => text.textContent)"
+    shown, directions = browser.execute_script(
+        """
+        const texts = [...document.querySelectorAll(".text")];
+        return [texts.map((text) => text.textContent),
+                texts.map((text) => getComputedStyle(text).direction)];
+        """
     )
-    # HTML has no U+0000, and a browser leaves it out; "As JSON" shows it.
-    assert shown == [text.replace("\x00", "") for text in reversed(TEXTS)]
-    directions = browser.execute_script(
-        "return [...document.querySelectorAll('.text')].map((e) => getComputedStyle(e).direction)"
-    )
+    time = find(browser, "time")
+    browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+    # HTML has no U+0000.
+    assert shown == [text.replace("\x00", "\u2400") for text in reversed(TEXTS)]
     assert directions[::-1][:3] == ["rtl", "rtl", "ltr"]
-
-
-def test_hits_are_marked(server: Server, browser: Chrome) -> None:
-    show(server, browser, "/inbox?q=%C3%A9cole", width=390, theme="dark")
-
-    assert [mark.text for mark in find_all(browser, "mark")] == ["ÉCOLE"]
+    assert "3:30" in time.text
+    assert time.get_attribute("title") == f"2025-01-15T10:00:{len(TEXTS) - 1}Z"
 
 
 def test_it_works_without_javascript(server: Server, browser: Chrome) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        show(server, browser, "/inbox", width=390, theme="light")
+        show(server, browser, "/inbox", width=390)
         find(browser, "input[name=q]").send_keys("привет")
         find(browser, ".search button").click()
-        found = find(browser, "mark").text
-        find(browser, ".when").click()
+        marked = [mark.text for mark in find_all(browser, "mark")]
+        find(browser, ".to a").click()
+        to = find(browser, ".found b").text
+        find_all(browser, ".when")[-1].click()
         copy = find(browser, "#copy")
         hidden = not copy.is_displayed()
+        sent = find(browser, "time").text
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
-    assert (found, hidden) == ("Привет", True)
+    assert (marked, to, hidden) == (["Привет"], "+14155550100", True)
+    assert sent == "2025-01-15 10:00 UTC"
 
 
-def test_new_messages_are_announced_and_shown_by_a_click(server: Server, browser: Chrome) -> None:
-    # As if time went twenty times as fast.
-    faster = "const slow = setTimeout; setTimeout = (work, ms) => slow(work, ms / 20);"
-    added: Any = browser.execute_cdp_cmd(
-        "Page.addScriptToEvaluateOnNewDocument", {"source": faster}
-    )
-    show(server, browser, "/inbox", width=1280, theme="light")
-    server.deliver(message_id="new", text="just now", ts="2025-01-16T10:00:00Z")
+def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
+    show(server, browser, "/inbox")
 
-    link = find(browser, "#new a")
-    said = link.text
-    link.click()
-    WebDriverWait(browser, 5).until(lambda page: page.find_element(By.CSS_SELECTOR, ".text"))
-    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    def press(*keys: str) -> str:
+        ActionChains(browser).send_keys(*keys).perform()
+        # What has the focus, which has to be seen.
+        seen: list[str] = browser.execute_script(
+            """
+            const element = document.activeElement;
+            const { outlineStyle, outlineWidth } = getComputedStyle(element);
+            return [element.name || element.textContent.trim(), outlineStyle, outlineWidth];
+            """
+        )
+        assert seen[1:] == ["solid", "3px"]
+        return seen[0]
+
+    order = [press(Keys.TAB) for _ in range(5)]
+    press(Keys.ENTER)
+    fields = [press(Keys.TAB) for _ in range(4)]
+    press(Keys.TAB)
+    show(server, browser, "/inbox")
+    for _ in range(4):
+        press(Keys.TAB)
+    ActionChains(browser).send_keys("привет", Keys.ENTER).perform()
+    hit = find(browser, "mark").text
+    for _ in range(30):
+        press(Keys.TAB)
+        if browser.switch_to.active_element.get_attribute("class") == "when":
+            break
+    ActionChains(browser).send_keys(Keys.ENTER).perform()
+
+    assert order == ["Skip to the content", "Inbox", "API", "q", "Sender, receiver and time"]
+    assert fields == ["from", "to", "since", "until"]
+    assert hit == "Привет"
+    assert find(browser, ".message .text").text == "Привет, мир"
+
+
+def test_a_message_is_copied_as_json(server: Server, browser: Chrome) -> None:
+    allowed = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    browser.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    for row_id, text in ((13, TEXTS[12]), (15, TEXTS[14])):
+        show(server, browser, f"/inbox/messages/{row_id}", width=390, theme="dark")
+
+        find(browser, "#copy").click()
+        WebDriverWait(browser, 5).until(lambda page: find(page, "#copied").text == "Copied.")
+        copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+
+        assert json.loads(copied)["text"] == text
+
+
+def test_it_looks_for_news_but_not_when_hidden_and_less_often_when_refused(
+    server: Server, browser: Chrome
+) -> None:
+    with on_each_page(browser, CLOCK):
+        show(server, browser, "/inbox")
+
+        def run(script: str) -> list[int]:
+            waits: list[int] = browser.execute_script(script)
+            return waits
+
+        assert run("return waits()") == [5000]
+        assert run("return turn(true)") == []
+        assert run("return turn(false)") == [5000]
+        # Hidden while the answer is on its way.
+        assert run("const looks = elapse(); turn(true); return looks") == []
+        run("turn(false); refuse(30)")
+        assert [run("return elapse()") for _ in range(4)] == [[30000], [60000], [120000], [120000]]
+        run("mend()")
+        assert run("return elapse()") == [5000]
+        run("cut()")
+        assert [run("return elapse()") for _ in range(2)] == [[10000], [20000]]
+        assert find(browser, "#new").text == ""
+
+        server.deliver(message_id="new", text="just now", ts="2025-01-16T10:00:00Z")
+        run("mend()")
+        assert run("return elapse()") == [5000]
+        link = find(browser, "#new a")
+        said = link.text
+        link.click()
+        WebDriverWait(browser, 5).until(
+            lambda page: page.find_element(By.CSS_SELECTOR, ".text").text == "just now"
+        )
 
     assert said == "1 new message"
-    WebDriverWait(browser, 5).until(
-        lambda page: page.find_element(By.CSS_SELECTOR, ".text").text == "just now"
-    )
-    assert json.loads(server.get("/inbox/new?above=0").body)["new"] == len(TEXTS) + 1
+
+
+def test_a_login_opens_what_was_asked_for_until_logout(
+    browser: Chrome, axe: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("locked")
+    with serving(folder, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+        server.deliver(text="for readers alone")
+        show(server, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
+        assert "for readers" not in browser.page_source
+        assert browser.switch_to.active_element.get_attribute("name") == "token"
+        assert faults(browser, axe) == []
+
+        began = time.monotonic()
+        browser.switch_to.active_element.send_keys("guess", Keys.ENTER)
+        assert find(browser, "[role=alert]").text == "That is not the token."
+        assert time.monotonic() - began >= PAUSE_S
+        assert faults(browser, axe) == []
+        browser.switch_to.active_element.send_keys(TOKEN, Keys.ENTER)
+        assert find(browser, ".found b").text == "+919876543210"
+        assert browser.current_url.endswith("/inbox?from=%2B919876543210")
+        assert "READ_TOKEN" not in browser.page_source
+
+        [cookie] = browser.get_cookies()
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
+        assert browser.execute_script("return document.cookie") == ""
+        find(browser, ".top button").click()
+        find(browser, "[name=token]")
+        assert browser.get_cookies() == []
+        browser.back()
+        find(browser, "[name=token]")
+        assert "for readers" not in browser.page_source

@@ -1,6 +1,15 @@
 // The inbox works without this: it shows times in the reader's zone, tells of new messages,
-// and copies a message.
+// copies a message, and shows none after a logout.
 "use strict";
+
+// A browser may keep a page alive for the way back, even when its reader has logged out meanwhile.
+const logout = document.getElementById("logout");
+addEventListener("pageshow", (event) => {
+  if (event.persisted && logout) {
+    document.body.hidden = true;
+    location.reload();
+  }
+});
 
 const clock = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
 const ofThisYear = new Intl.DateTimeFormat(undefined, clock);
