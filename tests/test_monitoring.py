@@ -21,6 +21,8 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import SECRET, a_message, encode, signed
+from tests.test_replica import CONFIGURATION as REPLICA
+from tests.test_replica import LITESTREAM
 from webhook_api.config import Config
 from webhook_api.store.backup import remember_backup
 from webhook_api.store.database import Database
@@ -32,7 +34,9 @@ CREDENTIALS = "/run/secrets/read_token"  # where the Compose file puts it
 DASHBOARD = PROJECT / ".monitoring/grafana/dashboards/webhook-api.json"
 
 # A metric with or without labels, but no function.
-SELECTORS = re.compile(r"\b(?:up|[a-z]+_[a-z_]+)\b(?=[{\[ )]|$)(?! ?\()")
+SELECTORS = re.compile(r"\b(?:up|[a-z]+_[a-z0-9_]+)\b(?=[{\[ )]|$)(?! ?\()")
+
+OF_LITESTREAM = {"litestream_txid", "litestream_l0_retention_files_total"}
 
 # What Grafana puts in their place.
 VARIABLES = {"$__rate_interval": "5m", "$job": "webhook-api", "$instance": ".*"}
@@ -54,7 +58,7 @@ def the_dashboard() -> list[str]:
 def metrics_in(expression: str) -> set[str]:
     """Return the names that are left of an expression without its labels and functions."""
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]( offset \w+)?|\bby \([^)]*\)| and ", " ", expression)
-    return set(re.findall(r"\b[a-z][a-z_]+\b(?! *\()", bare))
+    return set(re.findall(r"\b[a-z][a-z0-9_]+\b(?! *\()", bare))
 
 
 def measured_by(expression: str) -> set[str]:
@@ -76,12 +80,13 @@ def test_every_expression_names_metrics_that_the_service_has(
     exposed = {sample.name for family in families for sample in family.samples}
 
     assert metrics_in(expression)
-    assert metrics_in(expression) <= exposed | {"up"}
+    assert metrics_in(expression) <= exposed | {"up"} | OF_LITESTREAM
 
 
 def test_no_metric_of_another_program_is_taken_for_ours() -> None:
     for expression in the_rules():
-        assert expression.count('{job="webhook-api"') == len(SELECTORS.findall(expression)) > 0
+        known = re.findall(r'\{job="(?:webhook-api|litestream)"', expression)
+        assert len(known) == len(SELECTORS.findall(expression)) > 0
     for expression in the_dashboard():
         ours = expression.count('{job="$job", instance=~"$instance"')
         assert ours == len(SELECTORS.findall(expression)) > 0
@@ -93,7 +98,7 @@ def test_every_alert_is_explained() -> None:
 
     alerts = re.findall(r"- alert: (\w+)", (PROMETHEUS / "rules.yml").read_text())
 
-    assert len(alerts) == 10
+    assert len(alerts) == 12
     assert set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE)) == set(alerts)
 
 
@@ -146,11 +151,17 @@ def configured(folder: Path) -> Path:
 @needs_prometheus
 def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -> None:
     expressions = set().union(*map(measured_by, [*the_rules(), *the_dashboard()]))
+    if LITESTREAM is None:
+        expressions = {each for each in expressions if 'job="litestream"' not in each}
     number = iter(range(1_000))
 
     configured(tmp_path)
     remember_backup(Database(tmp_path / "live.db"), 1.0)
-    with serving(tmp_path) as service, scraping(tmp_path, service) as prometheus:
+    with (
+        serving(tmp_path) as service,
+        replicating(tmp_path) as replica,
+        scraping(tmp_path, service, replica) as prometheus,
+    ):
 
         def all_have_data() -> bool:
             body = encode(a_message(message_id=f"m{next(number)}"))
@@ -194,11 +205,26 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def scraping(folder: Path, service: str) -> Iterator[str]:
+def replicating(folder: Path) -> Iterator[str]:
+    address = f"127.0.0.1:{free_port()}"
+    if LITESTREAM is None:
+        yield f"http://{address}"
+        return
+    file = folder / "litestream.yml"
+    text = REPLICA.read_text().replace("/replica", f"{folder}/replica")
+    file.write_text(text.replace("/data/app.db", f"{folder}/live.db").replace(":9090", address))
+    command = [LITESTREAM, "replicate", "-config", str(file)]
+    with running(command, f"http://{address}", "/metrics", dict(os.environ)) as url:
+        yield url
+
+
+@contextmanager
+def scraping(folder: Path, service: str, replica: str) -> Iterator[str]:
     """Run Prometheus with our configuration, only in more of a hurry."""
     file = configured(folder)
     configuration = file.read_text().replace("15s", "1s")
-    file.write_text(configuration.replace("api:8000", service.removeprefix("http://")))
+    configuration = configuration.replace("api:8000", service.removeprefix("http://"))
+    file.write_text(configuration.replace("litestream:9090", replica.removeprefix("http://")))
     address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
