@@ -1,4 +1,4 @@
-"""Valid data for the tests: a test names only what it is about."""
+"""Valid data for the tests: a test gives only the values that matter to it."""
 
 import json
 from typing import Any
@@ -39,7 +39,7 @@ def encode(payload: object) -> bytes:
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
-    """Return the headers that make `body` a delivery of our provider."""
+    """Return the headers of a delivery of `body`, with the right signature."""
     return {"X-Signature": sign(secret, body)}
 
 

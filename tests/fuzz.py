@@ -1,4 +1,4 @@
-"""Mutated requests over raw sockets: what does the service do, and is it there afterwards?
+"""Sends mutated requests over raw sockets: what does the service do, and does it survive?
 
 `python -m tests.fuzz SECONDS SEED` prints what was seen.
 """
@@ -45,7 +45,7 @@ class Found:
 
 
 class _Client:
-    """A connection that sends what it likes, and reads some of the answers."""
+    """A connection that sends random requests, and reads some of the answers."""
 
     def __init__(self, port: int, chance: random.Random) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -55,7 +55,7 @@ class _Client:
         self.read = b""
 
     def step(self, chance: random.Random) -> bool:
-        """Do one thing, and return if the connection is of use still."""
+        """Do one thing; return whether the connection can still be used."""
         if self.reads and select.select([self.sock], [], [], 0)[0]:
             part = self.sock.recv(65_536)
             if not part:
@@ -98,7 +98,7 @@ def _request(chance: random.Random) -> bytes:
 
 
 def fuzz(server: Server, *, seconds: float, seed: int) -> Found:
-    """Attack `server` for so long. The same seed sends the same, but never at the same moments."""
+    """Attack `server` for `seconds`. The same seed sends the same, but at other moments."""
     found = Found()
     chance = random.Random(seed)
     wait_until(lambda: len(server.workers) == _WORKERS)

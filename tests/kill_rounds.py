@@ -1,4 +1,4 @@
-"""Load, kill -9 of some process, start again: how much of what was acknowledged is gone?
+"""Load, kill -9 of a process, new start: is any acknowledged message lost?
 
 `python -m tests.kill_rounds 100` prints a table of so many rounds. Kills that are held at a point
 of a commit or of a checkpoint are in `tests.powercut`.
@@ -53,7 +53,7 @@ def _workers(server: Server, chance: random.Random) -> None:
 
 
 def _import(server: Server, chance: random.Random) -> None:
-    """Kill an import beside the load in its midst, and then everything."""
+    """Kill an import in the middle, under load, and then everything."""
     lines = server.folder / "import.ndjson"
     name = f"import-{time.monotonic_ns()}"
     with lines.open("wb") as file:

@@ -1,4 +1,4 @@
-"""gunicorn.conf.py, but the system allows no thread while the file NO_THREADS_WHILE is there."""
+"""gunicorn.conf.py, but no thread can start while the file NO_THREADS_WHILE exists."""
 
 import os
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Outages of the container under load: what was acknowledged is there afterwards, once.
+"""Outages of the container under load: each acknowledged message must be stored once afterwards.
 
 Senders deliver as a provider does, again and again until they are answered 200, while the
 container is restarted, killed, or loses its processes. Run by .ci/run and by hand; needs Docker,
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 
 def main() -> None:
-    """Try each outage on one stack and one database."""
+    """Try all outages, one after the other, on one stack and one database."""
     compose("up", "--detach", "--build", "--wait")
     try:
         for outage in (restart, kill_container, kill_arbiter, kill_worker):
@@ -59,7 +59,7 @@ def kill_container() -> None:
 
 
 def kill_arbiter() -> None:
-    """Leave it to Docker's restart policy to start the service again."""
+    """Let Docker's restart policy start the service again."""
     # Detached, for the killer goes down with it.
     code = KILL + "os.kill(pids[1], signal.SIGKILL)"
     compose("exec", "--detach", "api", "python", "-c", code)
@@ -123,7 +123,7 @@ def senders(prefix: str) -> Iterator[list[tuple[str, str]]]:
 
 
 def deliver(connection: HTTPConnection, message_id: str) -> str:
-    """Return the status of the answer, or what there was instead of one."""
+    """Return the status of the answer, or why there was none."""
     body = json.dumps(
         {
             "message_id": message_id,

@@ -1,4 +1,4 @@
-"""What providers deliver, for the tests: the settings of all three, and bodies in their shapes."""
+"""Samples for the tests: the settings of all three providers, and bodies in their formats."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def a_config(folder: Path, **settings: str) -> Config:
-    """Return the configuration with all providers on, as the environment gives it."""
+    """Return a configuration from an environment that turns all providers on."""
     environ = {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{folder / 'app.db'}"}
     return Config.from_env({**environ, **SETTINGS, **settings})
 
@@ -58,12 +58,12 @@ def a_whatsapp(number: int = 0, **members: Any) -> dict[str, Any]:
 
 
 def some_whatsapps(count: int, start: int = 0) -> list[dict[str, Any]]:
-    """Return `count` of them, each with an id of its own."""
+    """Return `count` of them with different ids."""
     return [a_whatsapp(number) for number in range(start, start + count)]
 
 
 def from_twilio(**fields: str) -> bytes:
-    """Return a form as Twilio sends one."""
+    """Return a form in Twilio's format."""
     return urlencode(
         {
             "MessageSid": "SM1f0e8ae6ade43cb3c0ce4525424e404f",

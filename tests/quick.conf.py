@@ -1,4 +1,4 @@
-"""gunicorn.conf.py with less patience, for tests of what happens when it is over."""
+"""gunicorn.conf.py with shorter times, for tests of what happens when they are over."""
 
 from dataclasses import replace
 from pathlib import Path

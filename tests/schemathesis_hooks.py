@@ -1,4 +1,4 @@
-"""What Schemathesis cannot read off the API's description: how to sign, and what a cursor is."""
+"""Tells Schemathesis what the API's description cannot: how to sign, and what a cursor is."""
 
 import schemathesis
 from hypothesis import strategies as st

@@ -17,7 +17,7 @@ _DAYS = 30
 
 
 def fill(server: Server, count: int = _MESSAGES) -> None:
-    """Deliver samples of the last month, the most of them of the last days."""
+    """Deliver samples of the last month, most of them of the last days."""
     choose = random.Random(1)
     now = datetime.now(UTC)
     with server.client() as client:

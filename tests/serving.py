@@ -1,4 +1,4 @@
-"""The real server for tests: Gunicorn in processes of its own, and clients that load it."""
+"""The real server for tests: Gunicorn in its own processes, and clients that load it."""
 
 import http.client
 import json
@@ -75,7 +75,7 @@ class Client:
 
 
 class Server:
-    """A running service and what it has said so far."""
+    """A running service and its log so far."""
 
     def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", port: int) -> None:
         self.folder = folder
@@ -120,7 +120,7 @@ class Server:
             return client.deliver(**fields)
 
     def deliver_all(self, message_ids: Iterable[str], threads: int = 16) -> Counter[int]:
-        """Deliver a message for each of the ids, and return how many got which status."""
+        """Deliver a message for each of the ids; return how often each status was answered."""
         waiting = iter(list(message_ids))
         statuses: list[int] = []
 
@@ -138,7 +138,7 @@ class Server:
             return connection.execute(sql).fetchall()
 
     def ids(self) -> set[str]:
-        """Return the `message_id` of every row on file."""
+        """Return the `message_id` of every stored row."""
         return {row[0] for row in self.query("SELECT message_id FROM messages")}
 
     def stop(self, timeout_s: float = 25.0) -> int:
@@ -153,7 +153,7 @@ class Server:
 
 
 class Load:
-    """Deliveries of distinct messages, from several threads, for the length of a `with` block.
+    """Deliveries of distinct messages from several threads, during a `with` block.
 
     A delivery without an answer, or with 503, is delivered again later, as a provider would.
     """
@@ -224,7 +224,7 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
 def start(
     folder: Path, arguments: Sequence[str] = (), **settings: object
 ) -> "subprocess.Popen[bytes]":
-    """Start Gunicorn in a process group of its own, its stdout going to a file in `folder`."""
+    """Start Gunicorn in its own process group, with its stdout in a file in `folder`."""
     environment = {
         "PATH": os.environ["PATH"],
         "FLASK_SKIP_DOTENV": "1",  # a developer's own settings are no part of a test
@@ -244,12 +244,12 @@ def start(
 
 
 def database_in(folder: Path) -> Path:
-    """Return where a service started in `folder` has its database."""
+    """Return the path of the database of a service that was started in `folder`."""
     return folder / "data" / "app.db"
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that is not in use now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

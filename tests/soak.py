@@ -1,4 +1,4 @@
-"""Hours of everyday load in minutes: does anything grow, slow down or get lost?
+"""Hours of usual load in minutes: does anything grow, become slower or get lost?
 
 `python -m tests.soak 20` prints a line a minute, and compares the last minute with the first.
 """
@@ -35,7 +35,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass
 class Seen:
-    """What the clients have seen since the last look, and what they have been promised."""
+    """What the clients saw since the last look, and which messages were acknowledged."""
 
     times_s: list[float] = field(default_factory=list)  # of deliveries
     statuses: Counter[int] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Seen:
     acknowledged: list[str] = field(default_factory=list)
 
     def take(self, what: str, reply: Reply) -> bool:
-        """Count an answer, and return if it is a 200."""
+        """Count an answer; return whether it is a 200."""
         self.statuses[reply.status] += 1
         deliberate = reply.status == 503 and "retry-after" in reply.headers and reply.json
         if reply.status != 200 and not deliberate:
@@ -127,7 +127,7 @@ def _scrape(_server: Server, client: Client, seen: Seen, chance: random.Random) 
 
 
 def _vanish(server: Server, _client: Client, _seen: Seen, chance: random.Random) -> None:
-    """Leave in the midst of a request, or before its answer, politely or not."""
+    """Leave in the middle of a request or before its answer, with a FIN or a reset."""
     body = encode(a_message(message_id=f"left-{chance.getrandbits(64):x}"))
     head = f"X-Signature: {signed(body)['X-Signature']}\r\nContent-Length: {len(body)}\r\n\r\n"
     wire = chance.choice(
@@ -170,7 +170,7 @@ def _work(server: Server, seen: Seen, stop: threading.Event, step: Step, pause_s
 
 
 def _look(server: Server, seen: Seen) -> Minute:
-    """Return what was seen since the last look, and forget it."""
+    """Return what was seen since the last look, and begin again."""
     statuses, seen.statuses = seen.statuses, Counter()
     times_s, seen.times_s = sorted(seen.times_s), []
     processes = [Path(f"/proc/{pid}") for pid in server.workers]
@@ -188,7 +188,7 @@ def _look(server: Server, seen: Seen) -> Minute:
 
 
 def soak(server: Server, seen: Seen, *, minutes: int, minute_s: float = _MINUTE_S) -> list[Minute]:
-    """Use the service for so long, and print and return what each minute was like."""
+    """Use the service for some minutes; print and return what each was like."""
     stop, looks = threading.Event(), list[Minute]()
     threads = [
         threading.Thread(target=_work, args=(server, seen, stop, step, pause_s))
@@ -211,7 +211,7 @@ def soak(server: Server, seen: Seen, *, minutes: int, minute_s: float = _MINUTE_
 
 
 def faults(server: Server, seen: Seen, workers: list[int], looks: list[Minute]) -> list[str]:
-    """Return what should not have come of it."""
+    """Return what went wrong."""
     found = seen.unexpected[:20]
     if lost := set(seen.acknowledged) - server.ids():
         found.append(f"{len(lost)} acknowledged messages are lost")

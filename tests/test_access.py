@@ -1,4 +1,4 @@
-"""READ_TOKEN: who reads has to send it; who delivers or probes has not."""
+"""READ_TOKEN: reads need it; deliveries and probes do not."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,7 +65,9 @@ def test_the_scheme_is_of_either_case_and_spaces_do_not_count(
     ],
     ids=lambda value: ascii(value)[:40],
 )  # fmt: skip
-def test_any_other_header_is_401(client: FlaskClient, authorization: str, is_bearer: bool) -> None:
+def test_a_wrong_authorization_is_401(
+    client: FlaskClient, authorization: str, is_bearer: bool
+) -> None:
     response = client.get("/messages", headers={"Authorization": authorization})
 
     assert response.status_code == 401
@@ -75,11 +77,11 @@ def test_any_other_header_is_401(client: FlaskClient, authorization: str, is_bea
 @pytest.mark.parametrize(
     "query", [f"?access_token={TOKEN}", f"?token={TOKEN}", f"?READ_TOKEN={TOKEN}"]
 )
-def test_a_token_in_the_query_is_none(client: FlaskClient, query: str) -> None:
+def test_a_token_in_the_query_does_not_count(client: FlaskClient, query: str) -> None:
     assert client.get(f"/messages{query}").status_code == 401
 
 
-def test_two_headers_are_none(client: FlaskClient) -> None:
+def test_two_authorization_headers_are_401(client: FlaskClient) -> None:
     twice = [("Authorization", f"Bearer {TOKEN}"), ("Authorization", f"Bearer {TOKEN}")]
 
     assert client.get("/messages", headers=twice).status_code == 401
@@ -108,7 +110,7 @@ def test_the_description_says_what_needs_the_token(app: Flask, client: FlaskClie
             assert ("TokenNeeded" in str(operation["responses"].get("401"))) == bool(refused)
 
 
-def test_without_a_token_the_description_names_none(config: Config) -> None:
+def test_without_a_token_the_description_has_no_scheme_for_it(config: Config) -> None:
     app = an_app(config)
 
     document = app.test_client().get("/openapi.json").text
@@ -117,7 +119,7 @@ def test_without_a_token_the_description_names_none(config: Config) -> None:
     assert "read_token" not in document
 
 
-def test_every_other_route_that_reads_is_not(app: Flask) -> None:
+def test_every_other_route_needs_the_token(app: Flask) -> None:
     open_rules = {
         rule.rule for rule in app.url_map.iter_rules()
         if app.test_client().open(rule.rule, method="OPTIONS").status_code != 401
@@ -138,7 +140,7 @@ def test_every_other_route_that_reads_is_not(app: Flask) -> None:
         ("GET", "/messages//", 404), ("POST", "/messages", 405), ("GET", "/nope", 404),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_asks_for_no_token(
+def test_an_unknown_path_or_method_needs_no_token(
     client: FlaskClient, method: str, path: str, status: int
 ) -> None:
     assert client.open(path, method=method).status_code == status
@@ -152,7 +154,7 @@ def test_a_delivery_needs_its_signature_and_no_token(client: FlaskClient) -> Non
     assert "WWW-Authenticate" not in client.post("/webhook", data=body, headers=bearer()).headers
 
 
-def test_refused_reads_are_no_deliveries(client: FlaskClient, logged: Logged) -> None:
+def test_refused_reads_are_not_counted_as_deliveries(client: FlaskClient, logged: Logged) -> None:
     for _ in range(3):
         client.get("/messages?from=%2B1", headers=bearer("wrong-guess"))
     lines = logged()

@@ -1,4 +1,4 @@
-"""Workers on cores of their own: where to go by the numbers, and where the threads really are."""
+"""Each worker on its own core: which core is chosen, and where the threads really run."""
 
 import os
 import sys
@@ -62,14 +62,14 @@ def test_all_threads_of_a_worker_are_on_one_core(tmp_path: Path) -> None:
 
 
 @needs_two_cores
-def test_a_worker_has_all_cores_if_told_so(tmp_path: Path) -> None:
+def test_a_worker_may_use_all_cores_if_set_so(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, CPU_AFFINITY="off") as server:
         assert after_deliveries(server) == [{frozenset(os.sched_getaffinity(0))}]
 
 
 @pytest.fixture
 def cores() -> Iterator[list[int]]:
-    """The cores of this process, which has them all again afterwards."""
+    """The cores of this process; it may use all of them again afterwards."""
     cores = os.sched_getaffinity(0)
     yield sorted(cores)
     for thread in Path("/proc/self/task").iterdir():
@@ -85,7 +85,7 @@ def test_each_worker_starts_on_a_core_of_its_own(cores: list[int]) -> None:
 
 
 @needs_two_cores
-def test_nothing_is_held_with_fewer_cores_than_workers_or_unknown_load(
+def test_workers_are_not_kept_on_cores_if_these_are_too_few_or_their_load_is_unknown(
     cores: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Core.of_worker(0, len(cores) + 1) is None
@@ -99,13 +99,13 @@ def test_nothing_is_held_with_fewer_cores_than_workers_or_unknown_load(
 
 
 @needs_two_cores
-def test_all_threads_move_but_not_from_where_somebody_else_put_them(
+def test_all_threads_move_unless_somebody_else_has_set_the_cores(
     cores: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stat = tmp_path / "stat"
 
     def crowd(crowded: int) -> None:
-        """Let another program have used this core for long, and the others be idle."""
+        """Pretend that another program has long used this core, and that the others are idle."""
         lines = [f"cpu{core} {10**6 if core == crowded else 1} 0 0 0\n" for core in cores]
         stat.write_text("cpu 1 1 1 1\n" + "".join(lines))
 

@@ -1,4 +1,4 @@
-"""What we leave out of Flask is nothing that a request could tell."""
+"""What we leave out of Flask makes no difference to a request."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_routes_are_bound_as_flask_binds_them(asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("server_name", [None, "example.org"])
-def test_outside_of_a_request_too(server_name: str | None) -> None:
+def test_routes_are_bound_the_same_without_a_request(server_name: str | None) -> None:
     ours, theirs = Application("ours"), Flask("theirs")
     ours.config["SERVER_NAME"] = theirs.config["SERVER_NAME"] = server_name
 

@@ -1,4 +1,4 @@
-"""The shape of the code: which routes there are, and what no module does.
+"""The structure of the code: its routes, and what no module may do.
 
 Which room may import from which is in .importlinter, and checked by `make check`.
 """
@@ -117,7 +117,7 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_stand_at_the_top(module: str) -> None:
+def test_imports_are_at_the_top(module: str) -> None:
     within = [
         node
         for function in ast.walk(MODULES[module])

@@ -1,4 +1,4 @@
-"""`flask --app wsgi backup`: one moment's state, whole or not at all, beside the service."""
+"""`flask --app wsgi backup`: a complete copy of one moment or none, while the service runs."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def run(app: Flask) -> Run:
 
 
 def command(database: Path, *args: object) -> "subprocess.Popen[str]":
-    """Start a command in a process of its own."""
+    """Start a command in its own process."""
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
         cwd=ROOT,
@@ -57,7 +57,7 @@ def ids(file: Path) -> set[str]:
 
 
 def fill(database: Path, count: int) -> None:
-    """Store many messages that are not indexed, and take long to check."""
+    """Store many messages that are not indexed, so that checking takes long."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
@@ -153,7 +153,7 @@ def test_dated_backups_are_kept_and_nothing_else_is_removed(
         ("missing/b.db", "No such file or directory"),
     ],
 )
-def test_what_is_no_place_for_a_backup_is_refused(
+def test_a_destination_that_cannot_be_used_is_refused(
     run: Run, post_signed: Post, config: Config, destination: str, complaint: str
 ) -> None:
     post_signed(a_message())
@@ -175,7 +175,7 @@ def test_what_is_no_place_for_a_backup_is_refused(
 
 
 @pytest.mark.parametrize("keep", ["0", "-1", "many", "1.5"])
-def test_a_number_that_is_none_is_one_line(run: Run, tmp_path: Path, keep: str) -> None:
+def test_a_wrong_number_to_keep_is_one_line(run: Run, tmp_path: Path, keep: str) -> None:
     result = run("backup", "--keep", keep, tmp_path / "backups")
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

@@ -1,4 +1,4 @@
-"""The commands of `flask --app wsgi`: what they do, print, and end with."""
+"""The commands of `flask --app wsgi`: what they do and print, and their exit codes."""
 
 import json
 import logging
@@ -62,7 +62,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Flask]:
 
 @pytest.fixture
 def server(app: Flask) -> Iterator[str]:
-    """The URL of the application, served over HTTP by this process, which logs nothing of it."""
+    """The URL of the application, which this process serves over HTTP without logs."""
     logging.disable(logging.INFO)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
@@ -76,7 +76,7 @@ def server(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def damage(config: Config) -> Damage:
-    """Change the database file behind the service's back."""
+    """Change the database file while the service does not know it."""
 
     def execute(sql: str) -> None:
         connection = sqlite3.connect(config.database_path)
@@ -121,7 +121,7 @@ def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
 
 
 def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
-    """Run it to its end, on `body` as its stdin; return exit code, stdout and stderr."""
+    """Run it with `body` as its stdin; return exit code, stdout and stderr."""
     with start_in_a_shell(*args, **environ) as process:
         stdout, stderr = process.communicate(b"body")
     return process.returncode, stdout, stderr
@@ -130,7 +130,7 @@ def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
 # import
 
 
-def test_import_files_each_message_once(run: Run, rows: Rows) -> None:
+def test_import_stores_each_message_once(run: Run, rows: Rows) -> None:
     lines = as_lines(a_message(message_id="a"), a_message(message_id="b"))
 
     first, second = run("import", "-", stdin=lines), run("import", "-", stdin=lines + lines)
@@ -157,7 +157,7 @@ def test_import_keeps_the_first_of_two_that_differ_and_counts_the_other(
     assert rows("SELECT text FROM messages") == [("first",)]
 
 
-def test_import_names_each_bad_line_and_files_the_others(run: Run, rows: Rows) -> None:
+def test_import_names_each_bad_line_and_stores_the_others(run: Run, rows: Rows) -> None:
     lines = [
         as_lines(a_message(message_id="good")),
         b"\n",
@@ -183,7 +183,7 @@ def test_import_names_each_bad_line_and_files_the_others(run: Run, rows: Rows) -
     assert rows("SELECT message_id FROM messages ORDER BY id") == [("good",), ("last",)]
 
 
-def test_import_skips_a_line_longer_than_any_body_without_holding_it(
+def test_import_skips_a_line_that_is_too_long_without_keeping_it_in_memory(
     config: Config, rows: Rows
 ) -> None:
     app = create_app(Config(**{**vars(config), "max_body_bytes": 200}))
@@ -210,14 +210,14 @@ def test_import_takes_files_of_many_batches(run: Run, rows: Rows, tmp_path: Path
     assert rows("SELECT messages, indexed FROM totals") == [(4500, 4500)]
 
 
-def test_a_dry_run_checks_every_line_and_files_nothing(run: Run, rows: Rows) -> None:
+def test_a_dry_run_checks_every_line_and_stores_nothing(run: Run, rows: Rows) -> None:
     result = run("import", "--dry-run", "-", stdin=some_messages(3) + b"{}\n")
 
     assert (result.exit_code, result.stdout) == (1, "valid 3, bad 1; nothing was stored\n")
     assert rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-def test_deliveries_and_an_import_go_on_beside_each_other(
+def test_deliveries_and_an_import_go_on_at_the_same_time(
     run: Run, post_signed: Post, rows: Rows, config: Config, tmp_path: Path
 ) -> None:
     file = tmp_path / "messages.ndjson"
@@ -278,9 +278,7 @@ def test_import_creates_no_database(run: Run, config: Config) -> None:
 # export
 
 
-def test_what_one_exports_the_other_imports_without_loss(
-    run: Run, elsewhere: Flask, rows: Rows
-) -> None:
+def test_an_export_is_imported_without_loss(run: Run, elsewhere: Flask, rows: Rows) -> None:
     messages = [
         a_message(
             message_id=f"\0{number} \U0001f600", text=text, ts=f"2025-01-15T10:00:00.{number}Z"
@@ -338,7 +336,7 @@ def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: 
     assert [json.loads(line)["message_id"] for line in lines] == expected
 
 
-def test_export_ends_quietly_when_its_reader_has_had_enough(run: Run, config: Config) -> None:
+def test_export_ends_without_a_message_when_its_reader_ends(run: Run, config: Config) -> None:
     # More than a pipe holds.
     texts = (a_message(message_id=f"{number:03}", text="x" * 4096) for number in range(100))
     run("import", "-", stdin=as_lines(*texts))
@@ -528,9 +526,7 @@ def test_send_delivers_an_export_and_import_finds_nothing_new_in_it(
     assert imported.stdout == "created 0, duplicate 300 (with other content 0), bad 0\n"
 
 
-def test_send_names_the_lines_that_are_no_messages_and_delivers_the_others(
-    run: Run, server: str, rows: Rows
-) -> None:
+def test_send_names_bad_lines_and_delivers_the_others(run: Run, server: str, rows: Rows) -> None:
     lines = b"{not json}\n" + as_lines(a_message(message_id="good"), {}) + b"\n"
 
     result = run("send", "--file", "-", "--url", server, stdin=lines)
@@ -542,7 +538,7 @@ def test_send_names_the_lines_that_are_no_messages_and_delivers_the_others(
     assert rows("SELECT message_id FROM messages") == [("good",)]
 
 
-def test_send_takes_no_count_of_a_file(run: Run) -> None:
+def test_send_refuses_a_count_together_with_a_file(run: Run) -> None:
     result = run("send", "--file", "-", "--count", 5)
 
     assert result.exit_code == 2
@@ -583,7 +579,7 @@ def test_send_ends_with_one_line_whatever_is_wrong_with_the_url(run: Run, url: s
 @pytest.mark.parametrize(
     "url", ["ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x"]
 )
-def test_send_refuses_what_is_no_url(run: Run, url: str) -> None:
+def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
     result = run("send", "--url", url)
 
     assert result.exit_code == 1
@@ -624,7 +620,7 @@ def test_a_missing_setting_is_one_line(command: str) -> None:
          "since: Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_one_line(
+def test_a_failed_command_is_one_line(
     run: Run, config: Config, command: list[str], reason: str
 ) -> None:
     config.database_path.unlink()
@@ -636,7 +632,7 @@ def test_what_cannot_be_done_is_one_line(
 
 
 @pytest.mark.parametrize("command", [["verify"], ["export"], ["import", "-"], ["init-db"]])
-def test_a_file_that_is_no_database_is_one_line(
+def test_a_file_that_is_not_a_database_is_one_line(
     run: Run, config: Config, command: list[str]
 ) -> None:
     config.database_path.write_bytes(b"garbage, but long enough to have a header" * 100)

@@ -101,12 +101,12 @@ def store_together(
     return [answers[number] for number in range(len(messages))]
 
 
-def test_a_lone_message_is_on_file_when_the_call_returns(
+def test_a_lone_message_is_stored_when_the_call_returns(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
-    filed = store_one(commits, message(message_id="m1"))
+    result = store_one(commits, message(message_id="m1"))
 
-    assert filed == StoreResult(created=True)
+    assert result == StoreResult(created=True)
     assert stored(database) == ["m1"]
     assert (record.batches, record.pending) == ([1], 0)
 
@@ -158,7 +158,7 @@ def test_each_delivery_of_a_batch_learns_its_own_result(
     assert stored(database) == ["old", "new"]
 
 
-def test_new_messages_between_repeats_are_told_from_them(
+def test_new_messages_between_repeats_are_recognised(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
     store_one(commits, message(message_id="old"))
@@ -236,7 +236,7 @@ def test_another_program_that_writes_is_waited_for_without_the_lock(
     assert store_one(commits, message(message_id="m1")).created
 
 
-def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
+def test_a_delivery_is_stored_as_soon_as_the_other_program_has_finished(
     commits: GroupCommit, database: Database
 ) -> None:
     other = sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
@@ -244,14 +244,14 @@ def test_a_delivery_is_filed_as_soon_as_the_other_program_is_done(
     release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
     release.start()
 
-    filed = store_one(commits, message(message_id="m1"))
+    result = store_one(commits, message(message_id="m1"))
 
     release.join()
     other.close()
-    assert filed == StoreResult(created=True)
+    assert result == StoreResult(created=True)
 
 
-def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
+def test_deliveries_beyond_the_bound_are_refused_at_once_in_a_stall(
     database: Database, record: Record
 ) -> None:
     commits = GroupCommit(database, record, deadline_s=5, max_waiting=2)
@@ -277,7 +277,7 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_when_nothing_moves(
     assert sorted(stored(database)) == ["m0", "m1"]
 
 
-def test_a_burst_beyond_the_bound_is_taken_while_commits_go_on(
+def test_a_burst_beyond_the_bound_is_accepted_while_commits_go_on(
     database: Database, record: Record
 ) -> None:
     commits = GroupCommit(database, record, deadline_s=5, max_waiting=2)
@@ -311,7 +311,7 @@ def test_a_check_says_whether_a_message_could_be_stored_and_stores_none(
     assert stored(database) == []
 
 
-def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
+def test_deliveries_are_answered_even_if_deadlines_and_commits_coincide(
     database: Database, record: Record
 ) -> None:
     commits = GroupCommit(database, record, deadline_s=0.004, max_waiting=MAX_PENDING)
@@ -358,7 +358,7 @@ def test_the_lead_is_never_lost_however_deadlines_and_commits_meet(
     assert len(created) == len(set(created))
 
 
-def test_a_fault_of_our_own_is_raised_and_the_next_delivery_is_led_again(
+def test_a_bug_is_raised_and_the_next_delivery_is_stored(
     commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -388,7 +388,7 @@ def _frames(error: StoreResult | Exception) -> int:
     return len(traceback.extract_tb(error.__traceback__))
 
 
-def test_the_leading_delivery_is_answered_in_time_when_a_commit_hangs(
+def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
     commits: GroupCommit, record: Record, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
@@ -408,7 +408,7 @@ def test_the_leading_delivery_is_answered_in_time_when_a_commit_hangs(
     assert not store_one(commits, message(message_id="m1")).created
 
 
-def test_probes_of_about_a_second_share_one_write(
+def test_probes_within_a_second_share_one_write(
     commits: GroupCommit, record: Record, database: Database
 ) -> None:
     in_threads(20, lambda: commits.check(5))
@@ -431,9 +431,7 @@ def test_a_closed_group_refuses_and_leaves_an_empty_wal(
     assert stored(database) == ["m1"]
 
 
-def test_closing_does_not_wait_for_ever_for_another_process(
-    database: Database, record: Record
-) -> None:
+def test_closing_waits_only_a_while_for_another_process(database: Database, record: Record) -> None:
     commits = group(database, record, close_patience_s=0.1)
     store_one(commits, message(message_id="m1"))
     started = time.monotonic()
@@ -458,7 +456,7 @@ def test_the_wal_stays_short_when_each_message_has_its_own_commit(
     assert max(sizes) < 200 * 4120
 
 
-def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
+def test_a_wal_that_grew_during_a_long_read_is_made_shorter_again(
     database: Database, record: Record
 ) -> None:
     writer = Writer(database, checkpoint_every=120, max_idle_wal_bytes=400_000)
@@ -481,7 +479,7 @@ def test_a_wal_that_a_long_reader_made_grow_is_given_back_to_the_disk(
     commits.close()
 
 
-def test_what_was_filed_enters_the_search_index_soon_after(
+def test_messages_are_indexed_soon_after_they_are_stored(
     database: Database, record: Record
 ) -> None:
     commits = group(database, record, writer=Writer(database, index_every=10))
@@ -609,7 +607,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", [1, 2], ids=["write", "sync"])
-def test_whichever_write_or_sync_fails_no_message_is_lost_and_the_next_succeeds(
+def test_after_any_failed_write_or_sync_no_message_is_lost_and_the_next_succeeds(
     shim: Path, tmp_path: Path, kind: int
 ) -> None:
     run = subprocess.run(

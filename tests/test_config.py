@@ -1,4 +1,4 @@
-"""Settings: what the environment may say, and what happens when it says something else."""
+"""Settings: which values are accepted, and what happens with others."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.M
     assert Config.from_env().webhook_secret == "from the process"
 
 
-def test_a_variable_set_to_nothing_counts_as_unset() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     names = ["DATABASE_URL", "LOG_LEVEL", "PORT", "WEB_THREADS", "MAX_BODY_BYTES"]
 
     config = Config.from_env({"WEBHOOK_SECRET": SECRET} | dict.fromkeys(names, ""))
@@ -203,7 +203,9 @@ def test_several_standard_webhooks_secrets_may_be_in_use() -> None:
 @pytest.mark.parametrize(
     "secret", ["a2V5", "whsec_", "whsec_a2V5 a2V5", "whsec_é", "whsec_a", "whpk_a2V5"]
 )
-def test_another_standard_webhooks_secret_stops_the_start_and_is_not_told(secret: str) -> None:
+def test_a_malformed_standard_webhooks_secret_stops_the_start_unprinted(
+    secret: str,
+) -> None:
     with pytest.raises(ConfigError, match=r"^STANDARD_WEBHOOKS_SECRET .* accepted are ") as failure:
         Config.from_env({"WEBHOOK_SECRET": SECRET, "STANDARD_WEBHOOKS_SECRET": secret})
 
@@ -297,7 +299,7 @@ def test_a_secret_of_any_bytes_may_be_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["two words", "é", "tab\t", "x" * 4097, os.fsdecode(b"\xff")])
-def test_a_token_that_no_header_carries_stops_the_start_and_is_not_told(token: str) -> None:
+def test_a_token_that_no_header_can_have_stops_the_start_and_is_not_printed(token: str) -> None:
     with pytest.raises(ConfigError, match=r"^READ_TOKEN .* accepted are ") as failure:
         Config.from_env({"WEBHOOK_SECRET": SECRET, "READ_TOKEN": token})
 

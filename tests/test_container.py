@@ -1,4 +1,4 @@
-"""What the container's files have to agree on with the code."""
+"""The container's files agree with the code."""
 
 import re
 from pathlib import Path

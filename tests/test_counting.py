@@ -1,4 +1,4 @@
-"""What the reads cost: the plans that SQLite makes for them, and the counters they use instead."""
+"""What the reads cost: the plans of SQLite, and the counters that replace counting."""
 
 import re
 
@@ -54,7 +54,7 @@ def many(store: Store, writer: Connection) -> None:
 
 @pytest.fixture
 def statements(app: Flask) -> list[str]:
-    """Every statement that the application's reading connection runs, with its values."""
+    """Every statement that the application's reader runs, with its values."""
     database = app.extensions["database"]
     seen: list[str] = []
     with database.reader() as reader:
@@ -171,7 +171,7 @@ def test_the_periods_count_what_lies_before_any_instant(
     of_all_times: list[Instant], writer: Connection
 ) -> None:
     for instant in [*INSTANTS, *of_all_times, *(Instant(s + 1, n) for s, n in of_all_times)]:
-        earlier = [filed for filed in of_all_times if filed < instant]
+        earlier = [stored for stored in of_all_times if stored < instant]
 
         assert count_before(writer, instant) == len(earlier), instant
 
@@ -185,10 +185,10 @@ def test_a_position_is_found_at_most_a_period_before_it(
         assert start is not None
         assert start <= instant
         assert start.seconds > instant.seconds - 4096
-        assert skipped == len([filed for filed in of_all_times if filed < start])
+        assert skipped == len([stored for stored in of_all_times if stored < start])
 
 
-def test_counters_take_no_part_in_what_is_rolled_back(
+def test_a_rollback_leaves_the_counters_as_they_were(
     store: Store, writer: Connection, rows: Rows
 ) -> None:
     store(a_message())

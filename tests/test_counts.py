@@ -1,4 +1,4 @@
-"""The counts that are remembered: exact whatever happened to the file in between."""
+"""Remembered counts: they are exact even if the file was replaced meanwhile."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def test_a_count_is_of_the_rows_that_a_restored_file_has(
     assert found(get, q="hello") == (0, 0)
 
 
-def test_ids_that_are_used_again_after_a_restore_are_counted_afresh(
+def test_ids_that_are_used_again_after_a_restore_are_counted_again(
     store: Store, get: Get, writer: Connection, backup: Connection
 ) -> None:
     writer.backup(backup)
@@ -55,7 +55,7 @@ def test_ids_that_are_used_again_after_a_restore_are_counted_afresh(
     assert found(get, q="hello") == (9, 9)
 
 
-def test_as_many_removals_of_other_rows_after_a_restore_are_noticed(
+def test_the_same_number_of_other_removals_after_a_restore_is_noticed(
     store: Store, get: Get, writer: Connection, backup: Connection
 ) -> None:
     store(*some_messages(4), a_message(message_id="x", text="Hello to all"))
@@ -82,7 +82,7 @@ def test_what_was_counted_before_is_not_counted_twice(
         assert found(get, q=q) == (n + 10, n + 10)
 
 
-def test_each_application_remembers_for_itself(
+def test_each_application_has_its_own_counts(
     store: Store, get: Get, writer: Connection, config: Config
 ) -> None:
     store(*some_messages(3))
@@ -121,7 +121,9 @@ def test_a_snapshot_that_is_older_than_a_count_is_counted_from_the_start(
     assert asked == [0, 10, 0, 0]
 
 
-def test_a_full_cache_forgets_what_was_asked_longest_ago(store: Store, writer: Connection) -> None:
+def test_a_full_cache_drops_the_count_that_is_unused_longest(
+    store: Store, writer: Connection
+) -> None:
     store(*some_messages(5))
     cache, asked = CountCache(size=2), []
 

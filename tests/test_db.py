@@ -1,4 +1,4 @@
-"""The database file: who may write, which file a connection is of, and what closing leaves."""
+"""The database file: its lock, its readers, and files that are replaced."""
 
 import fcntl
 import os
@@ -188,7 +188,7 @@ def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
     again.close()
 
 
-def test_a_file_that_is_no_database_is_not_kept_open(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_kept_open(tmp_path: Path) -> None:
     garbage = tmp_path / "app.db"
     garbage.write_bytes(b"no database" * 1000)
 

@@ -1,4 +1,4 @@
-"""GET /docs in a browser: it opens, asks no other host, and signs what is tried out on it."""
+"""GET /docs in a browser: it opens, loads nothing from other hosts, and signs deliveries."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_the_page_lists_every_operation(server: Server, browser: Chrome) -> None
     assert {path.replace("\u200b", "") for path in paths} == set(described)
 
 
-def test_a_delivery_tried_out_is_signed_and_filed(
+def test_a_delivery_tried_out_is_signed_and_stored(
     server: Server, browser: Chrome, tmp_path: Path
 ) -> None:
     open_page(server, browser)
@@ -55,7 +55,7 @@ def test_a_delivery_tried_out_is_signed_and_filed(
     assert other_hosts(server, browser) == []
 
 
-def test_messages_tried_out_as_they_stand_are_all_messages(server: Server, browser: Chrome) -> None:
+def test_trying_out_messages_unchanged_lists_all_messages(server: Server, browser: Chrome) -> None:
     for number in range(3):
         server.deliver(message_id=f"listed {number}")
     operation = "#operations-messages-showMessages "
@@ -161,5 +161,5 @@ def try_out(browser: Chrome, body: str) -> str:
 
 
 def click(browser: Chrome, selector: str) -> None:
-    """Click what may stand behind the line with the secret."""
+    """Click an element that the line with the secret may cover."""
     browser.execute_script("arguments[0].click()", find(browser, selector))

@@ -1,4 +1,4 @@
-"""Every failure that reaches the application is `{"detail": ...}`, with no trace of its inside."""
+"""Every failure in the application is answered with `{"detail": ...}` and no internals."""
 
 import sqlite3
 
@@ -116,7 +116,7 @@ def test_a_database_that_is_gone_is_503_with_retry_after(
     assert "traceback" not in line
 
 
-def test_a_delivery_that_cannot_be_filed_is_503_and_filed_when_it_comes_again(
+def test_a_delivery_that_cannot_be_stored_is_503_and_stored_when_it_comes_again(
     post_signed: Post, config: Config, rows: Rows, logged: Logged, scrape: Scrape
 ) -> None:
     aside = config.database_path.with_suffix(".aside")

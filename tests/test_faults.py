@@ -1,4 +1,4 @@
-"""What breaks under a running service: it says 503 in time, loses nothing, and recovers."""
+"""Faults of a running service's disk: it answers 503 in time, loses nothing, and recovers."""
 
 import fcntl
 import os
@@ -80,7 +80,7 @@ def file_is_garbage(server: Server) -> Iterator[None]:
 
 @contextmanager
 def table_is_dropped(server: Server) -> Iterator[None]:
-    """Drop it, and put a backup in place."""
+    """Drop the table, and then restore a backup."""
     backup = server.database.with_name("backup.db")
     with (
         closing(sqlite3.connect(server.database, isolation_level=None)) as other,
@@ -168,7 +168,7 @@ def test_a_fault_is_503_in_time_and_passes(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB in memory, at the database's folder."""
+    """A file system of 2 MB in memory, as the database's folder."""
     folder = tmp_path / "data"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]

@@ -1,4 +1,4 @@
-"""Floods: wrong signatures fill neither the log nor hide what else is in it."""
+"""Floods of wrong signatures: they do not fill the log, and do not hide other lines."""
 
 import random
 from collections import Counter
@@ -27,7 +27,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_so_many_lines_are_admitted_in_each_second(clock: Clock) -> None:
+def test_each_second_has_room_for_a_number_of_lines(clock: Clock) -> None:
     limit = LineLimit(2, clock)
 
     first = [limit.admits() for _ in range(4)]
@@ -40,7 +40,7 @@ def test_so_many_lines_are_admitted_in_each_second(clock: Clock) -> None:
     assert third == [True, True, False]
 
 
-def test_what_was_left_out_is_told_once_and_not_before_the_second_is_over(clock: Clock) -> None:
+def test_the_number_of_lines_left_out_is_told_once_when_the_second_is_over(clock: Clock) -> None:
     limit = LineLimit(1, clock)
     for _ in range(5):
         limit.admits()
@@ -52,7 +52,7 @@ def test_what_was_left_out_is_told_once_and_not_before_the_second_is_over(clock:
     assert told == [0, 4, 0]
 
 
-def test_at_the_end_it_is_told_at_once(clock: Clock) -> None:
+def test_at_the_end_the_number_is_told_at_once(clock: Clock) -> None:
     limit = LineLimit(1, clock)
     for _ in range(5):
         limit.admits()
@@ -60,7 +60,7 @@ def test_at_the_end_it_is_told_at_once(clock: Clock) -> None:
     assert [limit.left_out(at_end=True), limit.left_out(at_end=True)] == [4, 0]
 
 
-def test_every_line_is_admitted_or_told_of_whatever_the_times(clock: Clock) -> None:
+def test_every_line_is_written_or_counted_at_any_times(clock: Clock) -> None:
     rng = random.Random(1)
     limit, admitted, told = LineLimit(3, clock), 0, 0
 
@@ -73,7 +73,7 @@ def test_every_line_is_admitted_or_told_of_whatever_the_times(clock: Clock) -> N
     assert admitted + told + limit.left_out(at_end=True) == 2000
 
 
-def test_threads_lose_no_line(clock: Clock) -> None:
+def test_no_line_is_lost_between_threads(clock: Clock) -> None:
     limit = LineLimit(3, clock)
 
     with ThreadPoolExecutor(8) as pool:
@@ -83,7 +83,7 @@ def test_threads_lose_no_line(clock: Clock) -> None:
     assert limit.left_out(at_end=True) == 397
 
 
-def test_when_the_application_is_closed_what_was_left_out_is_told(
+def test_closing_the_application_tells_the_number_of_lines_left_out(
     app: Flask, client: FlaskClient, logged: Logged
 ) -> None:
     app.extensions["unsigned_lines"] = LineLimit(1)

@@ -1,4 +1,4 @@
-"""Requests that run in the event loop's own thread, and wait there for another one."""
+"""Requests that run in the event loop's own thread, and wait there for another thread."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from webhook_api.server.worker import PatientWorker
 
 
 class Loop:
-    """An event loop of which the tests do each step, with a clock that only they move."""
+    """An event loop and a clock that only the tests move."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -70,7 +70,7 @@ def test_what_is_ready_together_is_handed_over_together(loop: Loop) -> None:
     assert loop.seen == []
 
 
-def test_a_batch_wakes_the_loop_once_and_each_goes_on(loop: Loop) -> None:
+def test_a_batch_wakes_the_loop_once_and_all_its_requests_go_on(loop: Loop) -> None:
     for name in "abc":
         loop.begin(name)
 
@@ -102,7 +102,7 @@ def test_a_wait_ends_at_its_own_deadline_and_the_loop_sleeps_no_longer(loop: Loo
     assert loop.greenlets.idle_s(0.25) == 0.25
 
 
-def test_an_answer_that_comes_too_late_is_for_nobody(loop: Loop) -> None:
+def test_an_answer_that_comes_too_late_is_ignored(loop: Loop) -> None:
     loop.begin("late", 1.0)
     loop.now += 1.0
     loop.greenlets.resume()
@@ -134,7 +134,7 @@ def test_an_answer_before_the_wait_needs_no_wait(loop: Loop) -> None:
     assert loop.seen == [("at once", True)]
 
 
-def test_what_fails_in_a_request_fails_where_the_loop_runs_it(loop: Loop) -> None:
+def test_an_error_in_a_request_is_raised_where_the_loop_runs_it(loop: Loop) -> None:
     def request() -> None:
         loop.greenlets.wait().until_ended(1.0)
         raise SystemExit(3)
@@ -147,7 +147,7 @@ def test_what_fails_in_a_request_fails_where_the_loop_runs_it(loop: Loop) -> Non
 
 
 class TurnedByHand(PatientWorker):
-    """A worker without clients, whose loop the test turns."""
+    """A worker without clients; the test runs each step of its loop."""
 
     def __init__(self, when_finished: Callable[[], None]) -> None:
         super().__init__(1, os.getpid(), [], None, 1, GunicornConfig(), None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The service as Gunicorn runs it: starting, stopping, dying, and counting through all that."""
+"""The service under Gunicorn: start, stop, kills, and exact counts through all of these."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def setting(**values: object) -> Callable[[Path], dict[str, object]]:
     ],
     ids=["secret", "url", "level", "port", "threads", "processes", "schema", "garbage", "folder"],
 )
-def test_a_start_that_cannot_succeed_fails_once_with_one_line(
+def test_a_start_that_fails_prints_one_line(
     tmp_path: Path, arrange: Callable[[Path], dict[str, object]], reason: str
 ) -> None:
     settings = {"PORT": free_port(), **arrange(tmp_path)}
@@ -191,7 +191,7 @@ def test_hup_under_load_fails_no_delivery(tmp_path: Path) -> None:
         assert counts['webhook_requests_total{result="created"}'] == len(load.acknowledged)
 
 
-def test_nothing_acknowledged_is_lost_when_all_processes_are_killed(tmp_path: Path) -> None:
+def test_no_acknowledged_message_is_lost_when_all_processes_are_killed(tmp_path: Path) -> None:
     rounds = list(kill_rounds(tmp_path, rounds=3, load_s=0.4))
 
     assert all(round_.acknowledged > 0 for round_ in rounds)
@@ -242,7 +242,7 @@ def test_only_the_metrics_of_masters_that_are_gone_are_removed(tmp_path: Path) -
     }  # fmt: skip
 
 
-def test_every_line_of_a_life_is_json(tmp_path: Path) -> None:
+def test_every_line_from_start_to_stop_is_json(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, LOG_LEVEL="DEBUG") as server:
         server.get("/health/ready")
         server.get("/nowhere")
@@ -260,7 +260,7 @@ def test_every_line_of_a_life_is_json(tmp_path: Path) -> None:
     assert (tmp_path / "stderr").read_text() == ""
 
 
-def test_a_worker_that_stops_tells_what_it_left_out_and_writes_nothing_else(
+def test_a_worker_that_stops_tells_how_many_lines_it_left_out_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:

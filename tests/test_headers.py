@@ -1,4 +1,4 @@
-"""The security headers: on every reply, whatever it is."""
+"""The security headers, on every kind of reply."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -26,7 +26,9 @@ BODY = encode(a_message())
         ("OPTIONS", "/webhook", 200),
     ],
 )
-def test_every_reply_has_them(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_every_reply_has_security_headers(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
     response = client.open(path, method=method, data=BODY, headers=signed(BODY))
     response.close()
 

@@ -46,7 +46,7 @@ def test_another_schema_version_is_not_ready(
     assert client.get("/health/live").status_code == 200
 
 
-def test_a_file_that_is_no_database_is_not_ready(client: FlaskClient, config: Config) -> None:
+def test_a_file_that_is_not_a_database_is_not_ready(client: FlaskClient, config: Config) -> None:
     config.database_path.write_bytes(b"garbage" * 1000)
 
     response = client.get("/health/ready")
@@ -72,7 +72,7 @@ def test_a_database_that_another_program_writes_is_not_ready_until_it_is_done(
     assert client.get("/health/ready").status_code == 200
 
 
-def test_asking_changes_nothing(client: FlaskClient, post_signed: Post, rows: Rows) -> None:
+def test_a_probe_changes_no_message(client: FlaskClient, post_signed: Post, rows: Rows) -> None:
     post_signed(a_message())
     all_but_probes = "SELECT messages, senders, deletions, indexed FROM totals"
     before = rows(all_but_probes)
@@ -83,7 +83,7 @@ def test_asking_changes_nothing(client: FlaskClient, post_signed: Post, rows: Ro
     assert rows("SELECT count(*) FROM messages") == [(1,)]
 
 
-def test_counters_that_another_program_removed_are_named_and_no_500(
+def test_counters_that_another_program_removed_are_named_and_not_a_500(
     client: FlaskClient, writer: Connection
 ) -> None:
     writer.execute("DELETE FROM totals")

@@ -1,4 +1,4 @@
-"""GET /inbox and /: pages to look at what came in. What only a browser shows is elsewhere."""
+"""GET /inbox and /, without a browser (see test_inbox_page)."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Leases: a connection that has two users, or one after its return, fails loudly."""
+"""Leases: to use a connection from two threads, or after its return, is an error."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""Logs: one JSON object for each request, short, complete, and without what is private."""
+"""Logs: one JSON object for each request: short, complete, and nothing private."""
 
 import io
 import json
@@ -133,7 +133,7 @@ def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logge
     assert (line["dup"], line["result"], line["level"]) == (False, "invalid_signature", "ERROR")
 
 
-def test_nor_is_that_of_one_too_large(post_signed: Post, logged: Logged) -> None:
+def test_the_id_of_too_large_a_delivery_is_not_logged(post_signed: Post, logged: Logged) -> None:
     post_signed(encode(a_message()).ljust(262_145))
 
     (line,) = logged()
@@ -151,7 +151,7 @@ def test_nor_is_that_of_one_too_large(post_signed: Post, logged: Logged) -> None
         ({}, None),
     ],
 )
-def test_of_a_signed_delivery_that_is_invalid_the_id_is_logged_if_there_is_one(
+def test_the_id_of_a_signed_invalid_delivery_is_logged_if_it_has_one(
     post_signed: Post, logged: Logged, payload: object, message_id: str | None
 ) -> None:
     assert post_signed(payload).status_code == 422
@@ -270,7 +270,7 @@ def test_other_messages_are_json_too() -> None:
     )
 
 
-def test_a_value_that_json_does_not_know_is_its_text() -> None:
+def test_a_value_that_json_cannot_hold_is_logged_as_text() -> None:
     assert record("x", fields={"path": {1, 2}})["path"] == "{1, 2}"
 
 

@@ -1,4 +1,4 @@
-"""GET /messages: pages in the order of instants, exact totals, filters, and the way onwards."""
+"""GET /messages: pages in the order of instants, exact totals, filters, next pages, streams."""
 
 import gc
 import json
@@ -241,7 +241,7 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
 
 
 def following(response: TestResponse) -> str:
-    """Return the reference of the `next` link, "" if there is none."""
+    """Return the URL of the `next` link, "" if there is none."""
     match = re.fullmatch(r'<([^>]*)>; rel="next"', response.headers.get("Link", ""))
     return match[1] if match else ""
 
@@ -249,7 +249,7 @@ def following(response: TestResponse) -> str:
 def walk(
     client: FlaskClient, url: str, after_each: Callable[[], object] = lambda: None
 ) -> list[str]:
-    """Follow `next` from `url` to the end, and return every message_id that was on the way."""
+    """Follow `next` from `url` to the end; return every message_id on these pages."""
     visited = []
     while url:
         response = client.get(url)
@@ -321,7 +321,7 @@ def test_next_goes_on_when_its_row_was_removed(
     assert walk(client, following(response)) == ["m0003", "m0004", "m0005"]
 
 
-def test_of_equal_instants_none_is_left_out_when_the_cursors_row_was_removed(
+def test_no_message_of_the_same_instant_is_left_out_when_the_cursors_row_was_removed(
     store: Store, client: FlaskClient, writer: Connection
 ) -> None:
     store(*some_messages(6, ts="2025-01-15T10:00:00Z"))
@@ -351,7 +351,7 @@ def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_all_is_streamed_as_lines_to_who_asks_for_ndjson(store: Store, client: FlaskClient) -> None:
+def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient) -> None:
     payloads = some_messages(2300, text="Ünïcode\u2028\n")
     for start in range(0, 2300, 575):
         store(*payloads[start : start + 575])
@@ -411,7 +411,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
     assert len(database._idle) == 1
 
 
-def test_a_stream_has_each_row_once_when_one_was_removed_on_the_way(
+def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(
     store: Store, client: FlaskClient, writer: Connection
 ) -> None:
     payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
@@ -426,7 +426,7 @@ def test_a_stream_has_each_row_once_when_one_was_removed_on_the_way(
     assert [json.loads(line) for line in lines] == payloads
 
 
-def test_streams_that_ended_make_room_however_they_ended(store: Store, client: FlaskClient) -> None:
+def test_every_stream_that_has_ended_frees_its_place(store: Store, client: FlaskClient) -> None:
     store(*some_messages(500))
 
     for _ in range(10):

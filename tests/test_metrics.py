@@ -122,7 +122,7 @@ def test_every_request_is_counted_once_and_timed_once(
     assert after['http_requests_total{method="GET",path="/fails",status="500"}'] == 1
 
 
-def test_labels_are_bounded_whatever_is_asked_for(
+def test_the_number_of_label_values_is_bounded_for_any_requests(
     app: Flask, client: FlaskClient, scrape: Scrape
 ) -> None:
     for n in range(30):
@@ -153,7 +153,7 @@ def test_labels_are_bounded_whatever_is_asked_for(
         ("name[]=%22%00%ff", set()),
     ],
 )  # fmt: skip
-def test_a_scrape_of_some_names_has_these_only(
+def test_a_scrape_of_some_names_has_only_these(
     client: FlaskClient, query: str, names: set[str]
 ) -> None:
     response = client.get(f"/metrics?{query}")
@@ -167,7 +167,7 @@ def test_an_empty_name_filters_nothing_or_everything_but_does_not_fail(client: F
     assert client.get("/metrics?name=x").status_code == 200
 
 
-def test_openmetrics_is_served_to_who_prefers_it(client: FlaskClient) -> None:
+def test_openmetrics_is_served_if_it_is_preferred(client: FlaskClient) -> None:
     response = client.get(
         "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
     )
@@ -257,7 +257,7 @@ def test_what_is_stored_is_a_metric(client: FlaskClient, post_signed: Post) -> N
     assert any(re.fullmatch(r"disk_free_bytes [1-9].*", sample) for sample in samples)
 
 
-def test_readiness_is_a_metric_that_needs_nobody_who_asks(
+def test_readiness_is_a_metric_without_any_probe(
     client: FlaskClient, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Readiness, "deadline_s", 0.05)
@@ -275,9 +275,7 @@ def test_readiness_is_a_metric_that_needs_nobody_who_asks(
     assert seconds < 1
 
 
-def test_metrics_are_served_without_what_a_lost_database_cannot_tell(
-    client: FlaskClient, tmp_path: Path
-) -> None:
+def test_metrics_are_served_when_the_database_is_lost(client: FlaskClient, tmp_path: Path) -> None:
     (tmp_path / "app.db").unlink()
 
     response = client.get("/metrics")

@@ -1,4 +1,4 @@
-"""A file of an older version: it becomes a new one whole or not at all, with the same answers."""
+"""A file of an older version: it is migrated completely or not at all, with the same answers."""
 
 import multiprocessing
 import os
@@ -127,7 +127,7 @@ def test_removals_after_the_migration_leave_everything_exact(
 
 
 def _migrate_until(path: str, statement: str, indexed_at_once: int) -> None:
-    """Migrate, and end as by `kill -9` when `statement` is about to run."""
+    """Migrate, and end like after `kill -9` just before `statement` runs."""
     schema._INDEX_AT_ONCE = indexed_at_once
 
     def end(sql: str) -> None:

@@ -1,4 +1,4 @@
-"""What may come in, judged without HTTP: instants, cursors, and the numbers of a query."""
+"""The models without HTTP: instants, cursors, and the numbers of a query."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -71,7 +71,7 @@ def test_a_cursor_reads_back_as_it_was_written(seconds: int, nanos: int, row_id:
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{1,60}"))
-def test_whatever_else_is_no_cursor(text: str) -> None:
+def test_any_other_text_is_not_a_cursor(text: str) -> None:
     if text == "":
         assert parse_query(MessageQuery, {"cursor": text}).cursor is None
     else:

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard: what they ask for is there, and they say what they mean to."""
+"""The alerts and the dashboard: their metrics exist, and alerts fire when they should."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def measured_by(expression: str) -> set[str]:
-    """Return the parts of an expression that have a value even while nothing is wrong."""
+    """Return the parts of an expression that have a value even without a fault."""
     for variable, value in VARIABLES.items():
         expression = expression.replace(variable, value)
     parts = [
@@ -83,7 +83,7 @@ def test_every_expression_names_metrics_that_the_service_has(
     assert metrics_in(expression) <= exposed | {"up"} | OF_LITESTREAM
 
 
-def test_no_metric_of_another_program_is_taken_for_ours() -> None:
+def test_metrics_of_other_programs_are_not_selected() -> None:
     for expression in the_rules():
         known = re.findall(r'\{job="(?:webhook-api|litestream)"', expression)
         assert len(known) == len(SELECTORS.findall(expression)) > 0
@@ -102,7 +102,7 @@ def test_every_alert_is_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE)) == set(alerts)
 
 
-def test_the_dashboard_asks_whatever_prometheus_it_is_told_to() -> None:
+def test_the_dashboard_asks_the_prometheus_that_is_selected() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
 
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
@@ -113,7 +113,7 @@ def test_the_dashboard_asks_whatever_prometheus_it_is_told_to() -> None:
 
 
 @pytest.mark.skipif(shutil.which("amtool") is None, reason="needs prometheus-alertmanager")
-def test_amtool_is_content() -> None:
+def test_amtool_accepts_the_example() -> None:
     example = ALERTMANAGER / "alertmanager.example.yml"
     run = subprocess.run(["amtool", "check-config", example], capture_output=True, text=True)
 
@@ -126,7 +126,7 @@ def test_the_configuration_and_the_rules_are_valid(tmp_path: Path) -> None:
 
 
 @needs_prometheus
-def test_alerts_fire_when_they_have_to_and_not_before() -> None:
+def test_alerts_fire_when_they_should_and_not_before() -> None:
     promtool("test", "rules", PROMETHEUS / "rules.test.yml")
 
 

@@ -154,7 +154,7 @@ def test_replies_without_a_database_are_as_described(
         ("MethodNotAllowed", lambda client: client.put("/stats")),
     ],
 )
-def test_replies_off_the_routes_are_as_described(
+def test_replies_to_unknown_paths_and_methods_are_as_described(
     client: FlaskClient, name: str, ask: Callable[[FlaskClient], TestResponse]
 ) -> None:
     response = ask(client)
@@ -174,7 +174,7 @@ def test_examples_are_accepted_by_what_they_are_examples_of(post_signed: Post) -
         assert post_signed(example["value"]).status_code == 200
 
 
-def test_the_signed_example_is_accepted_as_it_stands(client: FlaskClient) -> None:
+def test_the_signed_example_is_accepted_unchanged(client: FlaskClient) -> None:
     response = client.post(
         "/webhook", data=EXAMPLE_BODY.encode(), headers={"X-Signature": EXAMPLE_SIGNATURE}
     )
@@ -197,7 +197,7 @@ def test_no_summary_has_markdown_which_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css"])
-def test_large_files_are_sent_packed_to_those_who_take_it(client: FlaskClient, name: str) -> None:
+def test_large_files_are_sent_packed_if_accepted(client: FlaskClient, name: str) -> None:
     packed = get_file(client, name, {"Accept-Encoding": "br, gzip;q=0.5"})
     plain = get_file(client, name, {"Accept-Encoding": "gzip;q=0, br"})
 
@@ -229,7 +229,7 @@ def test_no_other_file_is_sent(client: FlaskClient, name: str) -> None:
     assert client.get(f"/docs/{name}").status_code == 404
 
 
-def test_vendored_files_are_those_that_were_written_down() -> None:
+def test_vendored_files_have_the_recorded_digests() -> None:
     noted = re.findall(r"^    ([0-9a-f]{64})  (\S+)$", (ASSETS / "VENDORED.md").read_text(), re.M)
 
     kept = {file.name.removesuffix(".gz") for file in ASSETS.glob("swagger-ui*")}
@@ -256,7 +256,7 @@ def schema_of(name: str) -> Any:
 
 
 def resolve(described: Any) -> Any:
-    """Return what a reference into the document means; anything else is returned as it is."""
+    """Return what a reference in the document points to; other values are returned unchanged."""
     while "$ref" in described:
         place: Any = DOCUMENT
         for key in described["$ref"].removeprefix("#/").split("/"):
@@ -275,7 +275,7 @@ def validator(schema: str) -> Draft202012Validator:
 
 
 def check(path: str, response: TestResponse) -> None:
-    """Assert that `response` is one that the document has for `path`, headers and all."""
+    """Assert that the document describes `response` for `path`, with its headers."""
     method = response.request.method.lower()
     check_reply(response_of(path, method, str(response.status_code)), response)
 

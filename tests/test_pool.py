@@ -1,4 +1,4 @@
-"""The worker's threads: readers wait for readers, everybody else finds a thread."""
+"""The worker's threads: reads wait for reads, all other requests find a thread."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 @pytest.fixture
 def end() -> Iterator[Event]:
-    """What keeps a thread until the test is over."""
+    """Work that keeps a thread busy until the test is over."""
     end = Event()
     yield end
     end.set()
@@ -36,7 +36,7 @@ def nothing() -> None:
     pass
 
 
-def test_what_has_no_kind_finds_a_thread_however_much_else_there_is(end: Event) -> None:
+def test_requests_without_a_kind_always_find_a_thread(end: Event) -> None:
     pool, urgent, last = a_pool(3, shared=2), Event(), Event()
     for _ in range(10):
         pool.give(partial(wait, end), Kind.PAGE, nothing)
@@ -50,7 +50,7 @@ def test_what_has_no_kind_finds_a_thread_however_much_else_there_is(end: Event) 
     assert last.wait(DONE_S)
 
 
-def test_one_kind_leaves_threads_to_another(end: Event) -> None:
+def test_one_kind_leaves_threads_for_another(end: Event) -> None:
     pool, page = a_pool(3, shared=2), Event()
     for _ in range(10):
         pool.give(partial(wait, end), Kind.SEARCH, nothing)
@@ -60,7 +60,7 @@ def test_one_kind_leaves_threads_to_another(end: Event) -> None:
     assert page.wait(DONE_S)
 
 
-def test_what_waits_is_done_in_its_order_even_if_one_of_it_fails() -> None:
+def test_waiting_requests_are_done_in_their_order_even_if_one_fails() -> None:
     pool, done = a_pool(2, shared=1), list[int]()
 
     def work(number: int) -> None:
@@ -74,7 +74,7 @@ def test_what_waits_is_done_in_its_order_even_if_one_of_it_fails() -> None:
     assert done == list(range(20))
 
 
-def test_what_has_waited_too_long_is_refused_and_not_done(end: Event) -> None:
+def test_a_request_that_waited_too_long_is_refused_and_not_done(end: Event) -> None:
     now, done, refused = [0.0], list[int](), list[int]()
     pool = a_pool(2, shared=2, clock=lambda: now[0])
     pool.give(partial(wait, end), Kind.SEARCH, nothing)
@@ -92,7 +92,7 @@ def test_what_has_waited_too_long_is_refused_and_not_done(end: Event) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, Kind.PAGE])
-def test_without_a_thread_it_is_refused_and_not_done_later(
+def test_without_a_thread_a_request_is_refused_and_not_done_later(
     monkeypatch: pytest.MonkeyPatch, kind: Kind | None
 ) -> None:
     pool, done = a_pool(2, shared=1), list[str]()
@@ -139,7 +139,7 @@ def test_without_a_thread_it_is_refused_and_not_done_later(
         ("/metrics", None),
     ],
 )
-def test_the_request_line_tells_what_a_request_is(target: str, kind: Kind | None) -> None:
+def test_the_request_line_tells_the_kind_of_a_request(target: str, kind: Kind | None) -> None:
     head = f"GET {target} HTTP/1.1\r\nHost: x\r\n"
 
     assert kind_of(f"{head}\r\n".encode()) is kind

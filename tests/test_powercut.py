@@ -1,4 +1,4 @@
-"""Power cuts and failing disks: whatever was acknowledged is on disk. Long form: tests.powercut."""
+"""Power cuts and failing disks: every acknowledged message is on disk. See also tests.powercut."""
 
 import errno
 import random
@@ -30,7 +30,7 @@ Play = Callable[[str], Findings]
 
 @pytest.fixture
 def play(library: Path, tmp_path: Path) -> Play:
-    """Play a scenario shortly, and return what power cuts would leave of it."""
+    """Run a short scenario; return what power cuts would leave of it."""
 
     def play(name: str) -> Findings:
         workers, scenario = SCENARIOS[name]
@@ -81,7 +81,7 @@ def test_what_is_only_in_the_page_cache_is_not_acknowledged_after_a_kill(
 def test_a_new_database_is_there_after_its_first_acknowledgement(
     library: Path, tmp_path: Path, names: Names
 ) -> None:
-    """Its folder is new, too, as in a fresh checkout."""
+    """Its folder is new as well, like after a fresh checkout."""
     rig = Rig(library, tmp_path / "service", workers=1, made=False)
 
     fresh(rig, 0.3)

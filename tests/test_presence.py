@@ -23,7 +23,7 @@ def test_a_client_that_waits_is_there(pair: tuple[socket.socket, socket.socket])
     assert not absence({"gunicorn.socket": ours})()
 
 
-def test_one_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_taken(
+def test_a_client_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_read(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
@@ -36,7 +36,7 @@ def test_one_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_taken(
     assert ours.recv(10) == b"GET /"
 
 
-def test_one_that_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_client_that_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     is_gone = absence({"gunicorn.socket": ours})
     theirs.close()
@@ -44,7 +44,7 @@ def test_one_that_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> N
     assert is_gone()
 
 
-def test_one_whose_connection_was_reset_is_gone() -> None:
+def test_a_client_whose_connection_was_reset_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -57,7 +57,9 @@ def test_one_whose_connection_was_reset_is_gone() -> None:
             assert absence({"gunicorn.socket": ours})()
 
 
-def test_one_that_we_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_client_that_we_closed_is_gone(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     ours, _ = pair
     is_gone = absence({"gunicorn.socket": ours})
     ours.close()

@@ -1,4 +1,4 @@
-"""After anything that may happen to the table, every reply equals the plain way to compute it."""
+"""After any changes of the table, every reply equals a simple calculation from the rows."""
 
 import json
 import random
@@ -68,7 +68,7 @@ FILTERS = st.fixed_dictionaries(
 
 
 def simple_fold(text: str) -> str:
-    """Fold each character to one other: what Unicode calls simple case folding."""
+    """Fold each character to a single one: Unicode's simple case folding."""
 
     def fold(character: str) -> str:
         forms = [character.casefold(), character.lower(), character]
@@ -111,16 +111,16 @@ class Service(NamedTuple):
         return response.json, link.partition(">")[0].removeprefix("<")
 
     def run(self, steps: list[list[Message] | str | int]) -> list[Message]:
-        """Start from an empty table, do `steps`, and return the messages that should be there."""
+        """Empty the table, do `steps`, and return the messages that should then be stored."""
         self.writer.execute("DELETE FROM messages")
         self.writer.execute("DELETE FROM tombstones")
         removed: set[str] = set()
-        filed: dict[str, Message] = {}
+        stored: dict[str, Message] = {}
         for step in steps:
             if isinstance(step, str):
                 found = self.writer.execute("SELECT id FROM messages WHERE message_id = ?", [step])
                 if remove_messages(self.writer, [row_id for (row_id,) in found]):
-                    del filed[step]
+                    del stored[step]
                     removed.add(step)
             elif isinstance(step, int):
                 index_messages(self.writer, most=step)
@@ -130,9 +130,9 @@ class Service(NamedTuple):
                     if message["message_id"] in removed:
                         assert result == (False, False)
                         continue
-                    first = filed.setdefault(message["message_id"], message)
+                    first = stored.setdefault(message["message_id"], message)
                     assert result == (first is message, first != message)
-        return in_order([*filed.values()])
+        return in_order([*stored.values()])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A small model of the contract, and any input: accepted exactly when the model says so."""
+"""A small model of the contract: any input is accepted exactly when the model says so."""
 
 import calendar
 import json
@@ -61,7 +61,7 @@ def is_message(value: object) -> bool:
 
 
 def read(body: bytes) -> Any:
-    """Return what a body says; None if it is no JSON in UTF-8."""
+    """Return the value of a JSON body; None if it is not JSON in UTF-8."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -164,7 +164,7 @@ def test_any_payload_is_accepted_exactly_when_the_model_says_so(
 
 
 @given(MOMENTS)
-def test_any_moment_is_accepted_exactly_when_it_is_one(service: Service, ts: str) -> None:
+def test_any_timestamp_is_accepted_exactly_when_it_is_real(service: Service, ts: str) -> None:
     service.deliver(json.dumps(a_message(ts=ts)).encode())
 
 
@@ -208,7 +208,7 @@ RIGHT = signed(VALID)["X-Signature"]
 @example(RIGHT.upper())
 @example(f"sha256={RIGHT}")
 @settings(max_examples=80)
-def test_any_signature_is_taken_exactly_when_it_is_the_right_one(
+def test_any_signature_is_accepted_exactly_when_it_is_right(
     service: Service, supplied: str
 ) -> None:
     right = supplied.removeprefix("sha256=").lower() == RIGHT
@@ -216,10 +216,10 @@ def test_any_signature_is_taken_exactly_when_it_is_the_right_one(
     response = service.client.post(
         "/webhook", data=VALID, environ_overrides={"HTTP_X_SIGNATURE": supplied}
     )
-    filed = service.writer.execute("DELETE FROM messages RETURNING message_id").fetchall()
+    stored = service.writer.execute("DELETE FROM messages RETURNING message_id").fetchall()
 
     assert response.status_code == (200 if right else 401)
-    assert filed == ([("m1",)] if right else [])
+    assert stored == ([("m1",)] if right else [])
 
 
 @given(
@@ -300,7 +300,7 @@ def test_any_query_is_answered_exactly_when_the_model_says_so(
 
 
 @given(st.text(max_size=30), st.text(max_size=15))
-def test_any_text_finds_itself(service: Service, text: str, sender: str) -> None:
+def test_a_search_for_any_text_finds_it(service: Service, text: str, sender: str) -> None:
     body = json.dumps(a_message(text=text)).encode()
     service.client.post("/webhook", data=body, headers=signed(body))
 

@@ -1,4 +1,4 @@
-"""POST /webhook/meta, /webhook/twilio and /webhook/standard: what is stored, and what is said."""
+"""POST /webhook/meta, /webhook/twilio and /webhook/standard: what is stored and answered."""
 
 import json
 import sqlite3
@@ -49,7 +49,7 @@ def deliver(client: FlaskClient) -> Deliver:
 
 
 @pytest.mark.parametrize("provider", ["meta", "twilio", "standard"])
-def test_a_provider_without_its_secret_is_not_there(tmp_path: Path, provider: str) -> None:
+def test_a_provider_without_its_secret_is_404(tmp_path: Path, provider: str) -> None:
     client = an_app(Config(webhook_secret="s", database_path=tmp_path / "off.db")).test_client()
 
     assert client.post(f"/webhook/{provider}", data=b"{}").status_code == 404
@@ -58,7 +58,7 @@ def test_a_provider_without_its_secret_is_not_there(tmp_path: Path, provider: st
     assert f'provider="{provider}"' not in client.get("/metrics").text
 
 
-def test_each_provider_stores_under_names_of_its_own(deliver: Deliver, rows: Rows) -> None:
+def test_each_provider_stores_with_its_own_prefix(deliver: Deliver, rows: Rows) -> None:
     replies = [
         deliver("meta", from_meta(a_whatsapp(id="m1"))),
         deliver("twilio", from_twilio(MessageSid="m1")),
@@ -173,7 +173,7 @@ def test_statuses_alone_are_counted_by_kind_and_not_stored(
     assert logged()[0]["result"] == "empty"
 
 
-def test_a_thousand_are_one_commit_and_their_repeat_is_none(
+def test_a_thousand_messages_are_one_commit_and_their_repeat_adds_none(
     deliver: Deliver, rows: Rows, scrape: Scrape, logged: Logged
 ) -> None:
     first = deliver("meta", from_meta(*some_whatsapps(1000)))
@@ -232,7 +232,7 @@ def test_nothing_is_stored_if_one_message_cannot_be(
 
 
 @pytest.mark.parametrize("provider", ["meta", "twilio", "standard"])
-def test_without_its_signature_nothing_is_looked_at(
+def test_without_a_signature_nothing_of_the_body_is_read(
     client: FlaskClient, rows: Rows, scrape: Scrape, logged: Logged, provider: str
 ) -> None:
     body = {"meta": from_meta(a_whatsapp()), "twilio": from_twilio(), "standard": from_standard()}
@@ -267,7 +267,7 @@ def test_without_its_signature_nothing_is_looked_at(
           from_standard(text="x" * 4097), from_standard(message_id=7), from_standard(ts="now"))],
     ],
 )  # fmt: skip
-def test_what_is_not_the_providers_is_refused(
+def test_a_body_in_another_format_is_refused(
     deliver: Deliver, rows: Rows, provider: str, body: bytes
 ) -> None:
     response = deliver(provider, body)
@@ -277,7 +277,7 @@ def test_what_is_not_the_providers_is_refused(
     assert rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-def test_what_is_unknown_is_passed_over(deliver: Deliver, rows: Rows) -> None:
+def test_unknown_parts_are_ignored(deliver: Deliver, rows: Rows) -> None:
     payload = json.loads(from_meta(a_whatsapp(1), contacts=7, errors={}, of_next_year=[]))
     payload["entry"] += [7, None, {}, {"changes": 7}, {"changes": [7, {}, {"value": []}]}]
     payload["entry"] += [{"changes": [{"field": "account_update", "value": {"event": "X"}}]}]
@@ -332,7 +332,7 @@ def test_the_handshake_of_meta(
 
 
 def test_the_urls_query_is_part_of_what_twilio_signs(client: FlaskClient) -> None:
-    """As when the URL that is entered at Twilio has one."""
+    """The URL that an operator enters at Twilio may have one."""
     # node: createHmac("sha1", "auth-token").update(url + "?a=%20b" + sorted fields)
     body = b"MessageSid=SM1&From=%2B1415&To=%2B1800&Body="
     headers = {"X-Twilio-Signature": "kTZc9MLqY8u0y9nufRdSSK17+Qw="}
@@ -352,7 +352,7 @@ def test_a_503_says_when_to_come_again(deliver: Deliver, app: Flask) -> None:
     assert deliver("twilio", from_twilio()).status_code == 503
 
 
-def test_what_is_on_is_described(client: FlaskClient) -> None:
+def test_the_providers_in_use_are_described(client: FlaskClient) -> None:
     document: Any = client.get("/openapi.json").json
 
     OpenAPIV31SpecValidator(document).validate()
@@ -370,7 +370,7 @@ def test_what_is_on_is_described(client: FlaskClient) -> None:
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_no_visitor_can_make_series(client: FlaskClient, scrape: Scrape) -> None:
+def test_no_client_can_create_series_of_metrics(client: FlaskClient, scrape: Scrape) -> None:
     before = set(scrape())
 
     for path in ("/webhook/other", "/webhook/meta/", "/webhook/META", "/webhook/x%22y"):

@@ -1,4 +1,4 @@
-"""`flask --app wsgi send --as PROVIDER`: signed deliveries in the shape of each provider."""
+"""`flask --app wsgi send --as PROVIDER`: signed deliveries in the format of each provider."""
 
 import threading
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def server(app: Flask) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("provider", ["meta", "twilio", "standard"])
-def test_each_sample_is_taken_and_stored(
+def test_each_sample_is_accepted_and_stored(
     app: Flask, server: str, rows: Rows, provider: str
 ) -> None:
     url = f"{server}/{provider}"
@@ -47,7 +47,7 @@ def test_each_sample_is_taken_and_stored(
     assert len({text for _, _, text in found}) > 3
 
 
-def test_the_samples_of_the_specification_go_where_they_went(
+def test_the_samples_of_the_specification_go_to_webhook(
     app: Flask, server: str, rows: Rows
 ) -> None:
     result = app.test_cli_runner().invoke(args=["send", "--url", server, "--count", "3"])
@@ -56,7 +56,7 @@ def test_the_samples_of_the_specification_go_where_they_went(
     assert rows("SELECT count(*) FROM messages WHERE message_id LIKE 'sample-%'") == [(3,)]
 
 
-def test_a_provider_without_its_secret_cannot_be_played(app: Flask, config: Config) -> None:
+def test_no_samples_of_a_provider_without_its_secret(app: Flask, config: Config) -> None:
     app.config["SETTINGS"] = Config(webhook_secret="s", database_path=config.database_path)
 
     for provider, setting in [

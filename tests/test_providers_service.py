@@ -1,4 +1,4 @@
-"""Providers against the real server: large deliveries beside load, kill -9, and any input."""
+"""Providers on the real server: large deliveries under load, kill -9, and any input."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ def deliver(client: Client, provider: str, body: bytes) -> int:
     return client.request("POST", f"/webhook/{provider}", body, headers).status
 
 
-def test_a_thousand_messages_are_on_disk_at_once_beside_other_load(tmp_path: Path) -> None:
+def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path) -> None:
     took_ms = []
     with (
         serving(tmp_path, **SETTINGS) as server,
@@ -91,7 +91,7 @@ def test_clients_that_stall_in_a_long_body_hold_no_thread(tmp_path: Path) -> Non
         assert server.deliver().status == 200
 
 
-def test_a_delivery_that_is_killed_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_delivery_is_stored_whole_or_not_at_all_after_a_kill(tmp_path: Path) -> None:
     acknowledged: set[int] = set()
     for number in range(4):
         with serving(tmp_path, **SETTINGS) as server:
@@ -117,7 +117,7 @@ def test_a_delivery_that_is_killed_is_stored_whole_or_not_at_all(tmp_path: Path)
 
 
 def _deliver_hundreds(server: Server, start: int, acknowledged: set[int]) -> None:
-    """Deliver a hundred messages at a time, always others, until the server is gone."""
+    """Deliver a hundred new messages at a time, until the server is gone."""
     with suppress(OSError, http.client.HTTPException), server.client() as client:
         while True:
             if deliver(client, "meta", from_meta(*some_whatsapps(100, start))) == 200:
@@ -134,7 +134,7 @@ JSON = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn, payload: Any) -> Any:
-    """Return `payload` with something of it replaced, left out or repeated, at any depth."""
+    """Return `payload` with a part replaced, left out or repeated, at any depth."""
     if draw(st.integers(0, 9)) == 0:
         return draw(JSON)
     if isinstance(payload, dict):
@@ -164,7 +164,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 
 
 def answers(service: FlaskClient, provider: str, body: bytes) -> int:
-    """Return the status of a signed delivery, and assert that a defect was none of its causes."""
+    """Return the status of a signed delivery, and assert that no defect caused it."""
     headers = signed_as(provider, body, now=time.time())
     response = service.post(f"/webhook/{provider}", data=body, headers=headers)
     assert response.status_code in {200, 401, 422}, body
@@ -176,12 +176,12 @@ HUGE = b"9" * 4000  # what Python still writes as text, and JSON parsers read
 
 @given(payload=mutated(META))
 @settings(max_examples=200)
-def test_whatever_meta_sends_is_no_defect(service: FlaskClient, payload: Any) -> None:
+def test_no_body_of_meta_causes_a_500(service: FlaskClient, payload: Any) -> None:
     assert answers(service, "meta", json.dumps(payload).encode()) in {200, 422}
 
 
 @pytest.mark.parametrize("path", [b'"1749416383"', b"1.5"])
-def test_a_number_of_any_length_is_no_defect(service: FlaskClient, path: bytes) -> None:
+def test_no_number_of_any_length_causes_a_500(service: FlaskClient, path: bytes) -> None:
     body = json.dumps(META).encode()
     assert path in body
 
@@ -191,7 +191,7 @@ def test_a_number_of_any_length_is_no_defect(service: FlaskClient, path: bytes) 
 
 
 @given(payload=mutated(json.loads(from_standard())))
-def test_whatever_a_standard_sender_sends_is_no_defect(service: FlaskClient, payload: Any) -> None:
+def test_no_body_of_a_standard_sender_causes_a_500(service: FlaskClient, payload: Any) -> None:
     answers(service, "standard", json.dumps(payload).encode())
 
 
@@ -199,7 +199,7 @@ def test_whatever_a_standard_sender_sends_is_no_defect(service: FlaskClient, pay
 @example(b"&".join([b"a"] * 2000))
 @example(b"MessageSid=%ff%00&From=whatsapp:%F0%9F%91%8D&To=&Body=%ED%A0%80")
 @example(b"MessageSid=a&MessageSid=b&From=+1&To=+1&MessageStatus=")
-def test_whatever_is_in_a_form_is_no_defect(service: FlaskClient, body: bytes) -> None:
+def test_no_form_causes_a_500(service: FlaskClient, body: bytes) -> None:
     headers = {"X-Twilio-Signature": "x"}
     with suppress(InvalidSignature):  # of more fields than are looked at
         headers = signed_as("twilio", body, now=time.time())
@@ -212,7 +212,7 @@ def test_whatever_is_in_a_form_is_no_defect(service: FlaskClient, body: bytes) -
 @given(payload=mutated({"MessageSid": "SM1", "From": "+1", "To": "+2", "Body": "b"}))
 @example({"MessageSid": "SM1", "From": [], "To": {}, "MessageStatus": [1]})
 @example({"MessageSid": "SM1", "From": "+1", "To": "+2", "Body": 7})
-def test_whatever_is_in_twilios_json_is_no_defect(service: FlaskClient, payload: Any) -> None:
+def test_no_json_of_twilio_causes_a_500(service: FlaskClient, payload: Any) -> None:
     body = json.dumps(payload).encode()
     query = f"bodySHA256={hashlib.sha256(body).hexdigest()}"
     signed = f"{PUBLIC_URL}/webhook/twilio?{query}".encode()
@@ -234,7 +234,7 @@ def test_whatever_is_in_twilios_json_is_no_defect(service: FlaskClient, payload:
     ),
     query=st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), max_size=20),
 )  # fmt: skip
-def test_whatever_a_stranger_sends_is_refused(
+def test_any_unsigned_delivery_is_refused(
     service: FlaskClient, headers: dict[str, str], query: str
 ) -> None:
     for provider in ("meta", "twilio", "standard"):

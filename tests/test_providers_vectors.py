@@ -1,4 +1,4 @@
-"""Signatures and payloads that the providers publish, and signatures that other programs made."""
+"""Signatures and payloads published by the providers, and signatures of other programs."""
 
 import hashlib
 from functools import partial

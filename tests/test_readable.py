@@ -1,4 +1,4 @@
-"""The log for people: what a line becomes, and what it does to others."""
+"""The log for people: our lines become readable, others are not changed."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def test_a_line_becomes_readable(given: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("other", ["", "plain text", "[1]", '{"a": 1}', "{broken"])
-def test_what_is_no_line_of_ours_is_passed_on(other: str) -> None:
+def test_other_lines_are_not_changed(other: str) -> None:
     assert readable(other, colours=True) == other
 
 

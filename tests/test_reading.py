@@ -1,4 +1,4 @@
-"""Reads whose cost grows with the data: few at a time, none for long, and nobody waits for them."""
+"""Reads whose cost grows with the data: few at a time, not for long, and no other request waits."""
 
 import os
 import sqlite3
@@ -66,7 +66,7 @@ def numbers(db: Connection) -> Iterator[int]:
 
 
 class Held:
-    """Reads that wait in the queue of `reading` until they are let go."""
+    """Reads that wait in the queue of `reading` until the block ends."""
 
     def __init__(self, reading: Reading, number: int) -> None:
         self._go = threading.Event()
@@ -106,7 +106,7 @@ def test_a_read_returns_what_it_reads(reading: Reading, watching: Watching) -> N
     assert watching.refusals == []
 
 
-def test_a_read_raises_what_it_raises_each_time_its_own(reading: Reading) -> None:
+def test_each_failed_read_raises_its_own_exception(reading: Reading) -> None:
     errors = []
     for _ in range(3):
         with pytest.raises(sqlite3.OperationalError, match="no such table") as failed:
@@ -179,7 +179,7 @@ def test_a_waiting_read_whose_client_leaves_gives_up_its_place(
     assert seconds < 1
 
 
-def test_more_than_there_are_places_for_are_refused_at_once(
+def test_reads_without_a_free_place_are_refused_at_once(
     database: Database, watching: Watching
 ) -> None:
     reading = Reading(database, watching, places=READS_AT_ONCE, deadline_s=5, wait_s=5)
@@ -206,9 +206,7 @@ def test_streams_leave_places_for_other_reads(reading: Reading, database: Databa
     assert len(database._idle) == 4
 
 
-def test_a_stream_has_a_reader_of_its_own_until_it_ends(
-    reading: Reading, database: Database
-) -> None:
+def test_a_stream_has_its_own_reader_until_it_ends(reading: Reading, database: Database) -> None:
     with database.reader():
         pass
     stream = reading.stream(numbers, there)

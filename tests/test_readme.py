@@ -19,7 +19,7 @@ MONITORING = (ROOT / ".monitoring" / "README.md").read_text()
 
 
 class Command(NamedTuple):
-    """One line after a `$ `, and what README shows below it."""
+    """A line after `$ `, and the output that README shows below it."""
 
     line: str
     output: str

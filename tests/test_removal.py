@@ -1,4 +1,4 @@
-"""Messages that are removed: everything stays exact, and their ids stay known for ever."""
+"""Removed messages: all counts stay exact, and their ids stay known for ever."""
 
 import signal
 import sqlite3
@@ -46,7 +46,7 @@ def run(app: Flask) -> Run:
 
 
 def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:
-    """Store `count` messages as if they had come so long ago."""
+    """Store `count` messages as if they had arrived some days ago."""
     at = older_than(NOW - timedelta(days=days_ago)).parameters[0]
     with closing(connect(database, "rw", patience_s=5)) as db:
         db.execute("PRAGMA synchronous = OFF")
@@ -170,7 +170,7 @@ def test_a_removal_costs_the_same_however_many_messages_there_are(
     assert steps_to_remove(2) < 1.2 * of_few
 
 
-def test_a_removal_that_fails_leaves_message_and_no_tombstone(
+def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(
     store: Store, writer: Connection, rows: Rows
 ) -> None:
     store(a_message())
@@ -224,7 +224,7 @@ def test_verify_names_tombstones_that_cannot_be(
         ("9" * 5000 + "d", "is before the year 1"),
     ],
 )
-def test_a_duration_that_is_none_is_one_line(run: Run, duration: str, named: str) -> None:
+def test_a_wrong_duration_is_one_line(run: Run, duration: str, named: str) -> None:
     result = run("prune", f"--older-than={duration}")
 
     assert result.exit_code == 1
@@ -233,7 +233,7 @@ def test_a_duration_that_is_none_is_one_line(run: Run, duration: str, named: str
     assert named in result.stderr
 
 
-def test_two_at_once_and_no_database_are_one_line(run: Run, config: Config) -> None:
+def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Config) -> None:
     with closing(Database(config.database_path)) as database, one_at_a_time(database):
         busy = run("prune", "--older-than", "1d")
     config.database_path.unlink()
@@ -282,7 +282,7 @@ def test_a_kill_leaves_each_id_either_stored_or_removed(tmp_path: Path) -> None:
 
 
 def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) -> None:
-    """Deliveries would have to wait for each of these syncs."""
+    """Otherwise deliveries would have to wait for each of these syncs."""
     arrived(database.path, days_ago=2, count=3)
     writer = Writer(database)
     done: list[str] = []

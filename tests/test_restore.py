@@ -1,4 +1,4 @@
-"""`flask --app wsgi restore`: another file in the place of the database, beside the service."""
+"""`flask --app wsgi restore`: another file replaces the database while the service runs."""
 
 import os
 import random
@@ -45,7 +45,7 @@ def run(app: Flask) -> Run:
 
 @pytest.fixture
 def backup(config: Config, post_signed: Post, tmp_path: Path) -> Path:
-    """A backup with one message, `kept`; the database has `newer` besides."""
+    """A backup with one message, `kept`; the database has `newer` as well."""
     post_signed(a_message(message_id="kept", text="first"))
     with closing(Database(config.database_path)) as database:
         back_up(database, tmp_path / "b.db")
@@ -123,7 +123,7 @@ def test_an_older_file_is_brought_up_to_date_in_the_copy_only(
     assert old.read_bytes() == before
 
 
-def test_a_file_with_its_log_is_restored_with_what_the_log_holds(
+def test_a_file_is_restored_with_the_messages_in_its_wal(
     run: Run, backup: Path, client: FlaskClient, tmp_path: Path, config: Config
 ) -> None:
     for ending in ("", "-wal"):
@@ -173,7 +173,7 @@ def _one_page_lost(file: Path) -> None:
         (lambda file: file.unlink(), "No such file or directory"),
     ],
 )
-def test_what_is_no_sound_file_of_ours_is_refused(
+def test_a_damaged_or_foreign_file_is_refused(
     run: Run, backup: Path, config: Config, harm: Callable[[Path], None], complaint: str
 ) -> None:
     harm(backup)
@@ -259,10 +259,10 @@ def test_a_long_read_is_waited_for_and_not_disturbed(
 
 
 @pytest.mark.parametrize("from_stdin", [True, False])
-def test_room_for_the_smallest_file_is_looked_for(
+def test_even_the_smallest_file_needs_room(
     run: Run, backup: Path, from_stdin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite would call it an I/O error of the file."""
+    """Otherwise SQLite would report an I/O error of the file."""
     nearly_full = SimpleNamespace(free=0 if from_stdin else backup.stat().st_size + 50_000)
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: nearly_full)
 
@@ -412,7 +412,7 @@ def test_a_restore_that_is_stopped_while_it_checks_changes_nothing(
     assert not list(backup.parent.glob("*.restored*"))
 
 
-def test_under_load_no_acknowledged_message_is_in_neither_file(tmp_path: Path) -> None:
+def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         server.deliver_all([f"old-{number}" for number in range(5)])
         with closing(Database(server.database)) as database:
@@ -438,7 +438,7 @@ def test_under_load_no_acknowledged_message_is_in_neither_file(tmp_path: Path) -
 
 
 class Reads:
-    """Reads of every kind beside a load, for the length of a `with` block."""
+    """Reads of every kind under load, during a `with` block."""
 
     def __init__(self, server: Server) -> None:
         self.statuses: Counter[int] = Counter()

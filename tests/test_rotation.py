@@ -1,4 +1,4 @@
-"""The secret is changed while deliveries come in: none is refused, no mistake ends the service."""
+"""The secret is changed under load: no delivery is refused, and no mistake ends the service."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ serving_two = partial(serving, WEB_CONCURRENCY=2, WEBHOOK_SECRET="")
 
 
 def hup(server: Server, change: Callable[[], object]) -> None:
-    """Make a change, send SIGHUP, and return when all workers are new ones."""
+    """Make a change, send SIGHUP, and return when all workers have been replaced."""
     wait_until(lambda: len(server.workers) == 2)
     before = set(server.workers)
     change()
@@ -62,7 +62,7 @@ def test_a_change_of_the_secret_under_load_refuses_no_delivery(tmp_path: Path) -
     assert by_key[1] > 20
 
 
-def test_a_secret_that_cannot_be_read_at_hup_is_one_line_and_the_last_one_stays(
+def test_a_secret_that_cannot_be_read_at_hup_is_one_line_and_the_old_one_stays(
     tmp_path: Path,
 ) -> None:
     current = tmp_path / "secret"

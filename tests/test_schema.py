@@ -1,4 +1,4 @@
-"""The schema: how a file gets it, who may start at once, and which files are left alone."""
+"""The schema: how a file gets it, also in several processes at once, and which are refused."""
 
 import multiprocessing
 import os
@@ -81,7 +81,7 @@ def test_a_message_id_is_unique_by_the_databases_own_rule(
         )
 
 
-def test_a_row_is_filed_once_and_never_changed(post_signed: Post, writer: Connection) -> None:
+def test_a_row_is_never_changed(post_signed: Post, writer: Connection) -> None:
     post_signed(a_message())
 
     with pytest.raises(sqlite3.IntegrityError, match="never changed"):
@@ -124,7 +124,7 @@ def test_processes_that_start_at_once_make_one_schema(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
 
-def test_a_start_that_was_cut_short_is_taken_up_where_it_was(path: Path) -> None:
+def test_a_start_goes_on_where_an_earlier_one_was_stopped(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")

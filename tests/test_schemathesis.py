@@ -1,4 +1,4 @@
-"""Requests made up from the API's description, to the running service: does each reply fit it?"""
+"""Random requests from the API's description: does each reply of the service fit it?"""
 
 import subprocess
 import sys

@@ -17,7 +17,7 @@ Index = Callable[[], object]
 
 @pytest.fixture(params=["in the index", "not yet in the index"])
 def index(request: pytest.FixtureRequest, writer: Connection) -> Index:
-    """Return a function that enters what is stored into the search index, or does not."""
+    """Return a function that indexes what is stored, or does nothing."""
     return lambda: request.param == "in the index" and index_messages(writer, most=10_000)
 
 
@@ -204,7 +204,7 @@ def test_hits_at_the_far_end_of_many_rows_are_found(store: Store, get: Get, inde
     assert page["total"] == 60
 
 
-def test_a_removed_row_is_found_no_more(
+def test_a_removed_row_is_not_found(
     store: Store, get: Get, index: Index, writer: Connection
 ) -> None:
     store(a_message(message_id="a", text="Ärger one"), a_message(message_id="b", text="Ärger two"))
@@ -221,7 +221,7 @@ def test_a_removed_row_is_found_no_more(
     )
 
 
-def test_a_count_known_before_is_exact_after_more_was_filed(
+def test_a_remembered_count_is_exact_after_more_messages_were_stored(
     store: Store, get: Get, index: Index
 ) -> None:
     for n in range(4):
@@ -233,7 +233,7 @@ def test_a_count_known_before_is_exact_after_more_was_filed(
         assert get("/messages", q="à")["total"] == n + 1
 
 
-def test_folding_keeps_the_number_of_characters_and_is_done_once_and_for_all() -> None:
+def test_folding_keeps_the_number_of_characters_and_a_second_folding_changes_nothing() -> None:
     everything = "".join(chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000)
 
     folded = fold(everything)
@@ -242,8 +242,8 @@ def test_folding_keeps_the_number_of_characters_and_is_done_once_and_for_all() -
     assert fold(folded) == folded
 
 
-def test_the_index_tells_apart_what_the_comparison_tells_apart() -> None:
-    """FTS5 folds by its own table of an older Unicode; what differs for us must differ for it."""
+def test_the_index_distinguishes_every_character_that_the_comparison_does() -> None:
+    """FTS5 has its own, older Unicode table: characters that differ for us must differ there."""
     db = sqlite3.connect(":memory:")
     db.execute("CREATE VIRTUAL TABLE t USING fts5 (body, tokenize = 'trigram', columnsize = 0)")
     db.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")

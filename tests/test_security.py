@@ -1,4 +1,4 @@
-"""The seal: which header fits which bytes. The literals were made by openssl, not by our code."""
+"""Signatures: which header is right for which bytes. openssl made the literals, not our code."""
 
 import hmac
 from contextlib import suppress
@@ -87,12 +87,12 @@ def test_the_previous_secret_is_accepted_and_named(secret: str, previous: str, k
     assert verify_signature(secret, BODY, SIGNATURE, previous=previous) is key
 
 
-def test_no_previous_secret_is_no_key() -> None:
+def test_an_empty_previous_secret_is_not_a_key() -> None:
     with pytest.raises(InvalidSignature):
         verify_signature("testsecret", BODY, sign("", BODY), previous="")
 
 
-def test_any_other_header_is_under_neither_of_two_secrets() -> None:
+def test_any_other_header_is_of_neither_secret() -> None:
     for supplied in (None, "", sign("third", BODY), sign("", BODY), "é" * 64):
         with pytest.raises(InvalidSignature):
             verify_signature("testsecret", BODY, supplied, previous="old")

@@ -1,4 +1,4 @@
-"""The HTTP server's manners: slow, silent, odd and greedy clients, judged from outside."""
+"""The HTTP server with slow, silent, odd and greedy clients, seen from outside."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def connect(server: Server, timeout_s: float = 10.0) -> socket.socket:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Return all that comes until the server closes."""
+    """Return all bytes until the server closes the connection."""
     received = b""
     try:
         while part := client.recv(65_536):
@@ -52,7 +52,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def read_reply(client: socket.socket) -> bytes:
-    """Return one answer, whose length it says itself."""
+    """Return one answer, which has a Content-Length."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = client.recv(65_536)
@@ -164,7 +164,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server:
         (b"POST / HTTP/1.1\r\nHost: x\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )
-def test_what_leaves_its_end_in_doubt_is_refused_and_closed(
+def test_a_request_with_an_ambiguous_end_is_refused_and_closed(
     server: Server, head: bytes, refused: int
 ) -> None:
     before = not_served(server)
@@ -195,7 +195,7 @@ def test_clients_that_pipeline_without_reading_cost_little_memory(tmp_path: Path
     assert after - before < 60e6
 
 
-def test_a_worker_that_is_short_of_files_or_threads_lives(tmp_path: Path) -> None:
+def test_a_worker_without_free_files_or_threads_goes_on(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=4) as server, ExitStack() as stack:
         (worker,) = server.workers
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (60, 60))
@@ -223,7 +223,9 @@ def test_more_idle_connections_than_files_do_not_stop_deliveries(tmp_path: Path)
         assert server.workers == workers
 
 
-def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not(tmp_path: Path) -> None:
+def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not_taken(
+    tmp_path: Path,
+) -> None:
     ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=2) as server, ExitStack() as stack:
         fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
@@ -280,7 +282,7 @@ def test_streams_of_long_messages_cost_little_memory(tmp_path: Path) -> None:
     assert whole.body.count(b"\n") == 400
 
 
-def test_a_reader_of_a_stream_that_leaves_is_one_line_and_no_error(tmp_path: Path) -> None:
+def test_a_client_that_leaves_a_stream_is_one_line_and_not_an_error(tmp_path: Path) -> None:
     ask = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
         fill(server.database, messages=4000)
@@ -351,7 +353,7 @@ def streams(server: Server) -> Counter[int]:
 
 
 def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str = "") -> None:
-    """Store so many messages of 4 KiB, more than the buffers of a socket hold."""
+    """Store messages of 4 KiB, together more than the buffers of a socket hold."""
     with closing(connections.connect(database, "rw", patience_s=5)) as writer:
         for number in range(0, messages, 50):
             insert_messages(
@@ -381,12 +383,12 @@ PATHS = {"/webhook": 413, "/webhook?a": 413, "/nowhere": 404, "/messages": 405}
 
 
 def an_announced(path: str) -> bytes:
-    """Return a head with a body that is longer than any but Meta's, and some of that."""
+    """Return a head that announces a body as long as only Meta's may be, and the start of it."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
     return head.encode() + b"x" * 1000
 
 
-def test_what_is_held_of_unfinished_requests_is_bounded(tmp_path: Path) -> None:
+def test_the_memory_for_unfinished_requests_is_bounded(tmp_path: Path) -> None:
     head, _ = a_delivery("Content-Length: 262144", framed=False)
     sent = head + b"x" * 262_000
 
@@ -425,7 +427,7 @@ def not_served(server: Server) -> dict[str, int]:
 
 
 def readable(clients: list[socket.socket]) -> list[socket.socket]:
-    """Return those that have an answer to read."""
+    """Return the clients that have an answer to read."""
     return select.select(clients, [], [], 0)[0]
 
 
@@ -439,7 +441,7 @@ def test_a_refused_request_line_is_logged_without_its_query(server: Server) -> N
     assert "919876500000" not in json.dumps(server.log)
 
 
-def test_no_header_moves_the_application(server: Server) -> None:
+def test_no_header_changes_the_path_of_the_application(server: Server) -> None:
     answer = exchange(server, b"GET /health/live HTTP/1.0\r\nHost: x\r\nSCRIPT_NAME: /x\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.0 200 ") or answer.startswith(b"HTTP/1.1 200 ")
@@ -481,7 +483,7 @@ def test_broken_chunks_are_a_400(server: Server) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_chunked_body_is_taken_whatever_its_chunks(server: Server, size: int) -> None:
+def test_a_chunked_body_is_accepted_with_chunks_of_any_size(server: Server, size: int) -> None:
     head, body = a_delivery("Transfer-Encoding: chunked", CLOSE, framed=False)
     wire = chunks(body, size)
 
@@ -517,7 +519,7 @@ def test_a_client_that_expects_100_is_told_to_go_on_exactly_once(server: Server)
     assert reply.count(b"HTTP/1.1") == 1
 
 
-def test_a_body_that_came_without_waiting_for_the_100_needs_none(server: Server) -> None:
+def test_a_body_that_comes_before_the_100_gets_none(server: Server) -> None:
     head, body = a_delivery("Expect: 100-continue", CLOSE, message_id="impatient")
 
     reply = exchange(server, head + body)
@@ -526,7 +528,7 @@ def test_a_body_that_came_without_waiting_for_the_100_needs_none(server: Server)
 
 
 @pytest.mark.parametrize("headers", [[], ["Expect: 100-continue"]])
-def test_an_announced_body_of_2_gb_is_refused_at_once(server: Server, headers: list[str]) -> None:
+def test_a_body_announced_with_2_gb_is_refused_at_once(server: Server, headers: list[str]) -> None:
     head, _ = a_delivery("Content-Length: 2147483648", *headers, framed=False)
     started = time.monotonic()
     with connect(server) as client:
@@ -647,7 +649,7 @@ def test_how_long_a_body_may_be_depends_on_the_path(target: str, limit: int, bef
         assert incoming.judge(bytearray(head.encode("latin-1"))) is arrival
 
 
-def test_a_request_is_judged_the_same_in_however_many_pieces_it_comes() -> None:
+def test_a_request_in_any_number_of_pieces_ends_at_the_same_byte() -> None:
     body = bytes(range(256)) * 4
     data = CHUNKED + chunks(body, 10)
     buffer = bytearray()
@@ -661,7 +663,7 @@ def test_a_request_is_judged_the_same_in_however_many_pieces_it_comes() -> None:
     assert arrivals == [Arrival.WAIT] * (len(data) - 1) + [Arrival.WHOLE]
 
 
-def test_hostile_heads_are_judged_quickly() -> None:
+def test_hostile_heads_take_little_time() -> None:
     heads = [
         b"Content-Length: " + b"0" * 60_000 + b"x",
         b"HTTP/1.1\r\nExpect: 100-continue " * 1500,

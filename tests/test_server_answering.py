@@ -63,7 +63,7 @@ def test_settings_are_those_of_the_config() -> None:
     ("allowed", "scheme"),
     [("127.0.0.1", "http"), (CLIENT, "https"), ("192.0.2.0/24", "https"), ("*", "https")],
 )
-def test_only_a_proxy_that_is_trusted_says_which_scheme_it_was(allowed: str, scheme: str) -> None:
+def test_only_a_trusted_proxy_can_set_the_scheme(allowed: str, scheme: str) -> None:
     environ, _ = answer("X-Forwarded-Proto: https", forwarded_allow_ips=allowed)
 
     assert environ["wsgi.url_scheme"] == scheme
@@ -80,20 +80,20 @@ def test_an_answer_begins_with_its_status_and_its_date() -> None:
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\0b"])
-def test_a_header_that_would_be_two_is_refused_each_time(value: str) -> None:
+def test_a_header_with_a_line_break_is_refused_each_time(value: str) -> None:
     for _ in range(2):
         with pytest.raises(InvalidResponseHeader):
             answer(reply=("X-Some", value))
 
 
-def test_headers_of_the_connection_are_not_for_the_application_to_set() -> None:
+def test_the_application_cannot_set_headers_of_the_connection() -> None:
     _, received = answer(reply=("Keep-Alive", "timeout=9"))
 
     assert b"Keep-Alive" not in received
 
 
 @pytest.mark.parametrize("body", [b"", b"some\nlines\n"])
-def test_a_body_whose_length_was_announced_is_read_as_a_file(body: bytes) -> None:
+def test_a_body_with_a_length_is_read_like_a_file(body: bytes) -> None:
     seen = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -109,7 +109,7 @@ def test_a_body_whose_length_was_announced_is_read_as_a_file(body: bytes) -> Non
 
 
 def exchange(head: bytes, body: bytes, app: Any) -> bool:
-    """Let `app` answer, and return if the connection is kept."""
+    """Let `app` answer; return whether the connection is kept."""
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     near, far = socket.socketpair()
     with closing(near), closing(far):

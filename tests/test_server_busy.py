@@ -1,4 +1,4 @@
-"""More requests than there are threads for, judged from outside."""
+"""More requests than threads, seen from outside."""
 
 import os
 import signal

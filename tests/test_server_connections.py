@@ -31,7 +31,7 @@ def state(connection: Connection) -> State:
 
 
 class Bench:
-    """Connections without a server: the answers, and when they come, are up to the test."""
+    """Connections without a server: the test makes the answers, and decides when."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -224,7 +224,7 @@ def test_a_last_answer_is_sent_whole_before_the_fin(bench: Bench) -> None:
     assert state(connection) is State.ENDED
 
 
-def test_what_still_comes_after_the_last_answer_is_read_and_forgotten(bench: Bench) -> None:
+def test_bytes_after_the_last_answer_are_read_and_dropped(bench: Bench) -> None:
     client, connection = bench.connect(GET)
     bench.answer(connection, b"", keep=False)
 
@@ -268,7 +268,7 @@ def test_over_the_bound_the_request_that_waits_longest_is_answered_503(bench: Be
     assert bench.held() <= LIMITS.held_bytes
 
 
-def test_over_the_bound_readers_go_before_senders(bench: Bench) -> None:
+def test_over_the_bound_clients_that_read_are_ended_before_those_that_send(bench: Bench) -> None:
     _, sender = bench.connect(HALF)
     _, reader = bench.connect(GET)
     bench.answer(reader, b"x" * 11_000)
@@ -279,7 +279,7 @@ def test_over_the_bound_readers_go_before_senders(bench: Bench) -> None:
     assert (state(reader), state(sender)) == (State.ENDED, State.ARRIVING)
 
 
-def test_what_threads_work_on_counts_too(bench: Bench) -> None:
+def test_requests_that_are_being_answered_count_too(bench: Bench) -> None:
     whole = HALF + b"x" * 100
     states = [bench.connect(whole)[1].state for _ in range(12)]
 
@@ -287,7 +287,7 @@ def test_what_threads_work_on_counts_too(bench: Bench) -> None:
     assert bench.held() <= LIMITS.held_bytes
 
 
-def test_what_a_thread_makes_lets_other_makers_wait_and_no_request(bench: Bench) -> None:
+def test_an_answer_that_is_being_made_delays_other_answers_and_no_request(bench: Bench) -> None:
     _, reader = bench.connect(GET)
     room = bench.connections.room(reader)
     room.take(9000)
@@ -297,7 +297,7 @@ def test_what_a_thread_makes_lets_other_makers_wait_and_no_request(bench: Bench)
     assert state(sender) is State.ANSWERING
 
 
-def test_who_waits_for_room_goes_on_once_the_answer_is_taken(bench: Bench) -> None:
+def test_a_thread_that_waits_for_room_goes_on_when_an_answer_is_taken(bench: Bench) -> None:
     _, reader = bench.connect(GET)
     bench.connections.room(reader).take(10_000)
     _, other = bench.connect(GET)
@@ -319,7 +319,7 @@ def test_nothing_is_counted_for_a_connection_that_has_ended(bench: Bench) -> Non
     assert room.wait()
 
 
-def test_of_an_answer_all_that_is_kept_counts_and_not_only_what_is_left(bench: Bench) -> None:
+def test_all_bytes_that_an_answer_keeps_count_even_sent_ones(bench: Bench) -> None:
     client, connection = bench.connect(GET)
     bench.answer(connection, b"x" * 8900)
 
@@ -329,7 +329,7 @@ def test_of_an_answer_all_that_is_kept_counts_and_not_only_what_is_left(bench: B
     assert bench.held() == 8900
 
 
-def test_room_is_made_by_who_is_idle_longest(bench: Bench) -> None:
+def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench) -> None:
     _, first = bench.connect(HALF)
     _, second = bench.connect()
     _, third = bench.connect()
@@ -340,7 +340,7 @@ def test_room_is_made_by_who_is_idle_longest(bench: Bench) -> None:
     assert [state(one) for one in (first, second, third)] == [State.ENDED] * 3
 
 
-def test_room_is_never_made_by_who_is_being_answered(bench: Bench) -> None:
+def test_a_connection_that_is_being_answered_is_not_ended_for_room(bench: Bench) -> None:
     _, connection = bench.connect(GET)
 
     assert not bench.connections.make_place()
@@ -359,7 +359,7 @@ def test_a_worker_that_stops_gives_idle_clients_a_short_time(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_order_of_events_breaks_it(bench: Bench, seed: int) -> None:
+def test_no_order_of_events_breaks_the_connections(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
     pairs = [bench.connect() for _ in range(8)]
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""What the server relies on of Gunicorn, as it was when it was last compared."""
+"""The parts of Gunicorn that the server relies on are as they were at the last comparison."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""The start of `python -m webhook_api`: what it reads, what it says, and how it fails."""
+"""The start of `python -m webhook_api`: what it reads and logs, and how it fails."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from webhook_api.store.database import Database
 
 
 def failed_start(folder: Path, **settings: Any) -> dict[str, Any]:
-    """Return the one line of a start that has to fail."""
+    """Return the one line of a start that must fail."""
     assert start(folder, **settings).wait(20) == EXIT_CONFIG
     (line,) = (folder / "stdout").read_text().splitlines()
     assert (folder / "stderr").read_text() == ""
@@ -70,7 +70,7 @@ def test_a_database_that_cannot_be_used_is_one_line_that_names_its_setting(tmp_p
     assert said["message"].startswith(f"start failed: DATABASE_URL leads to {tmp_path}/data/app.db")
 
 
-def test_a_folder_of_another_user_is_told_how_to_give_away(
+def test_a_folder_of_another_user_is_named_with_the_command_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_self: Database, *, create: bool) -> None:
@@ -104,14 +104,14 @@ def test_each_start_says_in_one_line_what_it_found(tmp_path: Path) -> None:
     assert all(message.endswith(", API at /docs") for message in said)
 
 
-def test_it_listens_on_the_address_that_it_is_given(tmp_path: Path) -> None:
+def test_the_service_listens_on_the_address_that_is_set(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, BIND="127.0.0.1") as server:
         messages = [line.get("message", "") for line in server.log]
 
     assert any(f"Listening at: http://127.0.0.1:{server.port} " in message for message in messages)
 
 
-def test_it_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
+def test_the_service_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
         limits = [
             resource.prlimit(pid, resource.RLIMIT_NOFILE)

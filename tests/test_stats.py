@@ -1,4 +1,4 @@
-"""GET /stats: how many, of which senders, and when; of all messages or of some."""
+"""GET /stats: counts, senders and times, of all messages or of some."""
 
 import random
 from collections import Counter
@@ -92,15 +92,15 @@ MOMENTS = [
 
 @pytest.mark.parametrize("sender", [None, "+1", "+3"])
 def test_since_is_inclusive_and_until_exclusive(store: Store, get: Get, sender: str | None) -> None:
-    filed = [(ts, f"+{1 + n % 2}") for n, ts in enumerate(MOMENTS)]
-    store(*[a_message(message_id=ts, ts=ts, sender=number) for ts, number in filed])
+    stored = [(ts, f"+{1 + n % 2}") for n, ts in enumerate(MOMENTS)]
+    store(*[a_message(message_id=ts, ts=ts, sender=number) for ts, number in stored])
     who = {"from_": sender} if sender else {}
 
     # The moments are in order, and so are their places: these stand for the instants.
     for since, until in product([None, *MOMENTS], repeat=2):
         start = MOMENTS.index(since) if since else 0
         end = MOMENTS.index(until) if until else len(MOMENTS)
-        wanted = [ts for ts, number in filed[start:end] if sender in (None, number)]
+        wanted = [ts for ts, number in stored[start:end] if sender in (None, number)]
 
         stats = get("/stats", since=since or "", until=until or "", **who)
 

@@ -1,4 +1,4 @@
-"""Streams: each is whole or refused, has its own line when it ended, and takes nobody's reader."""
+"""Streams: each is whole or refused, has one log line at its end, and its own reader."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ ROWS = 3000
 
 @pytest.fixture
 def blocks(store: Store, client: FlaskClient) -> Iterator[bytes]:
-    """A stream of 1,500 messages in blocks, of which none has been taken yet."""
+    """The blocks of a stream of 1,500 messages; none has been taken yet."""
     payloads = some_messages(1500)
     store(*payloads[:750])
     store(*payloads[750:])
@@ -53,7 +53,7 @@ def test_a_stream_is_logged_when_it_ends_with_all_of_its_time(
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3])
-def test_a_stream_whose_reader_leaves_is_logged_so(
+def test_a_stream_whose_client_leaves_is_logged_as_client_left(
     app: Flask, blocks: Iterator[bytes], logged: Logged, taken: int
 ) -> None:
     for _ in range(taken):
@@ -101,10 +101,10 @@ def test_head_of_a_stream_is_logged_at_once(client: FlaskClient, logged: Logged)
     assert [(line["method"], line["status"]) for line in logged()] == [("HEAD", 200)]
 
 
-def test_a_stream_of_one_request_and_the_reader_of_another_are_two(
+def test_a_stream_and_another_request_have_two_readers(
     client: FlaskClient, blocks: Iterator[bytes]
 ) -> None:
-    """The readers are checked: one that is used by both would make one of them fail."""
+    """The readers are checked: if both used the same one, one of them would fail."""
     taken = [next(blocks)]
     failed = []
 
@@ -129,7 +129,7 @@ def fill(server: Server) -> None:
             insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])
 
 
-def test_no_worker_dies_of_readers_and_each_stream_is_whole_or_refused(tmp_path: Path) -> None:
+def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Path) -> None:
     answers: Counter[tuple[int, bool]] = Counter()
     failures: list[Exception] = []
 
@@ -166,8 +166,8 @@ def test_no_worker_dies_of_readers_and_each_stream_is_whole_or_refused(tmp_path:
     assert ends == {"whole": answers[200, True]}
 
 
-def test_a_reader_that_hangs_up_is_noticed_while_nothing_is_found(tmp_path: Path) -> None:
-    """Nothing is sent to it, so that sending cannot fail."""
+def test_a_client_that_leaves_is_noticed_while_a_stream_finds_nothing(tmp_path: Path) -> None:
+    """Nothing is sent to it, so no failed sending shows that it has left."""
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
         fill(server)
         for _ in range(20):

@@ -54,7 +54,7 @@ VECTORS = [
 
 
 @pytest.mark.parametrize(("secret", "body", "signature"), VECTORS)
-def test_a_signature_is_what_openssl_makes_it(secret: str, body: bytes, signature: str) -> None:
+def test_a_signature_is_the_one_of_openssl(secret: str, body: bytes, signature: str) -> None:
     assert sign(secret, body) == signature
 
     verify_signature(secret, body, signature)

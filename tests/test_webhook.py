@@ -1,4 +1,4 @@
-"""POST /webhook: the seal, the address, and filing exactly once."""
+"""POST /webhook: signature, validation, and storing exactly once."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def padded(length: int, payload: dict[str, Any] | None = None) -> bytes:
     return encode(payload or a_message()).ljust(length)
 
 
-def test_a_first_delivery_is_filed_and_answered_ok(post_signed: Post, rows: Rows) -> None:
+def test_a_first_delivery_is_stored_and_answered_ok(post_signed: Post, rows: Rows) -> None:
     response = post_signed(a_message())
 
     assert (response.status_code, response.json) == (200, {"status": "ok"})
@@ -35,7 +35,7 @@ def test_a_first_delivery_is_filed_and_answered_ok(post_signed: Post, rows: Rows
     ]
 
 
-def test_the_server_time_of_filing_is_kept(post_signed: Post, rows: Rows) -> None:
+def test_the_server_time_of_storing_is_kept(post_signed: Post, rows: Rows) -> None:
     post_signed(a_message())
 
     ((matches,),) = rows(
@@ -84,10 +84,10 @@ def test_a_duplicate_is_a_conflict_when_its_content_differs(
     assert scrape()["webhook_conflicts_total"] == conflict
 
 
-def test_a_batch_of_new_and_repeated_messages_tells_each_its_own(store: Store) -> None:
+def test_each_message_of_a_batch_has_its_own_result(store: Store) -> None:
     store(a_message(message_id="old"))
 
-    filed = store(
+    results = store(
         a_message(message_id="a"),
         a_message(message_id="old"),
         a_message(message_id="b"),
@@ -97,29 +97,29 @@ def test_a_batch_of_new_and_repeated_messages_tells_each_its_own(store: Store) -
         a_message(message_id="c"),
     )
 
-    assert [tuple(one) for one in filed] == [
+    assert [tuple(one) for one in results] == [
         (True, False), (False, False), (True, False), (False, False),
         (False, True), (False, True), (True, False),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("batch", [["a", "a", "a"], ["b", "a", "b", "a", "c"], ["old", "old"]])
-def test_of_each_id_in_a_batch_the_first_is_filed(
+def test_the_first_message_of_each_id_in_a_batch_is_stored(
     store: Store, rows: Rows, batch: list[str]
 ) -> None:
     store(a_message(message_id="old", text="0"))
     payloads = [a_message(message_id=name, text=str(n)) for n, name in enumerate(batch, start=1)]
 
-    filed = store(*payloads)
+    results = store(*payloads)
 
     first = {name: str(batch.index(name) + 1) for name in batch} | {"old": "0"}
-    assert [one.created for one in filed] == [
+    assert [one.created for one in results] == [
         name != "old" and batch.index(name) == n for n, name in enumerate(batch)
     ]
     assert dict(rows("SELECT message_id, text FROM messages")) == first
 
 
-def test_fifty_deliveries_of_one_id_at_once_file_one_row(
+def test_fifty_deliveries_of_one_id_at_once_store_one_row(
     app: Flask, rows: Rows, logged: Logged
 ) -> None:
     together = threading.Barrier(50)
@@ -152,7 +152,7 @@ def test_fifty_deliveries_of_one_id_at_once_file_one_row(
     ],
     ids=ascii,
 )  # fmt: skip
-def test_a_wrong_signature_is_401_and_files_nothing(
+def test_a_wrong_signature_is_401_and_stores_nothing(
     client: FlaskClient, rows: Rows, signature: str
 ) -> None:
     body = encode(a_message())
@@ -207,7 +207,7 @@ def test_the_signature_is_of_the_bytes_as_they_came(client: FlaskClient) -> None
     assert client.post("/webhook", data=spaced, headers=signed(spaced)).status_code == 200
 
 
-def test_a_body_is_not_looked_at_before_its_signature_held(client: FlaskClient) -> None:
+def test_a_body_is_not_read_before_its_signature_is_right(client: FlaskClient) -> None:
     response = client.post("/webhook", data=b"not json", headers=signed(b"something else"))
 
     assert response.status_code == 401
@@ -243,7 +243,7 @@ def post_chunked(client: FlaskClient, body: bytes) -> tuple[TestResponse, int]:
     return response, stream.tell()
 
 
-def test_a_body_of_the_limit_is_taken_and_a_byte_more_is_413(
+def test_a_body_of_the_limit_is_accepted_and_a_byte_more_is_413(
     post_signed: Post, client: FlaskClient, rows: Rows
 ) -> None:
     largest = post_signed(padded(LIMIT, a_message(message_id="sized")))
@@ -258,7 +258,7 @@ def test_a_body_of_the_limit_is_taken_and_a_byte_more_is_413(
     assert rows("SELECT message_id FROM messages ORDER BY 1") == [("chunked",), ("sized",)]
 
 
-def test_what_announces_itself_as_too_large_is_refused_unread(client: FlaskClient) -> None:
+def test_a_body_announced_as_too_large_is_refused_unread(client: FlaskClient) -> None:
     stream = io.BytesIO(b"x" * 100)
 
     response = client.post(
@@ -268,19 +268,19 @@ def test_what_announces_itself_as_too_large_is_refused_unread(client: FlaskClien
     assert (response.status_code, stream.tell()) == (413, 0)
 
 
-def test_of_an_endless_body_a_byte_more_than_the_limit_is_read(client: FlaskClient) -> None:
+def test_an_endless_body_is_read_until_a_byte_above_the_limit(client: FlaskClient) -> None:
     response, read = post_chunked(client, b" " * 10 * LIMIT)
 
     assert (response.status_code, read) == (413, LIMIT + 1)
 
 
-def test_the_size_is_judged_before_the_signature(client: FlaskClient) -> None:
+def test_the_size_is_checked_before_the_signature(client: FlaskClient) -> None:
     response = client.post("/webhook", data=padded(LIMIT + 1), headers={"X-Signature": "wrong"})
 
     assert response.status_code == 413
 
 
-def test_a_body_that_ends_early_is_408_and_files_nothing(
+def test_a_body_that_ends_early_is_408_and_stores_nothing(
     client: FlaskClient, rows: Rows, logged: Logged
 ) -> None:
     body = encode(a_message())
@@ -335,7 +335,7 @@ NOT_A_MESSAGE = {
 
 
 @pytest.mark.parametrize("body", NOT_A_MESSAGE.values(), ids=list(NOT_A_MESSAGE))
-def test_a_signed_body_that_is_no_message_is_422(
+def test_a_signed_body_that_is_not_a_message_is_422(
     post_signed: Post, rows: Rows, body: bytes
 ) -> None:
     response = post_signed(body)
@@ -477,7 +477,7 @@ def test_unknown_fields_are_ignored(post_signed: Post, get: Get, extra: str) -> 
     assert get("/messages")["data"] == [a_message()]
 
 
-def test_of_a_repeated_key_the_last_counts(post_signed: Post, get: Get) -> None:
+def test_the_last_of_repeated_keys_counts(post_signed: Post, get: Get) -> None:
     post_signed(b'{"message_id": "first", ' + VALID[1:])
 
     assert [message["message_id"] for message in get("/messages")["data"]] == ["m1"]

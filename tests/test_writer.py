@@ -1,4 +1,4 @@
-"""The writer: which file it writes, and what it does after a write or a sync that failed."""
+"""The writer: which file it writes, and what it does after a failed write or sync."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from webhook_api.store.writer import Writer
 
 @pytest.fixture
 def new_writer(database: Database) -> Iterator[Callable[[], Writer]]:
-    """Make a writer as another process would have it."""
+    """Make a writer like that of another process."""
     with ExitStack() as writers:
 
         def make() -> Writer:
@@ -67,7 +67,7 @@ def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
     assert rows == [("m1",), ("m3",)]
 
 
-def test_the_writer_refuses_a_file_that_is_none_or_no_database(
+def test_the_writer_refuses_a_missing_file_and_one_that_is_not_a_database(
     database: Database, writer: Writer
 ) -> None:
     store(writer, "m1")

@@ -1,4 +1,4 @@
-"""The service with one part exchanged, for comparison: `gunicorn tests.benchmarks.apps:...`."""
+"""The service with one part replaced, for comparison: `gunicorn tests.benchmarks.apps:...`."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ class _StoreNothing:
 
 
 def ceiling(config: Config | None = None) -> Flask:
-    """Return the service without its database: all that is left is HTTP, checks, logs, metrics."""
+    """Return the service without its database: only HTTP, checks, logs and metrics."""
     app = create_app(config)
     app.extensions["commits"] = _StoreNothing()
     return app
 
 
 def bare() -> Flask:
-    """Return the bare application with what gunicorn.conf.py asks of ours."""
+    """Return the bare application with the extensions that gunicorn.conf.py needs."""
     app = plain.bare()
     app.extensions |= create_app().extensions
     return app

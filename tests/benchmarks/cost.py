@@ -1,4 +1,4 @@
-"""What one request costs in a process: `python -m tests.benchmarks.cost`; nothing else may run.
+"""What a request costs in one process: `python -m tests.benchmarks.cost`; nothing else may run.
 
 Microseconds of CPU: the least of many short runs, which other work on the machine moves least.
 Log lines go to /dev/null; metrics to files that are mapped, as in a worker.
@@ -37,7 +37,7 @@ Call = Callable[[], object]
 
 
 def _in_application(app: Flask, answer: int, **request: Any) -> Call:
-    """Return what sends a request to the application itself, which is to answer with `answer`."""
+    """Return a function that sends a request to the application, which must answer `answer`."""
     with closing(EnvironBuilder(**request)) as builder:
         environ = builder.get_environ()
     body = environ["wsgi.input"].read()
@@ -56,7 +56,7 @@ def _in_application(app: Flask, answer: int, **request: Any) -> Call:
 
 
 def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -> Call:
-    """Return what sends a request through the server's parser and writer, too."""
+    """Return a function that sends a request through the server's parser and writer as well."""
     lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", "Host: 127.0.0.1:8000"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}"] if body else []

@@ -1,4 +1,4 @@
-"""Made-up messages whose senders, times and words are spread as real ones are."""
+"""Generated messages, with senders, times and words distributed as in real ones."""
 
 import random
 from collections.abc import Iterator

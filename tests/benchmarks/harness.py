@@ -1,4 +1,4 @@
-"""Servers to measure, wrk to measure them with, and tables of what it says."""
+"""Servers to measure, wrk as the load generator, and tables of the results."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _START_S = 10.0
 
 @dataclass
 class Server:
-    """Gunicorn with the repository's own settings, but for what is given here."""
+    """Gunicorn with the repository's own settings, except those that are given here."""
 
     name: str
     port: int
@@ -95,7 +95,7 @@ class Server:
         return measured
 
     def get(self, path: str, connections: int, seconds: float, accept: str = "*/*") -> Measured:
-        """Ask for `path` again and again, for so many seconds."""
+        """Request `path` again and again, for some seconds."""
         return self._wrk("report.lua", connections, seconds, 1, [], path, f"Accept: {accept}")
 
     def _wrk(

@@ -1,4 +1,4 @@
-"""What one run of a load generator showed."""
+"""The results of one run of a load generator."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 
 class Commits(NamedTuple):
-    """What a server's /metrics say about its commits; of one that has no metrics, nothing."""
+    """What /metrics says about the commits; nothing for a server without metrics."""
 
     messages: float = 0
     batches: float = 0

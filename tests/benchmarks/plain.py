@@ -1,4 +1,4 @@
-"""What to compare the service with: Flask applications that have nothing of it.
+"""Flask applications to compare the service with; they use none of its code.
 
     gunicorn -c python:tests.benchmarks -k gthread -w 2 --threads 16 'tests.benchmarks.plain:bare()'
     gunicorn -c python:tests.benchmarks -w 2 'tests.benchmarks.plain:first_version()'
@@ -34,7 +34,7 @@ def bare() -> Flask:
 
 
 def first_version() -> Flask:
-    """Return the webhook as one would first write it: a connection and a commit for each request.
+    """Return a simple first version of the webhook: a connection and a commit for each request.
 
     Each answer is on disk, as the service's are. Fields are not validated, nothing is logged.
     """

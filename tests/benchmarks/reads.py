@@ -44,7 +44,7 @@ class Read(NamedTuple):
 
 
 def _import(path: Path, rows: int) -> None:
-    """Fill the database at `path` as an operator would, and print what it took."""
+    """Import messages into the database at `path`, and print the time that it took."""
     Database(path).prepare(create=True)
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "import", "-"]
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{path}"}

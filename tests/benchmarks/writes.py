@@ -111,7 +111,7 @@ def _race(
 
 
 def _race_live(servers: Sequence[Server], connections: int, rounds: int, seconds: float) -> Rounds:
-    """Ask all of them whether they live: what a request costs that does nothing."""
+    """Request /health/live of all of them: the cost of a request that does nothing."""
     measured: Rounds = {server.name: [] for server in servers}
     for turn in range(rounds):
         for server in _in_turn(servers, turn):
@@ -185,7 +185,7 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
 def main(
     connections: str, rounds: int, seconds: float, fsync_ms: str, compare: str, neighbour: bool
 ) -> None:
-    """Measure durable deliveries per second, beside other ways to do it."""
+    """Measure durable deliveries per second, and compare with other ways to do it."""
     require("wrk", "to send requests")
     for slow in [False, True] if fsync_ms == "both" else [fsync_ms != "0"]:
         with tempfile.TemporaryDirectory(prefix="webhook-bench-") as name, ExitStack() as stack:
@@ -218,7 +218,7 @@ def _show_live(servers: Sequence[Server], rounds: int, seconds: float) -> None:
 
 
 def _check_stored(servers: Sequence[Server]) -> None:
-    """Fail if a server answered for more messages than it has: then some were sent twice."""
+    """Fail if a server acknowledged more messages than it has: then some were sent twice."""
     for server in servers:
         stores = ":ceiling" not in server.app and ":bare" not in server.app
         if stores and server.stored() < server.answered:

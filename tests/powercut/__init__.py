@@ -1,1 +1,1 @@
-"""Power cuts and failing disks, simulated: what would be on the disk, and is it enough?"""
+"""Simulated power cuts and failing disks: is every acknowledged message on the disk?"""

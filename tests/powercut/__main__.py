@@ -1,4 +1,4 @@
-"""`python -m tests.powercut 300`: so many power cuts in each scenario, as a table.
+"""`python -m tests.powercut 300`: 300 power cuts in each scenario; prints a table.
 
 A second argument chooses the scenarios whose name contains it.
 """
@@ -17,7 +17,7 @@ _LOAD_S = 4.0
 
 
 def main(images: int, wanted: str = "") -> None:
-    """Print a line for each scenario, and end with exit code 1 if an image was bad."""
+    """Print a line for each scenario; the exit code is 1 if an image was bad."""
     if problem := why_not():
         sys.exit(problem)
     print(  # noqa: T201
@@ -38,7 +38,7 @@ def main(images: int, wanted: str = "") -> None:
 
 
 def try_scenario(name: str, images: int, *, seed: int) -> Findings:
-    """Play a scenario, and cut the power at so many of its moments."""
+    """Run a scenario, and cut the power at many of its moments."""
     workers, play = SCENARIOS[name]
     with tempfile.TemporaryDirectory() as folder:
         rig = Rig(build(Path(folder)), Path(folder) / "service", workers=workers, seed=seed)

@@ -1,4 +1,4 @@
-"""A disk behind a page cache: what a power cut may leave of what was written.
+"""A disk behind a page cache: what may be on the disk after a power cut.
 
 The cache works as Linux's does, page by page: a write makes pages dirty; a sync that succeeds
 puts on disk what was dirty when it began; a sync that fails makes the pages clean all the same,
@@ -20,7 +20,7 @@ SECTOR = 512
 
 
 class Luck(Enum):
-    """How much of what is not synced has reached the disk when the power is cut."""
+    """How much of the unsynced data has reached the disk when the power is cut."""
 
     NOTHING = "nothing"
     EVERYTHING = "everything"
@@ -123,7 +123,7 @@ class Disk:
         self._begun: dict[int, int] = {}  # the event with which a sync began
 
     def follow(self, event: Event) -> None:
-        """Let one more event happen."""
+        """Apply one more event."""
         number = self.events
         self.events += 1
         match event.kind:
@@ -193,7 +193,7 @@ class Disk:
                 self._keep(since)
 
     def _keep(self, since: int) -> None:
-        """Put changes of names on disk that were made before the event `since`."""
+        """Put those changes of names on disk that were made before the event `since`."""
         waiting = []
         for number, change in self._changes:
             if number < since:

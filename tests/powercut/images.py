@@ -1,4 +1,4 @@
-"""What a power cut leaves of a record, at many moments, and whether it is good enough."""
+"""Cuts the power at many moments of a record, and checks what is on the disk then."""
 
 import random
 import sqlite3
@@ -26,7 +26,7 @@ class Bad(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What the images of one record were like."""
+    """The results for all images of one record."""
 
     images: int
     acknowledged: int  # before the last of the cuts
@@ -43,7 +43,7 @@ def cut_often(
     seed: int,
     names: Names = Names.FOLDER,
 ) -> Findings:
-    """Cut the power at so many moments of the record, and examine what is left.
+    """Cut the power at many moments of the record, and examine what is left.
 
     A quarter of the moments are just after an acknowledgement, the first and the last among
     them, a quarter just before or after a sync, a quarter in checkpoints, the others anywhere.

@@ -1,4 +1,4 @@
-"""The record that the shim wrote, read back as events in their order."""
+"""Reads the record of the shim, as events in their order."""
 
 import struct
 from collections.abc import Iterator

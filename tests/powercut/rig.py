@@ -46,12 +46,12 @@ sys.meta_path.insert(0, Finder())
 
 
 class Rig:
-    """A fresh folder for a service, every change to whose database is recorded."""
+    """A new folder for a service, where every change of the database is recorded."""
 
     def __init__(
         self, library: Path, folder: Path, *, workers: int, seed: int = 0, made: bool = True
     ) -> None:
-        """Make the database's own folder, too, unless `made` is False."""
+        """Make the database's own folder as well, unless `made` is False."""
         self.folder = folder.resolve()
         self.workers = workers
         self.database = database_in(self.folder)
@@ -77,7 +77,7 @@ class Rig:
         server.process.wait(10)
 
     def importing(self, prefix: str, messages: int) -> "subprocess.Popen[bytes]":
-        """Start an import of so many messages beside the service."""
+        """Start an import while the service runs."""
         lines = self.folder / f"{prefix}.ndjson"
         lines.write_bytes(
             b"".join(encode(a_message(message_id=f"{prefix}-{n}")) + b"\n" for n in range(messages))
@@ -117,7 +117,7 @@ class Rig:
             time.sleep(0.05)
 
     def check_record(self) -> None:
-        """Check that the files, now that nobody writes, are what the record says."""
+        """Check that the files agree with the record, now that nobody writes."""
         disk = Disk(self.database)
         for event in read_record(self.shim.record):
             disk.follow(event)
@@ -130,7 +130,7 @@ class Rig:
 
 
 class Senders:
-    """Senders of distinct messages for the length of a `with` block; each tenth is a repeat."""
+    """Senders of distinct messages during a `with` block; each tenth message is a repeat."""
 
     def __init__(self, rig: Rig, server: Server, prefix: str, threads: int = 12) -> None:
         self.acknowledged: list[str] = []

@@ -14,13 +14,13 @@ LAST = "last"  # delivered when all is over, and acknowledged
 
 
 def load(rig: Rig, seconds: float) -> None:
-    """Many senders, and checkpoints as they come."""
+    """Many senders, and the usual checkpoints."""
     with rig.serving() as server, Senders(rig, server, "m"):
         time.sleep(seconds)
 
 
 def importing(rig: Rig, seconds: float) -> None:
-    """An import beside the senders."""
+    """An import at the same time as the senders."""
     with rig.serving() as server, Senders(rig, server, "m"):
         running = rig.importing("i", int(2000 * seconds))
         time.sleep(seconds)
@@ -34,7 +34,7 @@ def importing(rig: Rig, seconds: float) -> None:
 def failing(
     files: Files, calls: Calls, error: int = errno.EIO, *, lasting_s: float = 0.0
 ) -> Callable[[Rig, float], None]:
-    """Faults of the disk under load, each of one call, or of all for so long."""
+    """Faults of the disk under load: of a single call, or of all calls for some time."""
 
     def scenario(rig: Rig, seconds: float) -> None:
         with rig.serving() as server:
@@ -124,7 +124,7 @@ def killed_after_a_failed_sync(rig: Rig, seconds: float) -> None:
 
 
 def killed_in_a_checkpoint(rig: Rig, seconds: float) -> None:
-    """All processes die in the midst of a checkpoint under load."""
+    """All processes die in the middle of a checkpoint under load."""
     for number in range(max(1, int(seconds / 2))):
         with rig.serving() as server, Senders(rig, server, f"m{number}"):
             held = rig.shim.hold(Files.DATABASE, Calls.WRITE, skip=rig.chance.randrange(30))
@@ -136,7 +136,7 @@ def killed_in_a_checkpoint(rig: Rig, seconds: float) -> None:
 
 
 def folder_fails(rig: Rig, seconds: float) -> None:
-    """The folder's sync fails, with which SQLite makes the name of a new WAL durable."""
+    """The sync of the folder fails that should make the name of a new WAL durable."""
     with rig.serving() as server:
         rig.shim.fail(Files.FOLDER, Calls.SYNC, errno.EIO, times=2)
         with Senders(rig, server, "m"):
@@ -161,7 +161,7 @@ def fresh(rig: Rig, seconds: float) -> None:
 def delivered_and_held(
     rig: Rig, server: Server, message_id: str, files: Files, calls: Calls, **fields: int
 ) -> Iterator[Fault]:
-    """Deliver a message, holding its process before such a call, for the length of a block."""
+    """Deliver a message, and hold its process before such a call during a `with` block."""
     held = rig.shim.hold(files, calls, **fields)
     sender = threading.Thread(target=rig.deliver, args=[server, message_id])
     sender.start()

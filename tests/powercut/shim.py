@@ -1,4 +1,4 @@
-"""The shim in C, as the tests see it: compiled, attached, told which calls are to fail."""
+"""The shim in C: compiles it, attaches it, and tells it which calls must fail."""
 
 import ctypes
 import mmap
@@ -18,7 +18,7 @@ _RULES = 8
 
 
 class Files(IntFlag):
-    """Which files a fault is about."""
+    """The files that a fault affects."""
 
     DATABASE = 1
     WAL = 2
@@ -29,7 +29,7 @@ class Files(IntFlag):
 
 
 class Calls(IntFlag):
-    """Which calls a fault is about."""
+    """The calls that a fault affects."""
 
     WRITE = 1
     SYNC = 2
@@ -72,7 +72,7 @@ class Fault:
 
     @property
     def hits(self) -> int:
-        """How many calls it has met."""
+        """How many calls it has affected."""
         return int(self._rule.hits)
 
     @property
@@ -94,13 +94,13 @@ class Fault:
         return self.held
 
     def lift(self) -> None:
-        """Let all later calls pass, and go on who is held."""
+        """Let all later calls succeed, and let a held process go on."""
         self._rule.files = 0
         self._rule.held = 0
 
 
 class Shim:
-    """The shim's control and record for one database, in a folder that is made for them."""
+    """The shim's control and record files for one database, in a new folder."""
 
     def __init__(
         self, library: Path, folder: Path, database: Path, *, sync_ms: float = 0.5
@@ -127,28 +127,28 @@ class Shim:
         self._control.sync_us = int(sync_ms * 1000)
 
     def acknowledge(self, message_id: str) -> None:
-        """Put into the record that the service has acknowledged this message by now."""
+        """Record that the service has acknowledged this message."""
         self._library.powercut_acknowledge(message_id.encode())
 
     def fail(
         self, files: Files, calls: Calls, error: int, *, skip: int = 0, times: int = -1
     ) -> Fault:
-        """Let these calls fail with `error`, after `skip` more; -1 times: until it is lifted."""
+        """Let these calls fail with `error`, after `skip` more; `times` -1: until it is lifted."""
         return self._command(files, calls, _Action.FAIL, value=error, skip=skip, times=times)
 
     def shorten(self, files: Files, *, skip: int = 0, times: int = 1) -> Fault:
-        """Let a write take half of what it is given."""
+        """Let a write store only half of its bytes."""
         return self._command(files, Calls.WRITE, _Action.SHORT, skip=skip, times=times)
 
     def hang(self, files: Files, seconds: float, *, skip: int = 0, times: int = 1) -> Fault:
-        """Let a sync take so long."""
+        """Let a sync take longer."""
         value = int(seconds * 1000)
         return self._command(files, Calls.SYNC, _Action.HANG, value=value, skip=skip, times=times)
 
     def hold(
         self, files: Files, calls: Calls, *, skip: int = 0, pid: int = 0, page: int = 0
     ) -> Fault:
-        """Let a process wait before this call; `page`: of the WAL, the frame of this page."""
+        """Let a process wait before this call; with `page`, before that of this page in the WAL."""
         return self._command(files, calls, _Action.HOLD, skip=skip, times=1, pid=pid, page=page)
 
     def _command(self, files: Files, calls: Calls, action: _Action, **fields: int) -> Fault:
@@ -178,7 +178,7 @@ class Shim:
 
 
 def why_not() -> str | None:
-    """Return what this system lacks for the shim, None if nothing."""
+    """Return what the shim needs and this system does not have; None if it has everything."""
     if sys.platform != "linux":
         return "the shim that stands before a file's calls is for Linux"
     return None if _compiler() else "no C compiler, which the shim before a file's calls needs"
@@ -206,7 +206,7 @@ def _compiler() -> str | None:
 
 
 def _until_dead(pid: int) -> None:
-    """Return when a killed process runs no more; its parent may not have asked for its end."""
+    """Wait until a killed process has ended, even if it is still a zombie."""
     stat = Path(f"/proc/{pid}/stat")
     for _ in range(5000):
         try:
