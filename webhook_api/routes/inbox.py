@@ -2,7 +2,6 @@
 
 import re
 import time
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from json import dumps
@@ -24,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
 from webhook_api.errors import RETRY_AFTER_S, InvalidInput
-from webhook_api.inbox.glance import Glance, look
+from webhook_api.inbox.glance import Bar, Glance, look
 from webhook_api.inbox.listing import (
     InboxFilter,
     InboxPage,
@@ -133,8 +132,7 @@ def show_inbox() -> Response:
         long_chars=_LONG_CHARS,
         long_lines=_LONG_LINES,
         mark=mark_hits,
-        hour_name=partial(_time_name, "%H:%M"),
-        day_name=partial(_time_name, "%d %b"),
+        names=_names,
     )
 
 
@@ -205,8 +203,8 @@ def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     return _Shown(list_inbox(db, query, counts), newest, look(db) if plain else None)
 
 
-def _time_name(form: str, second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime(form)
+def _names(form: str, bars: list[Bar]) -> list[str]:
+    return [time.strftime(form, time.gmtime(bar.start)) for bar in bars]
 
 
 def _filters() -> set[str]:
