@@ -71,7 +71,7 @@ def test_a_secret_that_cannot_be_read_at_hup_is_one_line_and_the_old_one_stays(
     with serving_two(tmp_path, WEBHOOK_SECRET_FILE=current) as server:
         hup(server, current.unlink)
         status = server.deliver().status
-        # A worker in place of a dead one has what the others have, whatever is in the file.
+        # A worker that replaces a dead one has the secret of the others, not the changed file.
         current.write_text(NEW)
         first = server.workers[0]
         os.kill(first, signal.SIGKILL)

@@ -30,7 +30,7 @@ class Config:
     port: int = 8000
     web_concurrency: int = 2
     web_threads: int = 64
-    cpu_affinity: bool = True  # each worker on a core of its own, where that is possible
+    cpu_affinity: bool = True  # each worker on its own core, where that is possible
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0

@@ -1,9 +1,8 @@
 """Group commit: deliveries that arrive together are put on disk together.
 
 A request hands its message to the one thread of its process that writes, and waits for the
-answer, until its deadline at most. A batch is what arrived during the last sync; a lone
-delivery waits for nobody. The same thread updates the search index and makes the checkpoints,
-after the answers.
+answer, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
+waits for nobody. After the answers that thread updates the search index and makes checkpoints.
 """
 
 import logging
@@ -95,7 +94,9 @@ class GroupCommit:
         try:
             answer = delivery.wait(patience_s)
         finally:
-            self._leave()
+            with self._mutex:
+                self._waiting -= 1
+                self._observer.waiting(self._waiting)
         if isinstance(answer, list):
             return answer
         raise self._waited_too_long() if answer is None else own_exception(answer)
@@ -136,7 +137,7 @@ class GroupCommit:
         """Hand `delivery` to the thread that writes; return how many seconds it may wait.
 
         A burst is not an overload: it is on disk after a commit or two. But if commits stall,
-        some threads of the process must stay free.
+        only few may wait, since some of them keep a thread.
         """
         with self._mutex:
             now = time.monotonic()
@@ -164,11 +165,6 @@ class GroupCommit:
             except RuntimeError as error:
                 raise Unavailable(f"the thread that writes did not start: {error}") from None
             self._thread = thread
-
-    def _leave(self) -> None:
-        with self._mutex:
-            self._waiting -= 1
-            self._observer.waiting(self._waiting)
 
     def _run(self) -> None:
         """Write what arrives, until the end."""

@@ -1,4 +1,4 @@
-"""The messages to one receiver, which no index has: found by looking at so many, page by page."""
+"""The messages to one receiver. There is no index for them: each page looks through many rows."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from webhook_api.reading.search import Phrase
 from webhook_api.store.connections import Connection
 from webhook_api.store.transactions import read_transaction
 
-LOOKED_AT = 100_000  # messages at most, for one page
+LOOKED_AT = 100_000  # messages that are looked through for one page, at most
 
 
 class ReceiverPage(NamedTuple):
-    """What was found, and where the next page starts.
+    """The messages found, and where the next page starts.
 
-    `gave_up` is set if the page is not full, but enough messages were looked at.
+    `gave_up`: the page is not full, because the maximum of messages was looked through.
     """
 
     messages: list[StoredMessage]
@@ -31,9 +31,9 @@ def list_receiver(
     newest_first: bool,
     most: int = LOOKED_AT,
 ) -> ReceiverPage:
-    """Return the messages to a receiver among the first `most` after the cursor that match `query`.
+    """Return the messages to a receiver among the first `most` that match `query`, from its cursor.
 
-    So the cost is bounded, however few they are. Nobody counts them.
+    The cost is bounded, even if there are few or none. They are not counted.
 
     Raises:
         sqlite3.Error: the database cannot be read.

@@ -14,7 +14,7 @@ class NotTaken(ConnectionError):
 
 
 class Outbox:
-    """The answers to one client. Gunicorn writes to it as if it were the socket.
+    """The answers to one client. Gunicorn writes to it like to a socket.
 
     One thread at a time uses it: first the one that makes an answer, then the event loop's.
     """

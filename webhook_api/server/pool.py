@@ -13,7 +13,7 @@ Work = Callable[[], None]
 
 
 class _Ticket:
-    """Work that is done or refused, by whoever takes it first out of `work`."""
+    """Work that a thread does or the event loop refuses: the first to take it out of `work`."""
 
     __slots__ = ("arrived_at", "kind", "when_late", "work")
 

@@ -82,7 +82,7 @@ def _sync(file: Path) -> None:
 def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
-    Yields whether the WAL is not needed any more. It is if the file is damaged or missing.
+    Yields whether the WAL can be deleted: not if the database file is damaged or missing.
 
     Raises:
         BlockingIOError: a reader still needs the WAL after `_READERS_PATIENCE_S`.
@@ -116,7 +116,7 @@ def _may_be_replicated(database: Database) -> bool:
 
 
 def _is_read(database: Database) -> bool:
-    """Return whether a read transaction is open on the file, of whatever process."""
+    """Return whether any process has a read transaction open on the file."""
     index = database.path.with_name(database.path.name + "-shm")
     with suppress(FileNotFoundError), index.open("r+b") as locks:
         try:

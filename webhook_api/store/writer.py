@@ -1,9 +1,8 @@
 """The one way to write the database: under the write lock, and on disk before it returns.
 
-To repeat a sync that failed is no help: the kernel reports the error once, and then treats the
-pages as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL and treat
-them as committed. So after an I/O error no process writes anything until the whole WAL was
-written and synced again.
+To repeat a failed sync is no help: the kernel reports the error once, and then treats the pages
+as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL, as if committed.
+So after an I/O error no process writes anything until the whole WAL was written and synced again.
 """
 
 import os

@@ -64,7 +64,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
 
 
 class Metrics:
-    """All metrics of one application, in a registry of its own."""
+    """All metrics of one application, in their own registry."""
 
     def __init__(self, database: Database) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
