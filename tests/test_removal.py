@@ -25,9 +25,10 @@ from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import StoreResult, insert_messages
-from webhook_api.store.removal import older_than, one_at_a_time
+from webhook_api.store.removal import Remover, one_at_a_time
 from webhook_api.store.retention import Retention
 from webhook_api.store.schema import migrate
+from webhook_api.store.selection import EVERYTHING, older_than
 from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.verify import verify
 from webhook_api.store.writer import Writer
@@ -289,7 +290,7 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
 
     def remove(connection: Connection) -> int:
         connection.set_trace_callback(done.append)
-        return writer.remove(connection, [4])
+        return writer.remove(connection, [4], EVERYTHING)
 
     def level(connection: Connection) -> int:
         found: int = connection.execute("PRAGMA synchronous").fetchone()[0]
@@ -299,12 +300,25 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
     after_success = writer.write(level)
     writer.write(lambda connection: connection.execute("DROP TABLE tombstones"))
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        writer.write(lambda connection: writer.remove(connection, [5]))
+        writer.write(lambda connection: writer.remove(connection, [5], EVERYTHING))
     after_failure = writer.write(level)
     writer.close(patience_s=1)
 
     assert done.index("PRAGMA synchronous = NORMAL") < done.index("COMMIT")
     assert (after_success, after_failure) == (2, 2)  # FULL
+
+
+def test_rows_that_a_restore_has_exchanged_are_not_removed(database: Database) -> None:
+    """The ids were found in the database before, and name other messages now."""
+    arrived(database.path, days_ago=1, count=3)
+    writer = Writer(database)
+
+    removed = Remover(writer).remove([4, 5, 6], older_than(NOW - timedelta(days=2)))
+    writer.close(patience_s=1)
+
+    assert removed == 0
+    with closing(sqlite3.connect(database.path)) as db:
+        assert count(db) == 3
 
 
 def retaining(config: Config, days: int) -> Flask:

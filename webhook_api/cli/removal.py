@@ -11,7 +11,8 @@ from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_
 from webhook_api.cli.lines import progress_bar
 from webhook_api.db import current_database
 from webhook_api.store.database import Database
-from webhook_api.store.removal import Remover, Selection, find, older_than, one_at_a_time
+from webhook_api.store.removal import Remover, find, one_at_a_time
+from webhook_api.store.selection import Selection, older_than
 from webhook_api.store.writer import Writer
 
 _CLOSE_PATIENCE_S = 1.0
@@ -56,7 +57,7 @@ def _remove(database: Database, selection: Selection) -> None:
                 for found in find(database, selection):
                     for batch in remover.batches(found.row_ids):
                         with interrupts_held():
-                            count += remover.remove(batch)
+                            count += remover.remove(batch, selection)
                     bar.length = found.of
                     bar.update(found.scanned - bar.pos)
         except KeyboardInterrupt:

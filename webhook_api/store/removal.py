@@ -4,13 +4,13 @@ import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.lock import hold
 from webhook_api.store.schema import check_schema
+from webhook_api.store.selection import Selection
 from webhook_api.store.writer import Writer
 
 _LOCK = ".removal.lock"
@@ -20,19 +20,6 @@ _SMALLEST_BATCH = 8  # also if the machine is busy, or it would take for ever
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 _PAUSE = 2  # times what a batch took; deliveries are stored in the pause
 _PATIENCE_S = 10.0  # for a program that locks the database without our write lock
-
-
-class Selection(NamedTuple):
-    """Which messages to remove: a condition in SQL, and its parameters."""
-
-    condition: str
-    parameters: Sequence[str]
-
-
-def older_than(moment: datetime) -> Selection:
-    """Select the messages that arrived before `moment`, by the server's time."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Selection("created_at < ?", [text])
 
 
 @contextmanager
@@ -101,8 +88,12 @@ class Remover:
             yield batch
             time.sleep(_PAUSE * self.took_s)
 
-    def remove(self, batch: Sequence[int], *, patience_s: float = _PATIENCE_S) -> int:
-        """Remove the rows `batch`; return how many of them there were (see `Writer.remove`).
+    def remove(
+        self, batch: Sequence[int], selection: Selection, *, patience_s: float = _PATIENCE_S
+    ) -> int:
+        """Remove those rows of `batch` that `selection` selects (see `Writer.remove`).
+
+        Returns how many there were. After a restore they may be other rows than those found.
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
@@ -110,7 +101,7 @@ class Remover:
 
         def remove_timed(connection: Connection) -> int:
             started = time.perf_counter()
-            count = self._writer.remove(connection, batch)
+            count = self._writer.remove(connection, batch, selection)
             self.took_s = time.perf_counter() - started
             return count
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.removal import Remover, older_than, one_at_a_time
+from webhook_api.store.removal import Remover, one_at_a_time
+from webhook_api.store.selection import older_than
 from webhook_api.store.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -63,13 +64,14 @@ class Retention:
 
     def _step(self) -> bool:
         """Remove the next batch; return whether there was one."""
-        moment = older_than(datetime.now(UTC) - timedelta(days=self._days)).parameters[0]
+        selection = older_than(datetime.now(UTC) - timedelta(days=self._days))
+        (moment,) = selection.parameters
         rows = self._writer.write(self._next_rows, patience_s=0)
         old = [row_id for row_id, created_at in rows if created_at < moment]
         batch = old[: self._remover.size]
         if not batch:
             return False
-        self._remover.remove(batch, patience_s=0)
+        self._remover.remove(batch, selection, patience_s=0)
         self._position = batch[-1]
         return True
 

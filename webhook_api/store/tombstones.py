@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from webhook_api.store.selection import EVERYTHING, Selection
 from webhook_api.store.transactions import transaction
 
 DIGEST_BYTES = 16
@@ -28,23 +29,27 @@ def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
     return {ids[found_digest] for (found_digest,) in found}
 
 
-def remove_messages(db: sqlite3.Connection, row_ids: Sequence[int]) -> int:
-    """Remove the rows `row_ids` in one transaction; return how many of them there were.
+def remove_messages(
+    db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
+) -> int:
+    """Remove those of the rows `row_ids` that `selection` selects; return how many that were.
 
-    The triggers of the schema correct the counters and the search index. The caller holds the
-    write lock.
+    It is one transaction. The triggers of the schema correct the counters and the search index.
+    The caller holds the write lock.
 
     Raises:
         sqlite3.Error: none was removed.
     """
-    marks = ", ".join("?" * len(row_ids))
+    condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
+    parameters = [*row_ids, *selection.parameters]
     with transaction(db):
-        ids = db.execute(f"SELECT message_id FROM messages WHERE id IN ({marks})", row_ids)
-        _add_tombstones(db, [message_id for (message_id,) in ids])
-        return db.execute(f"DELETE FROM messages WHERE id IN ({marks})", row_ids).rowcount
+        ids = db.execute(f"SELECT message_id FROM messages WHERE {condition}", parameters)
+        add_tombstones(db, [message_id for (message_id,) in ids])
+        return db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
 
 
-def _add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
+def add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
+    """Make a redelivery of each of `message_ids` a duplicate; in the caller's transaction."""
     (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
     # Sorted, so that digests on the same page are written together.
     digests = sorted(digest(key, message_id) for message_id in message_ids)

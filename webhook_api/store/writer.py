@@ -20,6 +20,7 @@ from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
 from webhook_api.store.schema import check_schema
+from webhook_api.store.selection import Selection
 from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.transactions import synced_later
 
@@ -99,9 +100,8 @@ class Writer:
                 with self._locked() as connection:
                     return work(connection)
             except sqlite3.Error as error:
-                if _primary_code(error) not in _LOCKED or (
-                    deadline and time.monotonic() > deadline
-                ):
+                locked = _primary_code(error) in _LOCKED
+                if not locked or (deadline and time.monotonic() > deadline):
                     raise
             self.waits_for = ANOTHER_PROGRAM
             time.sleep(_RETRY_LOCKED_S)
@@ -193,8 +193,8 @@ class Writer:
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
         return results
 
-    def remove(self, connection: Connection, row_ids: Sequence[int]) -> int:
-        """Remove the rows `row_ids` in one transaction; return how many of them there were.
+    def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
+        """Remove messages (see `remove_messages`); return how many that were.
 
         The next commit of anything else puts this on disk as well, and so does `close`.
 
@@ -203,7 +203,7 @@ class Writer:
         """
         self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(row_ids)
         with synced_later(connection):
-            return remove_messages(connection, row_ids)
+            return remove_messages(connection, row_ids, selection)
 
     def do_upkeep(self, connection: Connection) -> None:
         """Update the search index, and make a checkpoint, each if it is time.
@@ -245,6 +245,5 @@ class Writer:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    # An error that SQLite did not report itself has no code.
-    code: int = getattr(error, "sqlite_errorcode", 0)
+    code: int = getattr(error, "sqlite_errorcode", 0)  # if SQLite itself reported it
     return code & 0xFF
