@@ -6,7 +6,7 @@ from webhook_api.cli.backup import back_up_database
 from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
-from webhook_api.cli.removal import prune_messages
+from webhook_api.cli.removal import forget_number, prune_messages
 from webhook_api.cli.restore import restore_database
 from webhook_api.cli.upkeep import create_database, verify_database
 
@@ -19,6 +19,7 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(verify_database)
     app.cli.add_command(back_up_database)
     app.cli.add_command(prune_messages)
+    app.cli.add_command(forget_number)
     app.cli.add_command(restore_database)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)

@@ -1,4 +1,4 @@
-"""`prune`: removes messages that are old enough."""
+"""`prune` and `forget`: remove messages that are old enough, or of one number."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -7,12 +7,20 @@ import click
 from flask.cli import with_appcontext
 
 from webhook_api.cli.durations import Duration
-from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_held
+from webhook_api.cli.failures import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    PlainCommand,
+    interrupts_held,
+)
 from webhook_api.cli.lines import progress_bar
+from webhook_api.cli.numbers import Number
 from webhook_api.db import current_database
+from webhook_api.store.backup import DamagedError, other_files
+from webhook_api.store.compaction import compact
 from webhook_api.store.database import Database
 from webhook_api.store.removal import Remover, find, one_at_a_time
-from webhook_api.store.selection import Selection, older_than
+from webhook_api.store.selection import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
 
 _CLOSE_PATIENCE_S = 1.0
@@ -21,8 +29,14 @@ _CLOSE_PATIENCE_S = 1.0
 @click.command("prune", cls=PlainCommand)
 @click.option("--older-than", "age", type=Duration(), required=True, help="12h, 90d or 8w.")
 @click.option("--dry-run", is_flag=True, help="Count, remove nothing.")
+@click.option(
+    "--compact",
+    "compacts",
+    is_flag=True,
+    help="Give the space back to the disk; needs space for two copies of the database.",
+)
 @with_appcontext
-def prune_messages(age: timedelta, dry_run: bool) -> None:
+def prune_messages(age: timedelta, dry_run: bool, compacts: bool) -> None:
     """Remove the messages that arrived longer ago than that, by the server's time.
 
     Their ids stay known, so that a repeat is a duplicate. Can be used while the service runs,
@@ -31,8 +45,29 @@ def prune_messages(age: timedelta, dry_run: bool) -> None:
     selection = older_than(datetime.now(UTC) - age)
     if dry_run:
         click.echo(f"{_count(current_database(), selection)} messages would be removed")
+    elif compacts:
+        _compact(current_database(), selection)
     else:
         _remove(current_database(), selection)
+
+
+@click.command("forget", cls=PlainCommand)
+@click.argument("number", type=Number())
+@click.option("--dry-run", is_flag=True, help="Count, remove nothing.")
+@with_appcontext
+def forget_number(number: str, dry_run: bool) -> None:
+    """Remove every message from or to NUMBER, and all traces of it in the database's files.
+
+    Their ids stay known, as digests, so that a repeat is a duplicate. Can be used while the
+    service runs. After a stop nothing is removed. Needs space for two copies of the database.
+    """
+    database = current_database()
+    if dry_run:
+        click.echo(f"{_count(database, of_number(number))} messages would be removed")
+        return
+    _compact(database, of_number(number))
+    for file in other_files(database):
+        click.echo(f"{file}: may contain the number; delete it if you do not need it")
 
 
 def _count(database: Database, selection: Selection) -> int:
@@ -67,3 +102,26 @@ def _remove(database: Database, selection: Selection) -> None:
     click.echo(f"{'stopped; ' if stopped else ''}{count} messages removed")
     if stopped:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _compact(database: Database, selection: Selection) -> None:
+    """Remove what `selection` selects, and make the file as small as it can be."""
+    with progress_bar("copying and checking", None) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.length = of
+            bar.update(done - bar.pos)
+
+        try:
+            done = compact(database, selection, show)
+        except DamagedError as error:
+            for difference in error.report.differences:
+                click.echo(difference)
+            sys.exit(EXIT_FAILURE)
+        except KeyboardInterrupt:
+            done = None
+    if done is None:
+        click.echo("stopped; nothing was removed")
+        sys.exit(EXIT_INTERRUPTED)
+    click.echo(f"{done.removed} messages removed")
+    click.echo(f"{database.path}: {done.bytes_after} bytes, {done.bytes_before} before")

@@ -112,6 +112,15 @@ def _record(database: Database) -> Path:
     return database.path.with_name(database.path.name + ".last-backup")
 
 
+def other_files(database: Database) -> list[Path]:
+    """Return the files beside the database that hold messages as well, and belong to others.
+
+    Backups, what earlier restores replaced, and WALs whose database was lost.
+    """
+    files = sorted(file for file in database.path.parent.iterdir() if file != database.path)
+    return [file for file in files if file.name.endswith(".orphan") or is_ours(file)]
+
+
 def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
     if destination.is_dir():
         raise OSError(

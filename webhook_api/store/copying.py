@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, sync_folder
@@ -22,6 +22,34 @@ def no_progress(_done: int, _of: int) -> None:
 
 
 @contextmanager
+def temporary_file(path: Path) -> Iterator[int]:
+    """Hold an empty file at `path` for a `with` block, and SQLite's files beside it.
+
+    Yields its descriptor.
+
+    Raises:
+        BlockingIOError: another process has a file there.
+        OSError: the folder cannot be written.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                errno.EAGAIN, "another command is writing it", str(path)
+            ) from None
+        try:
+            os.ftruncate(descriptor, 0)  # a killed command may have left something
+            _remove(path, *_SQLITE_ENDINGS[1:])
+            yield descriptor
+        finally:
+            _remove(path, *_SQLITE_ENDINGS)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def in_place_when_complete(destination: Path, ending: str = ".partial") -> Iterator[Path]:
     """Yield an empty file beside `destination`, which gets that name at the end of the block.
 
@@ -33,25 +61,29 @@ def in_place_when_complete(destination: Path, ending: str = ".partial") -> Itera
         OSError: the folder cannot be written.
     """
     partial = destination.with_name(destination.name + ending)
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    with temporary_file(partial) as descriptor:
+        yield partial
+        os.fsync(descriptor)
+        partial.replace(destination)
+    sync_folder(destination.parent)
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove the temporary file that a killed command left at `path`, if none is using it."""
+    if path.exists():
+        with suppress(BlockingIOError), temporary_file(path):
+            pass
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Say that the disk of `path` is full, where SQLite does not say which."""
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                errno.EAGAIN, "another command is writing it", str(partial)
-            ) from None
-        try:
-            os.ftruncate(descriptor, 0)  # a killed command may have left something
-            _remove(partial, *_SQLITE_ENDINGS[1:])
-            yield partial
-            os.fsync(descriptor)
-            partial.replace(destination)
-        finally:
-            _remove(partial, *_SQLITE_ENDINGS)
-        sync_folder(destination.parent)
-    finally:
-        os.close(descriptor)
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
 
 
 def _remove(file: Path, *endings: str) -> None:
@@ -80,10 +112,5 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
 
         copy.execute("PRAGMA journal_mode = OFF")
         copy.execute("PRAGMA synchronous = OFF")
-        try:
-            with read_transaction(source):
-                source.backup(copy, pages=_COPY_PAGES, progress=after_each_part)
-        except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-            raise
+        with naming_full_disk(path), read_transaction(source):
+            source.backup(copy, pages=_COPY_PAGES, progress=after_each_part)

@@ -16,12 +16,14 @@ from webhook_api.store.connections import (
     connect,
     sync_folder,
 )
+from webhook_api.store.copying import remove_leftover
 from webhook_api.store.leases import LeaseError
 from webhook_api.store.lock import WriteLock, hold, hold_folder
 from webhook_api.store.schema import migrate
 from webhook_api.store.swapping import (
     discarded_path,
     is_half_done,
+    leftovers,
     put_in_place,
     restored_path,
     set_leftovers_aside,
@@ -49,6 +51,7 @@ class Database:
         self._factory = CheckedConnection if check_leases else Connection
         self._pool = threading.Lock()  # guards the next one, and `lent` of each reader
         self._idle: list[Connection] = []
+        self._newest: FileIdentity | None = None  # the file that was opened last
 
     def prepare(self, *, create: bool = False) -> None:
         """Bring the file's schema up to date; create a missing file only with `create`.
@@ -67,6 +70,8 @@ class Database:
             # From a restore that was killed before it moved the old file: the old one is kept.
             restored_path(self.path).unlink(missing_ok=True)
             discarded_path(self.path).unlink(missing_ok=True)
+            for leftover in leftovers(self.path):
+                remove_leftover(leftover)
             if create:
                 set_leftovers_aside(self.path)
             created = not self.path.exists()
@@ -169,7 +174,7 @@ class Database:
                 reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
-        reader.identity = identity
+        reader.identity = self._newest = identity
         return reader
 
     def _take_idle(self) -> Connection | None:
@@ -194,7 +199,9 @@ class Database:
             if reader.in_transaction:
                 reader.rollback()
             with self._pool:
-                if reusable and len(self._idle) < _IDLE_READERS:
+                # Of a file that was replaced, an open connection would keep its disk space.
+                current = reader.identity == self._newest
+                if reusable and current and len(self._idle) < _IDLE_READERS:
                     self._idle.append(reader)
                     return
         reader.close()
@@ -234,5 +241,5 @@ class Database:
 
     def close(self) -> None:
         """Close the readers that are not lent."""
-        while self._idle:
-            self._idle.pop().close()
+        while reader := self._take_idle():
+            reader.close()

@@ -20,6 +20,16 @@ def discarded_path(path: Path) -> Path:
     return path.with_name(path.name + ".discarded")
 
 
+def scratch_path(path: Path) -> Path:
+    """Return the name of the copy on which a compaction of the database at `path` works."""
+    return path.with_name(path.name + ".compacting")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return the names of temporary files that a killed command may have left."""
+    return [scratch_path(path), path.with_name(restored_path(path).name + ".partial")]
+
+
 def is_half_done(path: Path) -> bool:
     """Return whether the old file was moved away, and the restored one is not in its place."""
     return not path.exists() and restored_path(path).exists()

@@ -1,0 +1,233 @@
+"""Compaction: the database is made again, without free pages and without removed messages.
+
+Removing a row leaves its bytes in the file, the WAL and the search index. So the work is done on
+a copy, which then replaces the database: nothing of what was removed is left in any of its files.
+The service goes on meanwhile, and what it stores is added to the new file.
+"""
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from webhook_api.store.backup import DamagedError, check_room_for
+from webhook_api.store.connections import Connection, FileIdentity, connect
+from webhook_api.store.copying import (
+    Progress,
+    copy_moment,
+    naming_full_disk,
+    no_progress,
+    temporary_file,
+)
+from webhook_api.store.database import Database
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.removal import one_at_a_time
+from webhook_api.store.replacing import replace
+from webhook_api.store.schema import check_schema
+from webhook_api.store.selection import NOTHING, Selection
+from webhook_api.store.swapping import scratch_path
+from webhook_api.store.tombstones import add_tombstones, remove_messages
+from webhook_api.store.transactions import read_transaction, transaction
+from webhook_api.store.verify import check_copy
+
+_FILES = 2  # of the database's size, that are on the disk at the same time
+_ROWS_AT_ONCE = 1000
+_FEW = 200  # rows that are added while all deliveries wait
+_PASSES = 20  # until these are so few; then it goes on with more
+_CACHE_KIB = 64 * 1024
+_SYNC_EVERY_S = 0.05
+_INSTRUCTIONS = 1000  # of SQLite, after which it looks at the clock
+
+
+class Compacted(NamedTuple):
+    """What a compaction did."""
+
+    removed: int  # messages
+    bytes_before: int
+    bytes_after: int
+
+
+def compact(
+    database: Database, selection: Selection = NOTHING, progress: Progress = no_progress
+) -> Compacted:
+    """Make the database again without the messages that `selection` selects.
+
+    Each of them leaves a tombstone. It is all or nothing: after a stop, the database is as before.
+
+    Raises:
+        BlockingIOError: another process removes messages, or replaces the database.
+        DamagedError: the new file failed its check; the database stays.
+        OSError: there is no room for two copies.
+        Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
+    """
+    with one_at_a_time(database):
+        before = sum(database.sizes().values())
+        work = _Compaction(database, selection, progress)
+        replace(database, work.make, finish=work.finish, keep=False)
+        return Compacted(work.removed, before, database.sizes()["database"])
+
+
+class _Compaction:
+    """The steps of one compaction, and what they know of the database when it was copied."""
+
+    _identity: FileIdentity
+    _removals: tuple[int, int]
+    _last_id: int  # rows up to here are in the new file, or removed
+
+    def __init__(self, database: Database, selection: Selection, progress: Progress) -> None:
+        self._database = database
+        self._selection = selection
+        self._progress = progress
+        self.removed = 0  # messages
+
+    def make(self, new: Path) -> None:
+        """Write the database to `new`, with nearly all that is stored until the end of this."""
+        folder = self._database.path.parent
+        check_room_for(_FILES * sum(self._database.sizes().values()), folder)
+        scratch = scratch_path(self._database.path)
+        with naming_full_disk(folder):
+            with temporary_file(scratch):
+                self._copy(scratch)
+                with closing(_open(scratch)) as copy:
+                    copy.execute("PRAGMA journal_mode = OFF")
+                    self._removals = _removals(copy)
+                    self._last_id = _last_id(copy)
+                    self._remove(copy)
+                    _tidy(copy)
+                    self._show(2)
+                    _vacuum_into(copy, new)
+            self._show(3)
+            report = check_copy(new, lambda done, of: self._show(3, done, of))
+            if report.differences:
+                raise DamagedError(report)
+            for _ in range(_PASSES):
+                if self._add_newer(new) <= _FEW:
+                    break
+
+    def finish(self, new: Path) -> None:
+        """Add the last rows to `new`; the caller holds the write lock."""
+        with naming_full_disk(self._database.path.parent):
+            self._add_newer(new)
+
+    def _show(self, step: int, done: int = 0, of: int = 1) -> None:
+        self._progress(100 * step + 100 * done // max(of, 1), 400)
+
+    def _copy(self, scratch: Path) -> None:
+        with self._database.reader() as live:
+            check_schema(live)
+            self._identity = live.identity
+            copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
+
+    def _remove(self, copy: Connection) -> None:
+        condition, parameters = self._selection
+        found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
+        row_ids = [row_id for (row_id,) in found]
+        for at in range(0, len(row_ids), _ROWS_AT_ONCE):
+            self._show(1, at, len(row_ids))
+            self.removed += remove_messages(copy, row_ids[at : at + _ROWS_AT_ONCE])
+
+    def _add_newer(self, new: Path) -> int:
+        """Add to `new` what was stored since it was last done; return how many rows that were.
+
+        Raises:
+            BlockingIOError: the database was restored since, or messages were removed.
+        """
+        condition, parameters = self._selection
+        count = 0
+        with self._database.reader() as live, closing(_open(new)) as copy, read_transaction(live):
+            if live.identity != self._identity or _removals(live) != self._removals:
+                raise BlockingIOError(
+                    errno.EAGAIN, "something else removed messages or replaced the database"
+                )
+            rows = live.execute(
+                f"SELECT ({condition}), * FROM messages WHERE id > ? ORDER BY id",
+                [*parameters, self._last_id],
+            )
+            while part := rows.fetchmany(_ROWS_AT_ONCE):
+                count += len(part)
+                self._add(copy, part)
+            self._last_id = _last_id(live)
+            # Also if the newest id is of a row that was not added: no id is used twice.
+            copy.execute(
+                "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", [self._last_id]
+            )
+        return count
+
+    def _add(self, copy: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        kept = [row for selected, *row in rows if not selected]
+        gone = [message_id for selected, _, message_id, *_ in rows if selected]
+        with transaction(copy):
+            if kept:
+                marks = ", ".join("?" * len(kept[0]))
+                copy.executemany(f"INSERT INTO messages VALUES ({marks})", kept)
+            if gone:
+                add_tombstones(copy, gone)
+                copy.execute(
+                    "UPDATE totals SET deletions = deletions + ?, last_deletion = random()",
+                    [len(gone)],
+                )
+                self.removed += len(gone)
+
+
+def _open(path: Path) -> Connection:
+    """Open a file that counts only when all of it is done, and synced then."""
+    connection = connect(path, "rw", patience_s=0)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _removals(db: Connection) -> tuple[int, int]:
+    """Return what differs after each removal of messages."""
+    removals: tuple[int, int] = db.execute("SELECT deletions, last_deletion FROM totals").fetchone()
+    return removals
+
+
+def _last_id(db: Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    return row[0] if row else 0
+
+
+def _tidy(copy: Connection) -> None:
+    """Leave nothing of removed messages in the search index and among the characters."""
+    while index_messages(copy, most=10 * _ROWS_AT_ONCE):
+        pass
+    copy.execute("INSERT INTO messages_search (messages_search) VALUES ('optimize')")
+    copy.execute("DELETE FROM characters WHERE messages = 0")
+
+
+def _vacuum_into(copy: Connection, new: Path) -> None:
+    """Write the content of `copy` to the empty file `new`, which reaches the disk meanwhile.
+
+    Otherwise the next sync of the service would wait for all of it.
+    """
+    failures: list[OSError] = []
+    next_sync = 0.0
+
+    def sync_if_due() -> bool:
+        nonlocal next_sync
+        if time.monotonic() >= next_sync:
+            try:
+                os.fdatasync(file)
+            except OSError as error:
+                failures.append(error)
+            next_sync = time.monotonic() + _SYNC_EVERY_S
+        return bool(failures)
+
+    with new.open("rb") as file:
+        copy.set_progress_handler(sync_if_due, _INSTRUCTIONS)
+        try:
+            copy.execute("VACUUM INTO ?", [str(new)])
+        except sqlite3.OperationalError as error:
+            if failures:
+                raise failures[0] from None
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                # Ctrl-C in `sync_if_due`, of which sqlite3 drops the exception.
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            copy.set_progress_handler(None, 0)
