@@ -1,5 +1,6 @@
 """A file of an older version: it is migrated completely or not at all, with the same answers."""
 
+import errno
 import multiprocessing
 import os
 import sqlite3
@@ -175,3 +176,34 @@ def test_indexing_that_is_killed_goes_on_at_the_next_start(
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (20,)
     assert differences(path) == []
+
+
+def _prepare(path: str) -> None:
+    Database(Path(path)).prepare()
+
+
+def test_four_workers_that_start_at_once_migrate_once(path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_prepare, args=[str(path)]) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    assert version(path) == SCHEMA_VERSION
+    assert differences(path) == []
+
+
+def test_without_room_a_start_names_what_is_needed_and_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "free_bytes", lambda _database: 1000)
+    before = path.read_bytes()
+
+    with pytest.raises(OSError, match=r"needs \d+ bytes of room, 1000 are free") as raised:
+        Database(path).prepare()
+
+    assert raised.value.errno == errno.ENOSPC
+    assert path.read_bytes() == before
+    assert version(path) == 1

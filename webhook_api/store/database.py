@@ -1,5 +1,6 @@
 """The database file: preparing it, its state on disk, its free space, and its readers."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -19,7 +20,7 @@ from webhook_api.store.connections import (
 from webhook_api.store.copying import remove_leftover
 from webhook_api.store.leases import LeaseError
 from webhook_api.store.lock import WriteLock, hold, hold_folder
-from webhook_api.store.schema import migrate
+from webhook_api.store.schema import bytes_to_migrate, migrate
 from webhook_api.store.swapping import (
     discarded_path,
     is_half_done,
@@ -80,11 +81,18 @@ class Database:
             with closing(
                 connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
             ) as connection:
+                self._check_room_to_migrate(connection)
                 migrate(connection)
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
                     sync_folder(folder)
+
+    def _check_room_to_migrate(self, connection: Connection) -> None:
+        needed, free = bytes_to_migrate(connection), self.free_bytes()
+        if needed > free:
+            about = f"the new schema needs {needed} bytes of room, {free} are free"
+            raise OSError(errno.ENOSPC, about, str(self.path))
 
     def make_wal_durable(self, lock: WriteLock) -> None:
         """Put the whole content of the write-ahead log on disk, and remove the mark of doubt.

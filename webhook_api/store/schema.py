@@ -43,6 +43,15 @@ def check_schema(connection: sqlite3.Connection) -> None:
         raise SchemaError("the table messages is missing")
 
 
+def bytes_to_migrate(connection: sqlite3.Connection) -> int:
+    """Return about how many bytes `migrate` needs on the disk, 0 for a file that is up to date."""
+    if not 0 < schema_version(connection) < SCHEMA_VERSION:
+        return 0
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    return pages * page_size // 2  # from version 1 it was 0.37 to 0.44
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
 
