@@ -15,7 +15,7 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
-from webhook_api.server.refused import refusal
+from webhook_api.server.refused_settings import refusal
 from webhook_api.shares import Shares, kind_of
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database

@@ -73,7 +73,10 @@ class BodyGarbled(RequestRefused):
 
 
 class Unavailable(RequestRefused):
-    """It cannot be done now; the client should try again."""
+    """It cannot be done now, such as when the disk is full; the client should try again.
+
+    Or the disk fails, the database is locked or missing, too many wait, or the service stops.
+    """
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     result = Result.UNAVAILABLE

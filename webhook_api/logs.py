@@ -1,4 +1,4 @@
-"""Logs: JSON, one object a line. The line of a request is made in `web/request_log.py`."""
+"""Logs: JSON, one object a line. `web/request_log.py` makes the line of a request and its level."""
 
 import json
 import logging

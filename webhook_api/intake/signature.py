@@ -1,4 +1,7 @@
-"""The signature of a delivery: sign and verify raw bytes. Knows neither Flask nor JSON."""
+"""The signature of POST /webhook: sign and verify raw bytes. Knows neither Flask nor JSON.
+
+Other signature schemes are in `providers/`, a module for each.
+"""
 
 import hmac
 

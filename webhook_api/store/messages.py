@@ -69,10 +69,10 @@ def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> l
     )
     if inserted.rowcount == len(messages):
         return [StoreResult(created=True)] * len(messages)
-    return _compare(db, messages, created=inserted.rowcount)
+    return _recognise_repeats(db, messages, created=inserted.rowcount)
 
 
-def _compare(
+def _recognise_repeats(
     db: sqlite3.Connection, messages: Sequence[InboundMessage], *, created: int
 ) -> list[StoreResult]:
     """Return what became of each message; `created` of them are new rows."""

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The one connection of a process that writes. Only one thread may use it at a time.
+    """The one connection of a process that writes. One thread uses it: in the service, `writer`.
 
     `_anchor`, a reader, is closed after it. If the connection that writes were the last one of
     its file, its closing would checkpoint and then delete the WAL *by name*: after a restore this

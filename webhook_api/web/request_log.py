@@ -31,7 +31,7 @@ def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> 
         # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)
-    elif logger.isEnabledFor(level := _level(answered.status)):
+    elif logger.isEnabledFor(level := _level_of(answered.status)):
         _write(level, _fields(answered), answered.failure)
 
 
@@ -95,7 +95,7 @@ def _fields(answered: Answered) -> dict[str, Any]:
     return fields
 
 
-def _level(status: int) -> int:
+def _level_of(status: int) -> int:
     if status >= 500 or status == 401:
         return logging.ERROR
     return logging.WARNING if status >= 400 else logging.INFO
