@@ -9,7 +9,7 @@ RUNTIME := $(VENV)/runtime-$(PYTHON_VERSION).installed
 DEVELOP := $(VENV)/develop-$(PYTHON_VERSION).installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run check screenshot bench format pins clean
+.PHONY: help run check coverage screenshot bench format pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -n auto
+
+coverage: $(DEVELOP) ## Run the tests and list the lines and branches that none of them runs
+	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered
 
 screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
 	$(BIN)/python -m tests.screenshot

@@ -226,7 +226,7 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start Gunicorn in its own process group, with its stdout in a file in `folder`."""
     environment = {
-        "PATH": os.environ["PATH"],
+        **inherited(),
         "FLASK_SKIP_DOTENV": "1",  # a developer's own settings are no part of a test
         "WEBHOOK_SECRET": SECRET,
         "DATABASE_URL": f"sqlite:///{database_in(folder)}",
@@ -241,6 +241,15 @@ def start(
             stderr=stderr,
             start_new_session=True,
         )
+
+
+def inherited() -> dict[str, str]:
+    """Return what a process that a test starts gets of this one's environment.
+
+    The last is there when coverage is measured: the process then measures its own.
+    """
+    names = ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def database_in(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """`flask --app wsgi backup`: a complete copy of one moment or none, while the service runs."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, samples
 from tests.conftest import Post
-from tests.serving import ROOT, Load, serving, wait_until
+from tests.serving import ROOT, Load, inherited, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.store import backup as backups
 from webhook_api.store.copying import copy_moment, in_place_when_complete
@@ -40,7 +39,7 @@ def command(database: Path, *args: object) -> "subprocess.Popen[str]":
         [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
         cwd=ROOT,
         env={
-            "PATH": os.environ["PATH"],
+            **inherited(),
             "FLASK_SKIP_DOTENV": "1",
             "WEBHOOK_SECRET": SECRET,
             "DATABASE_URL": f"sqlite:///{database}",

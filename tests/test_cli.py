@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 import socket
 import sqlite3
@@ -21,7 +20,7 @@ from werkzeug.serving import make_server
 
 from tests.builders import SECRET, a_message, an_app
 from tests.conftest import Post
-from tests.serving import wait_until
+from tests.serving import inherited, wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
@@ -109,11 +108,10 @@ def environment(config: Config) -> dict[str, str]:
 
 def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
     """Start `flask --app wsgi` as an operator does."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
         cwd=Path(__file__).parent.parent,
-        env={**kept, "FLASK_SKIP_DOTENV": "1", **environ},
+        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

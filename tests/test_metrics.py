@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import a_message, encode, samples, signed
 from tests.conftest import Post, Scrape
+from tests.serving import inherited
 from webhook_api.config import Config
 from webhook_api.outcome import Result
 from webhook_api.store.database import Database
@@ -217,6 +218,7 @@ Path(sys.argv[3]).write_text(client.get(sys.argv[4]).text)
 def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     environment = {
+        **inherited(),
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
