@@ -39,7 +39,6 @@ RELIED_ON: dict[Callable[..., Any], str] = {
     wsgi.create: "2c35d4a2dc62",
     wsgi.Response.__init__: "904d95d8358a",
     wsgi.Response.default_headers: "cb490cea5d6f",
-    wsgi.Response.process_headers: "496d84a357b0",
     wsgi.Response._emit_body:  # type: ignore[attr-defined]
     "df723e865a1e",
     wsgi.Response.write: "a13659ff072c",

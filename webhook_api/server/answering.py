@@ -2,7 +2,7 @@
 in a thread. Only for a stream it waits for the client, and then it is in a thread."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -53,32 +53,10 @@ class StrictRequest(Request):
                 self.unreader.unread(here)
 
 
-class _Checked(Response):
-    """Gunicorn's look at headers, without a response."""
-
-    headers: list[tuple[str, str]]
-
-    def __init__(self) -> None:
-        self.headers = []
-
-
-@lru_cache(maxsize=256)  # Most answers have the same ones.
-def _checked(name: str, value: str) -> list[tuple[str, str]]:
-    """Return what of a header is to be sent.
-
-    Raises:
-        InvalidResponseHeader, InvalidResponseHeaderName: it must not be.
-    """
-    checked = _Checked()
-    checked.process_headers([(name, value)])
-    return checked.headers
-
-
 class Reply(Response):
     """Gunicorn's response. A stream is sent part by part; other answers stay in the outbox."""
 
     sock: Any  # an Outbox
-    headers: list[tuple[str, str]]
 
     def __init__(self, req: Request, sock: Any, cfg: Settings, send_s: float) -> None:
         super().__init__(req, sock, cfg)
@@ -94,14 +72,6 @@ class Reply(Response):
             f"Date: {_date(int(time.time()))}\r\nConnection: {connection}\r\n",
             "Transfer-Encoding: chunked\r\n" if self.chunked else "",
         ]
-
-    def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Take the headers of the application, as Gunicorn does."""
-        for name, value in headers:
-            if name.lower() == "content-length":
-                super().process_headers([(name, value)])
-            else:
-                self.headers += _checked(name, value)
 
     def _emit_body(self, data: bytes) -> None:
         super()._emit_body(data)  # type: ignore[misc]
