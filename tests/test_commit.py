@@ -1,22 +1,18 @@
 """Group commit, in this process: batches, deadlines, and what becomes of each delivery."""
 
 import random
-import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.builders import a_message
-from tests.serving import ROOT, in_threads, wait_until
+from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
 from webhook_api.intake import commit
 from webhook_api.intake.commit import MAX_BATCH, GroupCommit
@@ -492,136 +488,3 @@ def test_messages_are_indexed_soon_after_they_are_stored(
             return int(reader.execute("SELECT indexed FROM totals").fetchone()[0])
 
     wait_until(lambda: indexed() == 10)
-
-
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-static int kind, left, seen;
-void arm(int new_kind, int n) { kind = new_kind; left = n; seen = 0; }
-int faults(void) { return seen; }
-/* Whether this call is the one to fail: 1 a write, 2 a sync, of a file of the database. */
-static int fails(int fd, int call) {
-    char link[64], path[4096];
-    if (call != kind || left <= 0) return 0;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return 0;
-    path[length] = 0;
-    if (!strstr(path, "app.db")) return 0;
-    if (--left > 0) return 0;
-    seen = 1;
-    return 1;
-}
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
-    static ssize_t (*real)(int, const void *, size_t, off64_t);
-    if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
-    if (fails(fd, 1)) { errno = left % 2 ? EIO : ENOSPC; return -1; }
-    return real(fd, data, size, at);
-}
-ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
-    return pwrite64(fd, data, size, at);
-}
-ssize_t write(int fd, const void *data, size_t size) {
-    static ssize_t (*real)(int, const void *, size_t);
-    if (!real) real = dlsym(RTLD_NEXT, "write");
-    if (fails(fd, 1)) { errno = ENOSPC; return -1; }
-    return real(fd, data, size);
-}
-int fsync(int fd) {
-    static int (*real)(int);
-    if (!real) real = dlsym(RTLD_NEXT, "fsync");
-    if (fails(fd, 2)) { errno = EIO; return -1; }
-    return real(fd);
-}
-int fdatasync(int fd) {
-    static int (*real)(int);
-    if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
-    if (fails(fd, 2)) { errno = EIO; return -1; }
-    return real(fd);
-}
-"""
-
-UNDER_FAULTS = """
-import ctypes, sqlite3, sys
-from pathlib import Path
-from tests.test_commit import Record, message, store_one
-from webhook_api.intake.commit import GroupCommit
-from webhook_api.store.database import Database
-from webhook_api.errors import Unavailable
-from webhook_api.store.writer import Writer
-
-shim = ctypes.CDLL(None)
-kind = int(sys.argv[2])
-database = Database(Path(sys.argv[1]))
-database.prepare(create=True)
-acknowledged, refused, n = set(), 0, 0
-writer = Writer(database, index_every=2, checkpoint_every=20)
-settings = {"deadline_s": 5, "max_waiting": 10, "probe_valid_s": 0}
-commits = GroupCommit(database, Record(), writer=writer, **settings)
-faulty = True
-while faulty:
-    n += 1
-    shim.arm(kind, n)
-    for part in range(2):
-        try:
-            store_one(commits, message(message_id=f"{n}-{part}"))
-            acknowledged.add(f"{n}-{part}")
-        except Unavailable as error:
-            refused += 1
-    try:
-        commits.check(5)
-    except Unavailable:
-        refused += 1
-    faulty = bool(shim.faults())
-    shim.arm(0, 0)
-    for part in range(2):
-        store_one(commits, message(message_id=f"{n}-{part}"))
-        acknowledged.add(f"{n}-{part}")
-    with database.reader() as reader:
-        stored = [row[0] for row in reader.execute("SELECT message_id FROM messages")]
-        assert set(stored) == acknowledged, n
-        assert len(stored) == len(acknowledged), n
-commits.close()
-database.close()
-connection = sqlite3.connect(database.path)
-assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-print(n, refused)
-"""
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler, which the library that makes writes fail needs")
-    folder = tmp_path_factory.mktemp("shim")
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
-
-
-@pytest.mark.parametrize("kind", [1, 2], ids=["write", "sync"])
-def test_after_any_failed_write_or_sync_no_message_is_lost_and_the_next_succeeds(
-    shim: Path, tmp_path: Path, kind: int
-) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", UNDER_FAULTS, str(tmp_path / "app.db"), str(kind)],
-        cwd=ROOT,
-        env={"LD_PRELOAD": str(shim), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert run.returncode == 0, run.stderr
-    rounds, refused = (int(number) for number in run.stdout.split())
-    if rounds == 1:
-        pytest.skip("this Python has its own SQLite built in, which no preloaded library sees")
-    assert refused >= rounds // 4

@@ -2,6 +2,8 @@
 
 import errno
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from tests.powercut.images import Findings, cut_often
 from tests.powercut.record import Event, Kind, read_record
 from tests.powercut.rig import Rig
 from tests.powercut.scenarios import SCENARIOS, fresh
-from tests.powercut.shim import build, why_not
+from tests.powercut.shim import Calls, Shim, build, why_not
+from tests.serving import ROOT, inherited
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -88,6 +91,28 @@ def test_a_new_database_is_there_after_its_first_acknowledgement(
 
     events = read_record(rig.shim.record)
     assert cut_often(events, rig.database, 10, seed=1, names=names).bad == []
+
+
+@pytest.mark.parametrize("calls", [Calls.WRITE, Calls.SYNC], ids=["write", "sync"])
+def test_whichever_write_or_sync_fails_no_message_is_lost_and_the_next_succeeds(
+    library: Path, tmp_path: Path, calls: Calls
+) -> None:
+    shim = Shim(library, tmp_path / "shim", tmp_path.resolve() / "app.db")
+
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.powercut.each_call", str(calls.name)],
+        cwd=ROOT,
+        env=inherited() | shim.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    rounds, refused = (int(number) for number in run.stdout.split())
+    assert rounds > 5
+    assert refused >= rounds // 4
 
 
 def test_what_was_synced_stays_and_pages_whose_sync_failed_never_arrive() -> None:

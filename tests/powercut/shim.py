@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum, IntFlag
 from pathlib import Path
+from typing import Self
 
 SOURCE = Path(__file__).with_name("shim.c")
 _RULES = 8
@@ -99,36 +100,19 @@ class Fault:
         self._rule.held = 0
 
 
-class Shim:
-    """The shim's control and record files for one database, in a new folder."""
+class Faults:
+    """The faults of one database, in the control that all processes share."""
 
-    def __init__(
-        self, library: Path, folder: Path, database: Path, *, sync_ms: float = 0.5
-    ) -> None:
-        """Let each sync take `sync_ms`; `database` must not be there yet."""
-        folder.mkdir(parents=True)
-        self.record = folder / "record"
-        control = folder / "control"
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "POWERCUT_DATABASE": str(database),
-            "POWERCUT_CONTROL": str(control),
-            "POWERCUT_RECORD": str(self.record),
-        }
-        # A copy for each database: a library is loaded once, and knows one control.
-        own = folder / library.name
-        shutil.copy(library, own)
-        self._library = ctypes.CDLL(str(own))
-        if self._library.powercut_create(os.fsencode(control), os.fsencode(self.record)) != 0:
-            raise OSError(f"cannot make {control}")
+    def __init__(self, library: ctypes.CDLL, control: Path) -> None:
+        self._library = library
         with control.open("r+b") as file:
             self._control = _Control.from_buffer(mmap.mmap(file.fileno(), 0))
         assert self._control.size == ctypes.sizeof(_Control), "shim.c and shim.py differ"
-        self._control.sync_us = int(sync_ms * 1000)
 
-    def acknowledge(self, message_id: str) -> None:
-        """Record that the service has acknowledged this message."""
-        self._library.powercut_acknowledge(message_id.encode())
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """Return those that this process, which runs with the shim, meets."""
+        return cls(ctypes.CDLL(None), Path(os.environ["POWERCUT_CONTROL"]))
 
     def fail(
         self, files: Files, calls: Calls, error: int, *, skip: int = 0, times: int = -1
@@ -160,14 +144,6 @@ class Shim:
             rule.files = files
         return Fault(rule)
 
-    def kill(self, pids: Iterable[int]) -> None:
-        """Kill these processes between two of their calls, so that the record stays whole."""
-        with self._locked():
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            for pid in pids:
-                _until_dead(pid)
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._library.powercut_lock()
@@ -175,6 +151,44 @@ class Shim:
             yield
         finally:
             self._library.powercut_unlock()
+
+
+class Shim(Faults):
+    """The shim's control and record files for one database, in a new folder."""
+
+    def __init__(
+        self, library: Path, folder: Path, database: Path, *, sync_ms: float = 0.5
+    ) -> None:
+        """Let each sync take `sync_ms`; `database` must not be there yet."""
+        folder.mkdir(parents=True)
+        self.record = folder / "record"
+        control = folder / "control"
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "POWERCUT_DATABASE": str(database),
+            "POWERCUT_CONTROL": str(control),
+            "POWERCUT_RECORD": str(self.record),
+        }
+        # A copy for each database: a library is loaded once, and knows one control.
+        own = folder / library.name
+        shutil.copy(library, own)
+        loaded = ctypes.CDLL(str(own))
+        if loaded.powercut_create(os.fsencode(control), os.fsencode(self.record)) != 0:
+            raise OSError(f"cannot make {control}")
+        super().__init__(loaded, control)
+        self._control.sync_us = int(sync_ms * 1000)
+
+    def acknowledge(self, message_id: str) -> None:
+        """Record that the service has acknowledged this message."""
+        self._library.powercut_acknowledge(message_id.encode())
+
+    def kill(self, pids: Iterable[int]) -> None:
+        """Kill these processes between two of their calls, so that the record stays whole."""
+        with self._locked():
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            for pid in pids:
+                _until_dead(pid)
 
 
 def why_not() -> str | None:
