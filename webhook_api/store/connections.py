@@ -2,10 +2,12 @@
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from webhook_api.errors import Unavailable
 from webhook_api.store.leases import CheckedUse
 
 
@@ -14,6 +16,21 @@ class FileIdentity(NamedTuple):
 
     device: int
     inode: int
+
+
+def identity_of(path: Path) -> FileIdentity:
+    """Return which file is at `path` now.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Unavailable(f"database: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise Unavailable("database: not a regular file")
+    return FileIdentity(status.st_dev, status.st_ino)
 
 
 class Connection(sqlite3.Connection):

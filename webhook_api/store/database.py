@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -15,6 +14,7 @@ from webhook_api.store.connections import (
     Connection,
     FileIdentity,
     connect,
+    identity_of,
     sync_folder,
 )
 from webhook_api.store.copying import remove_leftover
@@ -142,13 +142,7 @@ class Database:
         Raises:
             Unavailable: there is none.
         """
-        try:
-            status = self.path.stat()
-        except OSError as error:
-            raise Unavailable(f"database: {error.strerror}") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise Unavailable("database: not a regular file")
-        return FileIdentity(status.st_dev, status.st_ino)
+        return identity_of(self.path)
 
     def check_room(self) -> None:
         """Check that the disk has room for more than what is being written now.

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The one connection of a process that writes. One thread uses it: in the service, `writer`.
+    """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
 
     `_anchor`, a reader, is closed after it. If the connection that writes were the last one of
     its file, its closing would checkpoint and then delete the WAL *by name*: after a restore this
@@ -121,7 +121,7 @@ class Writer:
                 raise
 
     def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
-        """Set the mark of doubt or close the connection, if `error` makes that necessary."""
+        """Set the mark of doubt or close the connection. A full disk needs neither: try again."""
         code = _primary_code(error)
         if code == sqlite3.SQLITE_IOERR:
             # The connection stays open: after closing it, the next one might read the WAL again.
