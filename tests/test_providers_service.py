@@ -164,10 +164,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 
 
 def answers(service: FlaskClient, provider: str, body: bytes) -> int:
-    """Return the status of a signed delivery, and assert that no defect caused it."""
+    """Return the status of a signed delivery: it is taken, or it breaks a rule."""
     headers = signed_as(provider, body, now=time.time())
     response = service.post(f"/webhook/{provider}", data=body, headers=headers)
-    assert response.status_code in {200, 401, 422}, body
+    assert response.status_code in {200, 422}, body
     return response.status_code
 
 
@@ -177,7 +177,7 @@ HUGE = b"9" * 4000  # what Python still writes as text, and JSON parsers read
 @given(payload=mutated(META))
 @settings(max_examples=200)
 def test_no_body_of_meta_causes_a_500(service: FlaskClient, payload: Any) -> None:
-    assert answers(service, "meta", json.dumps(payload).encode()) in {200, 422}
+    answers(service, "meta", json.dumps(payload).encode())
 
 
 @pytest.mark.parametrize("path", [b'"1749416383"', b"1.5"])
@@ -200,13 +200,15 @@ def test_no_body_of_a_standard_sender_causes_a_500(service: FlaskClient, payload
 @example(b"MessageSid=%ff%00&From=whatsapp:%F0%9F%91%8D&To=&Body=%ED%A0%80")
 @example(b"MessageSid=a&MessageSid=b&From=+1&To=+1&MessageStatus=")
 def test_no_form_causes_a_500(service: FlaskClient, body: bytes) -> None:
-    headers = {"X-Twilio-Signature": "x"}
-    with suppress(InvalidSignature):  # of more fields than are looked at
+    allowed = {200, 422}
+    try:
         headers = signed_as("twilio", body, now=time.time())
+    except InvalidSignature:  # of more fields than are looked at
+        headers, allowed = {"X-Twilio-Signature": "x"}, {401}
 
     response = service.post("/webhook/twilio", data=body, headers=headers)
 
-    assert response.status_code in {200, 401, 422}
+    assert response.status_code in allowed
 
 
 @given(payload=mutated({"MessageSid": "SM1", "From": "+1", "To": "+2", "Body": "b"}))

@@ -444,7 +444,7 @@ def test_a_refused_request_line_is_logged_without_its_query(server: Server) -> N
 def test_no_header_changes_the_path_of_the_application(server: Server) -> None:
     answer = exchange(server, b"GET /health/live HTTP/1.0\r\nHost: x\r\nSCRIPT_NAME: /x\r\n\r\n")
 
-    assert answer.startswith(b"HTTP/1.0 200 ") or answer.startswith(b"HTTP/1.1 200 ")
+    assert status(answer) == 200
 
 
 @pytest.mark.parametrize(
