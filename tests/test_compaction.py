@@ -128,13 +128,14 @@ def test_files_that_were_not_looked_into_are_named(
     run("backup", tmp_path / "b.db")
     run("restore", tmp_path / "b.db")
     (tmp_path / "app.db-wal.orphan").touch()
+    (tmp_path / "c.db.partial").write_bytes(bytes(4096))  # a backup that was killed early
     (tmp_path / "letter").write_text("Dear reader")
 
     named = run("forget", NUMBER).stdout.splitlines()[2:]
 
     (kept,) = tmp_path.glob("app-replaced-*.db")
     ending = "may contain the number; delete it if you do not need it"
-    files = [kept, tmp_path / "app.db-wal.orphan", tmp_path / "b.db"]
+    files = [kept, *(tmp_path / name for name in ("app.db-wal.orphan", "b.db", "c.db.partial"))]
     assert named == [f"{file}: {ending}" for file in files]
 
 

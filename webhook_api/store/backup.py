@@ -115,10 +115,11 @@ def _record(database: Database) -> Path:
 def other_files(database: Database) -> list[Path]:
     """Return the files beside the database that hold messages as well, and belong to others.
 
-    Backups, what earlier restores replaced, and WALs whose database was lost.
+    Backups, what earlier restores replaced, WALs whose database was lost, and copies that were
+    stopped halfway, whose header may be missing still.
     """
     files = sorted(file for file in database.path.parent.iterdir() if file != database.path)
-    return [file for file in files if file.name.endswith(".orphan") or is_ours(file)]
+    return [file for file in files if file.suffix in {".orphan", ".partial"} or is_ours(file)]
 
 
 def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
