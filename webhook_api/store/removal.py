@@ -18,7 +18,7 @@ _SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
 _SMALLEST_BATCH = 8  # also if the machine is busy, or it would take for ever
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
-_PAUSE = 2  # times what a batch took; deliveries are stored in the pause
+PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
 _PATIENCE_S = 10.0  # for a program that locks the database without our write lock
 
 
@@ -78,7 +78,7 @@ class Remover:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self.size = _FIRST_BATCH  # rows that the next batch should have
-        self.took_s = 0.0  # what the last one took
+        self.took_s = 0.0  # how long deliveries waited for the last one
 
     def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Yield `row_ids` in batches for `remove`, and pause between them for deliveries."""
@@ -86,7 +86,7 @@ class Remover:
         while batch := row_ids[at : at + self.size]:
             at += len(batch)
             yield batch
-            time.sleep(_PAUSE * self.took_s)
+            time.sleep(PAUSE * self.took_s)
 
     def remove(
         self, batch: Sequence[int], selection: Selection, *, patience_s: float = _PATIENCE_S
@@ -99,15 +99,24 @@ class Remover:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
         """
 
+        batch_s = 0.0
+
         def remove_timed(connection: Connection) -> int:
+            nonlocal batch_s
             started = time.perf_counter()
             count = self._writer.remove(connection, batch, selection)
-            self.took_s = time.perf_counter() - started
+            batch_s = time.perf_counter() - started
             return count
 
+        def upkeep_timed(connection: Connection) -> None:
+            started = time.perf_counter()
+            self._writer.do_upkeep(connection)
+            self.took_s = batch_s + time.perf_counter() - started
+
         count = self._writer.write(remove_timed, patience_s=patience_s)
-        self._writer.write(self._writer.do_upkeep, patience_s=patience_s)
+        self.took_s = batch_s
+        self._writer.write(upkeep_timed, patience_s=patience_s)
         # Not more than twice as many: a single quick batch may be an exception.
-        fitting = int(_BATCH_S * len(batch) / self.took_s)
+        fitting = int(_BATCH_S * len(batch) / batch_s)
         self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))
         return count

@@ -9,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.removal import Remover, one_at_a_time
+from webhook_api.store.removal import PAUSE, Remover, one_at_a_time
 from webhook_api.store.selection import older_than
 from webhook_api.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 600.0  # from pass to pass; after a removal, remembered counts must be made again
-_PAUSE = 4  # times what a batch took
 _MIN_PAUSE_S = 0.01
 _LOOKED_AT = 256  # messages; if none of these is old, the pass ends
 
@@ -52,7 +51,7 @@ class Retention:
             if not self._position:
                 self._pass.enter_context(one_at_a_time(self._database))
             if self._step():
-                pause_s = max(_MIN_PAUSE_S, _PAUSE * self._remover.took_s)
+                pause_s = max(_MIN_PAUSE_S, PAUSE * self._remover.took_s)
             else:
                 self.close()
         except BlockingIOError:
