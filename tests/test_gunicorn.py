@@ -195,7 +195,7 @@ def test_no_acknowledged_message_is_lost_when_all_processes_are_killed(tmp_path:
     rounds = list(kill_rounds(tmp_path, rounds=3, load_s=0.4))
 
     assert all(round_.acknowledged > 0 for round_ in rounds)
-    assert [(round_.lost, round_.integrity) for round_ in rounds] == [(0, "ok")] * 3
+    assert [(round_.lost, round_.differences) for round_ in rounds] == [(0, [])] * 3
 
 
 def test_the_successor_of_a_killed_master_starts_at_the_first_try(tmp_path: Path) -> None:
