@@ -171,4 +171,6 @@ def browser(chrome: Chrome) -> Chrome:
         chrome.execute_cdp_cmd(f"Emulation.{reset}", {})
     chrome.get("about:blank")
     chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    for log in ("browser", "performance"):
+        chrome.get_log(log)  # type: ignore[no-untyped-call]  # what earlier tests left is read away
     return chrome
