@@ -352,7 +352,8 @@ def test_ctrl_c_ends_forget_with_one_line_and_changes_nothing(tmp_path: Path) ->
     fill(path, 20_000)
 
     with command(path, "forget", "+7") as process:
-        wait_until(lambda: path.with_name("app.db.compacting").exists())
+        copy = path.with_name("app.db.compacting")
+        wait_until(lambda: copy.exists() and copy.stat().st_size > 0)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
 
