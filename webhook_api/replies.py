@@ -40,7 +40,7 @@ class Ready(TypedDict):
     status: Literal["ready"]
 
 
-# `from` cannot be the name of a field in a class.
+# No field of a class can have the name `from`.
 _From = TypedDict("_From", {"from": PhoneNumber})
 
 

@@ -1,7 +1,7 @@
 """What the commands that copy a database show: how far they are, and what is wrong with a copy."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
@@ -9,8 +9,7 @@ import click
 from webhook_api.cli.failures import EXIT_FAILURE
 from webhook_api.cli.lines import progress_bar
 from webhook_api.store.backup import DamagedError
-
-Progress = Callable[[int, int], None]  # steps done, of so many
+from webhook_api.store.copying import Progress
 
 
 @contextmanager

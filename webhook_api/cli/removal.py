@@ -6,17 +6,13 @@ from datetime import UTC, datetime, timedelta
 import click
 from flask.cli import with_appcontext
 
+from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.durations import Duration
-from webhook_api.cli.failures import (
-    EXIT_FAILURE,
-    EXIT_INTERRUPTED,
-    PlainCommand,
-    interrupts_held,
-)
+from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_held
 from webhook_api.cli.lines import progress_bar
 from webhook_api.cli.numbers import Number
 from webhook_api.db import current_database
-from webhook_api.store.backup import DamagedError, other_files
+from webhook_api.store.backup import other_files
 from webhook_api.store.compaction import compact
 from webhook_api.store.database import Database
 from webhook_api.store.removal import Remover, find, one_at_a_time
@@ -106,21 +102,10 @@ def _remove(database: Database, selection: Selection) -> None:
 
 def _compact(database: Database, selection: Selection) -> None:
     """Remove what `selection` selects, and make the file as small as it can be."""
-    with progress_bar("copying and checking", None) as bar:
-
-        def show(done: int, of: int) -> None:
-            bar.length = of
-            bar.update(done - bar.pos)
-
-        try:
+    try:
+        with shown_copying("copying and checking") as show:
             done = compact(database, selection, show)
-        except DamagedError as error:
-            for difference in error.report.differences:
-                click.echo(difference)
-            sys.exit(EXIT_FAILURE)
-        except KeyboardInterrupt:
-            done = None
-    if done is None:
+    except KeyboardInterrupt:
         click.echo("stopped; nothing was removed")
         sys.exit(EXIT_INTERRUPTED)
     click.echo(f"{done.removed} messages removed")
