@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -136,9 +137,13 @@ class Server:
 
     def _switches(self) -> int:
         """Return the context switches of the workers' threads so far, from /proc (proc(5))."""
-        tasks = [task for pid in self._workers() for task in Path(f"/proc/{pid}/task").iterdir()]
-        lines = [line for task in tasks for line in (task / "status").read_text().splitlines()]
-        return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+        switches = 0
+        for pid in self._workers():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+                    lines = (task / "status").read_text().splitlines()
+                    switches += sum(int(line.split()[1]) for line in lines if "_switches" in line)
+        return switches
 
     def _cpu_s(self) -> float:
         """Return the CPU time that the workers have used, from /proc (proc(5))."""
