@@ -2,8 +2,6 @@
 
 import errno
 import os
-import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +16,7 @@ from webhook_api.store.connections import (
     sync_folder,
 )
 from webhook_api.store.copying import remove_leftover
-from webhook_api.store.leases import LeaseError
+from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_folder
 from webhook_api.store.schema import bytes_to_migrate, migrate
 from webhook_api.store.swapping import (
@@ -50,9 +48,7 @@ class Database:
         self.leaves_checkpoints = leaves_checkpoints
         self._lock_path = self.path.with_name(self.path.name + ".lock")
         self._factory = CheckedConnection if check_leases else Connection
-        self._pool = threading.Lock()  # guards the next one, and `lent` of each reader
-        self._idle: list[Connection] = []
-        self._newest: FileIdentity | None = None  # the file that was opened last
+        self._idle = IdleReaders(_IDLE_READERS)
 
     def prepare(self, *, create: bool = False) -> None:
         """Bring the file's schema up to date; create a missing file only with `create`.
@@ -162,11 +158,8 @@ class Database:
             sqlite3.Error: it cannot be read.
         """
         with suppress(Unavailable):  # a restore may just be exchanging the file
-            identity = self.identity()
-            while reader := self._take_idle():
-                if reader.identity == identity:
-                    return reader
-                reader.close()
+            if reader := self._idle.take(self.identity()):
+                return reader
         try:
             if is_half_done(self.path):
                 with self.write_lock(_PATIENCE_S):
@@ -176,16 +169,8 @@ class Database:
                 reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
-        reader.identity = self._newest = identity
+        reader.identity = identity
         return reader
-
-    def _take_idle(self) -> Connection | None:
-        with self._pool:
-            if not self._idle:
-                return None
-            reader = self._idle.pop()
-            reader.lent = True
-            return reader
 
     def return_reader(self, reader: Connection, *, reusable: bool = True) -> None:
         """Take back a connection from `lend_reader`, even in the middle of a transaction.
@@ -193,20 +178,11 @@ class Database:
         Raises:
             LeaseError: it is not lent; somebody else may use it by now.
         """
-        with self._pool:
-            if not reader.lent:
-                raise LeaseError("a connection was returned that is not lent")
-            reader.lent = False
-        with suppress(sqlite3.Error):
-            if reader.in_transaction:
-                reader.rollback()
-            with self._pool:
-                # Of a file that was replaced, an open connection would keep its disk space.
-                current = reader.identity == self._newest
-                if reusable and current and len(self._idle) < _IDLE_READERS:
-                    self._idle.append(reader)
-                    return
-        reader.close()
+        self._idle.put(reader, reusable=reusable)
+
+    def close_replaced(self, identity: FileIdentity) -> None:
+        """Close the readers that are not lent, if they are not of the file `identity`."""
+        self._idle.close_all_but(identity)
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
@@ -243,5 +219,4 @@ class Database:
 
     def close(self) -> None:
         """Close the readers that are not lent."""
-        while reader := self._take_idle():
-            reader.close()
+        self._idle.close_all_but(None)
