@@ -105,8 +105,12 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Update the schema, if the worker has newer code; let the metrics count what it refuses."""
+    """Make the application ready, and let the metrics count what the server refuses.
+
+    The schema is updated here as well: after a reload the worker may have newer code.
+    """
     prepare_if_possible(worker.wsgi.extensions["database"])
+    worker.wsgi.extensions["commits"].start()
     worker.when_refused = worker.wsgi.extensions["metrics"].request_refused
 
 

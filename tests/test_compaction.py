@@ -273,29 +273,6 @@ def test_a_restore_at_the_same_time_is_refused(database: Database, tmp_path: Pat
     ]
 
 
-@pytest.mark.usefixtures("talk")
-def test_idle_connections_give_the_old_file_back(
-    app: Flask, run: Run, get: Get, post_signed: Post, config: Config
-) -> None:
-    database: Database = app.extensions["database"]
-    readers = [database.lend_reader() for _ in range(4)]
-    for reader in readers[1:]:
-        database.return_reader(reader)
-
-    run("forget", NUMBER)
-    get("/messages")
-    database.return_reader(readers[0])
-    post_signed(a_message(message_id="later"))
-
-    open_files = [
-        str(link.readlink())
-        for link in Path("/proc/self/fd").iterdir()
-        if link.exists() or link.is_symlink()
-    ]
-    name = str(config.database_path)
-    assert [file for file in open_files if file.startswith(name) and "deleted" in file] == []
-
-
 def test_a_long_read_goes_on_and_nobody_waits_for_it(database: Database) -> None:
     store(database.path, "a", "b", text="Hello")
     store(database.path, "x", sender=NUMBER)

@@ -2,7 +2,8 @@
 
 A request hands its message to the one thread of its process that writes, and waits for the
 answer, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
-waits for nobody. After the answers that thread updates the search index and makes checkpoints.
+waits for nobody. After the answers that thread updates the search index and makes checkpoints;
+when it is time, it also does the chores (`store/chores.py`).
 """
 
 import logging
@@ -13,15 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.intake.waiting import Answer, Delivery, Probe, ThreadWait, Wait, own_exception
+from webhook_api.intake.waiting import Answer, Delivery, Observer, Probe, Wait, own_exception
 from webhook_api.models import InboundMessage
+from webhook_api.store.chores import Chores
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.retention import Retention
 from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
@@ -30,16 +30,6 @@ MAX_BATCH = 64  # messages in one transaction, after which no further delivery i
 STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries are an overload
 PROBE_VALID_S = 1.0  # how long other requests get the result of a probe
 _CLOSE_PATIENCE_S = 1.0
-
-
-class Observer(Protocol):
-    """Is told what a `GroupCommit` does."""
-
-    def waiting(self, deliveries: int) -> None:
-        """`deliveries` of this process now wait for the disk."""
-
-    def committed(self, messages: int, seconds: float) -> None:
-        """`messages` were put on disk together, in so many `seconds`."""
 
 
 class GroupCommit:
@@ -60,7 +50,7 @@ class GroupCommit:
         """Let `max_waiting` deliveries wait for `deadline_s`, and any more for STALL_S."""
         self._database = database
         self._writer = writer or Writer(database)
-        self._retention = Retention(database, self._writer, days=retention_days)
+        self._chores = Chores(database, self._writer, retention_days=retention_days)
         self._observer = observer
         self._deadline_s = deadline_s
         self._max_waiting = max_waiting
@@ -78,6 +68,11 @@ class GroupCommit:
         self._probes: list[Probe] = []
         self._stopping = False
 
+    def start(self) -> None:
+        """Start the thread that writes, for its chores. If this fails, the first delivery does."""
+        with suppress(Unavailable), self._mutex:
+            self._make_ready()
+
     def store(
         self, messages: Sequence[InboundMessage], wait: Wait | None = None
     ) -> list[StoreResult]:
@@ -89,7 +84,7 @@ class GroupCommit:
             Unavailable: they were not on disk before the deadline, too many others wait, or the
                 process is stopping. They may still be stored; then a repeat is a duplicate.
         """
-        delivery = Delivery(messages, wait or ThreadWait())
+        delivery = Delivery(messages, wait)
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -170,7 +165,7 @@ class GroupCommit:
         """Write what arrives, until the end."""
         while not self._stopping:
             try:
-                self._take(self._queue.get(timeout=self._retention.wait_s()))
+                self._take(self._queue.get(timeout=self._chores.wait_s()))
                 self._writer.write(self._commit)
             except Empty:
                 pass
@@ -182,8 +177,8 @@ class GroupCommit:
                 # After any error everybody is answered, and the next delivery is written.
                 self._fail(error)
             if not self._stopping:
-                self._retention.step_if_due()
-        self._retention.close()
+                self._chores.do_due()
+        self._chores.close()
         self._writer.close(patience_s=self._close_patience_s)
 
     def _take(self, job: Delivery | Probe | None) -> None:

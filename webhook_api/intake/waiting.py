@@ -14,6 +14,16 @@ Answer = list[StoreResult] | Exception
 WAIT_KEY = "webhook_api.wait"  # in a WSGI environ: makes the `Wait` of a request
 
 
+class Observer(Protocol):
+    """Is told what a `GroupCommit` does."""
+
+    def waiting(self, deliveries: int) -> None:
+        """`deliveries` of this process now wait for the disk."""
+
+    def committed(self, messages: int, seconds: float) -> None:
+        """`messages` were put on disk together, in so many `seconds`."""
+
+
 class Wait(Protocol):
     """How one request waits for what another thread does."""
 
@@ -57,11 +67,12 @@ class Delivery:
 
     __slots__ = ("_answer", "_wait", "given_up", "messages")
 
-    def __init__(self, messages: Sequence[InboundMessage], wait: Wait) -> None:
+    def __init__(self, messages: Sequence[InboundMessage], wait: Wait | None = None) -> None:
+        """Without `wait`, the calling thread waits."""
         self.messages = messages
         self.given_up = False
         self._answer: Answer | None = None
-        self._wait = wait
+        self._wait = wait or ThreadWait()
 
     def start(self, hand_over: Callable[["Delivery"], None]) -> None:
         """Hand this delivery to the thread that writes."""

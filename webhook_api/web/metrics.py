@@ -157,11 +157,11 @@ class Metrics:
         self._signature = cache(self.signatures.labels)
 
     def waiting(self, deliveries: int) -> None:
-        """See `commit.Observer`."""
+        """See `intake.waiting.Observer`."""
         self.pending.set(deliveries)
 
     def committed(self, messages: int, seconds: float) -> None:
-        """See `commit.Observer`."""
+        """See `intake.waiting.Observer`."""
         self.commit_seconds.observe(seconds)
         if messages:
             self.batch_messages.observe(messages)

@@ -1,0 +1,70 @@
+"""What each worker does by itself, also if no request comes."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Server, database_in, in_threads, serving, wait_until
+from tests.test_backup import command
+from tests.test_compaction import store
+from tests.test_removal import arrived
+from webhook_api.store.chores import Chores
+from webhook_api.store.database import Database
+from webhook_api.store.writer import Writer
+
+NUMBER = "+4915112345678"
+
+
+def deleted_but_open(server: Server) -> list[str]:
+    """The files in the folder of the database that are deleted, and that a process has open."""
+    links = []
+    for pid in (server.process.pid, *server.workers):
+        with suppress(FileNotFoundError):  # it may just close one
+            links += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    folder = str(server.database.parent)
+    return [link for link in links if link.startswith(folder) and link.endswith("(deleted)")]
+
+
+@pytest.mark.parametrize("delivers", [True, False], ids=["that wrote", "that only read"])
+def test_idle_workers_let_go_of_a_file_that_was_replaced(tmp_path: Path, delivers: bool) -> None:
+    Database(database_in(tmp_path)).prepare(create=True)
+    store(database_in(tmp_path), "x", sender=NUMBER)
+
+    with serving(tmp_path) as server:
+
+        def read() -> None:
+            server.get("/messages")
+
+        if delivers:
+            server.deliver_all(map(str, range(50)))
+        in_threads(8, read)
+        forget = command(server.database, "forget", NUMBER)
+        printed, _ = forget.communicate(timeout=30)
+        wait_until(lambda: not deleted_but_open(server), 5)
+        after = server.get("/messages?limit=1").json["total"]
+
+    assert printed.startswith("1 messages removed")
+    assert after == (50 if delivers else 0)
+
+
+def test_a_file_that_was_lost_stays_open(database: Database) -> None:
+    writer = Writer(database)
+    chores = Chores(database, writer, retention_days=0, look_every_s=0)
+    with database.reader():
+        pass
+    chores.do_due()
+
+    database.path.unlink()
+    chores.do_due()
+
+    assert len(database._idle) == 1
+    writer.close(patience_s=0)
+
+
+def test_old_messages_are_removed_even_if_no_request_comes(tmp_path: Path) -> None:
+    Database(database_in(tmp_path)).prepare(create=True)
+    arrived(database_in(tmp_path), days_ago=2, count=100)
+
+    with serving(tmp_path, RETENTION_DAYS="1") as server:
+        wait_until(lambda: server.query("SELECT messages FROM totals") == [(0,)])

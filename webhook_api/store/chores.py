@@ -1,0 +1,66 @@
+"""What the thread that writes does by itself from time to time."""
+
+import sqlite3
+import time
+from contextlib import suppress
+
+from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.store.connections import Connection, FileIdentity
+from webhook_api.store.database import Database
+from webhook_api.store.retention import Retention
+from webhook_api.store.writer import Writer
+
+_LOOK_EVERY_S = 1.0
+
+
+class Chores:
+    """Removes old messages, and closes what is open of a file that was replaced."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        *,
+        retention_days: int,
+        look_every_s: float = _LOOK_EVERY_S,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._retention = Retention(database, writer, days=retention_days)
+        self._look_every_s = look_every_s
+        self._open: FileIdentity | None = None  # no other file is open in this process
+        self._next_look = 0.0
+
+    def wait_s(self) -> float:
+        """Return the seconds until there may be something to do."""
+        until_look = max(0.0, self._next_look - time.monotonic())
+        until_removal = self._retention.wait_s()
+        return until_look if until_removal is None else min(until_look, until_removal)
+
+    def do_due(self) -> None:
+        """Do what it is time for. What fails is tried again later."""
+        if time.monotonic() >= self._next_look:
+            with suppress(sqlite3.Error, OSError, Unavailable, SchemaError):
+                self._let_go()
+            self._next_look = time.monotonic() + self._look_every_s
+        self._retention.step_if_due()
+
+    def _let_go(self) -> None:
+        """Close what is open of another file than that at the database's path.
+
+        An open file keeps its disk space, and what was to be forgotten can be read from it. If
+        there is no file at the path, all stays open: it may be the only copy.
+        """
+        identity = self._database.identity()
+        self._database.close_replaced(identity)
+        if self._open != identity:
+            self._writer.write(_nothing, patience_s=0)  # it changes to the file at the path
+            self._open = identity
+
+    def close(self) -> None:
+        """End the removal of old messages."""
+        self._retention.close()
+
+
+def _nothing(_connection: Connection) -> None:
+    pass
