@@ -381,8 +381,8 @@ def test_verify_finds_nothing_in_what_the_service_wrote(
          ["senders +3: kept is 1, should be 14"]),
         ("INSERT INTO senders VALUES ('+99', 0)",
          ["totals senders: kept is 8, should be 7", "senders +99: kept is 0, should be nothing"]),
-        ("DELETE FROM periods WHERE scale = 20",
-         ["periods 20/1656: kept is nothing, should be 100"]),
+        ("DELETE FROM periods WHERE length = 86400",
+         ["periods 86400/1736899200: kept is nothing, should be 100"]),
         ("UPDATE sender_periods SET messages = 1 WHERE from_msisdn = '+3'",
          ["sender_periods 1656/+3: kept is 1, should be 14"]),
         ("UPDATE characters SET messages = 8 WHERE character = 'h'",
@@ -423,7 +423,7 @@ def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(
     lines = run("verify").stdout.splitlines()
 
     assert len(lines) == 11
-    assert lines[-1] == "periods: 47 differ in all"
+    assert lines[-1] == "periods: 50 differ in all"
 
 
 def test_verify_needs_no_write_lock(run: Run, config: Config) -> None:

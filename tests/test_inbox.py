@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -289,6 +290,35 @@ def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
     hours = {bar.start: bar.messages for bar in glance.hours if bar.messages}
     assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
     assert [bar.messages for bar in glance.days] == [1, *[0] * 27, 2, 4]
+
+
+def test_the_glance_costs_little_more_with_many_messages_in_the_last_days(
+    writer: Connection,
+) -> None:
+    now = 1_736_935_200
+
+    def steps_of(total: int) -> int:
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        times = [
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - n * 30 * 86400 // total))
+            for n in range(total)
+        ]
+        insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in times])
+        writer.set_progress_handler(count, 1)
+        look(writer, now)
+        writer.set_progress_handler(None, 1)
+        return steps
+
+    # With 100, most hours have none.
+    of_few = steps_of(100)
+
+    assert steps_of(5000) < 2 * of_few
 
 
 def test_an_empty_inbox_says_what_to_do(client: FlaskClient) -> None:

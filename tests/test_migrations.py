@@ -38,30 +38,40 @@ MESSAGES = [
     a_message(
         message_id=f"m{n:02}",
         sender=f"+{n % 4}",
-        ts=f"{1900 + 7 * n}-0{1 + n % 9}-15T10:{n:02}:00Z",
+        ts=f"{1900 + 20 * (n // 3)}-0{1 + n % 2}-15T10:{n:02}:00Z",
         text=text,
     )
     for n, text in enumerate(TEXTS)
 ]
-INDEXED = 15  # rows that version 1 had in its index
+INDEXED = 15  # rows that the old file had in its index
+
+
+@pytest.fixture(params=[1, 5])
+def old(request: pytest.FixtureRequest) -> int:
+    """The version of the file."""
+    number: int = request.param
+    return number
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A file of version 1, with rows in its search index and others not yet in it."""
+def path(tmp_path: Path, old: int) -> Path:
+    """A file of an older version, with rows in its search index and others not yet in it."""
     path = tmp_path / "app.db"
     with closing(connect(path, "rwc", patience_s=0)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(
-            f"BEGIN; {MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID};"
-            "PRAGMA user_version = 1; COMMIT"
+            f"BEGIN; {' '.join(MIGRATIONS[:old])} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {old}; COMMIT"
         )
         insert_rows(db, [parse_message(message) for message in MESSAGES])
-        db.executescript(
-            "INSERT INTO messages_search (rowid, body)"
-            f" SELECT id, body FROM searchable WHERE id <= {INDEXED};"
-            f"UPDATE totals SET indexed = {INDEXED};"
-        )
+        if old == 1:
+            db.executescript(
+                "INSERT INTO messages_search (rowid, body)"
+                f" SELECT id, body FROM searchable WHERE id <= {INDEXED};"
+                f"UPDATE totals SET indexed = {INDEXED};"
+            )
+        else:
+            index_messages(db, most=INDEXED)
     return path
 
 
@@ -88,7 +98,8 @@ def client(path: Path, request: pytest.FixtureRequest) -> Iterator[FlaskClient]:
     client = next(clients)
     if request.param == "all":
         with closing(connect(path, "rw", patience_s=0)) as db:
-            assert index_messages(db, most=1000) == len(MESSAGES)
+            index_messages(db, most=1000)
+            assert db.execute("SELECT indexed FROM totals").fetchone() == (len(MESSAGES),)
     yield client
     next(clients, None)
 
@@ -98,7 +109,7 @@ def expected(**wanted: str | None) -> list[dict[str, Any]]:
     return [message for message in in_order(MESSAGES) if matches(message, filters | wanted)]
 
 
-def test_a_file_of_version_1_gives_the_same_answers(client: FlaskClient, path: Path) -> None:
+def test_an_old_file_gives_the_same_answers(client: FlaskClient, path: Path) -> None:
     assert version(path) == SCHEMA_VERSION
     for q in PHRASES:
         for filters in [{}, {"from": "+1"}, {"since": "1950-01-01T00:00:00Z"}]:
@@ -150,17 +161,25 @@ def killed(path: Path, statement: str, indexed_at_once: int = 10_000) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["DELETE FROM periods", "CREATE TABLE characters", "PRAGMA user_version ="]
-)
-def test_a_migration_that_is_killed_leaves_version_1(path: Path, statement: str) -> None:
+    ("old", "statement"),
+    [
+        (1, "DELETE FROM periods"), (1, "CREATE TABLE characters"), (1, "PRAGMA user_version ="),
+        (5, "SELECT 86400"), (5, "DROP TABLE old_periods"), (5, "PRAGMA user_version ="),
+    ],
+    indirect=["old"],
+)  # fmt: skip
+def test_a_migration_that_is_killed_leaves_the_old_version(
+    path: Path, old: int, statement: str
+) -> None:
     killed(path, statement)
 
-    assert version(path) == 1
+    assert version(path) == old
     Database(path).prepare()
     assert version(path) == SCHEMA_VERSION
     assert differences(path) == []
 
 
+@pytest.mark.parametrize("old", [1], indirect=True)
 def test_indexing_that_is_killed_goes_on_at_the_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +215,7 @@ def test_four_workers_that_start_at_once_migrate_once(path: Path) -> None:
 
 
 def test_without_room_a_start_names_what_is_needed_and_changes_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, old: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Database, "free_bytes", lambda _database: 1000)
     before = path.read_bytes()
@@ -206,4 +225,4 @@ def test_without_room_a_start_names_what_is_needed_and_changes_nothing(
 
     assert raised.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
-    assert version(path) == 1
+    assert version(path) == old

@@ -184,12 +184,11 @@ def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
         # Far from the start, the counters say where the page begins.
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
-        if start is not None:
-            rows = Rows()
-            rows.require("(m.seconds, m.nanos) >= (?, ?)", *start)
-            if query.until is not None:
-                rows.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
-            offset = earlier + offset - skipped
+        rows = Rows()
+        rows.require("(m.seconds, m.nanos) >= (?, ?)", *start)
+        if query.until is not None:
+            rows.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
+        offset = earlier + offset - skipped
     found = db.execute(
         f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {order} LIMIT ? OFFSET ?",
         [*rows.parameters, query.limit + 1, offset],

@@ -10,8 +10,10 @@ from webhook_api.models import Instant
 from webhook_api.store.database import Database
 from webhook_api.store.transactions import read_transaction
 
-SCALES = (28, 20, 12, 4)  # of the table `periods`, the coarsest first
-_FIRST_PERIOD = -(2**40)  # before every period that a message can have
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+PERIODS_S = (256 * DAY_S, DAY_S, HOUR_S, 16)  # in the table `periods`; each divides the one before
+_EARLIEST = -(2**60)  # before every message
 
 
 class Totals(NamedTuple):
@@ -52,20 +54,19 @@ def stored_totals(database: Database) -> Totals | None:
 def count_before(db: sqlite3.Connection, instant: Instant) -> int:
     """Return how many messages have an instant before `instant`.
 
-    From the coarsest scale to the finest, it sums the periods that end before `instant` and are
+    From the longest periods to the shortest, it sums those that end before `instant` and are
     not yet counted. Then it counts the rows in the last 16 seconds.
     """
     total = 0
-    covered = None  # the second up to which messages are counted; None: nothing yet
-    for scale in SCALES:
-        end = instant.seconds >> scale
-        start = _FIRST_PERIOD if covered is None else covered >> scale
+    covered = _EARLIEST  # the second up to which messages are counted
+    for length in PERIODS_S:
+        end = instant.seconds - instant.seconds % length
         total += db.execute(
             "SELECT coalesce(sum(messages), 0) FROM periods"
-            " WHERE scale = ? AND period >= ? AND period < ?",
-            [scale, start, end],
+            " WHERE length = ? AND start >= ? AND start < ?",
+            [length, covered, end],
         ).fetchone()[0]
-        covered = end << scale
+        covered = end
     return total + int(
         db.execute(
             "SELECT count(*) FROM messages"
@@ -75,21 +76,21 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
     )
 
 
-def seek(db: sqlite3.Connection, position: int) -> tuple[Instant | None, int]:
+def seek(db: sqlite3.Connection, position: int) -> tuple[Instant, int]:
     """Return an instant shortly before the row at `position` (0 is the first row).
 
-    And how many rows are before that instant. None stands for the beginning.
+    And how many rows are before that instant.
     """
     skipped = 0
-    start = None
-    for scale in SCALES:
+    start = _EARLIEST
+    for length in PERIODS_S:
         periods = db.execute(
-            "SELECT period, messages FROM periods WHERE scale = ? AND period >= ? ORDER BY period",
-            [scale, _FIRST_PERIOD if start is None else start >> scale],
+            "SELECT start, messages FROM periods WHERE length = ? AND start >= ? ORDER BY start",
+            [length, start],
         )
-        for period, messages in periods:
-            start = period << scale
+        for begin, messages in periods:
+            start = begin
             if skipped + messages > position:
                 break
             skipped += messages
-    return (None if start is None else Instant(start, 0)), skipped
+    return Instant(start, 0), skipped

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, no_progress
-from webhook_api.store.counting import SCALES
+from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.schema import check_schema, migrate
@@ -23,8 +23,9 @@ _INDEX_AT_ONCE = 10_000
 _SPARE = 1.1  # free space to ask for, in sizes of the database: the copy has a WAL as well
 
 _PERIODS = " UNION ALL ".join(
-    f"SELECT {scale}, seconds >> {scale - SCALES[-1]}, sum(messages) FROM finest GROUP BY 2"
-    for scale in SCALES
+    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
+    " FROM seconds GROUP BY 2"
+    for length in PERIODS_S
 )
 
 _FORGET_TABLES_WITHOUT_PAGES = """
@@ -66,14 +67,14 @@ _DERIVED = {
         ) GROUP BY from_msisdn HAVING max(kept) IS NOT max(counted)
     """,
     "periods": f"""
-        WITH finest (seconds, messages) AS (
-            SELECT seconds >> {SCALES[-1]}, count(*) FROM messages GROUP BY 1
-        ), counted (scale, period, messages) AS ({_PERIODS})
-        SELECT scale || '/' || period, max(kept), max(counted) FROM (
-            SELECT scale, period, messages AS kept, NULL AS counted FROM periods
+        WITH seconds (second, messages) AS (
+            SELECT seconds, count(*) FROM messages GROUP BY 1
+        ), counted (length, start, messages) AS ({_PERIODS})
+        SELECT length || '/' || start, max(kept), max(counted) FROM (
+            SELECT length, start, messages AS kept, NULL AS counted FROM periods
             UNION ALL
-            SELECT scale, period, NULL, messages FROM counted
-        ) GROUP BY scale, period HAVING max(kept) IS NOT max(counted)
+            SELECT length, start, NULL, messages FROM counted
+        ) GROUP BY length, start HAVING max(kept) IS NOT max(counted)
     """,
     "sender_periods": f"""
         SELECT period || '/' || from_msisdn, max(kept), max(counted) FROM (
