@@ -12,8 +12,12 @@ import pytest
 from tests.builders import a_message
 from webhook_api.errors import Unavailable
 from webhook_api.models import parse_message
+from webhook_api.store.backup import back_up
+from webhook_api.store.compaction import compact
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.removal import Remover
+from webhook_api.store.selection import EVERYTHING
 from webhook_api.store.writer import Writer
 
 
@@ -112,6 +116,26 @@ def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writ
     shutil.copy(database.path, alone)
     with closing(sqlite3.connect(alone)) as connection:
         assert connection.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["litestream", "service"])
+def test_only_without_litestream_the_wal_is_moved_into_the_file(
+    database: Database, leaves: bool, tmp_path: Path
+) -> None:
+    database = Database(database.path, leaves_checkpoints=leaves)
+    writer = Writer(database, index_every=1, checkpoint_every=1)
+    with database.path.open("rb") as file, closing(database):
+        before = file.read()
+        store(writer, "m0")
+        writer.write(writer.do_upkeep)
+        Remover(writer).remove([1], EVERYTHING)
+        store(writer, "m1")
+        back_up(database, tmp_path / "b.db")
+        writer.close(patience_s=1)
+        compact(database)
+
+        file.seek(0)
+        assert (file.read() == before) is leaves
 
 
 def fail(_connection: Connection) -> None:
