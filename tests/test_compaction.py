@@ -22,7 +22,7 @@ from tests.test_backup import command, fill
 from tests.test_removal import arrived, differences
 from webhook_api.config import Config
 from webhook_api.models import parse_message
-from webhook_api.store import compaction
+from webhook_api.store import compaction, replacing
 from webhook_api.store.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress
@@ -30,6 +30,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.messages import insert_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.selection import of_number
+from webhook_api.store.swapping import put_in_place
 from webhook_api.store.tombstones import remove_messages, was_removed
 
 Run = Callable[..., Result]
@@ -285,6 +286,22 @@ def test_a_long_read_goes_on_and_nobody_waits_for_it(database: Database) -> None
 
         assert [first, *rows] == [("a",), ("b",), ("x",)]
     assert stored(database.path) == {"a", "b"}
+
+
+@pytest.mark.usefixtures("talk")
+def test_ctrl_c_in_the_last_step_comes_too_late(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        put_in_place(path)
+
+    monkeypatch.setattr(replacing, "put_in_place", interrupted)
+
+    result = run("forget", NUMBER)
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "2 messages removed")
+    assert stored(config.database_path) == {"other"}
 
 
 @pytest.mark.usefixtures("talk")

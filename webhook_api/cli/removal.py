@@ -55,7 +55,8 @@ def forget_number(number: str, dry_run: bool) -> None:
     """Remove every message from or to NUMBER, and all traces of it in the database's files.
 
     Their ids stay known, as digests, so that a repeat is a duplicate. Can be used while the
-    service runs. After a stop nothing is removed. Needs space for two copies of the database.
+    service runs. After a stop, all is removed or nothing. Needs space for two copies of the
+    database.
     """
     database = current_database()
     if dry_run:

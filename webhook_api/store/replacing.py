@@ -167,9 +167,14 @@ def _swap(database: Database, *, complete: bool, keep: bool) -> Path | None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back Ctrl-C and similar signals until the end of the `with` block."""
+    """Hold back SIGTERM and SIGHUP until the end of the `with` block; Ctrl-C is without effect.
+
+    After the block it would be too late: all is done.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:
         yield
     finally:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which drops one that is pending
+        signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
