@@ -130,13 +130,15 @@ def test_files_that_were_not_looked_into_are_named(
     run("restore", tmp_path / "b.db")
     (tmp_path / "app.db-wal.orphan").touch()
     (tmp_path / "c.db.partial").write_bytes(bytes(4096))  # a backup that was killed early
+    (tmp_path / ".app.db-litestream").mkdir()
     (tmp_path / "letter").write_text("Dear reader")
 
     named = run("forget", NUMBER).stdout.splitlines()[2:]
 
     (kept,) = tmp_path.glob("app-replaced-*.db")
     ending = "may contain the number; delete it if you do not need it"
-    files = [kept, *(tmp_path / name for name in ("app.db-wal.orphan", "b.db", "c.db.partial"))]
+    others = (".app.db-litestream", "app.db-wal.orphan", "b.db", "c.db.partial")
+    files = sorted([kept, *(tmp_path / name for name in others)])
     assert named == [f"{file}: {ending}" for file in files]
 
 
@@ -302,6 +304,37 @@ def test_ctrl_c_in_the_last_step_comes_too_late(
 
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "2 messages removed")
     assert stored(config.database_path) == {"other"}
+
+
+_READ_ON = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN")
+db.execute("SELECT count(*) FROM messages").fetchone()
+print("reading", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_where_litestream_reads_it_is_refused_before_the_work(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replacing, "_READERS_PATIENCE_S", 0.1)
+    replicated = Database(database.path, leaves_checkpoints=True)
+    steps = []
+    with subprocess.Popen(
+        [sys.executable, "-c", _READ_ON, str(database.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+
+        with pytest.raises(BlockingIOError, match="stop Litestream first"):
+            compact(replicated, progress=lambda done, of: steps.append((done, of)))
+
+        other.communicate()
+    assert steps == []
 
 
 @pytest.mark.usefixtures("talk")

@@ -113,13 +113,14 @@ def _record(database: Database) -> Path:
 
 
 def other_files(database: Database) -> list[Path]:
-    """Return the files beside the database that hold messages as well, and belong to others.
+    """Return what is beside the database, holds messages as well, and belongs to others.
 
-    Backups, what earlier restores replaced, WALs whose database was lost, and copies that were
-    stopped halfway, whose header may be missing still.
+    Backups, what earlier restores replaced, WALs whose database was lost, copies that were
+    stopped halfway, whose header may be missing still, and the folder of Litestream.
     """
     files = sorted(file for file in database.path.parent.iterdir() if file != database.path)
-    return [file for file in files if file.suffix in {".orphan", ".partial"} or is_ours(file)]
+    endings = (".orphan", ".partial", "-litestream")
+    return [file for file in files if file.name.endswith(endings) or is_ours(file)]
 
 
 def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:

@@ -45,6 +45,9 @@ def replace(
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
+    for _ in _attempts(database):
+        if not _may_be_replicated(database):
+            break
     with ExitStack() as locks:
         with in_place_when_complete(restored_path(database.path)) as partial:
             with database.write_lock():  # a killed command may have left something
@@ -85,10 +88,9 @@ def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
     Yields whether the WAL can be deleted: not if the database file is damaged or missing.
 
     Raises:
-        BlockingIOError: a reader still needs the WAL after `_READERS_PATIENCE_S`.
+        BlockingIOError: a reader still needs the WAL.
     """
-    deadline = time.monotonic() + _READERS_PATIENCE_S
-    while True:
+    for _ in _attempts(database):
         with database.write_lock() as lock:
             complete = None
             if not _may_be_replicated(database):
@@ -98,6 +100,17 @@ def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
             if complete is not None:
                 yield complete
                 return
+
+
+def _attempts(database: Database) -> Iterator[None]:
+    """Yield again and again, while a read goes on.
+
+    Raises:
+        BlockingIOError: it did not end within `_READERS_PATIENCE_S`.
+    """
+    deadline = time.monotonic() + _READERS_PATIENCE_S
+    while True:
+        yield
         if time.monotonic() > deadline:
             advice = "stop Litestream first" if database.leaves_checkpoints else "try again later"
             raise BlockingIOError(errno.EAGAIN, f"a long read is under way; {advice}")
