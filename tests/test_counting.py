@@ -8,7 +8,7 @@ from flask import Flask
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Rows, Store
 from webhook_api.models import Instant, MessageFilter, Timestamp
-from webhook_api.reading import hits
+from webhook_api.reading import search
 from webhook_api.reading.listing import stream_messages
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import count_before, seek
@@ -106,7 +106,7 @@ def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
     found: int,
     by_index: bool,
 ) -> None:
-    monkeypatch.setattr(hits, "_FEW_ROWS", 0)
+    monkeypatch.setattr(search, "_FEW_ROWS", 0)
 
     page = get("/messages", q=q, from_=SENDER, since="2025-01-01T00:00:00Z")
 

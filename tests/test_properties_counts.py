@@ -16,7 +16,7 @@ from tests.builders import SECRET, an_app
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
-from webhook_api.reading import hits, listing
+from webhook_api.reading import listing, search
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import insert_messages
@@ -146,9 +146,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "_CHUNK_ROWS", 3)
-        patch.setattr(hits, "_FIRST_WALK", 3)
-        patch.setattr(hits, "_FEW_ROWS", 2)
-        patch.setattr(hits, "_MOST_TERMS", 3)
+        patch.setattr(search, "_FIRST_WALK", 3)
+        patch.setattr(search, "_FEW_ROWS", 2)
+        patch.setattr(search, "_MOST_TERMS", 3)
         yield Service(app.test_client(), writer)
     writer.close()
     close_app(app)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
-from webhook_api.reading.search import Phrase
+from webhook_api.reading.phrase import Phrase
 from webhook_api.store.connections import Connection
 from webhook_api.store.folding import fold, folded_form
 from webhook_api.store.indexing import index_messages

@@ -11,7 +11,7 @@ from webhook_api.inbox.session import WrongTokens
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.turns import Reading
 from webhook_api.routes import register_routes
 from webhook_api.shares import PAGES_AT_ONCE, Shares

@@ -13,11 +13,11 @@ from webhook_api.models import (
     UtcTimestamp,
     WantedNumber,
 )
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import StoredMessage, grows, list_messages
+from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.receivers import list_receiver
 from webhook_api.reading.rows import Rows
-from webhook_api.reading.search import Phrase
 from webhook_api.replies import Message
 from webhook_api.store.connections import Connection
 

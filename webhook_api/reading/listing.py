@@ -6,10 +6,10 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
-from webhook_api.reading.counts import CountCache
-from webhook_api.reading.hits import PhraseSearch
+from webhook_api.reading.count_cache import CountCache
+from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
-from webhook_api.reading.search import Phrase
+from webhook_api.reading.search import PhraseSearch
 from webhook_api.replies import Message
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot

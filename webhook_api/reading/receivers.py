@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from webhook_api.models import Cursor, Instant, MessageQuery
 from webhook_api.reading.listing import StoredMessage, read_messages
+from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
-from webhook_api.reading.search import Phrase
 from webhook_api.store.connections import Connection
 from webhook_api.store.transactions import read_transaction
 

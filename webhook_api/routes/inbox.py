@@ -38,7 +38,7 @@ from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
 from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, parse_query
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.turns import Reading
 from webhook_api.store.connections import Connection

@@ -10,7 +10,7 @@ from flask.json.provider import JSONProvider
 
 from webhook_api.db import get_db
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     CHUNK_CHARS,
     NDJSON,

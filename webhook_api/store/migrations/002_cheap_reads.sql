@@ -62,7 +62,7 @@ ALTER TABLE totals ADD COLUMN probes INTEGER NOT NULL DEFAULT 0;
 
 -- Each text is indexed with two more characters at its end, so that also its last two start a run
 -- of three: then every run of one or two characters is the start of some term. U+0001 is in no
--- phrase that the index answers without comparing (search.py).
+-- phrase that the index answers without comparing (reading/phrase.py).
 DROP TRIGGER forget_searchable;
 DROP VIEW searchable;
 INSERT INTO messages_search (messages_search) VALUES ('delete-all');
