@@ -146,6 +146,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "_CHUNK_ROWS", 3)
+        patch.setattr(listing, "_NEAR_ROWS", 3)
         patch.setattr(search, "_FIRST_WALK", 3)
         patch.setattr(search, "_FEW_ROWS", 2)
         patch.setattr(search, "_MOST_TERMS", 3)

@@ -334,7 +334,7 @@ def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench
     _, second = bench.connect()
     _, third = bench.connect()
 
-    made = [bench.connections.make_place() for _ in range(4)]
+    made = [bench.connections.free_one() for _ in range(4)]
 
     assert made == [True, True, True, False]
     assert [state(one) for one in (first, second, third)] == [State.ENDED] * 3
@@ -343,7 +343,7 @@ def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench
 def test_a_connection_that_is_being_answered_is_not_ended_for_room(bench: Bench) -> None:
     _, connection = bench.connect(GET)
 
-    assert not bench.connections.make_place()
+    assert not bench.connections.free_one()
     assert state(connection) is State.ANSWERING
 
 

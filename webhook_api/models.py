@@ -80,13 +80,13 @@ class Timestamp(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A place in the order of messages: after the row `id`, whose `ts` names `instant`."""
+    """A position in the order of messages: after the row `id`, whose `ts` names `instant`."""
 
     instant: Instant
     id: int
 
     def encode(self) -> str:
-        """Return the opaque text that stands for this place in a URL."""
+        """Return the opaque text that stands for this position in a URL."""
         plain = f"{self.instant.seconds}.{self.instant.nanos}.{self.id}"
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 

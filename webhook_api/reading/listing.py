@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
-from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
+from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.reading.search import PhraseSearch
 from webhook_api.replies import Message
 from webhook_api.store.connections import Connection
@@ -26,7 +26,7 @@ _LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\x8
 
 
 class StoredMessage(NamedTuple):
-    """A row as the API shows it, and its place in the order."""
+    """A row as the API shows it, and its position in the order."""
 
     message_id: str
     from_msisdn: str
@@ -39,8 +39,8 @@ class StoredMessage(NamedTuple):
     def from_row(cls, row: Sequence[Any]) -> "StoredMessage":
         """Build from the columns of `_ROW`."""
         message_id, sender, receiver, ts, text, seconds, nanos, row_id = row
-        place = Cursor(Instant(seconds, nanos), row_id)
-        return cls(message_id, sender, receiver, ts, text, place)
+        position = Cursor(Instant(seconds, nanos), row_id)
+        return cls(message_id, sender, receiver, ts, text, position)
 
     def as_json(self) -> Message:
         """Return the JSON object of the API, which is also a valid body of POST /webhook."""
@@ -121,7 +121,7 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
     Every chunk costs about the same, even if few rows match, so that a stream can be stopped
     between two. Each is read in a short snapshot of its own, so that checkpoints need not wait
     for a slow client. A message that is stored at the start comes exactly once; one that is
-    stored later comes if its place in the order is still ahead.
+    stored later comes if its position in the order is still ahead.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -144,8 +144,8 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
             return
 
 
-def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Place | None]:
-    """Return the hits of one chunk, and the place of its last row if others may follow."""
+def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Position | None]:
+    """Return the hits of one chunk, and the position of its last row if others may follow."""
     hits: list[StoredMessage] = []
     chars = 0
     for number, (is_hit, *row) in enumerate(found, 1):
@@ -155,7 +155,7 @@ def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Pl
             chars += len(hit.message_id) + len(hit.text or "")
         if chars >= CHUNK_CHARS or number == _CHUNK_ROWS:
             last = StoredMessage.from_row(row)
-            return hits, Place(last.cursor.instant, last.message_id)
+            return hits, Position(last.cursor.instant, last.message_id)
     return hits, None
 
 
@@ -176,10 +176,10 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
 
 def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
     """Return the ids of a page without `q`, read from an index alone."""
-    rows = Rows.matching(query, Place.of(db, query.cursor), newest_first=newest_first)
+    rows = Rows.matching(query, Position.of(db, query.cursor), newest_first=newest_first)
     order = NEWEST_FIRST if newest_first else ORDER
     offset = query.offset
-    near = query.cursor is not None or offset <= _CHUNK_ROWS
+    near = query.cursor is not None or offset <= _NEAR_ROWS
     if query.from_msisdn is None and not near and not newest_first:
         # Far from the start, the counters say where the page begins.
         earlier = count_before(db, query.since.instant) if query.since else 0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from webhook_api.models import Cursor, Instant, MessageQuery
 from webhook_api.reading.listing import StoredMessage, read_messages
 from webhook_api.reading.phrase import Phrase
-from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
+from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.transactions import read_transaction
 
@@ -46,7 +46,7 @@ def list_receiver(
         phrase.prepare(db)
         wanted.require(phrase.condition, *phrase.parameters)
     with read_transaction(db):
-        looked_at = Rows.matching(query, Place.of(db, query.cursor), newest_first=newest_first)
+        looked_at = Rows.matching(query, Position.of(db, query.cursor), newest_first=newest_first)
         found = db.execute(
             "SELECT m.id FROM (SELECT m.id, m.to_msisdn, m.text, m.folded FROM messages m"
             f" WHERE {looked_at.where} ORDER BY {order} LIMIT ?) m WHERE {wanted.where} LIMIT ?",

@@ -10,15 +10,15 @@ ORDER = "m.seconds, m.nanos, m.message_id"
 NEWEST_FIRST = "m.seconds DESC, m.nanos DESC, m.message_id DESC"
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The values of a row that order it among all others."""
 
     instant: Instant
     message_id: str
 
     @classmethod
-    def of(cls, db: Connection, cursor: Cursor | None) -> "Place | None":
-        """Return the place of the row of `cursor`; None if there is no cursor.
+    def of(cls, db: Connection, cursor: Cursor | None) -> "Position | None":
+        """Return the position of the row of `cursor`; None if there is no cursor.
 
         If the row was removed, its `message_id` is not known: other messages of its instant may
         then come twice, but none is left out.
@@ -48,9 +48,9 @@ class Rows:
 
     @classmethod
     def matching(
-        cls, wanted: MessageFilter, after: Place | None = None, *, newest_first: bool = False
+        cls, wanted: MessageFilter, after: Position | None = None, *, newest_first: bool = False
     ) -> "Rows":
-        """Return conditions for sender, time and the place `after` of a page; ignore `q`."""
+        """Return conditions for sender, time and the position `after` of a page; ignore `q`."""
         rows = cls()
         if wanted.from_msisdn is not None:
             rows.require("m.from_msisdn = ?", wanted.from_msisdn)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from webhook_api.models import MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase, quoted
-from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Place, Rows
+from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
 
@@ -190,8 +190,8 @@ class PhraseSearch:
         )
 
     def _rows_of_page(self, query: MessageQuery) -> Rows:
-        place = Place.of(self._db, query.cursor)
-        return Rows.matching(query, place, newest_first=self._newest_first)
+        position = Position.of(self._db, query.cursor)
+        return Rows.matching(query, position, newest_first=self._newest_first)
 
     def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
         return [row_id for (row_id,) in self._db.execute(sql, parameters)]

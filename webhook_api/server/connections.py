@@ -97,8 +97,8 @@ class Connections:
                 if connection.state is state:  # not ended meanwhile to make room
                     late(connection)
 
-    def make_place(self) -> bool:
-        """End the connection that is the least loss; return whether there was one."""
+    def free_one(self) -> bool:
+        """End the connection whose end does the least harm; return whether there was one."""
         candidates = self._register.first(State.IDLE, State.ARRIVING, State.LINGERING)
         if oldest := next(candidates, None):
             self.end(oldest)

@@ -49,7 +49,7 @@ class Listeners:
 
     def accept(self, listener: Any) -> bool:
         """Accept one connection; return whether there was one."""
-        if len(self._connections) >= self._most and not self._connections.make_place():
+        if len(self._connections) >= self._most and not self._connections.free_one():
             self.pause()
             return False
         try:
@@ -58,7 +58,7 @@ class Listeners:
             return False
         except OSError as error:  # EMFILE and the like
             self.trouble = error
-            if not self._connections.make_place():
+            if not self._connections.free_one():
                 self.pause()
             return False
         sock.setblocking(False)
