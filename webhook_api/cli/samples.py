@@ -4,7 +4,8 @@ import json
 import random
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+
+from webhook_api.server_time import now_as_text
 
 _RECEIVERS = ("+14155550100", "+14155550101", "+442071838750")
 _SENDERS = tuple(f"+9198765{number:05d}" for number in range(200))
@@ -35,7 +36,7 @@ def sample_bodies(count: int) -> Iterator[bytes]:
             # A few senders write most of the messages.
             "from": _SENDERS[int(len(_SENDERS) * choose.random() ** 3)],
             "to": choose.choice(_RECEIVERS),
-            "ts": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": now_as_text(),
             "text": text and text.format(choose.randint(1, 9999)),
         }
         yield json.dumps(message, ensure_ascii=False).encode()

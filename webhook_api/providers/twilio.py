@@ -9,12 +9,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from urllib.parse import parse_qs, parse_qsl
 
 from webhook_api.errors import InvalidSignature
 from webhook_api.models import parse_json
 from webhook_api.providers.delivery import Delivery, as_number, not_of_the_provider, prefixed
+from webhook_api.server_time import now_as_text
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
@@ -72,7 +72,7 @@ def _read_fields(fields: object) -> Delivery:
         message_id=prefixed(NAME, message_id),
         sender=_number(fields["From"]),
         receiver=_number(fields["To"]),
-        ts=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        ts=now_as_text(),
         text=fields.get("Body") or None,
     )
     return delivery

@@ -2,11 +2,11 @@
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
+from webhook_api.server_time import now_as_text
 from webhook_api.store.folding import folded_form
 from webhook_api.store.tombstones import was_removed
 
@@ -54,7 +54,7 @@ def insert_messages(
 
 def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
     """Do the same, without a look at the tombstones."""
-    created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    created_at = now_as_text()
     values: list[str | int | None] = []
     for message in messages:
         values += (

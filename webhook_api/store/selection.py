@@ -1,8 +1,10 @@
 """Which messages to remove."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
+
+from webhook_api.server_time import as_text
 
 
 class Selection(NamedTuple):
@@ -14,8 +16,7 @@ class Selection(NamedTuple):
 
 def older_than(moment: datetime) -> Selection:
     """Select the messages that arrived before `moment`, by the server's time."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Selection("created_at < ?", [text])
+    return Selection("created_at < ?", [as_text(moment)])
 
 
 def of_number(number: str) -> Selection:
