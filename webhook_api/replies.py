@@ -1,4 +1,4 @@
-"""What goes out: the shape of each JSON reply, which the routes fill in and /openapi.json shows.
+"""What goes out: the shapes of the JSON replies, which the routes fill in and /openapi.json shows.
 
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
@@ -52,6 +52,11 @@ class Message(_From):
     to: PhoneNumber
     ts: TimestampText
     text: str | None
+
+
+def message_reply(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
+    """Return the JSON object of a message, which is also a valid body of POST /webhook."""
+    return {"message_id": message_id, "from": sender, "to": to, "ts": ts, "text": text}
 
 
 @_exact

@@ -10,7 +10,7 @@ from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.reading.search import PhraseSearch
-from webhook_api.replies import Message
+from webhook_api.replies import Message, message_reply
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot
 
@@ -43,14 +43,8 @@ class StoredMessage(NamedTuple):
         return cls(message_id, sender, receiver, ts, text, position)
 
     def as_json(self) -> Message:
-        """Return the JSON object of the API, which is also a valid body of POST /webhook."""
-        return {
-            "message_id": self.message_id,
-            "from": self.from_msisdn,
-            "to": self.to_msisdn,
-            "ts": self.ts,
-            "text": self.text,
-        }
+        """Return the JSON object of the API."""
+        return message_reply(*self[:5])
 
     def as_line(self) -> bytes:
         """Return that object as a line of NDJSON, readable in every script."""

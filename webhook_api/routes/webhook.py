@@ -11,13 +11,14 @@ from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.intake.waiting import wait_of
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
+from webhook_api.replies import Accepted
 from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)
 
 
 @bp.post("/webhook")
-def receive_message() -> dict[str, str]:
+def receive_message() -> Accepted:
     """Answer 200 once the message is on disk, and for each repeat of it (spec 1).
 
     Raises:
