@@ -39,14 +39,14 @@ worker_class = PatientWorker.limited(
         reads_at_once=_shares.reads,
     )
 )
-# By default two processes, for two cores, of 64 threads. In a stall of the disk, as many deliveries
-# may wait for it, less the threads for reads. With 32 threads and 64 busy connections some were
-# refused: connections are not spread evenly (tests/benchmarks/writes.py --compare 2x32).
+# By default two processes, for two cores, of 64 threads. In a stall of the disk, 44 deliveries of
+# each may wait: 64 less 16 for long reads and 4 in reserve. With 32 threads and 64 busy connections
+# some were refused: connections are not spread evenly (tests/benchmarks/writes.py --compare 2x32).
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
-accesslog = None  # the application writes one line for each request
+accesslog = None  # the application writes the lines of requests
 
 worker_connections = 2000  # of each process; fewer if it may not open so many files
 keepalive = 5

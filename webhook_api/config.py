@@ -1,4 +1,4 @@
-"""Settings: the environment, read once, as one frozen `Config`. No other module reads it."""
+"""Settings: the environment as one frozen `Config`. No other module reads it."""
 
 import base64
 import ipaddress

@@ -1,4 +1,4 @@
-"""Our exceptions. Those that answer a request know its status and its result."""
+"""The exceptions of more than one room. Those that answer a request know its status and result."""
 
 from collections.abc import Sequence
 from http import HTTPStatus

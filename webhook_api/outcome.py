@@ -1,4 +1,4 @@
-"""What became of a delivery: the one object that the log line and the metrics read.
+"""What became of a delivery: the route fills it in, the log line and the metrics read it.
 
 Also the names of the other ways in which a request can end.
 """

@@ -18,11 +18,11 @@ from webhook_api.reading.listing import StoredMessage, grows, list_messages
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.receivers import list_receiver
 from webhook_api.reading.rows import Rows
-from webhook_api.replies import Message
+from webhook_api.replies import Message, message_reply
 from webhook_api.store.connections import Connection
 
 PAGE_ROWS = 50
-MOST_NEW = 100  # are looked at, and told
+MOST_NEW = 100  # at most so many are looked at and reported
 _SHORT_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,9})?)?)?Z?"
 )
@@ -70,7 +70,7 @@ class _Page(NamedTuple):
 
 
 def list_inbox(db: Connection, query: InboxQuery, counts: CountCache) -> InboxPage:
-    """Return a page. The way to newer ones ends on the first page, which is full if it can be.
+    """Return a page. Going to newer pages ends at the first one, filled up with older messages.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -142,13 +142,7 @@ class WholeMessage(NamedTuple):
 
     def as_json(self) -> Message:
         """Return the JSON object of the API."""
-        return {
-            "message_id": self.message_id,
-            "from": self.from_msisdn,
-            "to": self.to_msisdn,
-            "ts": self.ts,
-            "text": self.text,
-        }
+        return message_reply(*self[:5])
 
 
 def find_message(db: Connection, row_id: int) -> WholeMessage | None:

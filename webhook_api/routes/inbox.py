@@ -222,7 +222,7 @@ def _may_read() -> bool:
 
 
 def _came_by_https() -> bool:
-    # Whoever adds the header without a proxy makes the own cookie stricter, and no other one.
+    # A client that adds the header itself only makes its own cookie stricter.
     return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 

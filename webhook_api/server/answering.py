@@ -1,5 +1,5 @@
 """From the bytes of a request to the bytes of its answer. Runs in a greenlet of the event loop or
-in a thread. Only for a stream it waits for the client, and then it is in a thread."""
+in a thread. It waits for the client only if it sends a stream, which always has a thread."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -36,8 +36,8 @@ from webhook_api.store.verify import check_copy
 
 _FILES = 2  # of the database's size, that are on the disk at the same time
 _ROWS_AT_ONCE = 1000
-_FEW = 200  # rows that are added while all deliveries wait
-_PASSES = 20  # until these are so few; then it goes on with more
+_FEW = 200  # rows that the last pass should add at most: all deliveries wait for it
+_PASSES = 20  # after these it adds the rest anyway
 _CACHE_KIB = 64 * 1024
 _SYNC_EVERY_S = 0.05
 _INSTRUCTIONS = 1000  # of SQLite, after which it looks at the clock

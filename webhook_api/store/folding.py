@@ -1,4 +1,5 @@
-"""Text without differences of case, for the search. It is stored where SQLite cannot make it."""
+"""Text without differences of case, for the search. It is stored where `lower` of SQLite
+would give another text."""
 
 _REMEMBERED_CHARS = 8192
 

@@ -1,4 +1,4 @@
-"""Removes messages as soon as they are old enough, a few at a time between deliveries."""
+"""Removes messages that are old enough, every ten minutes, a few at a time between deliveries."""
 
 import logging
 import sqlite3

@@ -47,7 +47,7 @@ def synced_later(db: sqlite3.Connection) -> Iterator[None]:
         try:
             db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error:
-            db.close()  # rather than that it commits a delivery like this
+            db.close()  # so that it never commits a delivery without a sync
             raise
 
 

@@ -53,7 +53,7 @@ T = TypeVar("T")
 class Writer:
     """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
 
-    `_anchor`, a reader, is closed after it. If the connection that writes were the last one of
+    `_anchor`, a reader, is closed after the connection that writes. If this were the last one of
     its file, its closing would checkpoint and then delete the WAL *by name*: after a restore this
     is the WAL of another file, and if the file is damaged it is the only good copy.
     """

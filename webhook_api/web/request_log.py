@@ -1,4 +1,4 @@
-"""The log of requests: exactly one line for each."""
+"""The log of requests: one line for each, except in a flood of 401s."""
 
 import logging
 import re
