@@ -13,10 +13,11 @@ from webhook_api.config import ConfigError
 from webhook_api.generation import GENERATION
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
+from webhook_api.request_kind import kind_of
 from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
 from webhook_api.server.metrics_folder import make_folder, remove_left_behind
 from webhook_api.server.refused_settings import refusal
-from webhook_api.shares import Shares, kind_of
+from webhook_api.shares import Shares
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database
 

@@ -8,8 +8,9 @@ from threading import Event
 import pytest
 
 from tests.serving import wait_until
+from webhook_api.request_kind import kind_of
 from webhook_api.server.pool import Pool
-from webhook_api.shares import Kind, Share, Shares, kind_of
+from webhook_api.shares import Kind, Share, Shares
 
 DONE_S = 5.0
 Clock = Callable[[], float]
@@ -28,7 +29,7 @@ def wait(end: Event) -> None:
 
 
 def a_pool(threads: int, shared: int, **clock: Clock) -> Pool:
-    shares = {Kind.PAGE: Share(shared), Kind.SEARCH: Share(1, wait_s=1.0)}
+    shares = {Kind.PAGE: Share(shared), Kind.LONG_READ: Share(1, wait_s=1.0)}
     return Pool(threads, shared, shares, **clock)
 
 
@@ -53,7 +54,7 @@ def test_requests_without_a_kind_always_find_a_thread(end: Event) -> None:
 def test_one_kind_leaves_threads_for_another(end: Event) -> None:
     pool, page = a_pool(3, shared=2), Event()
     for _ in range(10):
-        pool.give(partial(wait, end), Kind.SEARCH, nothing)
+        pool.give(partial(wait, end), Kind.LONG_READ, nothing)
 
     pool.give(page.set, Kind.PAGE, nothing)
 
@@ -68,7 +69,7 @@ def test_waiting_requests_are_done_in_their_order_even_if_one_fails() -> None:
         raise ValueError
 
     for number in range(20):
-        pool.give(partial(work, number), [Kind.PAGE, Kind.SEARCH][number % 2], nothing)
+        pool.give(partial(work, number), [Kind.PAGE, Kind.LONG_READ][number % 2], nothing)
 
     wait_until(lambda: len(done) == 20)
     assert done == list(range(20))
@@ -77,10 +78,10 @@ def test_waiting_requests_are_done_in_their_order_even_if_one_fails() -> None:
 def test_a_request_that_waited_too_long_is_refused_and_not_done(end: Event) -> None:
     now, done, refused = [0.0], list[int](), list[int]()
     pool = a_pool(2, shared=2, clock=lambda: now[0])
-    pool.give(partial(wait, end), Kind.SEARCH, nothing)
+    pool.give(partial(wait, end), Kind.LONG_READ, nothing)
     for number in range(4):
         now[0] = number * 0.4
-        pool.give(partial(done.append, number), Kind.SEARCH, partial(refused.append, number))
+        pool.give(partial(done.append, number), Kind.LONG_READ, partial(refused.append, number))
 
     now[0] = 1.3
     pool.expire()
@@ -119,20 +120,20 @@ def test_without_a_thread_a_request_is_refused_and_not_done_later(
         ("/messages?from=%2B91&limit=5", Kind.PAGE),
         ("/messages?since=2025-01-01T00:00:00Z", Kind.PAGE),
         ("/messages?offset=999", Kind.PAGE),
-        ("/messages?limit=1&q=ab", Kind.SEARCH),
-        ("/messages?%71=ab", Kind.SEARCH),
-        ("http://x/messages?q=ab", Kind.SEARCH),
-        ("/messages?offset=1001", Kind.SEARCH),
-        ("/messages?from=%2B91&since=2025-01-01T00:00:00Z", Kind.SEARCH),
-        ("/messages?until=2025-01-01T00:00:00Z&from=%2B91", Kind.SEARCH),
+        ("/messages?limit=1&q=ab", Kind.LONG_READ),
+        ("/messages?%71=ab", Kind.LONG_READ),
+        ("http://x/messages?q=ab", Kind.LONG_READ),
+        ("/messages?offset=1001", Kind.LONG_READ),
+        ("/messages?from=%2B91&since=2025-01-01T00:00:00Z", Kind.LONG_READ),
+        ("/messages?until=2025-01-01T00:00:00Z&from=%2B91", Kind.LONG_READ),
         ("/inbox", Kind.PAGE),
         ("/inbox?q=&from=%2B91", Kind.PAGE),
-        ("/inbox?from=&q=ab", Kind.SEARCH),
-        ("/inbox?to=%2B91", Kind.SEARCH),
+        ("/inbox?from=&q=ab", Kind.LONG_READ),
+        ("/inbox?to=%2B91", Kind.LONG_READ),
         ("/inbox/new?above=5", Kind.PAGE),
         ("/stats", Kind.PAGE),
         ("/stats?from=%2B91", Kind.PAGE),
-        ("/stats?until=2025-01-01T00:00:00Z", Kind.SEARCH),
+        ("/stats?until=2025-01-01T00:00:00Z", Kind.LONG_READ),
         ("/health/live", Kind.SHORT),
         ("/health/live?", None),
         ("/health/ready", None),

@@ -14,7 +14,7 @@ from webhook_api.models import (
     WantedNumber,
 )
 from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.listing import StoredMessage, grows, list_messages
+from webhook_api.reading.listing import StoredMessage, list_messages, takes_long
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.receivers import list_receiver
 from webhook_api.reading.rows import Rows
@@ -98,9 +98,9 @@ def _list(db: Connection, query: InboxQuery, counts: CountCache, *, newer: bool 
     return _Page(*page, gave_up=False)
 
 
-def takes_long(query: InboxQuery) -> bool:
+def page_takes_long(query: InboxQuery) -> bool:
     """Whether the cost of the page grows with the data, or is high."""
-    return query.to_msisdn is not None or grows(_as_listed(query, None))
+    return query.to_msisdn is not None or takes_long(_as_listed(query, None))
 
 
 def _as_listed(query: InboxQuery, cursor: Cursor | None) -> MessageQuery:

@@ -59,7 +59,7 @@ class MessagePage(NamedTuple):
     next_cursor: Cursor | None
 
 
-def grows(query: MessageQuery) -> bool:
+def takes_long(query: MessageQuery) -> bool:
     """Whether the cost of `query` grows with the data: neither counters nor an index answer it."""
     in_time = query.since is not None or query.until is not None
     counted = query.from_msisdn is None or not in_time

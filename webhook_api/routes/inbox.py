@@ -32,7 +32,7 @@ from webhook_api.inbox.listing import (
     find_message,
     list_inbox,
     newest_id,
-    takes_long,
+    page_takes_long,
 )
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
@@ -116,7 +116,7 @@ def show_inbox() -> Response:
     """
     query = parse_query(InboxQuery, request.args)
     make = partial(_look, query=query, counts=current_app.extensions["counts"])
-    if takes_long(query):
+    if page_takes_long(query):
         reading: Reading = current_app.extensions["reading"]
         shown = reading.read(make, absence(request.environ))
     else:

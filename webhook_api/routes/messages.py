@@ -14,9 +14,9 @@ from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     CHUNK_CHARS,
     NDJSON,
-    grows,
     list_messages,
     stream_chunks,
+    takes_long,
 )
 from webhook_api.reading.room import Room, room_for, wait_for_room
 from webhook_api.reading.turns import Reading, Stream
@@ -48,7 +48,7 @@ def show_messages() -> Response:
         json=current_app.json,
         room=room_for(request.environ),
     )
-    if grows(query):
+    if takes_long(query):
         reading: Reading = current_app.extensions["reading"]
         page = reading.read(make, absence(request.environ))
     else:
