@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
@@ -285,7 +286,7 @@ def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
 
     glance = look(writer, now)
 
-    assert glance.stats.total == len(stamps)
+    assert glance.total == len(stamps)
     assert (glance.last_day, glance.day_before) == (4, 1)
     hours = {bar.start: bar.messages for bar in glance.hours if bar.messages}
     assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
@@ -319,6 +320,18 @@ def test_the_glance_costs_little_more_with_many_messages_in_the_last_days(
     of_few = steps_of(100)
 
     assert steps_of(5000) < 2 * of_few
+
+
+def test_every_link_of_the_list_leads_to_a_page(client: FlaskClient, store: Store) -> None:
+    store(*some_messages(60, text="long " * 200))
+    page = client.get("/inbox").text
+    links = {urljoin("/inbox", html.unescape(one)) for one in re.findall(r'href="([^"]+)"', page)}
+
+    assert len(links) > 55
+    assert {"/inbox?from=%2B919876543210", "/inbox?to=%2B14155550100", "/inbox/messages/60"} < links
+    for link_ in links:
+        with client.get(link_) as reply:
+            assert reply.status_code == 200, link_
 
 
 def test_an_empty_inbox_says_what_to_do(client: FlaskClient) -> None:

@@ -3,8 +3,8 @@
 import time
 from typing import NamedTuple
 
-from webhook_api.models import Instant, StatsQuery
-from webhook_api.reading.stats import Stats, compute_stats
+from webhook_api.models import Instant
+from webhook_api.reading.stats import top_senders
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import DAY_S, HOUR_S, count_before, snapshot
 
@@ -22,7 +22,9 @@ class Bar(NamedTuple):
 class Glance(NamedTuple):
     """Counts of all messages, and of the last hours and days. Days are those of UTC."""
 
-    stats: Stats
+    total: int
+    senders: int
+    top_senders: list[tuple[str, int]]
     last_day: int
     day_before: int
     hours: list[Bar]
@@ -30,20 +32,21 @@ class Glance(NamedTuple):
 
 
 def look(db: Connection, now: float | None = None) -> Glance:
-    """Return the counts as they are `now` (seconds since 1970).
+    """Return the counts as they are `now` (seconds since 1970), all from one snapshot.
 
     Raises:
         sqlite3.Error: the database cannot be read.
     """
     second = int(time.time() if now is None else now)
-    stats = compute_stats(db, StatsQuery())
-    with snapshot(db):
+    with snapshot(db) as totals:
+        top = top_senders(db)
         now_, before, long_before = (
             count_before(db, Instant(second + 1 - ago, 0)) for ago in (0, DAY_S, 2 * DAY_S)
         )
         hours = _bars(db, second, HOUR_S, HOURS)
         days = _bars(db, second, DAY_S, DAYS)
-    return Glance(stats, now_ - before, before - long_before, hours, days)
+    last_day, day_before = now_ - before, before - long_before
+    return Glance(totals.messages, totals.senders, top, last_day, day_before, hours, days)
 
 
 def _bars(db: Connection, second: int, length: int, number: int) -> list[Bar]:

@@ -41,12 +41,13 @@ def compute_stats(db: Connection, query: StatsQuery) -> Stats:
         elif query.since or query.until:
             total, senders, top = _all_senders_between(db, window, totals)
         else:
-            total, senders, top = totals.messages, totals.senders, _top_of_all_time(db)
+            total, senders, top = totals.messages, totals.senders, top_senders(db)
         first, last = (_edge(db, query.from_msisdn, window, order) for order in ("ASC", "DESC"))
     return Stats(total, senders, top, first, last)
 
 
-def _top_of_all_time(db: Connection) -> list[tuple[str, int]]:
+def top_senders(db: Connection) -> list[tuple[str, int]]:
+    """Return the senders with most messages of all time, and how many each has."""
     return db.execute(
         "SELECT from_msisdn, messages FROM senders ORDER BY messages DESC, from_msisdn LIMIT ?",
         [TOP_SENDERS],

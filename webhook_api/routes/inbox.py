@@ -23,7 +23,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
 from webhook_api.errors import RETRY_AFTER_S, InvalidInput
-from webhook_api.inbox.glance import Bar, Glance, look
+from webhook_api.inbox.chart import draw
+from webhook_api.inbox.glance import Glance, look
 from webhook_api.inbox.listing import (
     InboxFilter,
     InboxPage,
@@ -56,12 +57,6 @@ _CHARS_BEFORE_HIT = 100
 _LONG_CHARS, _LONG_LINES = 700, 7  # of a text: in the list, it is cut short after them
 
 bp = Blueprint("inbox", __name__)
-
-
-@bp.app_template_filter("shown")
-def show_nul(text: str) -> str:
-    """Return `text` with a sign for U+0000, which HTML cannot have."""
-    return text.replace("\x00", "\u2400")
 
 
 @bp.app_template_filter("before_hit")
@@ -129,10 +124,9 @@ def show_inbox() -> Response:
         query=query,
         given=given,
         looked_at=LOOKED_AT,
-        long_chars=_LONG_CHARS,
-        long_lines=_LONG_LINES,
+        is_long=_is_long,
         mark=mark_hits,
-        names=_names,
+        draw=draw,
     )
 
 
@@ -203,8 +197,8 @@ def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     return _Shown(list_inbox(db, query, counts), newest, look(db) if plain else None)
 
 
-def _names(form: str, bars: list[Bar]) -> list[str]:
-    return [time.strftime(form, time.gmtime(bar.start)) for bar in bars]
+def _is_long(text: str) -> bool:
+    return len(text) > _LONG_CHARS or text.count("\n") > _LONG_LINES
 
 
 def _filters() -> set[str]:
@@ -233,6 +227,8 @@ def _next_page(wanted: str) -> str:
 
 def _page(template: str, **values: Any) -> Response:
     values |= {"has_token": bool(_token()), "may_read": _may_read(), "retry_s": RETRY_AFTER_S}
-    response = make_response(render_template(f"inbox/{template}", **values))
+    values |= {"home": url_for("inbox.show_inbox"), "docs": url_for("docs.show_docs")}
+    page = render_template(f"inbox/{template}", **values)
+    response = make_response(page.replace("\x00", "\u2400"))  # HTML cannot have U+0000
     response.headers["Content-Security-Policy"] = _POLICY
     return response

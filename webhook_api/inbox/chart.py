@@ -1,0 +1,32 @@
+"""Draws bars: the name of each, and where it is in an SVG of 60 units in height."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from webhook_api.inbox.glance import Bar
+
+_WIDTH, _GAP, _MOST_HEIGHT, _LEAST_HEIGHT = 10, 1, 58, 2
+
+
+class Column(NamedTuple):
+    """A bar as it is drawn: from the left, and from the bottom upwards."""
+
+    name: str
+    messages: int
+    x: int
+    height: int
+
+
+def draw(bars: Sequence[Bar], form: str) -> list[Column]:
+    """Return the columns of `bars`, named by their start in UTC; `form` is that of `strftime`."""
+    most = max(bar.messages for bar in bars)
+    return [
+        Column(
+            time.strftime(form, time.gmtime(start)),
+            messages,
+            index * _WIDTH + _GAP,
+            max(messages * _MOST_HEIGHT // most, _LEAST_HEIGHT) if messages else 1,
+        )
+        for index, (start, messages) in enumerate(bars)
+    ]
