@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import Result
@@ -585,6 +586,15 @@ def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
 
 
 # As an operator runs them
+
+
+def test_send_delivers_to_the_port_of_the_service(config: Config, server: str, rows: Rows) -> None:
+    port = str(urlsplit(server).port)
+
+    code, stdout, _ = in_a_shell("send", "--count", 3, PORT=port, **environment(config))
+
+    assert (code, stdout.splitlines()[0]) == (0, b"200 OK: 3")
+    assert rows("SELECT count(*) FROM messages") == [(3,)]
 
 
 def test_sign_makes_no_database_and_prints_the_signature_alone(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainComman
 from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
+from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
 
-DEFAULT_URL = "http://localhost:8000/webhook"
 DEFAULT_COUNT = 100
 _TIMEOUT_S = 15.0
 _AHEAD = 4  # bodies for each connection
@@ -50,7 +50,8 @@ def sign_body(file: str) -> None:
     help="Whose format and signature to use.",
 )
 @click.option(
-    "--url", help=f"Where to deliver.  [default: {DEFAULT_URL}, and /PROVIDER for one with --as]"
+    "--url",
+    help="Where to deliver.  [default: http://localhost:PORT/webhook, and /PROVIDER with --as]",
 )
 @click.option("--count", type=click.IntRange(min=1), help="How many samples.  [default: 100]")
 @click.option("--file", metavar="FILE|-", help="Deliver these messages, as `export` writes them.")
@@ -72,8 +73,11 @@ def send_messages(
     """
     if file and count:
         raise click.UsageError("--count is for samples: it cannot be used with --file")
-    default = DEFAULT_URL if provider == OF_THE_SPECIFICATION else f"{DEFAULT_URL}/{provider}"
-    sender = _Sender(url or default, shape_of(provider, current_app.config["SETTINGS"]))
+    settings: Config = current_app.config["SETTINGS"]
+    default = f"http://localhost:{settings.port}/webhook"
+    if provider != OF_THE_SPECIFICATION:
+        default += f"/{provider}"
+    sender = _Sender(url or default, shape_of(provider, settings))
     if file:
         with click.open_file(file, "rb") as lines:
             messages = _Messages(lines)
