@@ -249,7 +249,7 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
 
     wrong = client.get("/inbox?since=yesterday&q=x")
     unknown = [client.get(url) for url in ("/inbox/", "/inbox/messages/9", "/inbox/messages/x")]
-    no_post = client.post("/inbox/messages/1")
+    no_post = [client.post("/inbox"), client.post("/inbox/messages/1")]
     reading = app.extensions["reading"]
     app.extensions["reading"] = Stopped()
     past_turn = client.get("/inbox?q=x")
@@ -260,8 +260,8 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     no_database = client.get("/inbox")
     told = client.get("/inbox/new?above=1")
 
-    pages = [wrong, *unknown, no_post, past_turn, broken, no_database]
-    assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 503, 500, 503]
+    pages = [wrong, *unknown, *no_post, past_turn, broken, no_database]
+    assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 405, 503, 500, 503]
     for page in pages:
         assert page.mimetype == "text/html"
         assert 'href="/inbox"' in page.text
@@ -271,7 +271,8 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     assert "other reads took longer than 1 s" in past_turn.text
     assert "secret" not in broken.text
     assert past_turn.headers["Retry-After"] == no_database.headers["Retry-After"] == "2"
-    assert no_post.headers["Allow"]
+    assert all(one.headers["Allow"] for one in no_post)
+    assert client.post("/inbox/new").mimetype == "application/json"
     assert (told.status_code, told.mimetype) == (503, "application/json")
 
 

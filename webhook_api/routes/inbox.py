@@ -98,8 +98,7 @@ def show_failure(response: Response) -> Response:
 
 
 def _is_page() -> bool:
-    is_ours = request.blueprint == bp.name or request.path.startswith("/inbox/")
-    return is_ours and request.endpoint != "inbox.count_new_messages"
+    return f"{request.path}/".startswith("/inbox/") and request.path != "/inbox/new"
 
 
 @bp.get("/inbox")
