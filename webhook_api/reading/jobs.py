@@ -1,7 +1,5 @@
 """Jobs that may take long: a few threads do them in turn, and their callers can stop them."""
 
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -10,9 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from webhook_api.errors import Unavailable
+from webhook_api.store.background import be_nice
 from webhook_api.store.connections import Connection
 
-_NICENESS = 10  # of these threads: deliveries and probes get the processor first
 LOOK_S = 0.05  # how often a caller looks whether to stop its job
 
 T = TypeVar("T")
@@ -146,9 +144,7 @@ class JobQueue:
         return False
 
     def _work(self) -> None:
-        if sys.platform == "linux":
-            # On Linux this is of one thread; on other systems, of the whole process.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        be_nice()
         while True:
             with self._mutex:
                 if not self._waiting:

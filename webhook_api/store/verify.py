@@ -5,11 +5,13 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, no_progress
 from webhook_api.store.counting import PERIODS_S
@@ -17,9 +19,11 @@ from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.schema import check_schema, migrate
 from webhook_api.store.tombstones import DIGEST_BYTES, digest
+from webhook_api.store.transactions import read_transaction
 
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000
+_CACHE_KIB = 32 * 1024
 _SPARE = 1.1  # free space to ask for, in sizes of the database: the copy has a WAL as well
 
 _PERIODS = " UNION ALL ".join(
@@ -86,6 +90,8 @@ _DERIVED = {
     """,
 }
 
+Check = Callable[[Connection], Iterable[str]]
+
 
 class Report(NamedTuple):
     """How many messages there are, and one line for each thing that is not as it should be."""
@@ -127,18 +133,26 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
         SchemaError: its schema has another version.
         sqlite3.Error: it cannot be read.
     """
-    differences: list[str] = []
-    with closing(connect(path, "rw", patience_s=0)) as db:
-        db.execute("PRAGMA journal_mode = MEMORY")
-        db.execute("PRAGMA synchronous = OFF")
-        check_schema(db)
-        for done, differing in enumerate(_CHECKS):
-            progress(done, len(_CHECKS))
-            differences += differing(db)
-        messages = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-        db.execute("PRAGMA journal_mode = WAL")  # as it was
-        progress(len(_CHECKS), len(_CHECKS))
-    return Report(messages, differences)
+    with ExitStack() as opened:
+        connections = [opened.enter_context(closing(_open(path))) for _ in _CHECKS]
+        counted, _ = connections
+        opened.enter_context(read_transaction(counted))  # without what is indexed from now on
+        check_schema(counted)
+        messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
+        found = at_once([_found_by(checks) for checks in _CHECKS], connections, progress)
+    return Report(messages, list(chain.from_iterable(found)))
+
+
+def _open(path: Path) -> Connection:
+    connection = connect(path, "rw", patience_s=0)
+    connection.execute("PRAGMA journal_mode = WAL")  # so that one can read while another writes
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
+    return lambda db: [difference for check in checks for difference in check(db)]
 
 
 def _schema(db: Connection) -> Iterator[str]:
@@ -228,4 +242,5 @@ def _file(db: Connection) -> Iterator[str]:
         yield f"foreign_key_check: {table} {row_id}"
 
 
-_CHECKS = (_schema, _derived, _search_index, _file)
+# In two threads; of the two, only the second writes.
+_CHECKS: Sequence[Sequence[Check]] = ((_schema, _derived), (_search_index, _file))

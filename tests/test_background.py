@@ -1,0 +1,74 @@
+"""Work in several threads: it is nice, and ends together."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from webhook_api.store.background import at_once
+from webhook_api.store.connections import Connection, connect
+from webhook_api.store.copying import no_progress
+from webhook_api.store.database import Database
+
+ENDLESS = "WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+
+
+def go_on(db: Connection) -> None:
+    db.execute(ENDLESS).fetchone()
+
+
+def fail(_db: Connection) -> None:
+    raise ValueError("a bug")
+
+
+def interrupt(db: Connection) -> None:
+    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does, to the main thread
+    go_on(db)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
+def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
+    database: Database,
+) -> None:
+    first_may_end = threading.Event()
+
+    def niceness(db: Connection) -> tuple[str, int]:
+        (name,) = db.execute("SELECT 'first'").fetchone()
+        first_may_end.wait(10)
+        return name, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def second(_db: Connection) -> tuple[str, int]:
+        first_may_end.set()
+        return "second", 0
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    steps = []
+    with (
+        closing(connect(database.path, "ro", patience_s=0)) as one,
+        closing(connect(database.path, "ro", patience_s=0)) as another,
+    ):
+        results = at_once(
+            [niceness, second], [one, another], lambda done, of: steps.append((done, of))
+        )
+
+    assert results == [("first", before + 10), ("second", 0)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("work", "raised"), [(fail, ValueError), (interrupt, KeyboardInterrupt)], ids=["bug", "ctrl-c"]
+)
+def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
+    database: Database, work: Callable[[Connection], None], raised: type[BaseException]
+) -> None:
+    with (
+        closing(connect(database.path, "ro", patience_s=0)) as one,
+        closing(connect(database.path, "ro", patience_s=0)) as another,
+        pytest.raises(raised),
+    ):
+        at_once([go_on, work], [one, another], no_progress)
