@@ -301,7 +301,29 @@ def test_a_login_opens_what_was_asked_for_until_logout(
         assert browser.execute_script("return document.cookie") == ""
         find(browser, ".top button").click()
         find(browser, "[name=token]")
-        assert browser.get_cookies() == []
+        WebDriverWait(browser, 5).until(lambda page: page.get_cookies() == [])
         browser.back()
         find(browser, "[name=token]")
         assert "for readers" not in browser.page_source
+
+
+def test_without_javascript_the_way_back_shows_nothing_after_a_logout(
+    browser: Chrome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("locked")
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        with serving(folder, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+            server.deliver(text="for readers alone")
+            show(server, browser, "/inbox")
+            find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
+            assert find(browser, ".text").text == "for readers alone"
+            find(browser, ".top button").click()
+            find(browser, "[name=token]")
+
+            browser.back()
+
+            find(browser, "[name=token]")
+            assert "for readers" not in browser.page_source
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

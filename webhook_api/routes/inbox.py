@@ -170,15 +170,7 @@ def log_in() -> Response | AnyResponse:
         return page
     response = redirect(_next_page(wanted), 303)
     if _token():
-        response.set_cookie(
-            COOKIE,
-            begin_session(_token(), time.time()),
-            max_age=SESSION_S,
-            path=url_for("inbox.show_inbox"),
-            secure=_came_by_https(),
-            httponly=True,
-            samesite="Strict",
-        )
+        _set_cookie(response, begin_session(_token(), time.time()), SESSION_S)
     return response
 
 
@@ -186,7 +178,10 @@ def log_in() -> Response | AnyResponse:
 def log_out() -> AnyResponse:
     """End the session in this browser."""
     response = redirect(url_for("inbox.show_login"), 303)
-    response.delete_cookie(COOKIE, path=url_for("inbox.show_inbox"))
+    # Chromium keeps a page for the way back, also with `no-store`, until an HttpOnly cookie
+    # changes. It takes off the changes that led to the page, so one after a login is not enough:
+    # a cookie that is overwritten counts as two, one that is deleted as one.
+    _set_cookie(response, "", 1)
     return response
 
 
@@ -212,6 +207,18 @@ def _token() -> str:
 def _may_read() -> bool:
     token = _token()
     return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
+
+
+def _set_cookie(response: AnyResponse, value: str, max_age_s: int) -> None:
+    response.set_cookie(
+        COOKIE,
+        value,
+        max_age=max_age_s,
+        path=url_for("inbox.show_inbox"),
+        secure=_came_by_https(),
+        httponly=True,
+        samesite="Strict",
+    )
 
 
 def _came_by_https() -> bool:
