@@ -18,6 +18,7 @@ from tests.conftest import Post
 from tests.serving import ROOT, Load, inherited, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.store import backup as backups
+from webhook_api.store import verify as verifying
 from webhook_api.store.copying import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.verify import verify
@@ -191,19 +192,24 @@ def test_two_backups_to_one_file_are_not_mixed(run: Run, tmp_path: Path) -> None
     )
 
 
+def full(*_args: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+@pytest.mark.parametrize("step", ["copies", "checks"])
 def test_a_full_disk_leaves_the_old_backup(
-    run: Run, post_signed: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, post_signed: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     post_signed(a_message(text="x" * 4096))
     run("backup", tmp_path / "b.db")
     before = (tmp_path / "b.db").read_bytes()
 
-    def full(_done: int, _of: int) -> None:
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
-
-    monkeypatch.setattr(backups, "copy_moment", failing_copy(full))
+    if step == "copies":
+        monkeypatch.setattr(backups, "copy_moment", failing_copy(full))
+    else:
+        monkeypatch.setattr(verifying, "at_once", full)
     result = run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stderr) == (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import Progress, copy_moment, no_progress
+from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
@@ -131,9 +131,10 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
 
     Raises:
         SchemaError: its schema has another version.
+        OSError: its disk is full.
         sqlite3.Error: it cannot be read.
     """
-    with ExitStack() as opened:
+    with naming_full_disk(path), ExitStack() as opened:
         connections = [opened.enter_context(closing(_open(path))) for _ in _CHECKS]
         counted, _ = connections
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
