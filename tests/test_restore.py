@@ -1,5 +1,6 @@
 """`flask --app wsgi restore`: another file replaces the database while the service runs."""
 
+import errno
 import os
 import random
 import shutil
@@ -236,6 +237,23 @@ def test_a_full_disk_leaves_the_database(
     )
     assert ids_by_sqlite(config.database_path) == {"kept", "newer"}
     assert not list(backup.parent.glob("*.restored*"))
+
+
+@pytest.mark.parametrize("from_stdin", [True, False])
+def test_a_disk_that_fills_up_during_the_copying_is_named(
+    run: Run, backup: Path, config: Config, monkeypatch: pytest.MonkeyPatch, from_stdin: bool
+) -> None:
+    def full(*_files: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    result = run("restore", "-" if from_stdin else backup)
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {config.database_path}.restored.partial: No space left on device\n",
+    )
+    assert ids_by_sqlite(config.database_path) == {"kept", "newer"}
 
 
 def test_a_long_read_is_waited_for_and_not_disturbed(

@@ -77,11 +77,16 @@ def remove_leftover(path: Path) -> None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Say that the disk of `path` is full, where SQLite does not say which."""
+    """Say that the disk of `path` is full, where an error does not say which disk it is."""
     try:
         yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+    except (sqlite3.Error, OSError) as error:
+        of_sqlite = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        of_system = isinstance(error, OSError) and (error.errno, error.filename) == (
+            errno.ENOSPC,
+            None,
+        )
+        if of_sqlite or of_system:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.store.backup import DamagedError, check_room_for, is_ours
 from webhook_api.store.connections import connect
-from webhook_api.store.copying import Progress, copy_moment, no_progress
+from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.replacing import replace
 from webhook_api.store.schema import migrate
@@ -42,7 +42,8 @@ def restore(database: Database, file: Path, progress: Progress = no_progress) ->
     reports = []
 
     def make(partial: Path) -> None:
-        _copy(file, partial)
+        with naming_full_disk(partial):
+            _copy(file, partial)
         reports.append(_check(file, partial, progress))
 
     kept = replace(database, make, keep=True)
