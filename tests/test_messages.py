@@ -1,6 +1,5 @@
 """GET /messages: pages in the order of instants, exact totals, filters, next pages, streams."""
 
-import gc
 import json
 import random
 import re
@@ -395,6 +394,8 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
     payloads = some_messages(1500)
     store(*payloads[:750])
     store(*payloads[750:])
+    with app.extensions["database"].reader() as reader:
+        pass
 
     response = client.get("/messages", headers=NDJSON, buffered=False)
     blocks = response.iter_encoded()
@@ -407,8 +408,8 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
 
     assert busy == 0
     assert [json.loads(line) for line in lines] == payloads
-    database = app.extensions["database"]
-    assert len(database._idle) == 1
+    with app.extensions["database"].reader() as lent:
+        assert lent is reader
 
 
 def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(
@@ -443,12 +444,14 @@ def test_a_stream_that_nobody_reads_gives_its_connection_back(
     app: Flask, store: Store, client: FlaskClient, method: str
 ) -> None:
     store(*some_messages(5))
+    with app.extensions["database"].reader() as reader:
+        pass
 
     for _ in range(3):
         client.open("/messages", method=method, headers=NDJSON).close()
 
-    gc.collect()
-    assert len(app.extensions["database"]._idle) == 1
+    with app.extensions["database"].reader() as lent:
+        assert lent is reader
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from webhook_api.config import Config
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.reading.jobs import Job, JobQueue, Stopped
 from webhook_api.reading.turns import READS_AT_ONCE, Reading, Refusal
+from webhook_api.shares import Shares
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
@@ -58,6 +59,10 @@ def one(db: Connection) -> int:
 
 def endless(db: Connection) -> int:
     return int(db.execute(ENDLESS).fetchone()[0])
+
+
+def itself(db: Connection) -> Connection:
+    return db
 
 
 def numbers(db: Connection) -> Iterator[int]:
@@ -117,14 +122,16 @@ def test_each_failed_read_raises_its_own_exception(reading: Reading) -> None:
 
 
 def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
-    reading: Reading, watching: Watching, database: Database
+    reading: Reading, watching: Watching
 ) -> None:
+    lent = reading.read(itself, there)
+
     kind, detail, seconds = refused(lambda: reading.read(endless, there))
 
     assert (kind, detail) == (Unavailable, "the read took longer than 0.2 s")
     assert 0.2 <= seconds < 1
     assert watching.refusals == [Refusal.DEADLINE]
-    assert len(database._idle) == 0  # what failed may have kept what is wrong
+    assert reading.read(itself, there) is not lent  # what failed may have kept what is wrong
     assert reading.read(one, there) == 1
 
 
@@ -141,14 +148,15 @@ def test_a_read_whose_client_leaves_is_interrupted(database: Database, watching:
 
 
 def test_a_read_whose_client_left_before_its_turn_is_never_begun(
-    reading: Reading, watching: Watching, database: Database
+    reading: Reading, watching: Watching
 ) -> None:
+    begun: list[Connection] = []
     watching.left = True
 
-    kind, *_ = refused(lambda: reading.read(one, watching.is_gone))
+    kind, *_ = refused(lambda: reading.read(begun.append, watching.is_gone))
 
     assert kind is ClientLeft
-    assert len(database._idle) == 0
+    assert begun == []
 
 
 def test_a_read_waits_for_its_turn_a_while_and_no_longer(
@@ -193,38 +201,46 @@ def test_reads_without_a_free_place_are_refused_at_once(
     assert reading.read(one, there) == 1
 
 
-def test_streams_leave_places_for_other_reads(reading: Reading, database: Database) -> None:
-    streams = [reading.stream(numbers, there) for _ in range(3)]
-    kind, *_ = refused(lambda: reading.stream(numbers, there))
+def test_streams_leave_places_for_other_reads(reading: Reading) -> None:
+    used: set[Connection] = set()
+
+    def watched(db: Connection) -> Iterator[int]:
+        used.add(db)
+        return numbers(db)
+
+    streams = [reading.stream(watched, there) for _ in range(3)]
+    kind, *_ = refused(lambda: reading.stream(watched, there))
     answer = reading.read(one, there)
     for stream in streams:
         stream.close()
         stream.close()
 
     assert (kind, answer) == (Unavailable, 1)
-    assert [list(reading.stream(numbers, there)) for _ in range(5)] == [[0, 1, 2]] * 5
-    assert len(database._idle) == 4
+    assert [list(reading.stream(watched, there)) for _ in range(5)] == [[0, 1, 2]] * 5
+    assert len(used) == 3  # which were lent again
 
 
 def test_a_stream_has_its_own_reader_until_it_ends(reading: Reading, database: Database) -> None:
-    with database.reader():
+    with database.reader() as first:
         pass
     stream = reading.stream(numbers, there)
     next(stream)
     with database.reader() as other:
         assert one(other) == 1
         next(stream)
-    lent = len(database._idle)
-    rest = list(stream)
+    with database.reader() as lent:
+        rest = list(stream)
 
-    assert (lent, rest) == (1, [2])
-    assert len(database._idle) == 2
+    assert (lent, rest) == (other, [2])
+    with database.reader() as last, database.reader() as last_but_one:
+        assert {last, last_but_one} == {first, other}
 
 
 def test_a_stream_whose_client_leaves_ends_within_its_read(
     database: Database, watching: Watching
 ) -> None:
     reading = Reading(database, watching, places=1, deadline_s=60)
+    lent = reading.read(itself, there)
     threading.Timer(0.1, setattr, [watching, "left", True]).start()
     stream = reading.stream(lambda db: iter(lambda: endless(db), 0), watching.is_gone)
 
@@ -233,7 +249,7 @@ def test_a_stream_whose_client_leaves_ends_within_its_read(
 
     assert kind is ClientLeft
     assert seconds < 1
-    assert len(database._idle) == 0  # what was interrupted is not lent again
+    assert reading.read(itself, there) is not lent  # what was interrupted is not lent again
     assert reading.read(one, there) == 1
 
 
@@ -299,12 +315,16 @@ def test_deliveries_and_cheap_reads_have_threads_when_every_place_is_taken(
             webhook_secret=SECRET,
             database_path=config.database_path,
             web_threads=threads,
-            read_deadline_s=30,
             check_leases=True,
         )
     )
-    reading: Reading = app.extensions["reading"]
-    reading._wait_s = 30
+    reading = app.extensions["reading"] = Reading(
+        app.extensions["database"],
+        app.extensions["metrics"],
+        places=Shares.of(threads).long_reads,
+        deadline_s=30,
+        wait_s=30,
+    )
     body = encode(a_message(message_id="beside"))
 
     def get(path: str) -> int:
