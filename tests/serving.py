@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.builders import SECRET, a_message, encode, signed
+from tests.forks import Forked, python
 
 ROOT = Path(__file__).resolve().parent.parent
+Process = Forked | subprocess.Popen[bytes]
 START_S = 30.0  # a noisy machine may take this long to start it
 
 
@@ -77,7 +79,7 @@ class Client:
 class Server:
     """A running service and its log so far."""
 
-    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", port: int) -> None:
+    def __init__(self, folder: Path, process: Process, port: int) -> None:
         self.folder = folder
         self.process = process
         self.port = port
@@ -221,10 +223,11 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
                 server.kill()
 
 
-def start(
-    folder: Path, arguments: Sequence[str] = (), **settings: object
-) -> "subprocess.Popen[bytes]":
-    """Start Gunicorn in its own process group, with its stdout in a file in `folder`."""
+def start(folder: Path, arguments: Sequence[str] = (), **settings: object) -> Process:
+    """Start Gunicorn in its own process group, with its stdout in a file in `folder`.
+
+    It is a fork (see `forks`), unless a library has to be loaded before.
+    """
     environment = {
         **inherited(),
         "FLASK_SKIP_DOTENV": "1",  # a developer's own settings are no part of a test
@@ -232,9 +235,14 @@ def start(
         "DATABASE_URL": f"sqlite:///{database_in(folder)}",
         **{name: str(value) for name, value in settings.items()},
     }
+    program = ["webhook_api", *arguments]
+    if "LD_PRELOAD" not in environment:
+        return python(
+            program, cwd=ROOT, env=environment, stdout=_stdout(folder), stderr=folder / "stderr"
+        )
     with _stdout(folder).open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "webhook_api", *arguments],
+            [sys.executable, "-m", *program],
             cwd=ROOT,
             env=environment,
             stdout=stdout,
