@@ -17,7 +17,9 @@ from flask.testing import FlaskClient
 
 from tests.builders import a_message
 from tests.conftest import Get, Post
-from tests.serving import ROOT, Load, serving, wait_until
+from tests.dying import forget_until
+from tests.forks import killed
+from tests.serving import Load, serving, wait_until
 from tests.test_backup import command, fill
 from tests.test_removal import arrived, differences
 from webhook_api.config import Config
@@ -390,28 +392,6 @@ def test_ctrl_c_ends_forget_with_one_line_and_changes_nothing(tmp_path: Path) ->
     assert not list(tmp_path.glob("*restored*"))
 
 
-DIE_AT_STEP = """
-import os, signal, sys
-from pathlib import Path
-from webhook_api.store.compaction import compact
-from webhook_api.store.database import Database
-from webhook_api.store.selection import of_number
-
-left = int(sys.argv[2])
-
-def die(event, args):
-    global left
-    if event in ("os.rename", "os.remove", "sqlite3.connect", "os.truncate"):
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-
-database = Database(Path(sys.argv[1]))
-sys.addaudithook(die)
-compact(database, of_number(sys.argv[3]))
-"""
-
-
 @pytest.mark.usefixtures("talk")
 @pytest.mark.parametrize("steps", [5, 11, 12, 17, 19, 20, 21, *range(26, 33)])
 def test_after_a_kill_at_any_step_all_is_removed_or_nothing(
@@ -421,16 +401,13 @@ def test_after_a_kill_at_any_step_all_is_removed_or_nothing(
     path = config.database_path
     client.get("/messages")  # a pooled reader
 
-    dead = subprocess.run(
-        [sys.executable, "-c", DIE_AT_STEP, path, str(steps), NUMBER], cwd=ROOT, check=False
-    )
+    killed(forget_until, path, NUMBER, steps)
     delivered = post_signed(a_message(message_id="later"))
     there = stored(path)
     gone = removed(path, "from", "to")
     found = differences(path)
     Database(path).prepare()
 
-    assert dead.returncode == -signal.SIGKILL
     assert delivered.status_code == 200
     assert (there, gone) == (
         ({"from", "to", "other", "later"}, set())

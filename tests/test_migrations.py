@@ -1,8 +1,6 @@
 """A file of an older version: it is migrated completely or not at all, with the same answers."""
 
 import errno
-import multiprocessing
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,16 +11,23 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, an_app
+from tests.dying import migrate_until, prepare
+from tests.forks import Forked, killed
 from tests.test_properties_counts import in_order, matches
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
-from webhook_api.store import schema
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import insert_rows
-from webhook_api.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate
+from webhook_api.store.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    migrate,
+    schema_version,
+)
 from webhook_api.store.verify import verify
 
 TEXTS = [
@@ -77,7 +82,7 @@ def path(tmp_path: Path, old: int) -> Path:
 
 def version(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
-        return schema.schema_version(db)
+        return schema_version(db)
 
 
 def differences(path: Path) -> list[str]:
@@ -138,28 +143,6 @@ def test_removals_after_the_migration_leave_everything_exact(
     assert stats["total_messages"] == len(MESSAGES) // 3
 
 
-def _migrate_until(path: str, statement: str, indexed_at_once: int) -> None:
-    """Migrate, and end like after `kill -9` just before `statement` runs."""
-    schema._INDEX_AT_ONCE = indexed_at_once
-
-    def end(sql: str) -> None:
-        if statement in sql:
-            os._exit(9)
-
-    with closing(connect(Path(path), "rw", patience_s=0)) as db:
-        db.set_trace_callback(end)
-        migrate(db)
-
-
-def killed(path: Path, statement: str, indexed_at_once: int = 10_000) -> None:
-    process = multiprocessing.get_context("spawn").Process(
-        target=_migrate_until, args=(str(path), statement, indexed_at_once)
-    )
-    process.start()
-    process.join(30)
-    assert process.exitcode == 9
-
-
 @pytest.mark.parametrize(
     ("old", "statement"),
     [
@@ -171,7 +154,7 @@ def killed(path: Path, statement: str, indexed_at_once: int = 10_000) -> None:
 def test_a_migration_that_is_killed_leaves_the_old_version(
     path: Path, old: int, statement: str
 ) -> None:
-    killed(path, statement)
+    killed(migrate_until, path, statement, 10_000)
 
     assert version(path) == old
     Database(path).prepare()
@@ -180,36 +163,25 @@ def test_a_migration_that_is_killed_leaves_the_old_version(
 
 
 @pytest.mark.parametrize("old", [1], indirect=True)
-def test_indexing_that_is_killed_goes_on_at_the_next_start(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed(path, "UPDATE totals SET indexed = 8", indexed_at_once=4)
+def test_indexing_that_is_killed_goes_on_at_the_next_start(path: Path) -> None:
+    killed(migrate_until, path, "UPDATE totals SET indexed = 8", 4)
     assert version(path) == SCHEMA_VERSION
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (4,)
     assert differences(path) == []
 
-    monkeypatch.setattr(schema, "_INDEX_AT_ONCE", 4)
-    Database(path).prepare()
+    with closing(connect(path, "rw", patience_s=0)) as db:
+        migrate(db, index_at_once=4)
 
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (20,)
     assert differences(path) == []
 
 
-def _prepare(path: str) -> None:
-    Database(Path(path)).prepare()
-
-
 def test_four_workers_that_start_at_once_migrate_once(path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_prepare, args=[str(path)]) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
+    workers = [Forked(prepare, path) for _ in range(4)]
 
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0, 0]
     assert version(path) == SCHEMA_VERSION
     assert differences(path) == []
 

@@ -6,12 +6,11 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -23,7 +22,9 @@ from flask.testing import FlaskClient
 
 from tests.builders import a_message
 from tests.conftest import Post
-from tests.serving import ROOT, Load, Server, serving, wait_until
+from tests.dying import restore_until
+from tests.forks import killed
+from tests.serving import Load, Server, serving, wait_until
 from tests.test_backup import command, fill, ids
 from webhook_api.config import Config
 from webhook_api.store import replacing
@@ -311,45 +312,8 @@ def test_a_database_that_is_lost_or_damaged_is_replaced_too(
     assert differences(config.database_path) == []
 
 
-DIE_AFTER = """
-import os, shutil, signal, sys
-from pathlib import Path
-from webhook_api.store.database import Database
-from webhook_api.store.replacing import replace
-from webhook_api.store.restore import restore
-
-database, backup, left, keep = Database(Path(sys.argv[1])), *sys.argv[2:]
-left = int(left)
-not_counted = [".partial", ".discarded"] if keep else [".partial"]
-
-def die(event, args):
-    global left
-    counted = event == "os.rename" or (
-        event == "os.remove" and not any(ending in str(args[0]) for ending in not_counted)
-    )
-    if counted:
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-
-sys.addaudithook(die)
-if keep:
-    restore(database, Path(backup))
-else:
-    replace(database, lambda new: shutil.copyfile(backup, new), keep=False)
-"""
-
-
 def dies(database: Path, backup: Path, steps: int, *, keep: bool) -> None:
-    """Put `backup` in the place of the database, and get killed after so many steps.
-
-    The steps: each name that is given or removed.
-    """
-    arguments = [database, backup, steps, "keep" if keep else ""]
-    dead = subprocess.run(
-        [sys.executable, "-c", DIE_AFTER, *map(str, arguments)], cwd=ROOT, check=False
-    )
-    assert dead.returncode == -signal.SIGKILL
+    killed(partial(restore_until, keep=keep), database, backup, steps)
 
 
 @pytest.mark.parametrize("steps", range(1, 5))

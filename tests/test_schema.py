@@ -1,7 +1,5 @@
 """The schema: how a file gets it, also in several processes at once, and which are refused."""
 
-import multiprocessing
-import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,8 @@ import pytest
 
 from tests.builders import a_message
 from tests.conftest import Post, Rows, Store
+from tests.dying import prepare
+from tests.forks import Forked
 from webhook_api.errors import SchemaError
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
@@ -109,16 +109,10 @@ def test_threads_that_start_at_once_make_one_schema(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
 
-def _start(path: str) -> int:
-    Database(Path(path)).prepare(create=True)
-    return os.getpid()
-
-
 def test_processes_that_start_at_once_make_one_schema(path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as processes:
-        pids = processes.map(_start, [str(path)] * 6, chunksize=1)
+    processes = [Forked(prepare, path) for _ in range(6)]
 
-    assert len(pids) == 6
+    assert [process.wait(60) for process in processes] == [0] * 6
     with closing(connect(path, "ro", patience_s=0)) as db:
         check_schema(db)
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)

@@ -56,11 +56,12 @@ def bytes_to_migrate(connection: sqlite3.Connection) -> int:
     return pages * page_size // (2 if version < _CHEAP_FROM else 5)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
     """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
 
-    Then index the rows that are not indexed, if there are many; if this is stopped, the next
-    start goes on with it. The caller holds the write lock. A file that is refused is not changed.
+    Then index the rows that are not indexed, if there are `index_at_once` or more. If this is
+    stopped, the next start goes on with it. The caller holds the write lock. A file that is refused
+    is not changed.
 
     Raises:
         SchemaError: the file is newer than this code, or is another program's database.
@@ -77,8 +78,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
     if version < SCHEMA_VERSION:
         _apply(connection, version)
-    while _unindexed(connection) >= _INDEX_AT_ONCE:
-        index_messages(connection, most=_INDEX_AT_ONCE)
+    while _unindexed(connection, index_at_once) == index_at_once:
+        index_messages(connection, most=index_at_once)
 
 
 def _apply(connection: sqlite3.Connection, version: int) -> None:
@@ -91,11 +92,11 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
         )
 
 
-def _unindexed(connection: sqlite3.Connection) -> int:
-    """Return how many rows are not indexed yet, `_INDEX_AT_ONCE` at most."""
+def _unindexed(connection: sqlite3.Connection, most: int) -> int:
+    """Return how many rows are not indexed yet, `most` at most."""
     count: int = connection.execute(
         "SELECT count(*) FROM (SELECT 1 FROM messages"
         " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
-        [_INDEX_AT_ONCE],
+        [most],
     ).fetchone()[0]
     return count
