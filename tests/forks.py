@@ -7,12 +7,15 @@ those that begin with one, such as those of power cuts.
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
@@ -28,6 +31,12 @@ class Forked:
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.wait()
 
     @property
     def returncode(self) -> int | None:
@@ -51,6 +60,21 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+class Command(Forked):
+    """A running `python -m`, and what it prints."""
+
+    def __init__(self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+        folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, folder)
+        self._output = [folder / "stdout", folder / "stderr"]
+        super().__init__(_run_module, list(arguments), cwd, dict(env), [os.devnull, *self._output])
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        stdout, stderr = (file.read_text() for file in self._output)
+        return stdout, stderr
 
 
 def python(

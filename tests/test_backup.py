@@ -2,8 +2,6 @@
 
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, samples
 from tests.conftest import Post
+from tests.forks import Command
 from tests.serving import ROOT, Load, inherited, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.store import backup as backups
@@ -34,10 +33,10 @@ def run(app: Flask) -> Run:
     return invoke
 
 
-def command(database: Path, *args: object) -> "subprocess.Popen[str]":
+def command(database: Path, *args: object) -> Command:
     """Start a command in its own process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
+    return Command(
+        ["flask", "--app", "wsgi", *map(str, args)],
         cwd=ROOT,
         env={
             **inherited(),
@@ -45,9 +44,6 @@ def command(database: Path, *args: object) -> "subprocess.Popen[str]":
             "WEBHOOK_SECRET": SECRET,
             "DATABASE_URL": f"sqlite:///{database}",
         },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     )
 
 

@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.fuzz import QUICK, fuzz
 from tests.serving import serving
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_mutated_requests_do_no_harm(tmp_path: Path, seed: int) -> None:
+def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:
     with serving(tmp_path, QUICK, WEB_CONCURRENCY=2) as server:
-        found = fuzz(server, seconds=5, seed=seed)
+        found = fuzz(server, seconds=2, seed=1)
 
     assert found.sent > 100
     assert found.statuses[200] > 0
