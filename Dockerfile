@@ -34,7 +34,7 @@ RUN pip --python /venv/bin/python install --no-cache-dir \
 COPY . .
 USER 10001:10001
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
-CMD ["pytest", "-n", "auto", "-p", "no:cacheprovider", "--basetemp", "/data/tests"]
+CMD ["pytest", "-n", "auto", "--dist", "worksteal", "-p", "no:cacheprovider", "--basetemp", "/data/tests"]
 
 
 FROM base AS code

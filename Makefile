@@ -55,10 +55,10 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 coverage: $(DEVELOP) ## Run the tests and list the lines and branches that none of them runs
-	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
 	$(BIN)/python -m tests.screenshot

@@ -20,7 +20,7 @@ from tests.serving import ROOT, inherited
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 LOAD_S = 1.0
-IMAGES = 20
+IMAGES = 10
 
 
 @pytest.fixture(scope="session")

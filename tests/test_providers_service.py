@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.builders import an_app
@@ -175,7 +175,6 @@ HUGE = b"9" * 4000  # what Python still writes as text, and JSON parsers read
 
 
 @given(payload=mutated(META))
-@settings(max_examples=200)
 def test_no_body_of_meta_causes_a_500(service: FlaskClient, payload: Any) -> None:
     answers(service, "meta", json.dumps(payload).encode())
 

@@ -132,7 +132,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
     failures: list[Exception] = []
 
     def read() -> None:
-        until = time.monotonic() + 2
+        until = time.monotonic() + 1
         while time.monotonic() < until:
             try:
                 reply = server.get_stream()
