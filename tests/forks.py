@@ -90,6 +90,7 @@ def python(
 def _run_module(
     arguments: list[str], cwd: Path, env: dict[str, str], files: list[str | Path]
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run with `&`
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
