@@ -91,14 +91,14 @@ def test_each_worker_starts_on_a_core_of_its_own(cores: list[int]) -> None:
 
 @needs_two_cores
 def test_workers_are_not_kept_on_cores_if_these_are_too_few_or_their_load_is_unknown(
-    cores: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cores: list[int], tmp_path: Path
 ) -> None:
+    zeros = tmp_path / "zeros"
+    zeros.write_text("".join(f"cpu{core} 0 0 0 0\n" for core in cores))
+
     assert Core.of_worker(0, len(cores) + 1) is None
-    monkeypatch.setattr(affinity, "_STAT", tmp_path / "absent")
-    assert Core.of_worker(0, 1) is None
-    (tmp_path / "zeros").write_text("".join(f"cpu{core} 0 0 0 0\n" for core in cores))
-    monkeypatch.setattr(affinity, "_STAT", tmp_path / "zeros")
-    assert Core.of_worker(0, 1) is None
+    assert Core.of_worker(0, 1, stat=tmp_path / "absent") is None
+    assert Core.of_worker(0, 1, stat=zeros) is None
 
     assert os.sched_getaffinity(0) == set(cores)
 
@@ -114,14 +114,12 @@ def test_all_threads_move_unless_somebody_else_has_set_the_cores(
         lines = [f"cpu{core} {10**6 if core == crowded else 1} 0 0 0\n" for core in cores]
         stat.write_text("cpu 1 1 1 1\n" + "".join(lines))
 
-    monkeypatch.setattr(affinity, "_STAT", stat)
-    monkeypatch.setattr(affinity, "_LOOK_S", 0)
     monkeypatch.setattr(affinity, "random", lambda: 0.0)
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
     crowd(cores[1])
-    core = Core.of_worker(0, 2)
+    core = Core.of_worker(0, 2, stat=stat, look_s=0)
     assert core
     assert affinities(os.getpid()) == {frozenset([cores[0]])}
 

@@ -32,16 +32,22 @@ def better_core(core: int, home: int, own: float, busy: Mapping[int, float]) -> 
 class Core:
     """The core that all threads of this process run on, until it is crowded."""
 
-    def __init__(self, home: int, busy_s: dict[int, float]) -> None:
+    def __init__(self, home: int, busy_s: dict[int, float], stat: Path, look_s: float) -> None:
         self._home = self._core = home
         self._busy_s = busy_s  # seconds that each allowed core had worked at the last look
+        self._stat = stat
+        self._look_s = look_s
         self._own_s = time.process_time()
         self._looked_at = time.monotonic()
         _hold(home)
 
     @classmethod
-    def of_worker(cls, number: int, workers: int) -> Self | None:
+    def of_worker(
+        cls, number: int, workers: int, *, stat: Path = _STAT, look_s: float = _LOOK_S
+    ) -> Self | None:
         """Keep this process on a core, which follows from the worker's `number` (from 0).
+
+        `stat` says how busy the cores are, and is read every `look_s` seconds.
 
         Do nothing and return None if there are fewer cores than workers, or only one core, or if
         the system does not support this or does not say how busy its cores are.
@@ -49,18 +55,19 @@ class Core:
         if sys.platform != "linux":
             return None
         allowed = sorted(os.sched_getaffinity(0))
-        busy_s = _busy_s()
+        busy_s = _busy_s(stat)
         if len(allowed) < max(2, workers) or not all(busy_s.get(core) for core in allowed):
             return None
-        return cls(allowed[number % len(allowed)], {core: busy_s[core] for core in allowed})
+        known = {core: busy_s[core] for core in allowed}
+        return cls(allowed[number % len(allowed)], known, stat, look_s)
 
     def look(self) -> None:
-        """Every two seconds, move to a better core if others need this one."""
+        """Move to a better core if others need this one, unless the last look was just now."""
         now = time.monotonic()
         passed_s = now - self._looked_at
-        if passed_s < _LOOK_S:
+        if passed_s < self._look_s:
             return
-        busy_s, own_s = self._busy_s | _busy_s(), time.process_time()
+        busy_s, own_s = self._busy_s | _busy_s(self._stat), time.process_time()
         busy = {core: (busy_s[core] - s) / passed_s for core, s in self._busy_s.items()}
         own = (own_s - self._own_s) / passed_s
         self._looked_at, self._own_s = now, own_s
@@ -74,14 +81,14 @@ class Core:
             self._core = core
 
 
-def _busy_s() -> dict[int, float]:
+def _busy_s(stat: Path) -> dict[int, float]:
     """Return the seconds that each core has worked since the start; empty if that is unknown.
 
     Only user, nice and system (proc_stat(5)), without interrupts, which we may have caused.
     """
     lines = []
     with suppress(OSError):
-        lines = _STAT.read_text().splitlines()
+        lines = stat.read_text().splitlines()
     fields = [line.split() for line in lines if line.startswith("cpu") and line[3].isdigit()]
     ticks = os.sysconf("SC_CLK_TCK")
     return {int(name[3:]): sum(map(int, rest[:3])) / ticks for name, *rest in fields}
