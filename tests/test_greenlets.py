@@ -158,8 +158,9 @@ class TurnedByHand(PatientWorker):
         self._finished: deque[Any] = deque()
         self._next_tick = float("inf")
 
-    def use(self, greenlets: Greenlets) -> None:
-        self._greenlets = greenlets
+    def greenlets_at(self, clock: Callable[[], float]) -> Greenlets:
+        self._greenlets = Greenlets(self._wake_up, clock)
+        return self._greenlets
 
     def finish_one(self) -> None:
         self._finished.append((None, True))
@@ -181,8 +182,7 @@ class TurnedByHand(PatientWorker):
 def test_a_wait_that_ends_during_a_step_of_the_loop_is_seen_by_the_next(loop: Loop) -> None:
     worker = TurnedByHand(when_finished=lambda: loop.end("b"))
     with closing(worker):
-        loop.greenlets = Greenlets(worker._wake_up, lambda: loop.now)
-        worker.use(loop.greenlets)
+        loop.greenlets = worker.greenlets_at(lambda: loop.now)
         loop.begin("a")
         loop.begin("b")
         loop.end("a")

@@ -11,6 +11,7 @@ import pytest
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.connections import Connections
+from webhook_api.server.register import Register
 from webhook_api.server.states import Connection, Limits, State
 
 LIMITS = Limits(
@@ -39,9 +40,8 @@ class Bench:
         self.given: list[tuple[Connection, bytes, bool]] = []
         self.threads = True
         self.refused: list[NotServed] = []
-        self.connections = Connections(
-            LIMITS, self.poller, self._answer, self.refused.append, lambda: self.now
-        )
+        self.register = Register(LIMITS, self.poller, lambda: self.now)
+        self.connections = Connections(LIMITS, self.register, self._answer, self.refused.append)
         self.clients: list[socket.socket] = []
 
     def _answer(self, connection: Connection, request: bytes, whole: bool) -> None:
@@ -77,7 +77,7 @@ class Bench:
         return self.poller.get_map()[connection.sock].events if connection.watched else 0
 
     def held(self) -> int:
-        return self.connections._register.account.held
+        return self.register.account.held
 
 
 @pytest.fixture
@@ -388,5 +388,5 @@ def test_no_order_of_events_breaks_the_connections(bench: Bench, seed: int) -> N
                     client.recv(4000)
         bench.connections.ready(connection)  # whether it is or not
 
-        assert bench.held() == sum(one.held for one in bench.connections._register)
+        assert bench.held() == sum(one.held for one in bench.register)
         assert bench.held() <= LIMITS.held_bytes + 65_536

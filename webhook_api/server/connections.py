@@ -5,10 +5,8 @@ may have ended the connection a moment ago.
 """
 
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from selectors import BaseSelector
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.account import ConnectionRoom
@@ -23,7 +21,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connections:
-    """All connections of a worker.
+    """All connections of a worker, which are in `register`.
 
     `answer` is called with each connection, the bytes of its request, and whether they are
     complete; it raises RuntimeError if there is no thread. `finished` must be called afterwards.
@@ -32,17 +30,16 @@ class Connections:
     def __init__(
         self,
         limits: Limits,
-        poller: BaseSelector,
+        register: Register,
         answer: Callable[[Connection, bytes, bool], None],
         when_refused: Callable[[NotServed], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0  # clients that did not take their answer
         self._limits = limits
         self._answer = answer
         self._when_refused = when_refused
-        self._register = Register(limits, poller, clock)
-        self._account = self._register.account
+        self._register = register
+        self._account = register.account
         self._on_ready = {
             State.IDLE: self._receive,
             State.ARRIVING: self._receive,

@@ -26,6 +26,7 @@ from webhook_api.server.greenlets import Greenlets
 from webhook_api.server.listening import Listeners
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
+from webhook_api.server.register import Register
 from webhook_api.server.settings import Settings
 from webhook_api.server.states import Connection, Limits
 from webhook_api.shares import Kind
@@ -62,7 +63,8 @@ class PatientWorker(Worker):
         self._settings = Settings(self.cfg)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
-        self._connections = Connections(limits, self._poller, self._begin, self._refused)
+        register = Register(limits, self._poller)
+        self._connections = Connections(limits, register, self._begin, self._refused)
         self._finished: deque[tuple[Connection, bool]] = deque()
         self._greenlets = Greenlets(self._wake_up)
         self._next_tick = 0.0
