@@ -58,6 +58,9 @@ check: $(DEVELOP) ## Lint, check types and run the tests
 	$(BIN)/pytest -n auto --dist worksteal
 
 coverage: $(DEVELOP) ## Run the tests and list the lines and branches that none of them runs
+	@# Of 3.11, a process may loop for ever when a thread ends while it is traced.
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { \
+		echo "Python 3.12 or later is needed to measure coverage: make coverage PYTHON=python3.13" >&2; exit 1; }
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
