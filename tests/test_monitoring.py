@@ -1,26 +1,23 @@
 """The alerts and the dashboard: their metrics exist, and alerts fire when they should."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.builders import SECRET, a_message, encode, signed
+from tests.serving import Server, database_in, free_port, serving
 from tests.test_replica import CONFIGURATION as REPLICA
 from tests.test_replica import LITESTREAM
 from webhook_api.config import Config
@@ -156,26 +153,26 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
     number = iter(range(1_000))
 
     configured(tmp_path)
-    remember_backup(Database(tmp_path / "live.db"), 1.0)
+    database_in(tmp_path).parent.mkdir()
+    remember_backup(Database(database_in(tmp_path)), 1.0)
     with (
-        serving(tmp_path) as service,
+        serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token") as service,
         replicating(tmp_path) as replica,
         scraping(tmp_path, service, replica) as prometheus,
     ):
 
         def all_have_data() -> bool:
-            body = encode(a_message(message_id=f"m{next(number)}"))
-            urlopen(Request(f"{service}/webhook", body, signed(body))).close()
+            service.deliver(message_id=f"m{next(number)}")
             without = {each for each in expressions if not has_data(prometheus, each)}
             expressions.intersection_update(without)
             return not expressions
 
         complete = eventually(all_have_data)
         groups = ask(prometheus, "/api/v1/rules")["groups"]
-        with pytest.raises(HTTPError, match="401"):
-            urlopen(f"{service}/metrics")
+        without_a_token = service.get("/metrics").status
 
     assert complete, f"no data for {expressions}"
+    assert without_a_token == 401
     assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
 
 
@@ -190,21 +187,6 @@ def ask(prometheus: str, path: str) -> Any:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "WEBHOOK_SECRET": SECRET,
-        "DATABASE_URL": f"sqlite:///{folder}/live.db",
-        "READ_TOKEN_FILE": f"{folder}/read_token",
-        "PORT": str(port),
-    }
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
-    with running(command, f"http://127.0.0.1:{port}", "/health/ready", environment) as url:
-        yield url
-
-
-@contextmanager
 def replicating(folder: Path) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     if LITESTREAM is None:
@@ -212,18 +194,20 @@ def replicating(folder: Path) -> Iterator[str]:
         return
     file = folder / "litestream.yml"
     text = REPLICA.read_text().replace("/replica", f"{folder}/replica")
-    file.write_text(text.replace("/data/app.db", f"{folder}/live.db").replace(":9090", address))
+    file.write_text(
+        text.replace("/data/app.db", str(database_in(folder))).replace(":9090", address)
+    )
     command = [LITESTREAM, "replicate", "-config", str(file)]
-    with running(command, f"http://{address}", "/metrics", dict(os.environ)) as url:
+    with running(command, f"http://{address}", "/metrics") as url:
         yield url
 
 
 @contextmanager
-def scraping(folder: Path, service: str, replica: str) -> Iterator[str]:
+def scraping(folder: Path, service: Server, replica: str) -> Iterator[str]:
     """Run Prometheus with our configuration, only in more of a hurry."""
     file = configured(folder)
     configuration = file.read_text().replace("15s", "1s")
-    configuration = configuration.replace("api:8000", service.removeprefix("http://"))
+    configuration = configuration.replace("api:8000", f"127.0.0.1:{service.port}")
     file.write_text(configuration.replace("litestream:9090", replica.removeprefix("http://")))
     address = f"127.0.0.1:{free_port()}"
     command = [
@@ -232,19 +216,13 @@ def scraping(folder: Path, service: str, replica: str) -> Iterator[str]:
         f"--storage.tsdb.path={folder}/prometheus",
         f"--web.listen-address={address}",
     ]
-    with running(command, f"http://{address}", "/-/ready", dict(os.environ)) as url:
+    with running(command, f"http://{address}", "/-/ready") as url:
         yield url
 
 
 @contextmanager
-def running(command: list[str], url: str, probe: str, environment: dict[str, str]) -> Iterator[str]:
-    process = subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def running(command: list[str], url: str, probe: str) -> Iterator[str]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def answers() -> bool:
         assert process.poll() is None, f"{command[0]} ended"
@@ -269,10 +247,3 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> bool:
             return True
         time.sleep(0.3)
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
