@@ -146,29 +146,52 @@ def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
         assert other.execute("SELECT tombstone_key FROM totals").fetchone() != (key,)
 
 
+def steps_to_remove(db: Connection, row_id: int) -> int:
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 1)
+    remove_messages(db, [row_id])
+    db.set_progress_handler(None, 1)
+    return steps
+
+
 def test_a_removal_costs_the_same_however_many_messages_there_are(
     store: Store, writer: Connection
 ) -> None:
-    def steps_to_remove(row_id: int) -> int:
-        steps = 0
-
-        def count() -> int:
-            nonlocal steps
-            steps += 1
-            return 0
-
-        writer.set_progress_handler(count, 1)
-        remove_messages(writer, [row_id])
-        writer.set_progress_handler(None, 1)
-        return steps
-
     # Each in periods of its own.
     days = [a_message(message_id=f"m{n}", ts=f"{2000 + n}-01-15T10:00:00Z") for n in range(900)]
     store(*days[:10])
-    of_few = steps_to_remove(1)
+    of_few = steps_to_remove(writer, 1)
     store(*days[10:])
 
-    assert steps_to_remove(2) < 1.2 * of_few
+    assert steps_to_remove(writer, 2) < 1.2 * of_few
+
+
+def test_a_removal_does_not_look_at_every_character_that_there_is(
+    store: Store, writer: Connection, config: Config
+) -> None:
+    chinese = [chr(0x4E00 + n) for n in range(8000)]
+    store(
+        a_message(message_id="short", text="".join(chinese[:20]) + "Aa"),
+        a_message(message_id="long", text="".join(chinese[:4000])),
+        a_message(message_id="same", text="".join(chinese[10:30])),
+    )
+    while index_messages(writer, most=10):
+        pass
+    with_4000 = steps_to_remove(writer, 1)
+    store(a_message(message_id="other", text="".join(chinese[4000:8000])))
+    while index_messages(writer, most=10):
+        pass
+
+    assert steps_to_remove(writer, 3) < 1.2 * with_4000
+    assert with_4000 < 4000
+    remove_messages(writer, [2])  # a text with half of all characters
+    assert differences(config.database_path) == []
 
 
 def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(
