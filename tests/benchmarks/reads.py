@@ -93,6 +93,8 @@ def _reads(server: Server, rows: int) -> Iterator[Read]:
     yield Read("/stats", "/stats")
     yield Read("/stats, since half", "/stats?" + urlencode({"since": half}))
     yield Read("/stats, from", "/stats?" + urlencode({"from": sender}))
+    yield Read("/inbox", "/inbox")
+    yield Read("/inbox, from", "/inbox?" + urlencode({"from": sender}))
     streamed = messages_where(since=ts_at(max(0, rows - _STREAMED)))
     yield Read(f"NDJSON, {_STREAMED} messages", streamed, _NDJSON)
 
