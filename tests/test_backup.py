@@ -243,9 +243,10 @@ def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
     run: Run, config: Config, tmp_path: Path, signal_number: int
 ) -> None:
     fill(config.database_path, 30_000)
+    partial = tmp_path / "b.db.partial"
 
     with command(config.database_path, "backup", tmp_path / "b.db") as backup:
-        wait_until(lambda: (tmp_path / "b.db.partial").exists())
+        wait_until(lambda: partial.exists() and partial.stat().st_size > 0)
         backup.send_signal(signal_number)
         _, stderr = backup.communicate()
 

@@ -381,7 +381,7 @@ def test_a_restore_that_is_stopped_while_it_checks_changes_nothing(
     fill(big.path, 10_000)
 
     with command(config.database_path, "restore", big.path) as restore:
-        wait_until(lambda: bool(list(backup.parent.glob("*.restored.partial"))))
+        wait_until(lambda: any(f.stat().st_size for f in backup.parent.glob("*.restored.partial")))
         restore.send_signal(signal_number)
         _, stderr = restore.communicate()
 
