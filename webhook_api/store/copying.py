@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from webhook_api.store.transactions import read_transaction
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 
 _COPY_PAGES = 1024  # 4 MiB
+_PATIENCE_S = 1.0  # for another command that is about to end
+_RETRY_S = 0.01
 _SQLITE_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
@@ -22,31 +25,52 @@ def no_progress(_done: int, _of: int) -> None:
 
 
 @contextmanager
-def temporary_file(path: Path) -> Iterator[int]:
+def temporary_file(path: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[int]:
     """Hold an empty file at `path` for a `with` block, and SQLite's files beside it.
 
-    Yields its descriptor.
+    Yields its descriptor. If the file has another name at the end, it stays.
 
     Raises:
-        BlockingIOError: another process has a file there.
+        BlockingIOError: another process still has a file there after `patience_s`.
         OSError: the folder cannot be written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    descriptor = _take(path, time.monotonic() + patience_s)
     try:
+        os.ftruncate(descriptor, 0)  # a killed command may have left something
+        _remove(path, *_SQLITE_ENDINGS[1:])
+        yield descriptor
+    finally:
+        if _is_at(descriptor, path):
+            _remove(path, *_SQLITE_ENDINGS)
+        os.close(descriptor)
+
+
+def _take(path: Path, deadline: float) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Before we had the lock, its holder may have renamed the file. Then it is in use
+            # under its new name, and perhaps the database.
+            if _is_at(descriptor, path):
+                return descriptor
         except BlockingIOError:
-            raise BlockingIOError(
-                errno.EAGAIN, "another command is writing it", str(path)
-            ) from None
-        try:
-            os.ftruncate(descriptor, 0)  # a killed command may have left something
-            _remove(path, *_SQLITE_ENDINGS[1:])
-            yield descriptor
-        finally:
-            _remove(path, *_SQLITE_ENDINGS)
-    finally:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise BlockingIOError(
+                    errno.EAGAIN, "another command is writing it", str(path)
+                ) from None
+            time.sleep(_RETRY_S)
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 @contextmanager
@@ -64,6 +88,7 @@ def in_place_when_complete(destination: Path, ending: str = ".partial") -> Itera
     with temporary_file(partial) as descriptor:
         yield partial
         os.fsync(descriptor)
+        _remove(partial, *_SQLITE_ENDINGS[1:])
         partial.replace(destination)
     sync_folder(destination.parent)
 
@@ -71,7 +96,7 @@ def in_place_when_complete(destination: Path, ending: str = ".partial") -> Itera
 def remove_leftover(path: Path) -> None:
     """Remove the temporary file that a killed command left at `path`, if none is using it."""
     if path.exists():
-        with suppress(BlockingIOError), temporary_file(path):
+        with suppress(BlockingIOError), temporary_file(path, patience_s=0):
             pass
 
 
