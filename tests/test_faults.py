@@ -69,6 +69,15 @@ def file_is_away(server: Server) -> Iterator[None]:
 
 
 @contextmanager
+def file_is_empty(server: Server) -> Iterator[None]:
+    away = server.database.with_name("away.db")
+    server.database.rename(away)
+    server.database.touch()
+    yield
+    away.rename(server.database)
+
+
+@contextmanager
 def file_is_garbage(server: Server) -> Iterator[None]:
     content = server.database.read_bytes()
     with server.database.open("r+b") as file:
@@ -155,6 +164,7 @@ def check_that_it_refuses_and_recovers(
         (lock_file_is_held, "another process", {200}),
         (folder_is_away, "No such file or directory", {503}),
         (file_is_away, "No such file or directory", {503}),
+        (file_is_empty, "not a database", {503}),
         # What a reader has in its cache, it reads: either is right here, and only here.
         (file_is_garbage, "not a database", {200, 503}),
         (table_is_dropped, "messages", {503}),

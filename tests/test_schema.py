@@ -13,7 +13,8 @@ from tests.builders import a_message
 from tests.conftest import Post, Rows, Store
 from tests.dying import prepare
 from tests.forks import Forked
-from webhook_api.errors import SchemaError
+from webhook_api.config import Config
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
@@ -24,6 +25,7 @@ from webhook_api.store.schema import (
     check_schema,
     migrate,
 )
+from webhook_api.store.verify import verify
 
 
 @pytest.fixture
@@ -218,3 +220,37 @@ def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
 
     assert [int(name[:3]) for name in names] == list(range(1, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 5000], ids=["empty", "junk"])
+def test_another_file_in_the_place_of_the_database_does_not_cost_its_wal(
+    config: Config, post_signed: Post, content: bytes
+) -> None:
+    post_signed(a_message())
+    path = config.database_path
+    wal = path.with_name(path.name + "-wal")
+    database, log = path.rename(path.with_name("away")), wal.read_bytes()
+    path.write_bytes(content)
+
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        Database(path).prepare()
+    with (
+        pytest.raises((Unavailable, sqlite3.DatabaseError), match="not a database"),
+        Database(path).reader(),
+    ):
+        pass
+    assert path.read_bytes() == content
+    assert wal.read_bytes() == log
+    database.rename(path)
+    assert verify(Database(path)).messages == 1
+
+
+def test_an_empty_file_at_the_first_start_becomes_the_database(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    path.touch()
+    path.with_name("app.db-wal").write_bytes(b"of a lost database")
+
+    Database(path).prepare(create=True)
+
+    assert verify(Database(path)) == (0, [])
+    assert path.with_name("app.db-wal.orphan").read_bytes() == b"of a lost database"

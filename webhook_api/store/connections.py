@@ -10,6 +10,8 @@ from urllib.parse import quote
 from webhook_api.errors import Unavailable
 from webhook_api.store.leases import CheckedUse
 
+HEADER = b"SQLite format 3\0"
+
 
 class FileIdentity(NamedTuple):
     """Which file a path names: after a restore or a remount it is another one."""
@@ -22,7 +24,7 @@ def identity_of(path: Path) -> FileIdentity:
     """Return which file is at `path` now.
 
     Raises:
-        Unavailable: there is none.
+        Unavailable: there is none, or an empty one. SQLite would delete the WAL beside that.
     """
     try:
         status = path.stat()
@@ -30,7 +32,25 @@ def identity_of(path: Path) -> FileIdentity:
         raise Unavailable(f"database: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode):
         raise Unavailable("database: not a regular file")
+    if status.st_size == 0:
+        raise Unavailable("database: file is not a database, it is empty")
     return FileIdentity(status.st_dev, status.st_ino)
+
+
+def has_header(path: Path) -> bool:
+    """Return whether the file at `path` begins like a database.
+
+    SQLite deletes the WAL beside an empty file, and moves it into any other file. But the WAL may
+    hold the only copy of messages. Only for a process without a connection to the file: closing
+    it here drops the locks of such a connection (sqlite.org/howtocorrupt.html, 2.2).
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER
 
 
 class Connection(sqlite3.Connection):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from webhook_api.store.connections import (
     Connection,
     FileIdentity,
     connect,
+    has_header,
     identity_of,
     sync_folder,
 )
@@ -22,6 +24,7 @@ from webhook_api.store.schema import bytes_to_migrate, migrate
 from webhook_api.store.swapping import (
     discarded_path,
     is_half_done,
+    is_missing_or_empty,
     leftovers,
     put_in_place,
     restored_path,
@@ -71,7 +74,10 @@ class Database:
                 remove_leftover(leftover)
             if create:
                 set_leftovers_aside(self.path)
-            created = not self.path.exists()
+            created = is_missing_or_empty(self.path)
+            usable = created if create else not self.path.exists()
+            if not usable and not has_header(self.path):
+                raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
             with closing(

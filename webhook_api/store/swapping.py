@@ -50,14 +50,19 @@ def put_in_place(path: Path) -> None:
     discarded_path(path).unlink(missing_ok=True)
 
 
+def is_missing_or_empty(path: Path) -> bool:
+    """Return whether there is no database at `path`, or a file of 0 bytes."""
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+
+
 def set_leftovers_aside(path: Path) -> None:
-    """If there is no database file, move away the WAL and its index of the file that was there.
+    """If there is no database, move away the WAL and its index of the file that was there.
 
     SQLite would delete such a WAL, but use an index that the service still has open
     (sqlite.org/howtocorrupt.html, 2.4). The WAL is kept under another name: it may hold the only
     copy of the newest messages, in case its database is found again.
     """
-    if not path.exists():
+    if is_missing_or_empty(path):
         path.with_name(path.name + "-shm").unlink(missing_ok=True)
         wal = path.with_name(path.name + "-wal")
         if wal.exists():

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
+from webhook_api.store.connections import HEADER, Connection, FileIdentity, connect, sync_folder
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
@@ -31,7 +31,6 @@ ANOTHER_PROCESS = "another process, which holds the write lock"
 ANOTHER_PROGRAM = "another program, which writes to the file"
 THE_DISK = "the disk"
 
-_FILE_HEADER = b"SQLite format 3\0"
 _PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
 _PAGES_OF_A_MESSAGE = 6
 _RETRY_LOCKED_S = 0.005
@@ -152,7 +151,7 @@ class Writer:
         # This descriptor stays open as long as the file is in use: closing any descriptor of a
         # file drops the process's POSIX locks on it, SQLite's among them
         # (sqlite.org/howtocorrupt.html, 2.2).
-        if os.pread(self._file, len(_FILE_HEADER), 0) != _FILE_HEADER:
+        if os.pread(self._file, len(HEADER), 0) != HEADER:
             raise Unavailable("database: file is not a database")
         if self._in_doubt:
             lock.mark_in_doubt(True)
