@@ -1,5 +1,6 @@
 """The commands of `flask --app wsgi`: what they do and print, and their exit codes."""
 
+import errno
 import json
 import logging
 import signal
@@ -308,6 +309,56 @@ def test_export_to_a_file_leaves_stdout_alone(run: Run, tmp_path: Path) -> None:
 
     assert (result.stdout, result.stderr) == ("", "exported 3\n")
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+
+
+def test_an_export_does_not_replace_the_database(run: Run, config: Config) -> None:
+    run("import", "-", stdin=some_messages(3))
+
+    for name in ("app.db", "app.db-wal", "app.db.restored"):
+        result = run("export", config.database_path.with_name(name))
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert "of the database itself" in result.stderr or "is the database" in result.stderr
+
+    assert run("export").stdout.count("\n") == 3
+
+
+def test_an_export_that_fails_leaves_the_older_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("import", "-", stdin=some_messages(3))
+    run("export", tmp_path / "out.ndjson")
+    before = (tmp_path / "out.ndjson").read_bytes()
+
+    def fail(*_args: object) -> Iterator[object]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("webhook_api.cli.bulk.stream_messages", fail)
+    result = run("export", tmp_path / "out.ndjson")
+
+    assert (result.exit_code, result.stderr) == (1, "Error: Input/output error\n")
+    assert (tmp_path / "out.ndjson").read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("export >&-", b"Error: stdout is closed\n"),
+        ("import - <&-", b"Error: stdin: is closed\n"),
+        ("restore - <&-", b"Error: stdin: is closed\n"),
+    ],
+)
+def test_a_closed_stream_is_one_line(run: Run, config: Config, arguments: str, says: bytes) -> None:
+    run("init-db")
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m flask --app wsgi {arguments}"],
+        cwd=Path(__file__).parent.parent,
+        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environment(config)},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, says)
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,27 @@ def test_a_full_disk_leaves_the_database(
     assert not list(backup.parent.glob("*.restored*"))
 
 
+def test_a_source_without_end_is_refused_at_once(run: Run, config: Config) -> None:
+    assert run("restore", "/dev/zero").stderr == (
+        "Error: /dev/zero: is no database of this service\n"
+    )
+    assert not list(config.database_path.parent.glob("*.restored*"))
+
+
+@pytest.mark.usefixtures("backup")
+def test_the_wal_of_a_file_that_was_overwritten_is_kept(
+    run: Run, config: Config, backup: Path
+) -> None:
+    path = config.database_path
+    wal = path.with_name(path.name + "-wal").read_bytes()
+    path.write_bytes(b"junk" * 5000)
+
+    assert run("restore", backup).exit_code == 0
+
+    [kept] = path.parent.glob("app-replaced-*.db-wal")
+    assert kept.read_bytes() == wal
+
+
 @pytest.mark.parametrize("from_stdin", [True, False])
 def test_a_disk_that_fills_up_during_the_copying_is_named(
     run: Run, backup: Path, config: Config, monkeypatch: pytest.MonkeyPatch, from_stdin: bool
@@ -247,7 +268,7 @@ def test_a_disk_that_fills_up_during_the_copying_is_named(
     def full(*_files: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr(restores, "_copy_bytes", full)
     result = run("restore", "-" if from_stdin else backup)
 
     assert (result.exit_code, result.stderr) == (

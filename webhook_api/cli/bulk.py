@@ -1,10 +1,13 @@
 """`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
 
+import errno
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 import click
@@ -15,6 +18,8 @@ from webhook_api.cli.lines import progress_bar, read_lines, size_of
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
+from webhook_api.store.backup import refuse_own_file
+from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import check_schema
@@ -94,6 +99,8 @@ def import_messages(file: str, dry_run: bool) -> None:
     """
     counts: Counter[str] = Counter()
     stopped = False
+    if file == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "is closed", "stdin")
     with click.open_file(file, "rb") as lines:
         importer = None if dry_run else _Importer(current_database())
         try:
@@ -149,14 +156,28 @@ def export_messages(file: str, sender: str | None, since: str | None, q: str | N
         MessageFilter, {name: value for name, value in given.items() if value is not None}
     )
     count = 0
-    with current_database().reader() as db:
+    database = current_database()
+    with database.reader() as db, _opened(file, database) as out:
         check_schema(db)
-        with click.open_file(file, "wb") as out:
-            for message in stream_messages(db, wanted):
-                out.write(message.as_line())
-                count += 1
-            out.flush()
+        for message in stream_messages(db, wanted):
+            out.write(message.as_line())
+            count += 1
+        out.flush()
     click.echo(f"exported {count}", err=True)
+
+
+@contextmanager
+def _opened(file: str, database: Database) -> Iterator[IO[bytes]]:
+    """Open FILE to write; a file on a disk gets its name when it is complete."""
+    path = Path(file).resolve()
+    if file == "-" or (path.exists() and not path.is_file()):
+        with click.open_file(file, "wb") as out:
+            yield out
+        return
+    refuse_own_file(database, path)
+    with in_place_when_complete(path) as partial, partial.open("wb") as out:
+        yield out
+        out.flush()
 
 
 def _batches(file: IO[bytes]) -> Iterator[_Batch]:

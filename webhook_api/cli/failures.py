@@ -59,6 +59,10 @@ class PlainCommand(click.Command):
             sys.exit(EXIT_FAILURE)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if sys.stdout is None:
+            # The next file that is opened would get its number.
+            click.echo("Error: stdout is closed", err=True)
+            sys.exit(EXIT_FAILURE)
         send_logs_to(sys.stderr)
         with plain_failures():
             return super().invoke(ctx)

@@ -16,8 +16,12 @@ from webhook_api.store.verify import Report, check_copy
 
 _SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
 _SPARE_BYTES = 128 * 1024  # and the WAL and its index, which even the smallest copy has
-_HEADER_BYTES = 100
+HEADER_BYTES = 100
 _APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
+_OWN_ENDINGS = re.compile(
+    r"(-wal|-shm|-journal|(\.removal)?\.lock|\.last-backup|\.restored|\.discarded|\.compacting)"
+    r"(\.partial|-wal|-shm|-journal)?"
+)
 
 
 class Backup(NamedTuple):
@@ -128,18 +132,25 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
         raise OSError(
             errno.EISDIR, "is a folder: --keep keeps dated backups in it", str(destination)
         )
-    own = database.path.resolve()
-    if destination.resolve() == own or (destination.exists() and destination.samefile(own)):
-        raise OSError(errno.EINVAL, "is the database itself", str(destination))
-    if destination.resolve().parent == own.parent and re.fullmatch(
-        re.escape(own.name) + r"(-wal|-shm|-journal|(\.removal)?\.lock|\.last-backup)",
-        destination.name,
-    ):
-        raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
+    refuse_own_file(database, destination)
     if destination.exists() and not is_ours(destination):
         raise OSError(errno.EEXIST, "is there, and no backup of this service", str(destination))
     if destination.with_name(destination.name + "-wal").exists():
         raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))
+
+
+def refuse_own_file(database: Database, destination: Path) -> None:
+    """Check that a file which is written at `destination` replaces none of the database's files.
+
+    Raises:
+        OSError: it is one of them, or its name is kept for one.
+    """
+    own, there = database.path.resolve(), destination.resolve()
+    partial = there.with_name(there.name + ".partial")
+    if own in (there, partial) or (destination.exists() and destination.samefile(own)):
+        raise OSError(errno.EINVAL, "is the database itself", str(destination))
+    if there.parent == own.parent and _OWN_ENDINGS.fullmatch(there.name.removeprefix(own.name)):
+        raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
 
 
 def is_ours(file: Path) -> bool:
@@ -147,5 +158,9 @@ def is_ours(file: Path) -> bool:
     if not file.is_file():
         return False
     with file.open("rb") as content:
-        header = content.read(_HEADER_BYTES)
+        return is_our_header(content.read(HEADER_BYTES))
+
+
+def is_our_header(header: bytes) -> bool:
+    """Return whether these first HEADER_BYTES of a file are of a database of this service."""
     return header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4] == APPLICATION_ID.to_bytes(4, "big")

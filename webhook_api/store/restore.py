@@ -2,15 +2,20 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.store.backup import DamagedError, check_room_for, is_ours
+from webhook_api.store.backup import (
+    HEADER_BYTES,
+    DamagedError,
+    check_room_for,
+    is_our_header,
+    is_ours,
+)
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
@@ -19,6 +24,8 @@ from webhook_api.store.schema import migrate
 from webhook_api.store.verify import Report, check_copy
 
 STDIN = Path("-")
+_NOT_OURS = "is no database of this service"
+_PART_BYTES = 1024 * 1024
 
 
 class Restored(NamedTuple):
@@ -52,24 +59,34 @@ def restore(database: Database, file: Path, progress: Progress = no_progress) ->
 
 def _copy(file: Path, partial: Path) -> None:
     if file == STDIN:
-        with partial.open("wb") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        check_room_for(0, partial.parent)
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "is closed", "stdin")
+        _copy_bytes(file, sys.stdin.buffer, partial)
         return
     with file.open("rb") as content:
         check_room_for(os.fstat(content.fileno()).st_size, partial.parent)
-        if file.with_name(file.name + "-wal").exists():
+        if is_ours(file) and file.with_name(file.name + "-wal").exists():
             with closing(connect(file, "ro", patience_s=0)) as source:
                 copy_moment(source, partial)
-            return
-        # SQLite could not open a backup in a read-only folder.
-        with partial.open("wb") as copy:
-            shutil.copyfileobj(content, copy)
+        else:
+            # SQLite could not open a backup in a read-only folder.
+            _copy_bytes(file, content, partial)
+
+
+def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
+    part = content.read(HEADER_BYTES)
+    if not is_our_header(part):
+        raise OSError(errno.EINVAL, _NOT_OURS, str(file))
+    with partial.open("wb") as copy:
+        while part:
+            check_room_for(len(part), partial.parent)  # what comes from a pipe may have no end
+            copy.write(part)
+            part = content.read(_PART_BYTES)
 
 
 def _check(file: Path, partial: Path, progress: Progress) -> Report:
     if not is_ours(partial):
-        raise OSError(errno.EINVAL, "is no database of this service", str(file))
+        raise OSError(errno.EINVAL, _NOT_OURS, str(file))
     try:
         with closing(connect(partial, "rw", patience_s=0)) as copy:
             migrate(copy)
