@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, as_completed
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
@@ -32,22 +32,35 @@ def at_once(
 
     After a failure or Ctrl-C this interrupts the others, and raises when they have ended.
     """
-    running: list[Future[T]] = []
-    with ThreadPoolExecutor(len(work), initializer=be_nice) as threads:
-        try:
-            for one, its in zip(work, connections, strict=True):
-                running.append(threads.submit(one, its))
-            progress(0, len(running))
-            for done, future in enumerate(as_completed(running), 1):
-                future.result()
-                progress(done, len(running))
-        finally:
-            _stop(running, connections)
-    return [future.result() for future in running]
+    futures: list[Future[T]] = [Future() for _ in work]
+    threads = [
+        threading.Thread(target=_do, args=piece)
+        for piece in zip(work, connections, futures, strict=True)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        progress(0, len(futures))
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            progress(done, len(futures))
+    finally:
+        _stop(threads, connections)
+    return [future.result() for future in futures]
 
 
-def _stop(running: Sequence[Future[T]], connections: Sequence[Connection]) -> None:
-    while not all(future.done() for future in running):
+def _do(work: Callable[[Connection], T], connection: Connection, future: Future[T]) -> None:
+    be_nice()
+    try:
+        future.set_result(work(connection))
+    except BaseException as error:  # for the caller
+        future.set_exception(error)
+
+
+def _stop(threads: Sequence[threading.Thread], connections: Sequence[Connection]) -> None:
+    while any(thread.is_alive() for thread in threads):
         for connection in connections:
             connection.interrupt()  # again and again: between two statements it has no effect
-        wait(running, _INTERRUPT_EVERY_S)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(_INTERRUPT_EVERY_S)
