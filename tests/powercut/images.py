@@ -79,7 +79,7 @@ def examine(folder: Path, image: dict[str, bytes], acknowledged: set[str]) -> st
         return f"no file, {len(acknowledged)} lost" if acknowledged else None
     database = Database(path)
     try:
-        database.prepare()
+        database.prepare(create=True)  # as the next start does
         report = verify(database)
         database.close()
         with closing(sqlite3.connect(path)) as db:

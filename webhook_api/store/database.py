@@ -75,8 +75,9 @@ class Database:
             if create:
                 set_leftovers_aside(self.path)
             created = is_missing_or_empty(self.path)
-            usable = created if create else not self.path.exists()
-            if not usable and not has_header(self.path):
+            if self.path.exists() and (
+                (created and not create) or (self.sizes()["wal"] and not has_header(self.path))
+            ):
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
