@@ -1,22 +1,20 @@
 """Writes a file beside its place and renames it when complete; copies the database into one."""
 
 import errno
-import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, sync_folder
+from webhook_api.store.lock import is_at, take
 from webhook_api.store.transactions import read_transaction
 
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 
 _COPY_PAGES = 1024  # 4 MiB
 _PATIENCE_S = 1.0  # for another command that is about to end
-_RETRY_S = 0.01
 _SQLITE_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
@@ -34,43 +32,20 @@ def temporary_file(path: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[i
         BlockingIOError: another process still has a file there after `patience_s`.
         OSError: the folder cannot be written.
     """
-    descriptor = _take(path, time.monotonic() + patience_s)
+    try:
+        # Its holder may have renamed the file meanwhile, and it may be the database now: then
+        # this takes a new one.
+        descriptor = take(path, patience_s, mode=0o640)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EAGAIN, "another command is writing it", str(path)) from None
     try:
         os.ftruncate(descriptor, 0)  # a killed command may have left something
         _remove(path, *_SQLITE_ENDINGS[1:])
         yield descriptor
     finally:
-        if _is_at(descriptor, path):
+        if is_at(descriptor, path):
             _remove(path, *_SQLITE_ENDINGS)
         os.close(descriptor)
-
-
-def _take(path: Path, deadline: float) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Before we had the lock, its holder may have renamed the file. Then it is in use
-            # under its new name, and perhaps the database.
-            if _is_at(descriptor, path):
-                return descriptor
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise BlockingIOError(
-                    errno.EAGAIN, "another command is writing it", str(path)
-                ) from None
-            time.sleep(_RETRY_S)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
 
 
 @contextmanager

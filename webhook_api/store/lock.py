@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _RETRY_S = 0.01
@@ -83,29 +83,47 @@ def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
         BlockingIOError: another still holds it after `patience_s`.
         OSError: the folder is gone or cannot be written.
     """
-    deadline = None if patience_s is None else time.monotonic() + patience_s
-    descriptor = _take(path, deadline)
+    try:
+        descriptor = take(path, patience_s)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
     try:
         yield WriteLock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _take(path: Path, deadline: float | None) -> int:
+def take(path: Path, patience_s: float | None, *, mode: int = 0o644) -> int:
+    """Return a descriptor of the file at `path`, locked; a missing file is created with `mode`.
+
+    Without `patience_s` (seconds) the kernel queues us; with it, we try again and again.
+
+    Raises:
+        BlockingIOError: another still holds it after `patience_s`.
+        OSError: the folder is gone or cannot be written.
+    """
+    deadline = None if patience_s is None else time.monotonic() + patience_s
     while True:
         # Opened each time: the folder at this path may be another one now.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if deadline is not None else 0))
-            # While we waited, the file may have been replaced, and others lock the new one.
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
+            # While we waited, the file may have been replaced, or got another name.
+            if is_at(descriptor, path):
                 return descriptor
         except BlockingIOError:
             if deadline is not None and time.monotonic() >= deadline:
                 os.close(descriptor)
-                raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+                raise
             time.sleep(_RETRY_S)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Return whether `descriptor` is of the file that is at `path` now."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
