@@ -346,6 +346,8 @@ def test_an_export_that_fails_leaves_the_older_one(
         ("export >&-", b"Error: stdout is closed\n"),
         ("import - <&-", b"Error: stdin: is closed\n"),
         ("restore - <&-", b"Error: stdin: is closed\n"),
+        ("sign - <&-", b"Error: stdin: is closed\n"),
+        ("send --file - <&-", b"Error: stdin: is closed\n"),
     ],
 )
 def test_a_closed_stream_is_one_line(run: Run, config: Config, arguments: str, says: bytes) -> None:

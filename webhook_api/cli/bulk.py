@@ -1,6 +1,5 @@
 """`import` and `export`: messages in bulk, as NDJSON of what POST /webhook takes (ndjson.org)."""
 
-import errno
 import sys
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ import click
 from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand, interrupts_held
-from webhook_api.cli.lines import progress_bar, read_lines, size_of
+from webhook_api.cli.lines import check_input, progress_bar, read_lines, size_of
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
@@ -99,8 +98,7 @@ def import_messages(file: str, dry_run: bool) -> None:
     """
     counts: Counter[str] = Counter()
     stopped = False
-    if file == "-" and sys.stdin is None:
-        raise OSError(errno.EBADF, "is closed", "stdin")
+    check_input(file)
     with click.open_file(file, "rb") as lines:
         importer = None if dry_run else _Importer(current_database())
         try:

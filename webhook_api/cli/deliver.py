@@ -16,7 +16,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
-from webhook_api.cli.lines import progress_bar, read_lines, size_of
+from webhook_api.cli.lines import check_input, progress_bar, read_lines, size_of
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
 from webhook_api.config import Config
@@ -36,6 +36,7 @@ def sign_body(file: str) -> None:
 
     Every byte counts, even a newline at the end.
     """
+    check_input(file)
     with click.open_file(file, "rb") as body:
         click.echo(sign(current_app.config["WEBHOOK_SECRET"], body.read()))
 
@@ -79,6 +80,7 @@ def send_messages(
         default += f"/{provider}"
     sender = _Sender(url or default, shape_of(provider, settings))
     if file:
+        check_input(file)
         with click.open_file(file, "rb") as lines:
             messages = _Messages(lines)
             _send(sender, messages, concurrency, size_of(file))

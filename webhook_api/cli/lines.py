@@ -1,5 +1,6 @@
 """Reads NDJSON of messages (ndjson.org), and reports bad lines."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,16 @@ def progress_bar(label: str, length: int | None) -> Any:
     nothing: Iterator[None] = iter(())
     hidden = not sys.stderr.isatty()
     return click.progressbar(nothing, length=length, label=label, file=sys.stderr, hidden=hidden)
+
+
+def check_input(file: str | Path) -> None:
+    """Check that stdin is open, if FILE is `-`.
+
+    Raises:
+        OSError: it is closed.
+    """
+    if str(file) == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "is closed", "stdin")
 
 
 def size_of(file: str) -> int | None:

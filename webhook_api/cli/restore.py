@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
+from webhook_api.cli.lines import check_input
 from webhook_api.db import current_database
 from webhook_api.store.restore import restore
 
@@ -20,6 +21,7 @@ def restore_database(file: Path) -> None:
     FILE is checked like `verify` does, and its schema is updated. The old database is kept beside
     it, under a dated name.
     """
+    check_input(file)
     database = current_database()
     with shown_copying("checking") as show:
         done = restore(database, file, show)

@@ -24,7 +24,6 @@ from webhook_api.store.schema import migrate
 from webhook_api.store.verify import Report, check_copy
 
 STDIN = Path("-")
-_NOT_OURS = "is no database of this service"
 _PART_BYTES = 1024 * 1024
 
 
@@ -59,8 +58,6 @@ def restore(database: Database, file: Path, progress: Progress = no_progress) ->
 
 def _copy(file: Path, partial: Path) -> None:
     if file == STDIN:
-        if sys.stdin is None:
-            raise OSError(errno.EBADF, "is closed", "stdin")
         _copy_bytes(file, sys.stdin.buffer, partial)
         return
     with file.open("rb") as content:
@@ -76,7 +73,7 @@ def _copy(file: Path, partial: Path) -> None:
 def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
     part = content.read(HEADER_BYTES)
     if not is_our_header(part):
-        raise OSError(errno.EINVAL, _NOT_OURS, str(file))
+        raise OSError(errno.EINVAL, "is no database of this service", str(file))
     with partial.open("wb") as copy:
         while part:
             check_room_for(len(part), partial.parent)  # what comes from a pipe may have no end
@@ -85,8 +82,6 @@ def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
 
 
 def _check(file: Path, partial: Path, progress: Progress) -> Report:
-    if not is_ours(partial):
-        raise OSError(errno.EINVAL, _NOT_OURS, str(file))
     try:
         with closing(connect(partial, "rw", patience_s=0)) as copy:
             migrate(copy)
