@@ -28,7 +28,7 @@ class Chores:
         self._writer = writer
         self._retention = Retention(database, writer, days=retention_days)
         self._look_every_s = look_every_s
-        self._open: FileIdentity | None = None  # no other file is open in this process
+        self._open: FileIdentity | None = None  # the file that the writer was told to open last
         self._next_look = 0.0
 
     def wait_s(self) -> float:
@@ -49,7 +49,7 @@ class Chores:
         """Close what is open of another file than that at the database's path.
 
         An open file keeps its disk space, and what was to be forgotten can be read from it. If
-        there is no file at the path, all stays open: it may be the only copy.
+        there is no file at the path, nothing is closed: what is open may be the only copy.
         """
         identity = self._database.identity()
         self._database.close_replaced(identity)
