@@ -29,10 +29,10 @@ from webhook_api.store.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress
 from webhook_api.store.database import Database
+from webhook_api.store.finishing import put_in_place
 from webhook_api.store.messages import insert_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.selection import of_number
-from webhook_api.store.swapping import put_in_place
 from webhook_api.store.tombstones import remove_messages, was_removed
 
 Run = Callable[..., Result]

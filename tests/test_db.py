@@ -174,6 +174,22 @@ def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
     assert stored == 1
 
 
+def test_what_an_older_version_left_half_replaced_is_finished(
+    database: Database, tmp_path: Path
+) -> None:
+    new = Database(tmp_path / "app.db.restored")
+    new.prepare(create=True)
+    store(new, "new")
+    database.path.rename(tmp_path / "app.db.discarded")
+
+    with database.reader() as reader:
+        stored = count(reader)
+
+    assert stored == 1
+    assert not new.path.exists()
+    assert not (tmp_path / "app.db.discarded").exists()
+
+
 def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
     with app.app_context():
         first = get_db()

@@ -80,12 +80,12 @@ def restored(file: Path, server: Server) -> set[str]:
 def has_a_reader(server: Server) -> bool:
     """Return whether a read transaction is open, as Litestream's is from its first look on."""
     try:
-        index = server.database.with_name("app.db-shm").stat()
+        wal_index = server.database.with_name("app.db-shm").stat()
     except FileNotFoundError:
         return False
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return any(
-        lock[5].endswith(f":{index.st_ino}") and 123 <= int(lock[6]) <= 127
+        lock[5].endswith(f":{wal_index.st_ino}") and 123 <= int(lock[6]) <= 127
         for lock in locks
         if lock[1] == "POSIX"
     )

@@ -15,7 +15,7 @@ from webhook_api.store.schema import APPLICATION_ID, check_schema
 from webhook_api.store.verify import Report, check_copy
 
 _SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
-_SPARE_BYTES = 128 * 1024  # and the WAL and its index, which even the smallest copy has
+_SPARE_BYTES = 128 * 1024  # and the WAL and the WAL index, which even the smallest copy has
 HEADER_BYTES = 100
 _APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
 _OWN_ENDINGS = re.compile(
@@ -88,7 +88,7 @@ def remove_older(database: Database, folder: Path, *, keep: int) -> list[Path]:
 def remember_backup(database: Database, moment: float) -> None:
     """Write the `moment` of the last backup, in seconds since 1970, to a file beside the database.
 
-    Not into the database: a restored one would know only of older backups.
+    Not into the database: after a restore it would know only of older backups.
     """
     with in_place_when_complete(_record(database)) as partial:
         partial.write_text(f"{moment:.3f}\n", encoding="ascii")

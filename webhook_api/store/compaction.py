@@ -24,12 +24,12 @@ from webhook_api.store.copying import (
     temporary_file,
 )
 from webhook_api.store.database import Database
+from webhook_api.store.finishing import scratch_path
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.replacing import replace
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import NOTHING, Selection
-from webhook_api.store.swapping import scratch_path
 from webhook_api.store.tombstones import add_tombstones, remove_messages
 from webhook_api.store.transactions import read_transaction, transaction
 from webhook_api.store.verify import check_copy
@@ -134,7 +134,7 @@ class _Compaction:
         """Add to `new` what was stored since it was last done; return how many rows that were.
 
         Raises:
-            BlockingIOError: the database was restored since, or messages were removed.
+            BlockingIOError: the database was replaced since, or messages were removed.
         """
         condition, parameters = self._selection
         count = 0

@@ -14,7 +14,7 @@ HEADER = b"SQLite format 3\0"
 
 
 class FileIdentity(NamedTuple):
-    """Which file a path names: after a restore or a remount it is another one."""
+    """Which file a path names: after the file is replaced or its disk remounted, another one."""
 
     device: int
     inode: int
@@ -71,7 +71,7 @@ def connect(
 
     With `synchronous = FULL` a commit returns when the WAL is on disk; with NORMAL, the default
     of some builds, it does not (sqlite.org/pragma.html#pragma_synchronous). Setting it also makes
-    SQLite read, so that the WAL and its index are open when this returns.
+    SQLite read, so that the WAL and the WAL index are open when this returns.
 
     Raises:
         sqlite3.Error: it cannot be opened or read.

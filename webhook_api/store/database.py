@@ -18,18 +18,18 @@ from webhook_api.store.connections import (
     sync_folder,
 )
 from webhook_api.store.copying import remove_leftover
-from webhook_api.store.idle import IdleReaders
-from webhook_api.store.lock import WriteLock, hold, hold_folder
-from webhook_api.store.schema import bytes_to_migrate, migrate
-from webhook_api.store.swapping import (
+from webhook_api.store.finishing import (
     discarded_path,
     is_half_done,
     is_missing_or_empty,
-    leftovers,
     put_in_place,
-    restored_path,
-    set_leftovers_aside,
+    replacement_path,
+    set_old_wal_aside,
+    temporary_paths,
 )
+from webhook_api.store.idle import IdleReaders
+from webhook_api.store.lock import WriteLock, hold, hold_folder
+from webhook_api.store.schema import bytes_to_migrate, migrate
 
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long to wait for locks, where a caller does not say
@@ -66,14 +66,14 @@ class Database:
         if create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S) as lock:
-            self.finish_restore()
-            # From a restore that was killed before it moved the old file: the old one is kept.
-            restored_path(self.path).unlink(missing_ok=True)
+            self.finish_replacing()
+            # Of a command that was killed before it moved the old file away: the old one stays.
+            replacement_path(self.path).unlink(missing_ok=True)
             discarded_path(self.path).unlink(missing_ok=True)
-            for leftover in leftovers(self.path):
+            for leftover in temporary_paths(self.path):
                 remove_leftover(leftover)
             if create:
-                set_leftovers_aside(self.path)
+                set_old_wal_aside(self.path)
             created = is_missing_or_empty(self.path)
             if self.path.exists() and (
                 (created and not create) or (self.sizes()["wal"] and not has_header(self.path))
@@ -115,8 +115,8 @@ class Database:
         if lock.in_doubt:
             lock.mark_in_doubt(False)
 
-    def finish_restore(self) -> None:
-        """Finish a restore that was killed after it had moved the old file away.
+    def finish_replacing(self) -> None:
+        """Finish replacing the file, if a command was killed after it had moved the old one away.
 
         The caller holds the write lock.
 
@@ -128,10 +128,10 @@ class Database:
                 put_in_place(self.path)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
-        """Return a context in which no restore can exchange the database's files.
+        """Return a context in which no other process can replace the database's files.
 
-        SQLite opens the file, the WAL and its index by name, one after the other. With a restore
-        in between, it would mix files of both databases.
+        SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
+        replaced in between, it would mix files of both databases.
         """
         return hold_folder(self.path.parent, exclusive=exclusive, patience_s=_PATIENCE_S)
 
@@ -164,13 +164,13 @@ class Database:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
-        with suppress(Unavailable):  # a restore may just be exchanging the file
+        with suppress(Unavailable):  # its file may be being replaced just now
             if reader := self._idle.take(self.identity()):
                 return reader
         try:
             if is_half_done(self.path):
                 with self.write_lock(_PATIENCE_S):
-                    self.finish_restore()
+                    self.finish_replacing()
             with self.files_locked(exclusive=False):
                 identity = self.identity()
                 reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)

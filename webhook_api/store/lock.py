@@ -48,7 +48,7 @@ class WriteLock:
 def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
     """Hold the lock of the file names in `folder`.
 
-    Shared, to open several files that belong together; `exclusive`, to exchange them. The lock
+    Shared, to open several files that belong together; `exclusive`, to replace them. The lock
     is on the folder itself, so it needs no room on the disk.
 
     Raises:

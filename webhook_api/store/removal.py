@@ -93,7 +93,8 @@ class Remover:
     ) -> int:
         """Remove those rows of `batch` that `selection` selects (see `Writer.remove`).
 
-        Returns how many there were. After a restore they may be other rows than those found.
+        Returns how many there were. If the database was replaced, they may be other rows than those
+        found.
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.

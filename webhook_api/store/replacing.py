@@ -1,7 +1,7 @@
 """Another file takes the place of the database, while the service goes on.
 
 At each moment, even after a kill, one of the two files is the complete database. The old one
-has all that was acknowledged before the swap; the new one has all after it.
+has all that was acknowledged before it was moved away; the new one has that, and all after it.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pathlib import Path
 from webhook_api.store.connections import connect, has_header, sync_folder
 from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.swapping import discarded_path, put_in_place, restored_path
+from webhook_api.store.finishing import discarded_path, put_in_place, replacement_path
 
 _READERS_PATIENCE_S = 10.0
 _RETRY_S = 0.05
@@ -49,9 +49,9 @@ def replace(
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
-        with in_place_when_complete(restored_path(database.path)) as partial:
+        with in_place_when_complete(replacement_path(database.path)) as partial:
             with database.write_lock():  # a killed command may have left something
-                database.finish_restore()
+                database.finish_replacing()
                 discarded_path(database.path).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
@@ -61,10 +61,10 @@ def replace(
                 finish(partial)
         try:
             with _signals_held():
-                kept = _swap(database, complete=complete, keep=keep)
+                kept = _move_files(database, complete=complete, keep=keep)
         finally:
             if database.path.exists():
-                restored_path(database.path).unlink(missing_ok=True)
+                replacement_path(database.path).unlink(missing_ok=True)
     return kept
 
 
@@ -95,7 +95,7 @@ def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
             complete = None
             if not _may_be_replicated(database):
                 database.make_wal_durable(lock)
-                database.finish_restore()
+                database.finish_replacing()
                 complete = _checkpoint(database) if keep else True
             if complete is not None:
                 yield complete
@@ -130,8 +130,8 @@ def _may_be_replicated(database: Database) -> bool:
 
 def _is_read(database: Database) -> bool:
     """Return whether any process has a read transaction open on the file."""
-    index = database.path.with_name(database.path.name + "-shm")
-    with suppress(FileNotFoundError), index.open("r+b") as locks:
+    wal_index = database.path.with_name(database.path.name + "-shm")
+    with suppress(FileNotFoundError), wal_index.open("r+b") as locks:
         try:
             fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, *_READ_LOCKS)
         except OSError:
@@ -156,11 +156,11 @@ def _checkpoint(database: Database) -> bool | None:
     return True if not busy and logged == moved else None
 
 
-def _swap(database: Database, *, complete: bool, keep: bool) -> Path | None:
-    """Move the old file away and put the new one in its place.
+def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | None:
+    """Move the old file away, and put the replacement in its place.
 
-    Renaming the old file is the decisive step. After a kill behind it, the next process that
-    holds the write lock does the rest.
+    Renaming the old file is the decisive step. If this process is killed after it, the next one
+    that holds the write lock does the rest.
     """
     old = None
     with database.files_locked(exclusive=True):

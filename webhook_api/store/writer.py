@@ -53,8 +53,8 @@ class Writer:
     """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
 
     `_anchor`, a reader, is closed after the connection that writes. If this were the last one of
-    its file, its closing would checkpoint and then delete the WAL *by name*: after a restore this
-    is the WAL of another file, and if the file is damaged it is the only good copy.
+    its file, its closing would checkpoint and then delete the WAL *by name*: if the file was
+    replaced, this is the WAL of another file, and if it is damaged, the only good copy.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Writer:
         try:
             identity = self._database.identity()
         except Unavailable:
-            self._database.finish_restore()
+            self._database.finish_replacing()
             identity = self._database.identity()
         if self._identity != identity:
             self.discard()
