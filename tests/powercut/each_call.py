@@ -9,8 +9,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from tests.intake.test_commit import Record, message, store_one
 from tests.powercut.shim import Calls, Faults, Files
-from tests.test_commit import Record, message, store_one
 from webhook_api.errors import Unavailable
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.store.database import Database

@@ -44,7 +44,7 @@ class PatientWorker(Worker):
     streams, whose number is limited.
 
     It uses Gunicorn's life of a worker, its parser and its response;
-    tests/test_server_gunicorn.py fails if these change.
+    tests/server/test_gunicorn_parts.py fails if these change.
     """
 
     limits = Limits()

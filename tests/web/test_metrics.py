@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import a_message, encode, samples, signed
 from tests.conftest import Post, Scrape
-from tests.serving import inherited
+from tests.serving import ROOT, inherited
 from webhook_api.config import Config
 from webhook_api.outcome import Result
 from webhook_api.store.database import Database
@@ -220,7 +220,7 @@ def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
     environment = {
         **inherited(),
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": str(ROOT),
     }
 
     def scrape_of(process: int, url: str) -> dict[str, float]:

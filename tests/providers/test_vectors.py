@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provider_samples import (
+from tests.providers.samples import (
     APP_SECRET,
     AUTH_TOKEN,
     KEY,

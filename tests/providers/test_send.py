@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from tests.conftest import Rows
-from tests.provider_samples import a_config
+from tests.providers.samples import a_config
 from webhook_api.config import Config
 
 

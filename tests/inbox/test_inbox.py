@@ -1,4 +1,4 @@
-"""GET /inbox and /, without a browser (see test_inbox_page)."""
+"""GET /inbox and /, without a browser (that is test_inbox_page)."""
 
 import html
 import json

@@ -20,8 +20,8 @@ from tests.conftest import Get, Post
 from tests.dying import forget_until
 from tests.forks import killed
 from tests.serving import Load, serving, wait_until
+from tests.store.test_removal import arrived, differences
 from tests.test_backup import command, fill
-from tests.test_removal import arrived, differences
 from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.store import compaction, replacing

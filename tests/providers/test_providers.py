@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from tests.builders import a_message, an_app, encode, signed
 from tests.conftest import Logged, Rows, Scrape
-from tests.provider_samples import (
+from tests.providers.samples import (
     VERIFY_TOKEN,
     a_config,
     a_whatsapp,

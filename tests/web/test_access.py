@@ -128,7 +128,7 @@ def test_every_other_route_needs_the_token(app: Flask) -> None:
     assert open_rules == {
         "/webhook", "/health", "/health/live", "/health/ready", "/docs", "/docs/<path:filename>",
         "/openapi.json", "/",
-        # Which ask for a login by themselves, see test_inbox.py.
+        # Which ask for a login by themselves, see tests/inbox.
         "/inbox", "/inbox/messages/<int:row_id>", "/inbox/login", "/inbox/logout",
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ import pytest
 from tests.builders import SECRET, a_message, encode, signed, some_messages
 from tests.conftest import Store
 from tests.serving import wait_until
-from tests.test_leases import ENDLESS
+from tests.store.test_leases import ENDLESS
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.serving import Server, database_in, in_threads, serving, wait_until
+from tests.store.test_compaction import store
+from tests.store.test_removal import arrived
 from tests.test_backup import command
-from tests.test_compaction import store
-from tests.test_removal import arrived
 from webhook_api.store.chores import Chores
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer

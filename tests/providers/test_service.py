@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.builders import an_app
-from tests.provider_samples import (
+from tests.providers.samples import (
     AUTH_TOKEN,
     PUBLIC_URL,
     SETTINGS,

@@ -1,0 +1,1 @@
+"""The pages at /inbox, without a browser."""

@@ -1,0 +1,1 @@
+"""A delivery between its route and the file: signature, group commit."""

@@ -1,0 +1,1 @@
+"""What Meta, Twilio and Standard Webhooks send."""

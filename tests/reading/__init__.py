@@ -1,0 +1,1 @@
+"""Pages, search, statistics: what they find, and what they cost."""

@@ -1,0 +1,1 @@
+"""The work around every request, and the API's description."""
