@@ -19,10 +19,10 @@ from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import insert_rows
 from webhook_api.store.schema import (
-    APPLICATION_ID,
     MIGRATIONS,
     SCHEMA_VERSION,
     migrate,

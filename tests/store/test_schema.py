@@ -18,8 +18,8 @@ from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
+from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.schema import (
-    APPLICATION_ID,
     MIGRATIONS,
     SCHEMA_VERSION,
     check_schema,

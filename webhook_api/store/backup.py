@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from webhook_api.store.copying import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.schema import APPLICATION_ID, check_schema
+from webhook_api.store.header import is_ours
+from webhook_api.store.schema import check_schema
 from webhook_api.store.verify import Report, check_copy
 
 _SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
 _SPARE_BYTES = 128 * 1024  # and the WAL and the WAL index, which even the smallest copy has
-HEADER_BYTES = 100
-_APPLICATION_ID_AT = 68  # in the header (sqlite.org/fileformat.html#application_id)
 _OWN_ENDINGS = re.compile(
     r"(-wal|-shm|-journal|(\.removal)?\.lock|\.last-backup|\.restored|\.discarded|\.compacting)"
     r"(\.partial|-wal|-shm|-journal)?"
@@ -151,16 +150,3 @@ def refuse_own_file(database: Database, destination: Path) -> None:
         raise OSError(errno.EINVAL, "is the database itself", str(destination))
     if there.parent == own.parent and _OWN_ENDINGS.fullmatch(there.name.removeprefix(own.name)):
         raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
-
-
-def is_ours(file: Path) -> bool:
-    """Return whether the header of `file` says that it is a database of this service."""
-    if not file.is_file():
-        return False
-    with file.open("rb") as content:
-        return is_our_header(content.read(HEADER_BYTES))
-
-
-def is_our_header(header: bytes) -> bool:
-    """Return whether these first HEADER_BYTES of a file are of a database of this service."""
-    return header[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4] == APPLICATION_ID.to_bytes(4, "big")

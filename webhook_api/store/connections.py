@@ -10,8 +10,6 @@ from urllib.parse import quote
 from webhook_api.errors import Unavailable
 from webhook_api.store.leases import CheckedUse
 
-HEADER = b"SQLite format 3\0"
-
 
 class FileIdentity(NamedTuple):
     """Which file a path names: after the file is replaced or its disk remounted, another one."""
@@ -35,22 +33,6 @@ def identity_of(path: Path) -> FileIdentity:
     if status.st_size == 0:
         raise Unavailable("database: file is not a database, it is empty")
     return FileIdentity(status.st_dev, status.st_ino)
-
-
-def has_header(path: Path) -> bool:
-    """Return whether the file at `path` begins like a database.
-
-    SQLite deletes the WAL beside an empty file, and moves it into any other file. But the WAL may
-    hold the only copy of messages. Only for a process without a connection to the file: closing
-    it here drops the locks of such a connection (sqlite.org/howtocorrupt.html, 2.2).
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(HEADER)) == HEADER
 
 
 class Connection(sqlite3.Connection):

@@ -13,7 +13,6 @@ from webhook_api.store.connections import (
     Connection,
     FileIdentity,
     connect,
-    has_header,
     identity_of,
     sync_folder,
 )
@@ -27,6 +26,7 @@ from webhook_api.store.finishing import (
     set_old_wal_aside,
     temporary_paths,
 )
+from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_folder
 from webhook_api.store.schema import bytes_to_migrate, migrate
@@ -76,7 +76,7 @@ class Database:
                 set_old_wal_aside(self.path)
             created = is_missing_or_empty(self.path)
             if self.path.exists() and (
-                (created and not create) or (self.sizes()["wal"] and not has_header(self.path))
+                (created and not create) or (self.sizes()["wal"] and not is_database(self.path))
             ):
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.

@@ -15,10 +15,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook_api.store.connections import connect, has_header, sync_folder
+from webhook_api.store.connections import connect, sync_folder
 from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.finishing import discarded_path, put_in_place, replacement_path
+from webhook_api.store.header import is_database
 
 _READERS_PATIENCE_S = 10.0
 _RETRY_S = 0.05
@@ -142,7 +143,7 @@ def _is_read(database: Database) -> bool:
 def _checkpoint(database: Database) -> bool | None:
     """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
-        if not has_header(database.path):
+        if not is_database(database.path):
             return False
         with closing(connect(database.path, "rw", patience_s=0)) as connection:
             busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()

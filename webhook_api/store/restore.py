@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.store.backup import (
-    HEADER_BYTES,
-    DamagedError,
-    check_room_for,
-    is_our_header,
-    is_ours,
-)
+from webhook_api.store.backup import DamagedError, check_room_for
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
+from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
 from webhook_api.store.replacing import replace
 from webhook_api.store.schema import migrate
 from webhook_api.store.verify import Report, check_copy

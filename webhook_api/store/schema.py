@@ -4,10 +4,8 @@ import sqlite3
 from importlib import resources
 
 from webhook_api.errors import SchemaError
+from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.indexing import index_messages
-
-# Marks a file as ours, in its header (sqlite.org/pragma.html#pragma_application_id).
-APPLICATION_ID = 0x4D536731
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000

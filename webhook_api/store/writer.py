@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import HEADER, Connection, FileIdentity, connect, sync_folder
+from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
 from webhook_api.store.database import Database
+from webhook_api.store.header import HEADER_STRING
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
@@ -151,7 +152,7 @@ class Writer:
         # This descriptor stays open as long as the file is in use: closing any descriptor of a
         # file drops the process's POSIX locks on it, SQLite's among them
         # (sqlite.org/howtocorrupt.html, 2.2).
-        if os.pread(self._file, len(HEADER), 0) != HEADER:
+        if os.pread(self._file, len(HEADER_STRING), 0) != HEADER_STRING:
             raise Unavailable("database: file is not a database")
         if self._in_doubt:
             lock.mark_in_doubt(True)
