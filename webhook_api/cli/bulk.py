@@ -17,9 +17,9 @@ from webhook_api.cli.lines import check_input, progress_bar, read_lines, size_of
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
-from webhook_api.store.backup import refuse_own_file
 from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import refuse_own_file
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
@@ -172,7 +172,7 @@ def _opened(file: str, database: Database) -> Iterator[IO[bytes]]:
         with click.open_file(file, "wb") as out:
             yield out
         return
-    refuse_own_file(database, path)
+    refuse_own_file(database.path, path)
     with in_place_when_complete(path) as partial, partial.open("wb") as out:
         yield out
         out.flush()

@@ -12,9 +12,9 @@ from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_
 from webhook_api.cli.lines import progress_bar
 from webhook_api.cli.numbers import Number
 from webhook_api.db import current_database
-from webhook_api.store.backup import other_files
 from webhook_api.store.compaction import compact
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import other_files
 from webhook_api.store.removal import Remover, find, one_at_a_time
 from webhook_api.store.selection import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
@@ -63,7 +63,7 @@ def forget_number(number: str, dry_run: bool) -> None:
         click.echo(f"{_count(database, of_number(number))} messages would be removed")
         return
     _compact(database, of_number(number))
-    for file in other_files(database):
+    for file in other_files(database.path):
         click.echo(f"{file}: may contain the number; delete it if you do not need it")
 
 

@@ -11,16 +11,13 @@ from typing import NamedTuple
 
 from webhook_api.store.copying import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import LAST_BACKUP, WAL, beside, refuse_own_file
 from webhook_api.store.header import is_ours
 from webhook_api.store.schema import check_schema
 from webhook_api.store.verify import Report, check_copy
 
 _SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
 _SPARE_BYTES = 128 * 1024  # and the WAL and the WAL index, which even the smallest copy has
-_OWN_ENDINGS = re.compile(
-    r"(-wal|-shm|-journal|(\.removal)?\.lock|\.last-backup|\.restored|\.discarded|\.compacting)"
-    r"(\.partial|-wal|-shm|-journal)?"
-)
 
 
 class Backup(NamedTuple):
@@ -112,18 +109,7 @@ def check_room_for(size: int, folder: Path) -> None:
 
 
 def _record(database: Database) -> Path:
-    return database.path.with_name(database.path.name + ".last-backup")
-
-
-def other_files(database: Database) -> list[Path]:
-    """Return what is beside the database, holds messages as well, and belongs to others.
-
-    Backups, what earlier restores replaced, WALs whose database was lost, copies that were
-    stopped halfway, whose header may be missing still, and the folder of Litestream.
-    """
-    files = sorted(file for file in database.path.parent.iterdir() if file != database.path)
-    endings = (".orphan", ".partial", "-litestream")
-    return [file for file in files if file.name.endswith(endings) or is_ours(file)]
+    return beside(database.path, LAST_BACKUP)
 
 
 def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
@@ -131,22 +117,8 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
         raise OSError(
             errno.EISDIR, "is a folder: --keep keeps dated backups in it", str(destination)
         )
-    refuse_own_file(database, destination)
+    refuse_own_file(database.path, destination)
     if destination.exists() and not is_ours(destination):
         raise OSError(errno.EEXIST, "is there, and no backup of this service", str(destination))
-    if destination.with_name(destination.name + "-wal").exists():
+    if beside(destination, WAL).exists():
         raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))
-
-
-def refuse_own_file(database: Database, destination: Path) -> None:
-    """Check that a file which is written at `destination` replaces none of the database's files.
-
-    Raises:
-        OSError: it is one of them, or its name is kept for one.
-    """
-    own, there = database.path.resolve(), destination.resolve()
-    partial = there.with_name(there.name + ".partial")
-    if own in (there, partial) or (destination.exists() and destination.samefile(own)):
-        raise OSError(errno.EINVAL, "is the database itself", str(destination))
-    if there.parent == own.parent and _OWN_ENDINGS.fullmatch(there.name.removeprefix(own.name)):
-        raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))

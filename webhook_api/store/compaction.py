@@ -24,7 +24,7 @@ from webhook_api.store.copying import (
     temporary_file,
 )
 from webhook_api.store.database import Database
-from webhook_api.store.finishing import scratch_path
+from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.replacing import replace
@@ -88,7 +88,7 @@ class _Compaction:
         """Write the database to `new`, with nearly all that is stored until the end of this."""
         folder = self._database.path.parent
         check_room_for(_FILES * sum(self._database.sizes().values()), folder)
-        scratch = scratch_path(self._database.path)
+        scratch = beside(self._database.path, SCRATCH)
         with naming_full_disk(folder):
             with temporary_file(scratch):
                 self._copy(scratch)

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, sync_folder
+from webhook_api.store.database_files import PARTIAL, SQLITE_ENDINGS, beside
 from webhook_api.store.lock import is_at, take
 from webhook_api.store.transactions import read_transaction
 
@@ -15,7 +16,6 @@ Progress = Callable[[int, int], None]  # called with how much is done, and how m
 
 _COPY_PAGES = 1024  # 4 MiB
 _PATIENCE_S = 1.0  # for another command that is about to end
-_SQLITE_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
 def no_progress(_done: int, _of: int) -> None:
@@ -40,16 +40,16 @@ def temporary_file(path: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[i
         raise BlockingIOError(errno.EAGAIN, "another command is writing it", str(path)) from None
     try:
         os.ftruncate(descriptor, 0)  # a killed command may have left something
-        _remove(path, *_SQLITE_ENDINGS[1:])
+        _remove(path, *SQLITE_ENDINGS)
         yield descriptor
     finally:
         if is_at(descriptor, path):
-            _remove(path, *_SQLITE_ENDINGS)
+            _remove(path, "", *SQLITE_ENDINGS)
         os.close(descriptor)
 
 
 @contextmanager
-def in_place_when_complete(destination: Path, ending: str = ".partial") -> Iterator[Path]:
+def in_place_when_complete(destination: Path) -> Iterator[Path]:
     """Yield an empty file beside `destination`, which gets that name at the end of the block.
 
     Its content and name are on disk then. If the block fails, the new file is removed, and
@@ -59,11 +59,11 @@ def in_place_when_complete(destination: Path, ending: str = ".partial") -> Itera
         BlockingIOError: another process is making the same file.
         OSError: the folder cannot be written.
     """
-    partial = destination.with_name(destination.name + ending)
+    partial = beside(destination, PARTIAL)
     with temporary_file(partial) as descriptor:
         yield partial
         os.fsync(descriptor)
-        _remove(partial, *_SQLITE_ENDINGS[1:])
+        _remove(partial, *SQLITE_ENDINGS)
         partial.replace(destination)
     sync_folder(destination.parent)
 
@@ -93,7 +93,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 def _remove(file: Path, *endings: str) -> None:
     for ending in endings:
-        file.with_name(file.name + ending).unlink(missing_ok=True)
+        beside(file, ending).unlink(missing_ok=True)
 
 
 def copy_moment(source: Connection, path: Path, progress: Progress = no_progress) -> None:

@@ -17,14 +17,19 @@ from webhook_api.store.connections import (
     sync_folder,
 )
 from webhook_api.store.copying import remove_leftover
+from webhook_api.store.database_files import (
+    DISCARDED,
+    REPLACEMENT,
+    WAL,
+    WRITE_LOCK,
+    beside,
+    temporary_files,
+)
 from webhook_api.store.finishing import (
-    discarded_path,
     is_half_done,
     is_missing_or_empty,
     put_in_place,
-    replacement_path,
     set_old_wal_aside,
-    temporary_paths,
 )
 from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
@@ -49,7 +54,7 @@ class Database:
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
-        self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._lock_path = beside(self.path, WRITE_LOCK)
         self._factory = CheckedConnection if check_leases else Connection
         self._idle = IdleReaders(_IDLE_READERS)
 
@@ -68,9 +73,9 @@ class Database:
         with self.write_lock(_PATIENCE_S) as lock:
             self.finish_replacing()
             # Of a command that was killed before it moved the old file away: the old one stays.
-            replacement_path(self.path).unlink(missing_ok=True)
-            discarded_path(self.path).unlink(missing_ok=True)
-            for leftover in temporary_paths(self.path):
+            beside(self.path, REPLACEMENT).unlink(missing_ok=True)
+            beside(self.path, DISCARDED).unlink(missing_ok=True)
+            for leftover in temporary_files(self.path):
                 remove_leftover(leftover)
             if create:
                 set_old_wal_aside(self.path)
@@ -205,7 +210,7 @@ class Database:
     @property
     def wal_path(self) -> Path:
         """The write-ahead log (WAL), which SQLite keeps beside the file."""
-        return self.path.with_name(self.path.name + "-wal")
+        return beside(self.path, WAL)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL; 0 for a missing one."""

@@ -8,35 +8,19 @@ file is kept under another name; or it is discarded, that is, deleted at the end
 from pathlib import Path
 
 from webhook_api.store.connections import sync_folder
-
-
-def replacement_path(path: Path) -> Path:
-    """Return the name of the file that is to replace the database at `path`, until it does.
-
-    The ending is from the time when only `restore` replaced it. It stays: a start after an update
-    must find the file of a command that was killed before.
-    """
-    return path.with_name(path.name + ".restored")
-
-
-def discarded_path(path: Path) -> Path:
-    """Return the name of a database that is not kept, from its place at `path` to its end."""
-    return path.with_name(path.name + ".discarded")
-
-
-def scratch_path(path: Path) -> Path:
-    """Return the name of the copy on which a compaction of the database at `path` works."""
-    return path.with_name(path.name + ".compacting")
-
-
-def temporary_paths(path: Path) -> list[Path]:
-    """Return the names of temporary files that a killed command may have left."""
-    return [scratch_path(path), path.with_name(replacement_path(path).name + ".partial")]
+from webhook_api.store.database_files import (
+    DISCARDED,
+    ORPHAN,
+    REPLACEMENT,
+    WAL,
+    WAL_INDEX,
+    beside,
+)
 
 
 def is_half_done(path: Path) -> bool:
     """Return whether the old file was moved away, and the replacement is not yet in its place."""
-    return not path.exists() and replacement_path(path).exists()
+    return not path.exists() and beside(path, REPLACEMENT).exists()
 
 
 def put_in_place(path: Path) -> None:
@@ -45,13 +29,13 @@ def put_in_place(path: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    if discarded_path(path).exists():
-        path.with_name(path.name + "-wal").unlink(missing_ok=True)
+    if beside(path, DISCARDED).exists():
+        beside(path, WAL).unlink(missing_ok=True)
     set_old_wal_aside(path)
     sync_folder(path.parent)  # or after a power cut the new file may have the old WAL
-    replacement_path(path).rename(path)
+    beside(path, REPLACEMENT).rename(path)
     sync_folder(path.parent)
-    discarded_path(path).unlink(missing_ok=True)
+    beside(path, DISCARDED).unlink(missing_ok=True)
 
 
 def is_missing_or_empty(path: Path) -> bool:
@@ -67,7 +51,7 @@ def set_old_wal_aside(path: Path) -> None:
     copy of the newest messages, in case its database is found again.
     """
     if is_missing_or_empty(path):
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
-        wal = path.with_name(path.name + "-wal")
+        beside(path, WAL_INDEX).unlink(missing_ok=True)
+        wal = beside(path, WAL)
         if wal.exists():
-            wal.rename(wal.with_name(wal.name + ".orphan"))
+            wal.rename(beside(wal, ORPHAN))

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import REMOVAL_LOCK, beside
 from webhook_api.store.lock import hold
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.writer import Writer
 
-_LOCK = ".removal.lock"
 _SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
 _SMALLEST_BATCH = 8  # also if the machine is busy, or it would take for ever
@@ -31,7 +31,7 @@ def one_at_a_time(database: Database) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold(database.path.with_name(database.path.name + _LOCK), 0))
+            stack.enter_context(hold(beside(database.path, REMOVAL_LOCK), 0))
         except BlockingIOError:
             raise BlockingIOError(errno.EAGAIN, "another process is removing messages") from None
         yield

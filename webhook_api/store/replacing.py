@@ -18,7 +18,8 @@ from pathlib import Path
 from webhook_api.store.connections import connect, sync_folder
 from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.finishing import discarded_path, put_in_place, replacement_path
+from webhook_api.store.database_files import DISCARDED, REPLACEMENT, WAL, WAL_INDEX, beside
+from webhook_api.store.finishing import put_in_place
 from webhook_api.store.header import is_database
 
 _READERS_PATIENCE_S = 10.0
@@ -50,10 +51,10 @@ def replace(
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
-        with in_place_when_complete(replacement_path(database.path)) as partial:
+        with in_place_when_complete(beside(database.path, REPLACEMENT)) as partial:
             with database.write_lock():  # a killed command may have left something
                 database.finish_replacing()
-                discarded_path(database.path).unlink(missing_ok=True)
+                beside(database.path, DISCARDED).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
@@ -65,7 +66,7 @@ def replace(
                 kept = _move_files(database, complete=complete, keep=keep)
         finally:
             if database.path.exists():
-                replacement_path(database.path).unlink(missing_ok=True)
+                beside(database.path, REPLACEMENT).unlink(missing_ok=True)
     return kept
 
 
@@ -131,7 +132,7 @@ def _may_be_replicated(database: Database) -> bool:
 
 def _is_read(database: Database) -> bool:
     """Return whether any process has a read transaction open on the file."""
-    wal_index = database.path.with_name(database.path.name + "-shm")
+    wal_index = beside(database.path, WAL_INDEX)
     with suppress(FileNotFoundError), wal_index.open("r+b") as locks:
         try:
             fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, *_READ_LOCKS)
@@ -169,12 +170,12 @@ def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | Non
             now = datetime.now(UTC)
             name = f"{database.path.stem}-replaced-{now:%Y%m%dT%H%M%S.%fZ}{database.path.suffix}"
             kept = database.path.with_name(name)
-            old = database.path.rename(kept if keep else discarded_path(database.path))
+            old = database.path.rename(kept if keep else beside(database.path, DISCARDED))
             sync_folder(old.parent)
             if complete:
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
-                database.wal_path.rename(old.with_name(old.name + "-wal"))
+                database.wal_path.rename(beside(old, WAL))
         put_in_place(database.path)
     return old if keep else None
 

@@ -13,6 +13,7 @@ from webhook_api.store.backup import DamagedError, check_room_for
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import WAL, beside
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
 from webhook_api.store.replacing import replace
 from webhook_api.store.schema import migrate
@@ -57,7 +58,7 @@ def _copy(file: Path, partial: Path) -> None:
         return
     with file.open("rb") as content:
         check_room_for(os.fstat(content.fileno()).st_size, partial.parent)
-        if is_ours(file) and file.with_name(file.name + "-wal").exists():
+        if is_ours(file) and beside(file, WAL).exists():
             with closing(connect(file, "ro", patience_s=0)) as source:
                 copy_moment(source, partial)
         else:
