@@ -299,7 +299,7 @@ def test_a_long_read_is_waited_for_and_not_disturbed(
 
 
 @pytest.mark.parametrize("from_stdin", [True, False])
-def test_even_the_smallest_file_needs_room(
+def test_even_the_smallest_file_needs_space(
     run: Run, backup: Path, from_stdin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise SQLite would report an I/O error of the file."""
@@ -309,7 +309,7 @@ def test_even_the_smallest_file_needs_room(
     result = run("restore", "-" if from_stdin else backup, input=backup.read_bytes())
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "no room for" in result.stderr
+    assert "no space for" in result.stderr
     assert not list(backup.parent.glob("*.restored*"))
 
 

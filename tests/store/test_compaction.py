@@ -355,7 +355,7 @@ def test_a_full_disk_leaves_the_database(
     at_first = run("forget", NUMBER)
 
     assert in_the_midst.stderr == f"Error: {tmp_path}: No space left on device\n"
-    assert "no room for" in at_first.stderr
+    assert "no space for" in at_first.stderr
     assert (in_the_midst.exit_code, at_first.exit_code) == (1, 1)
     assert {file.name for file in tmp_path.iterdir()} == before
     assert stored(config.database_path) == {"from", "to", "other"}

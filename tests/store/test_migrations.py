@@ -186,13 +186,13 @@ def test_four_workers_that_start_at_once_migrate_once(path: Path) -> None:
     assert differences(path) == []
 
 
-def test_without_room_a_start_names_what_is_needed_and_changes_nothing(
+def test_without_space_a_start_names_what_is_needed_and_changes_nothing(
     path: Path, old: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Database, "free_bytes", lambda _database: 1000)
     before = path.read_bytes()
 
-    with pytest.raises(OSError, match=r"needs \d+ bytes of room, 1000 are free") as raised:
+    with pytest.raises(OSError, match=r"needs \d+ bytes of space, 1000 are free") as raised:
         Database(path).prepare()
 
     assert raised.value.errno == errno.ENOSPC

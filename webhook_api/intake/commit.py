@@ -105,7 +105,7 @@ class GroupCommit:
             Unavailable: no message could be stored.
         """
         # A few bytes may still fit where a message does not.
-        self._database.check_room()
+        self._database.check_free_space()
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
                 probe = Probe(self._probe_valid_s)

@@ -2,7 +2,6 @@
 
 import errno
 import re
-import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,12 +11,10 @@ from typing import NamedTuple
 from webhook_api.store.copying import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import LAST_BACKUP, WAL, beside, refuse_own_file
+from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import is_ours
 from webhook_api.store.schema import check_schema
 from webhook_api.store.verify import Report, check_copy
-
-_SPARE = 1.1  # free space to ask for, in sizes of the database: checking needs some as well
-_SPARE_BYTES = 128 * 1024  # and the WAL and the WAL index, which even the smallest copy has
 
 
 class Backup(NamedTuple):
@@ -40,7 +37,7 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
     destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
     with in_place_when_complete(destination) as partial:
-        check_room_for(sum(database.sizes().values()), partial.parent)
+        check_space_for_copy(sum(database.sizes().values()), partial.parent)
         with database.reader() as live:
             check_schema(live)
             moment = time.time()
@@ -95,17 +92,6 @@ def last_backup(database: Database) -> float | None:
     with suppress(OSError, ValueError):
         return float(_record(database).read_text(encoding="ascii"))
     return None
-
-
-def check_room_for(size: int, folder: Path) -> None:
-    """Check that `folder` has room for a copy of `size` bytes and for checking it.
-
-    Raises:
-        OSError: it has no room.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < size * _SPARE + _SPARE_BYTES:
-        raise OSError(errno.ENOSPC, f"no room for {size} bytes, {free} are free", str(folder))
 
 
 def _record(database: Database) -> Path:

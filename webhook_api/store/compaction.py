@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from webhook_api.store.backup import DamagedError, check_room_for
+from webhook_api.store.backup import DamagedError
 from webhook_api.store.connections import Connection, FileIdentity, connect
 from webhook_api.store.copying import (
     Progress,
@@ -25,6 +25,7 @@ from webhook_api.store.copying import (
 )
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, beside
+from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.replacing import replace
@@ -61,7 +62,7 @@ def compact(
     Raises:
         BlockingIOError: another process removes messages, or replaces the database.
         DamagedError: the new file failed its check; the database stays.
-        OSError: there is no room for two copies.
+        OSError: there is no space for two copies.
         Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
     with one_at_a_time(database):
@@ -87,7 +88,7 @@ class _Compaction:
     def make(self, new: Path) -> None:
         """Write the database to `new`, with nearly all that is stored until the end of this."""
         folder = self._database.path.parent
-        check_room_for(_FILES * sum(self._database.sizes().values()), folder)
+        check_space_for_copy(_FILES * sum(self._database.sizes().values()), folder)
         scratch = beside(self._database.path, SCRATCH)
         with naming_full_disk(folder):
             with temporary_file(scratch):

@@ -1,4 +1,4 @@
-"""The database file: preparing it, its state on disk, its free space, and its readers."""
+"""The database file: preparing it, its state on disk, and its readers."""
 
 import errno
 import os
@@ -31,6 +31,7 @@ from webhook_api.store.finishing import (
     put_in_place,
     set_old_wal_aside,
 )
+from webhook_api.store.free_space import free_bytes
 from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_folder
@@ -89,17 +90,17 @@ class Database:
             with closing(
                 connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
             ) as connection:
-                self._check_room_to_migrate(connection)
+                self._check_space_to_migrate(connection)
                 migrate(connection)
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
                     sync_folder(folder)
 
-    def _check_room_to_migrate(self, connection: Connection) -> None:
+    def _check_space_to_migrate(self, connection: Connection) -> None:
         needed, free = bytes_to_migrate(connection), self.free_bytes()
         if needed > free:
-            about = f"the new schema needs {needed} bytes of room, {free} are free"
+            about = f"the new schema needs {needed} bytes of space, {free} are free"
             raise OSError(errno.ENOSPC, about, str(self.path))
 
     def make_wal_durable(self, lock: WriteLock) -> None:
@@ -152,8 +153,8 @@ class Database:
         """
         return identity_of(self.path)
 
-    def check_room(self) -> None:
-        """Check that the disk has room for more than what is being written now.
+    def check_free_space(self) -> None:
+        """Check that the disk has space for more than what is being written now.
 
         Raises:
             Unavailable: the disk is full, or the folder is gone.
@@ -224,10 +225,9 @@ class Database:
             Unavailable: the folder is gone.
         """
         try:
-            disk = os.statvfs(self.path.parent)
+            return free_bytes(self.path.parent)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
-        return disk.f_bavail * disk.f_frsize
 
     def close(self) -> None:
         """Close the readers that are not lent."""

@@ -23,7 +23,7 @@ class WriteLock:
     """The right to write, and the mark of doubt, which stays when its holder dies.
 
     In doubt means: a write failed, and the page cache may show what the disk does not have.
-    The mark is the size of the lock file, 0 or 1. It needs no room on the disk and no sync: when
+    The mark is the size of the lock file, 0 or 1. It needs no space on the disk and no sync: when
     the machine stops, the page cache is gone as well.
     """
 
@@ -49,7 +49,7 @@ def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator
     """Hold the lock of the file names in `folder`.
 
     Shared, to open several files that belong together; `exclusive`, to replace them. The lock
-    is on the folder itself, so it needs no room on the disk.
+    is on the folder itself, so it needs no space on the disk.
 
     Raises:
         BlockingIOError: others still hold it after `patience_s`.

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.store.backup import DamagedError, check_room_for
+from webhook_api.store.backup import DamagedError
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import WAL, beside
+from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
 from webhook_api.store.replacing import replace
 from webhook_api.store.schema import migrate
@@ -35,7 +36,7 @@ def restore(database: Database, file: Path, progress: Progress = no_progress) ->
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
-            room.
+            space.
         BlockingIOError: a long read did not end.
         DamagedError: `file` failed its check.
     """
@@ -57,7 +58,7 @@ def _copy(file: Path, partial: Path) -> None:
         _copy_bytes(file, sys.stdin.buffer, partial)
         return
     with file.open("rb") as content:
-        check_room_for(os.fstat(content.fileno()).st_size, partial.parent)
+        check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
         if is_ours(file) and beside(file, WAL).exists():
             with closing(connect(file, "ro", patience_s=0)) as source:
                 copy_moment(source, partial)
@@ -72,7 +73,9 @@ def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
     with partial.open("wb") as copy:
         while part:
-            check_room_for(len(part), partial.parent)  # what comes from a pipe may have no end
+            check_space_for_copy(
+                len(part), partial.parent
+            )  # what comes from a pipe may have no end
             copy.write(part)
             part = content.read(_PART_BYTES)
 

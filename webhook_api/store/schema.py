@@ -10,7 +10,7 @@ from webhook_api.store.indexing import index_messages
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
 
-_CHEAP_FROM = 5  # the migrations of a file of this version need little room
+_CHEAP_FROM = 5  # the migrations of a file of this version need little space
 
 
 def _migrations() -> list[str]:

@@ -1,7 +1,5 @@
 """Checks a database: makes everything that is derived from the messages again, and compares."""
 
-import errno
-import shutil
 import sqlite3
 import tempfile
 from collections import Counter
@@ -16,6 +14,7 @@ from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
+from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.schema import check_schema, migrate
 from webhook_api.store.tombstones import DIGEST_BYTES, digest
@@ -24,7 +23,6 @@ from webhook_api.store.transactions import read_transaction
 SHOWN = 10  # differences of one check
 _INDEX_AT_ONCE = 10_000
 _CACHE_KIB = 32 * 1024
-_SPARE = 1.1  # free space to ask for, in sizes of the database: the copy has a WAL as well
 
 _PERIODS = " UNION ALL ".join(
     f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
@@ -110,13 +108,11 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     Raises:
         Unavailable: there is no file.
         SchemaError: its schema has another version.
-        OSError: there is no room for a copy.
+        OSError: there is no space for a copy.
         sqlite3.Error: the file cannot be read.
     """
     folder = scratch or database.path.parent
-    size = sum(database.sizes().values())
-    if shutil.disk_usage(folder).free < size * _SPARE:
-        raise OSError(errno.ENOSPC, f"no room for a copy of {size} bytes", str(folder))
+    check_space_for_copy(sum(database.sizes().values()), folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as name:
         path = Path(name) / "copy.db"
         path.touch()
