@@ -14,7 +14,7 @@ from webhook_api.store.database_files import LAST_BACKUP, WAL, beside, refuse_ow
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import is_ours
 from webhook_api.store.schema import check_schema
-from webhook_api.store.verify import Report, check_copy
+from webhook_api.store.verify import DamagedError, Report, check_copy
 
 
 class Backup(NamedTuple):
@@ -47,14 +47,6 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
             raise DamagedError(report)
     remember_backup(database, moment)
     return Backup(destination, report)
-
-
-class DamagedError(Exception):
-    """A copy failed its check; `report` says what differs."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(f"{len(report.differences)} differences")
-        self.report = report
 
 
 def dated_name(database: Database, folder: Path) -> Path:

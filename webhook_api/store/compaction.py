@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from webhook_api.store.backup import DamagedError
 from webhook_api.store.connections import Connection, FileIdentity, connect
 from webhook_api.store.copying import (
     Progress,
@@ -33,7 +32,7 @@ from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import NOTHING, Selection
 from webhook_api.store.tombstones import add_tombstones, remove_messages
 from webhook_api.store.transactions import read_transaction, transaction
-from webhook_api.store.verify import check_copy
+from webhook_api.store.verify import DamagedError, check_copy
 
 _FILES = 2  # of the database's size, that are on the disk at the same time
 _ROWS_AT_ONCE = 1000

@@ -1,0 +1,175 @@
+"""What a database is checked for. Each check yields one line for each thing that is wrong.
+
+All that is derived from the messages is made again, and compared with what is kept.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import PERIODS_S
+from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
+from webhook_api.store.schema import migrate
+from webhook_api.store.tombstones import DIGEST_BYTES, digest
+
+_SHOWN = 10  # differences of one check
+_INDEX_AT_ONCE = 10_000
+
+_PERIODS = " UNION ALL ".join(
+    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
+    " FROM seconds GROUP BY 2"
+    for length in PERIODS_S
+)
+
+_FORGET_TABLES_WITHOUT_PAGES = """
+    BEGIN;
+    PRAGMA writable_schema = ON;
+    DELETE FROM sqlite_master WHERE rootpage = 0;
+    PRAGMA writable_schema = RESET;
+"""
+
+_CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
+
+# Name, kept value and counted value of each row that differs; a value that is missing is NULL.
+_DERIVED = {
+    "instant": """
+        SELECT message_id, seconds || ' s ' || nanos || ' ns', ts FROM messages
+            WHERE seconds IS NOT CAST(strftime('%s', substr(ts, 1, 19)) AS INTEGER)
+            OR nanos <> CAST(substr(rtrim(substr(ts, 21), 'Z') || '000000000', 1, 9) AS INTEGER)
+    """,
+    "totals": """
+        SELECT 'messages', totals.messages, counted.n
+            FROM totals, (SELECT count(*) AS n FROM messages) counted
+            WHERE totals.messages <> counted.n
+        UNION ALL
+        SELECT 'senders', totals.senders, counted.n
+            FROM totals, (SELECT count(DISTINCT from_msisdn) AS n FROM messages) counted
+            WHERE totals.senders <> counted.n
+        UNION ALL
+        SELECT 'indexed', totals.indexed, counted.last
+            FROM totals, (SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence) counted
+            WHERE totals.indexed NOT BETWEEN 0 AND counted.last
+        UNION ALL
+        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
+    """,
+    "senders": """
+        SELECT from_msisdn, max(kept), max(counted) FROM (
+            SELECT from_msisdn, messages AS kept, NULL AS counted FROM senders
+            UNION ALL
+            SELECT from_msisdn, NULL, count(*) FROM messages GROUP BY from_msisdn
+        ) GROUP BY from_msisdn HAVING max(kept) IS NOT max(counted)
+    """,
+    "periods": f"""
+        WITH seconds (second, messages) AS (
+            SELECT seconds, count(*) FROM messages GROUP BY 1
+        ), counted (length, start, messages) AS ({_PERIODS})
+        SELECT length || '/' || start, max(kept), max(counted) FROM (
+            SELECT length, start, messages AS kept, NULL AS counted FROM periods
+            UNION ALL
+            SELECT length, start, NULL, messages FROM counted
+        ) GROUP BY length, start HAVING max(kept) IS NOT max(counted)
+    """,
+    "sender_periods": f"""
+        SELECT period || '/' || from_msisdn, max(kept), max(counted) FROM (
+            SELECT period, from_msisdn, messages AS kept, NULL AS counted FROM sender_periods
+            UNION ALL
+            SELECT seconds >> {PERIOD_SCALE}, from_msisdn, NULL, count(*) FROM messages
+                WHERE id <= (SELECT indexed FROM totals) GROUP BY 1, 2
+        ) GROUP BY period, from_msisdn HAVING max(kept) IS NOT max(counted)
+    """,
+}
+
+Check = Callable[[Connection], Iterable[str]]
+
+
+def _schema(db: Connection) -> Iterator[str]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        found, expected = (
+            # Without FTS5's own tables, which depend on its version.
+            dict(
+                connection.execute(
+                    "SELECT type || ' ' || name, sql FROM sqlite_master"
+                    " WHERE sql IS NOT NULL AND name NOT LIKE 'messages\\_search\\_%' ESCAPE '\\'"
+                )
+            )
+            for connection in (db, fresh)
+        )
+    for name, sql in expected.items():
+        if found.get(name) != sql:
+            yield f"schema: {name} is {'changed' if name in found else 'missing'}"
+
+
+def _derived(db: Connection) -> Iterator[str]:
+    for name, sql in _DERIVED.items():
+        yield from _described(name, db.execute(sql).fetchall())
+    yield from _described("characters", _characters(db))
+    yield from _tombstones(db)
+
+
+def _characters(db: Connection) -> list[tuple[str, int, int]]:
+    texts = "SELECT lower(body) FROM searchable WHERE id <= (SELECT indexed FROM totals)"
+    made = count_characters(db.execute(texts))
+    kept = Counter(dict(db.execute("SELECT character, messages FROM characters").fetchall()))
+    return [
+        (repr(character), kept[character], made[character])
+        for character in sorted(kept | made)
+        if kept[character] != made[character]
+    ]
+
+
+def _tombstones(db: Connection) -> Iterator[str]:
+    (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone() or (None,)
+    if not key:
+        yield "totals: the key of the tombstones is missing"
+        return
+    kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
+    ids = db.execute("SELECT message_id FROM messages") if kept else ()
+    both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:_SHOWN])
+    wrong = sum(len(one) != DIGEST_BYTES for one in kept)
+    if wrong:
+        yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
+
+
+def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
+    for row, kept, made in rows[:_SHOWN]:
+        yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
+    if len(rows) > _SHOWN:
+        yield f"{name}: {len(rows)} differ in all"
+
+
+def _shown(value: object) -> object:
+    return "nothing" if value is None else value
+
+
+def _search_index(db: Connection) -> Iterator[str]:
+    try:
+        while index_messages(db, most=_INDEX_AT_ONCE):
+            pass
+        db.execute(_CHECK_INDEX)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        yield f"messages_search: the index is not that of the texts ({error})"
+
+
+def _file(db: Connection) -> Iterator[str]:
+    # SQLite does not look for unused pages if the first table in its list has the root page 0,
+    # which means to it that only a part should be checked. Views and virtual tables have it.
+    db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
+    try:
+        for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})"):
+            for line in text.splitlines():
+                if line != "ok" and not line.startswith("***"):
+                    yield f"integrity_check: {line}"
+    finally:
+        db.execute("ROLLBACK")
+    for table, row_id, *_ in db.execute("PRAGMA foreign_key_check"):
+        yield f"foreign_key_check: {table} {row_id}"
+
+
+# In two threads; of the two, only the second writes.
+CHECKS: Sequence[Sequence[Check]] = ((_schema, _derived), (_search_index, _file))
