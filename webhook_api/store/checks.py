@@ -11,6 +11,7 @@ from contextlib import closing
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
+from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import migrate
 from webhook_api.store.tombstones import DIGEST_BYTES, digest
 
@@ -151,7 +152,7 @@ def _search_index(db: Connection) -> Iterator[str]:
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if primary_result_code(error) != sqlite3.SQLITE_CORRUPT:
             raise
         yield f"messages_search: the index is not that of the texts ({error})"
 

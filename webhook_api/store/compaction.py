@@ -28,6 +28,7 @@ from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.replacing import replace
+from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import NOTHING, Selection
 from webhook_api.store.tombstones import add_tombstones, remove_messages
@@ -225,7 +226,7 @@ def _vacuum_into(copy: Connection, new: Path) -> None:
         except sqlite3.OperationalError as error:
             if failures:
                 raise failures[0] from None
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            if primary_result_code(error) == sqlite3.SQLITE_INTERRUPT:
                 # Ctrl-C in `sync_if_due`, of which sqlite3 drops the exception.
                 raise KeyboardInterrupt from None
             raise

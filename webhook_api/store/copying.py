@@ -10,6 +10,7 @@ from pathlib import Path
 from webhook_api.store.connections import Connection, connect, sync_folder
 from webhook_api.store.database_files import PARTIAL, SQLITE_ENDINGS, beside
 from webhook_api.store.lock import is_at, take
+from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.transactions import read_transaction
 
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
@@ -81,7 +82,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        of_sqlite = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        of_sqlite = primary_result_code(error) == sqlite3.SQLITE_FULL
         of_system = isinstance(error, OSError) and (error.errno, error.filename) == (
             errno.ENOSPC,
             None,

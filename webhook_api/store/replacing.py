@@ -21,6 +21,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.database_files import DISCARDED, REPLACEMENT, WAL, WAL_INDEX, beside
 from webhook_api.store.finishing import put_in_place
 from webhook_api.store.header import is_database
+from webhook_api.store.result_codes import primary_result_code
 
 _READERS_PATIENCE_S = 10.0
 _RETRY_S = 0.05
@@ -149,7 +150,7 @@ def _checkpoint(database: Database) -> bool | None:
         with closing(connect(database.path, "rw", patience_s=0)) as connection:
             busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        if primary_result_code(error) in (
             sqlite3.SQLITE_NOTADB,
             sqlite3.SQLITE_CORRUPT,
         ):

@@ -16,6 +16,7 @@ from webhook_api.store.database_files import WAL, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
 from webhook_api.store.replacing import replace
+from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import migrate
 from webhook_api.store.verify import DamagedError, Report, check_copy
 
@@ -87,7 +88,7 @@ def _check(file: Path, partial: Path, progress: Progress) -> Report:
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except sqlite3.Error as error:
-        of_the_disk = getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        of_the_disk = primary_result_code(error) in (
             sqlite3.SQLITE_FULL,
             sqlite3.SQLITE_IOERR,
         )

@@ -20,6 +20,7 @@ from webhook_api.store.header import HEADER_STRING
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
+from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.tombstones import remove_messages
@@ -100,7 +101,7 @@ class Writer:
                 with self._locked() as connection:
                     return work(connection)
             except sqlite3.Error as error:
-                locked = _primary_code(error) in _LOCKED
+                locked = primary_result_code(error) in _LOCKED
                 if not locked or (deadline and time.monotonic() > deadline):
                     raise
             self.waits_for = ANOTHER_PROGRAM
@@ -122,7 +123,7 @@ class Writer:
 
     def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
         """Set the mark of doubt or close the connection. A full disk needs neither: try again."""
-        code = _primary_code(error)
+        code = primary_result_code(error)
         if code == sqlite3.SQLITE_IOERR:
             # The connection stays open: after closing it, the next one might read the WAL again.
             self._in_doubt = True
@@ -242,8 +243,3 @@ class Writer:
                 self._ready_connection(lock).execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self.discard()
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    code: int = getattr(error, "sqlite_errorcode", 0)  # if SQLite itself reported it
-    return code & 0xFF
