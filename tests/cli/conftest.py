@@ -1,0 +1,61 @@
+"""Fixtures for the commands: to run them, and what they work on."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from werkzeug.serving import make_server
+
+from tests.builders import SECRET, an_app
+from tests.cli.running import Damage, Run
+from webhook_api import close_app
+from webhook_api.config import Config
+
+
+@pytest.fixture
+def run(app: Flask) -> Run:
+    """Run a command, and return its output and exit code."""
+
+    def invoke(*args: object, stdin: bytes | None = None) -> Result:
+        return app.test_cli_runner().invoke(args=[str(arg) for arg in args], input=stdin)
+
+    return invoke
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Flask]:
+    """An application on another, empty file."""
+    app = an_app(Config(webhook_secret=SECRET, database_path=tmp_path / "other" / "app.db"))
+    yield app
+    close_app(app)
+
+
+@pytest.fixture
+def server(app: Flask) -> Iterator[str]:
+    """The URL of the application, which this process serves over HTTP without logs."""
+    logging.disable(logging.INFO)
+    http = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{http.port}/webhook"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def damage(config: Config) -> Damage:
+    """Change the database file while the service does not know it."""
+
+    def execute(sql: str) -> None:
+        connection = sqlite3.connect(config.database_path)
+        connection.executescript(sql)
+        connection.close()
+
+    return execute

@@ -1,0 +1,66 @@
+"""Commands in the tests: run in this process or in one of their own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+from click.testing import Result
+
+from tests.builders import SECRET, a_message
+from tests.serving import ROOT, inherited
+from webhook_api.config import Config
+
+Run = Callable[..., Result]
+
+Damage = Callable[[str], None]
+
+ODD_TEXTS = [
+    None,
+    "",
+    "a\0b",
+    "\x01\x1f\x7f\x85\u2028\ufeff",
+    '"quoted" \\ %_*',
+    "À L'ÉCOLE 🏫\U0010ffff",
+    "x" * 4096,
+]
+
+
+def as_lines(*payloads: object) -> bytes:
+    return b"".join(json.dumps(payload).encode() + b"\n" for payload in payloads)
+
+
+def some_messages(count: int) -> bytes:
+    return as_lines(
+        *(
+            a_message(
+                message_id=f"m{number}",
+                sender=f"+{number % 7}",
+                ts=f"2025-01-15T{number % 24:02}:00:00Z",
+            )
+            for number in range(count)
+        )
+    )
+
+
+def environment(config: Config) -> dict[str, str]:
+    return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{config.database_path}"}
+
+
+def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
+    """Start `flask --app wsgi` as an operator does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, args)],
+        cwd=ROOT,
+        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
+    """Run it with `body` as its stdin; return exit code, stdout and stderr."""
+    with start_in_a_shell(*args, **environ) as process:
+        stdout, stderr = process.communicate(b"body")
+    return process.returncode, stdout, stderr

@@ -1,0 +1,117 @@
+"""`flask --app wsgi export`: all messages or some, without loss."""
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.builders import a_message
+from tests.cli.running import ODD_TEXTS, Run, as_lines, environment, some_messages, start_in_a_shell
+from tests.conftest import Post, Rows
+from webhook_api.config import Config
+
+
+def test_an_export_is_imported_without_loss(run: Run, elsewhere: Flask, rows: Rows) -> None:
+    messages = [
+        a_message(
+            message_id=f"\0{number} \U0001f600", text=text, ts=f"2025-01-15T10:00:00.{number}Z"
+        )
+        for number, text in enumerate(ODD_TEXTS, start=1)
+    ]
+    run("import", "-", stdin=as_lines(*messages))
+
+    exported = run("export").stdout_bytes
+    elsewhere.test_cli_runner().invoke(args=["import", "-"], input=exported)
+    again = elsewhere.test_cli_runner().invoke(args=["export"]).stdout_bytes
+
+    assert [json.loads(line) for line in exported.split(b"\n")[:-1]] == messages
+    assert again == exported
+
+
+def test_export_writes_each_line_no_longer_than_the_body_was(run: Run, post_signed: Post) -> None:
+    body = json.dumps(a_message(text="\0é😀"), ensure_ascii=False).encode()
+    post_signed(body)
+
+    assert run("export").stdout_bytes == body + b"\n"
+
+
+def test_export_to_a_file_leaves_stdout_alone(run: Run, tmp_path: Path) -> None:
+    run("import", "-", stdin=some_messages(3))
+
+    result = run("export", tmp_path / "out.ndjson")
+
+    assert (result.stdout, result.stderr) == ("", "exported 3\n")
+    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
+
+
+def test_an_export_does_not_replace_the_database(run: Run, config: Config) -> None:
+    run("import", "-", stdin=some_messages(3))
+
+    for name in ("app.db", "app.db-wal", "app.db.restored"):
+        result = run("export", config.database_path.with_name(name))
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert "of the database itself" in result.stderr or "is the database" in result.stderr
+
+    assert run("export").stdout.count("\n") == 3
+
+
+def test_an_export_that_fails_leaves_the_older_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("import", "-", stdin=some_messages(3))
+    run("export", tmp_path / "out.ndjson")
+    before = (tmp_path / "out.ndjson").read_bytes()
+
+    def fail(*_args: object) -> Iterator[object]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("webhook_api.cli.bulk.stream_messages", fail)
+    result = run("export", tmp_path / "out.ndjson")
+
+    assert (result.exit_code, result.stderr) == (1, "Error: Input/output error\n")
+    assert (tmp_path / "out.ndjson").read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["early", "late", "other"]),
+        (["--from", "+1"], ["early", "late"]),
+        (["--from", " 1"], ["early", "late"]),
+        (["--since", "2025-01-15T10:00:00Z"], ["late", "other"]),
+        (["--q", "ÉCOLE"], ["late", "other"]),
+        (["--q", "ÉCOLE", "--from", "+1", "--since", "2025-01-15T10:00:00Z"], ["late"]),
+        (["--q", "", "--from", ""], ["early", "late", "other"]),
+    ],
+)
+def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: list[str]) -> None:
+    messages = [
+        a_message(message_id="early", sender="+1", ts="2025-01-15T09:59:59.9Z", text=None),
+        a_message(message_id="late", sender="+1", ts="2025-01-15T10:00:00Z", text="école"),
+        a_message(message_id="other", sender="+2", ts="2025-01-15T10:00:01Z", text="À l'école"),
+    ]
+    run("import", "-", stdin=as_lines(*messages))
+
+    lines = run("export", *options).stdout.splitlines()
+
+    assert [json.loads(line)["message_id"] for line in lines] == expected
+
+
+def test_export_ends_without_a_message_when_its_reader_ends(run: Run, config: Config) -> None:
+    # More than a pipe holds.
+    texts = (a_message(message_id=f"{number:03}", text="x" * 4096) for number in range(100))
+    run("import", "-", stdin=as_lines(*texts))
+
+    with start_in_a_shell("export", **environment(config)) as exporting:
+        assert exporting.stdout is not None
+        assert exporting.stderr is not None
+        first = exporting.stdout.readline()
+        exporting.stdout.close()
+        complaint = exporting.stderr.read()
+
+    assert json.loads(first)["message_id"] == "000"
+    assert complaint == b""

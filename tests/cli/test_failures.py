@@ -1,0 +1,41 @@
+"""A command that fails says why in one line."""
+
+import pytest
+
+from tests.cli.running import Run, some_messages
+from webhook_api.config import Config
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["verify"], "database {path}: No such file or directory"),
+        (["export"], "database {path}: No such file or directory"),
+        (["import", "/nowhere/file"], "/nowhere/file: No such file or directory"),
+        (["import", "/"], "/: Is a directory"),
+        (["sign", "/nowhere/file"], "/nowhere/file: No such file or directory"),
+        (["export", "--since", "today"],
+         "since: Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"),
+    ],
+)  # fmt: skip
+def test_a_failed_command_is_one_line(
+    run: Run, config: Config, command: list[str], reason: str
+) -> None:
+    config.database_path.unlink()
+
+    result = run(*command)
+
+    expected = reason.format(path=config.database_path)
+    assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["export"], ["import", "-"], ["init-db"]])
+def test_a_file_that_is_not_a_database_is_one_line(
+    run: Run, config: Config, command: list[str]
+) -> None:
+    config.database_path.write_bytes(b"garbage, but long enough to have a header" * 100)
+
+    result = run(*command, stdin=some_messages(1))
+
+    expected = f"Error: database {config.database_path}: file is not a database\n"
+    assert (result.exit_code, result.output) == (1, expected)

@@ -1,0 +1,158 @@
+"""`flask --app wsgi import`: each line is stored once, or named."""
+
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+from tests.builders import a_message
+from tests.cli.running import Run, as_lines, environment, some_messages, start_in_a_shell
+from tests.conftest import Post, Rows
+from tests.serving import wait_until
+from webhook_api import close_app, create_app
+from webhook_api.config import Config
+
+
+def test_import_stores_each_message_once(run: Run, rows: Rows) -> None:
+    lines = as_lines(a_message(message_id="a"), a_message(message_id="b"))
+
+    first, second = run("import", "-", stdin=lines), run("import", "-", stdin=lines + lines)
+
+    assert (first.exit_code, first.stdout) == (
+        0,
+        "created 2, duplicate 0 (with other content 0), bad 0\n",
+    )
+    assert (second.exit_code, second.stdout) == (
+        0,
+        "created 0, duplicate 4 (with other content 0), bad 0\n",
+    )
+    assert rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("b",)]
+
+
+def test_import_keeps_the_first_of_two_that_differ_and_counts_the_other(
+    run: Run, post_signed: Post, rows: Rows
+) -> None:
+    post_signed(a_message(text="first"))
+
+    result = run("import", "-", stdin=as_lines(a_message(text="second")))
+
+    assert result.stdout == "created 0, duplicate 1 (with other content 1), bad 0\n"
+    assert rows("SELECT text FROM messages") == [("first",)]
+
+
+def test_import_names_each_bad_line_and_stores_the_others(run: Run, rows: Rows) -> None:
+    lines = [
+        as_lines(a_message(message_id="good")),
+        b"\n",
+        b"{not json}\n",
+        as_lines(a_message(message_id="", ts="2025-02-30T00:00:00Z")),
+        b"[]\r\n",
+        b'{"message_id":"\xff"}\n',
+        b"[" * 20_000 + b"\n",
+        as_lines(a_message(message_id="last")).strip(),
+    ]
+
+    result = run("import", "-", stdin=b"".join(lines))
+
+    assert result.exit_code == 1
+    assert result.stdout == "created 2, duplicate 0 (with other content 0), bad 5\n"
+    reported = result.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in reported] == [f"line {n}" for n in range(3, 8)]
+    assert reported[1] == (
+        "line 4: message_id: String should have at least 1 character;"
+        " ts: Input should be a real date and time: day is out of range for month"
+    )
+    assert max(map(len, reported)) < 250
+    assert rows("SELECT message_id FROM messages ORDER BY id") == [("good",), ("last",)]
+
+
+def test_import_skips_a_line_that_is_too_long_without_keeping_it_in_memory(
+    config: Config, rows: Rows
+) -> None:
+    app = create_app(Config(**{**vars(config), "max_body_bytes": 200}))
+    lines = b"x" * 1201 + b"\n" + as_lines(a_message()) + b"x" * 5000 + b"\n" + b"x" * 1199 + b"\n"
+
+    result = app.test_cli_runner().invoke(args=["import", "-"], input=lines)
+
+    close_app(app)
+    assert result.stdout == "created 1, duplicate 0 (with other content 0), bad 3\n"
+    assert result.stderr.splitlines()[:2] == [
+        "line 1: the line is too long",
+        "line 3: the line is too long",
+    ]
+    assert result.stderr.splitlines()[2].startswith("line 4: Invalid JSON: expected value")
+
+
+def test_import_takes_files_of_many_batches(run: Run, rows: Rows, tmp_path: Path) -> None:
+    file = tmp_path / "messages.ndjson"
+    file.write_bytes(some_messages(4500))
+
+    result = run("import", file)
+
+    assert result.stdout == "created 4500, duplicate 0 (with other content 0), bad 0\n"
+    assert rows("SELECT messages, indexed FROM totals") == [(4500, 4500)]
+
+
+def test_a_dry_run_checks_every_line_and_stores_nothing(run: Run, rows: Rows) -> None:
+    result = run("import", "--dry-run", "-", stdin=some_messages(3) + b"{}\n")
+
+    assert (result.exit_code, result.stdout) == (1, "valid 3, bad 1; nothing was stored\n")
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_deliveries_and_an_import_go_on_at_the_same_time(
+    run: Run, post_signed: Post, rows: Rows, config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "messages.ndjson"
+    file.write_bytes(some_messages(3000))
+    statuses: list[int] = []
+
+    with start_in_a_shell("import", file, **environment(config)) as importing:
+        while importing.poll() is None:
+            message_id = f"m{len(statuses) * 7 % 3000}"
+            statuses.append(post_signed(a_message(message_id=message_id)).status_code)
+
+    assert importing.returncode == 0
+    assert set(statuses) == {200}
+    assert rows("SELECT count(*) FROM messages") == [(3000,)]
+    assert run("verify").exit_code == 0
+
+
+def test_import_waits_for_a_program_that_locks_the_database(run: Run, config: Config) -> None:
+    other = sqlite3.connect(config.database_path, check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+
+    release.start()
+    result = run("import", "-", stdin=some_messages(1))
+
+    release.join()
+    other.close()
+    assert result.stdout.startswith("created 1,")
+
+
+def test_import_stopped_by_ctrl_c_says_what_it_stored(config: Config, rows: Rows) -> None:
+    with start_in_a_shell("import", "-", **environment(config)) as importing:
+        assert importing.stdin is not None
+        importing.stdin.write(some_messages(2500))
+        importing.stdin.flush()
+        wait_until(lambda: rows("SELECT count(*) FROM messages") == [(2000,)], 30)
+
+        importing.send_signal(signal.SIGINT)
+        stdout, stderr = importing.communicate()
+
+    assert (importing.returncode, stderr) == (130, b"")
+    assert stdout == b"stopped; created 2000, duplicate 0 (with other content 0), bad 0\n"
+
+
+def test_import_creates_no_database(run: Run, config: Config) -> None:
+    config.database_path.unlink()
+
+    result = run("import", "-", stdin=some_messages(1))
+
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: database {config.database_path}: there is none;"
+        " flask --app wsgi init-db creates it\n",
+    )
+    assert not config.database_path.exists()

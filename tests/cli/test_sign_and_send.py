@@ -1,0 +1,120 @@
+"""`flask --app wsgi sign` and `send`: signatures, and deliveries to a service."""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+
+from tests.builders import SECRET, a_message
+from tests.cli.running import ODD_TEXTS, Run, as_lines, environment, in_a_shell, some_messages
+from tests.conftest import Rows
+from webhook_api.config import Config
+from webhook_api.intake.signature import sign
+
+
+@pytest.mark.parametrize("body", [b"", b'{"a": 1}', b'{"a": 1}\r\n', bytes(range(256))])
+def test_sign_prints_the_header_for_exactly_these_bytes(
+    run: Run, tmp_path: Path, body: bytes
+) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(body)
+
+    assert run("sign", file).stdout == run("sign", stdin=body).stdout == sign(SECRET, body) + "\n"
+
+
+def test_send_delivers_as_many_messages_as_asked_for(run: Run, server: str, rows: Rows) -> None:
+    result = run("send", "--url", server, "--count", 60, "--concurrency", 3)
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "200 OK: 60"
+    assert result.stderr.startswith("Delivering samples, which the receiver keeps")
+    assert rows("SELECT count(*) FROM messages WHERE text IS NOT ''") == [(60,)]
+
+
+def test_send_delivers_an_export_and_import_finds_nothing_new_in_it(
+    run: Run, elsewhere: Flask, server: str, tmp_path: Path, rows: Rows
+) -> None:
+    file = tmp_path / "export.ndjson"
+    messages = [a_message(message_id=f"m{n}", text=text) for n, text in enumerate(ODD_TEXTS)]
+    there = elsewhere.test_cli_runner()
+    there.invoke(args=["import", "-"], input=as_lines(*messages) + some_messages(300)[:-1])
+    exported = there.invoke(args=["export", str(file)])
+
+    sent = there.invoke(args=["send", "--file", str(file), "--url", server, "--concurrency", "3"])
+    imported = run("import", file)
+
+    assert (exported.exit_code, sent.exit_code, sent.stderr) == (0, 0, "")
+    assert sent.stdout.splitlines()[0] == "200 OK: 300"
+    assert rows("SELECT count(*) FROM messages") == [(300,)]
+    assert imported.stdout == "created 0, duplicate 300 (with other content 0), bad 0\n"
+
+
+def test_send_names_bad_lines_and_delivers_the_others(run: Run, server: str, rows: Rows) -> None:
+    lines = b"{not json}\n" + as_lines(a_message(message_id="good"), {}) + b"\n"
+
+    result = run("send", "--file", "-", "--url", server, stdin=lines)
+
+    assert result.exit_code == 1
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["line 1", "line 3"]
+    counts = result.stdout.splitlines()
+    assert (counts[0], counts[-1]) == ("200 OK: 1", "bad lines, left out: 2")
+    assert rows("SELECT message_id FROM messages") == [("good",)]
+
+
+def test_send_refuses_a_count_together_with_a_file(run: Run) -> None:
+    result = run("send", "--file", "-", "--count", 5)
+
+    assert result.exit_code == 2
+    assert "--count is for samples" in result.stderr
+
+
+def test_send_says_what_else_was_answered(
+    server: str, app: Flask, elsewhere: Flask, rows: Rows
+) -> None:
+    app.config["WEBHOOK_SECRET"] = "another"
+
+    result = elsewhere.test_cli_runner().invoke(args=["send", "--url", server, "--count", "5"])
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "401 Unauthorized: 5"
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_send_names_the_url_that_it_could_not_reach(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/webhook"
+
+    result = run("send", "--url", url, "--count", 5)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[1:] == [f"Error: {url}: Connection refused"]
+
+
+@pytest.mark.parametrize("url", ["http://exa mple/", "http://127.0.0.1:1/\xe9"])
+def test_send_ends_with_one_line_whatever_is_wrong_with_the_url(run: Run, url: str) -> None:
+    result = run("send", "--url", url, "--count", 1)
+
+    assert result.exit_code == 1
+    _, failure = result.output.splitlines()
+    assert failure.startswith(f"Error: {url}: ")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x"]
+)
+def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
+    result = run("send", "--url", url)
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: --url is {url!r}: accepted are http:// and https:// URLs\n"
+
+
+def test_send_delivers_to_the_port_of_the_service(config: Config, server: str, rows: Rows) -> None:
+    port = str(urlsplit(server).port)
+
+    code, stdout, _ = in_a_shell("send", "--count", 3, PORT=port, **environment(config))
+
+    assert (code, stdout.splitlines()[0]) == (0, b"200 OK: 3")
+    assert rows("SELECT count(*) FROM messages") == [(3,)]

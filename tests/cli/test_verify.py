@@ -1,0 +1,96 @@
+"""`flask --app wsgi verify`: it names what differs from the messages."""
+
+import sqlite3
+
+import pytest
+
+from tests.builders import a_message
+from tests.cli.running import ODD_TEXTS, Damage, Run, some_messages
+from tests.conftest import Post
+from webhook_api.config import Config
+from webhook_api.store.database import Database
+
+
+def test_verify_finds_nothing_in_what_the_service_wrote(
+    run: Run, post_signed: Post, damage: Damage, config: Config
+) -> None:
+    for number, text in enumerate(ODD_TEXTS):
+        post_signed(a_message(message_id=f"{number}", text=text, sender=f"+{number % 3}"))
+    run("import", "-", stdin=some_messages(50))
+    post_signed(a_message(message_id="not yet indexed", ts="0001-01-01T00:00:00.000000001Z"))
+    damage("DELETE FROM messages WHERE id % 5 = 0")
+
+    result = run("verify")
+
+    assert (result.stdout, result.exit_code) == (
+        f"{config.database_path}: 47 messages, nothing differs\n",
+        0,
+    )
+    assert [file.name for file in config.database_path.parent.glob(".verify*")] == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("UPDATE totals SET messages = 9", ["totals messages: kept is 9, should be 100"]),
+        ("UPDATE totals SET senders = 8", ["totals senders: kept is 8, should be 7"]),
+        ("UPDATE totals SET indexed = 101", ["totals indexed: kept is 101, should be 100"]),
+        ("UPDATE senders SET messages = 1 WHERE from_msisdn = '+3'",
+         ["senders +3: kept is 1, should be 14"]),
+        ("INSERT INTO senders VALUES ('+99', 0)",
+         ["totals senders: kept is 8, should be 7", "senders +99: kept is 0, should be nothing"]),
+        ("DELETE FROM periods WHERE length = 86400",
+         ["periods 86400/1736899200: kept is nothing, should be 100"]),
+        ("UPDATE sender_periods SET messages = 1 WHERE from_msisdn = '+3'",
+         ["sender_periods 1656/+3: kept is 1, should be 14"]),
+        ("UPDATE characters SET messages = 8 WHERE character = 'h'",
+         ["characters 'h': kept is 8, should be 100"]),
+        ("INSERT INTO characters VALUES ('z', 0), ('y', 1)",
+         ["characters 'y': kept is 1, should be 0"]),
+        ("DROP TRIGGER count_message", ["schema: trigger count_message is missing"]),
+        ("INSERT INTO messages_search (messages_search, rowid, body)"
+         " SELECT 'delete', id, body FROM searchable WHERE id = 7",
+         ["messages_search: the index is not that of the texts"]),
+        ("DROP TRIGGER messages_are_final; UPDATE messages SET nanos = 5 WHERE id = 1",
+         ["schema: trigger messages_are_final is missing",
+          "instant m0: kept is 1736899200 s 5 ns, should be 2025-01-15T00:00:00Z"]),
+        ("PRAGMA writable_schema = ON;"
+         " DELETE FROM sqlite_master WHERE name = 'senders_by_messages'",
+         ["schema: index senders_by_messages is missing", "integrity_check: Page"]),
+    ],
+)  # fmt: skip
+def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: list[str]) -> None:
+    run("import", "-", stdin=some_messages(100))
+    damage(sql)
+
+    result = run("verify")
+
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert len(lines) == len(named)
+    for line, start in zip(lines, named, strict=True):
+        assert line.startswith(start)
+
+
+def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(
+    run: Run, damage: Damage
+) -> None:
+    run("import", "-", stdin=some_messages(100))
+    damage("UPDATE periods SET messages = messages + 1")
+
+    lines = run("verify").stdout.splitlines()
+
+    assert len(lines) == 11
+    assert lines[-1] == "periods: 50 differ in all"
+
+
+def test_verify_needs_no_write_lock(run: Run, config: Config) -> None:
+    run("import", "-", stdin=some_messages(10))
+    other = sqlite3.connect(config.database_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with Database(config.database_path).write_lock():
+        result = run("verify")
+
+    other.close()
+    assert result.exit_code == 0
