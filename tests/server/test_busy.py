@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from tests.server.test_server import fill, not_served
+from tests.server.clients import fill, not_served
 from tests.serving import Reply, in_threads, serving, wait_until
 
 NO_THREADS = ["--config", "tests/no_threads.conf.py"]

@@ -1,0 +1,119 @@
+"""Clients that cost memory: it is bounded, whatever they send or do not read."""
+
+import json
+import select
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.server.clients import (
+    GET,
+    a_delivery,
+    connect,
+    fill,
+    not_served,
+    read_head,
+    read_reply,
+    status,
+    streams,
+)
+from tests.serving import Server, serving, wait_until
+
+HELD_BYTES = 48 * 2**20  # of unfinished requests, in a process
+
+
+def test_clients_that_pipeline_without_reading_cost_little_memory(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        before = server.memory_bytes()
+        clients = [stack.enter_context(connect(server)) for _ in range(20)]
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            for client in select.select([], clients, [], 0.1)[1]:
+                client.send((GET + b"\r\n") * 1000, socket.MSG_DONTWAIT)
+        delivered = server.deliver(message_id="beside")
+        after = server.memory_bytes()
+
+    assert delivered.status == 200
+    assert after - before < 60e6
+
+
+@pytest.mark.parametrize(("query", "refuses"), [("limit=100", False), ("q=x&limit=100", True)])
+def test_pages_that_are_not_taken_cost_little_memory(
+    tmp_path: Path, query: str, refuses: bool
+) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
+        before = server.memory_bytes()
+        for _ in range(40):
+            client = stack.enter_context(connect(server))
+            client.sendall(f"GET /messages?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        times = [seconds_of_a_delivery(server, f"z{number}") for number in range(20)]
+        wait_until(lambda: streams(server).total() + not_served(server)["no_turn"] == 40, 20)
+        grew = server.memory_bytes() - before
+
+    # A search that has no turn within a second is refused; a page waits.
+    assert (streams(server)[200] < 40) is refuses
+    assert streams(server)[200]
+    assert sorted(times)[-2] < 0.5  # with all threads making pages, they took seconds
+    assert grew < 100e6
+
+
+def test_streams_of_long_messages_cost_little_memory(tmp_path: Path) -> None:
+    ask = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        fill(server.database, messages=400, prefix="m" * 45_000)
+        before = server.memory_bytes()
+        whole = server.get_stream()
+        for _ in range(12):
+            client = stack.enter_context(connect(server))
+            client.sendall(ask)
+            read_head(client)
+        grew = server.memory_bytes() - before
+
+    assert grew < 60e6  # with chunks of 1000 rows, whatever their size, 200 MB
+    assert whole.body.count(b"\n") == 400
+
+
+def seconds_of_a_delivery(server: Server, message_id: str) -> float:
+    started = time.monotonic()
+    assert server.deliver(message_id=message_id).status == 200
+    return time.monotonic() - started
+
+
+def test_the_memory_for_unfinished_requests_is_bounded(tmp_path: Path) -> None:
+    head, _ = a_delivery("Content-Length: 262144", framed=False)
+    sent = head + b"x" * 262_000
+
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
+        waiting = [stack.enter_context(connect(server)) for _ in range(300)]
+        refused = []
+
+        def rest_fits() -> bool:
+            for client in readable(waiting):
+                refused.append(read_reply(client))
+                waiting.remove(client)
+            return len(waiting) * len(sent) <= HELD_BYTES
+
+        for client in waiting:
+            client.sendall(sent)
+        live = server.get("/health/live", timeout_s=3)
+        delivered = server.deliver(message_id="beside")
+        wait_until(rest_fits, 20)
+        memory = server.memory_bytes()
+        counted = not_served(server)
+
+    assert (live.status, delivered.status) == (200, 200)
+    assert {status(reply) for reply in refused} == {503}
+    assert counted["no_room"] == len(refused)
+    assert b"Retry-After: 2" in refused[0]
+    assert json.loads(refused[0].partition(b"\r\n\r\n")[2])["detail"]
+    assert len(refused) < 150
+    assert memory < 250e6
+
+
+def readable(clients: list[socket.socket]) -> list[socket.socket]:
+    """Return the clients that have an answer to read."""
+    return select.select(clients, [], [], 0)[0]

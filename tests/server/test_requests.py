@@ -1,0 +1,193 @@
+"""Requests with an odd form: which are answered, and how the connection goes on."""
+
+import json
+import re
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.server.clients import (
+    CLOSE,
+    GET,
+    a_delivery,
+    chunks,
+    connect,
+    exchange,
+    not_served,
+    read_all,
+    read_reply,
+    status,
+)
+from tests.serving import Server
+
+
+@pytest.mark.parametrize(
+    ("head", "refused"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+            501,
+        ),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ],
+)
+def test_a_request_with_an_ambiguous_end_is_refused_and_closed(
+    server: Server, head: bytes, refused: int
+) -> None:
+    before = not_served(server)
+    reply = exchange(server, head + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert status(reply) == refused
+    assert not_served(server) == before | {"malformed": before["malformed"] + 1}
+    assert reply.count(b"HTTP/1.1 ") == 1
+    assert not any(line.get("path") == "/smuggled" for line in server.log)
+
+
+def test_http_1_0_needs_no_host(server: Server) -> None:
+    assert status(exchange(server, b"GET /health/live HTTP/1.0\r\n\r\n")) == 200
+
+
+def test_a_refused_request_line_is_logged_without_its_query(server: Server) -> None:
+    refused = exchange(
+        server, b"GET /messages?from=+919876500000&q=\xd9 HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    assert any("/messages?..." in line.get("message", "") for line in server.log)
+    assert "919876500000" not in json.dumps(server.log)
+
+
+def test_no_header_changes_the_path_of_the_application(server: Server) -> None:
+    answer = exchange(server, b"GET /health/live HTTP/1.0\r\nHost: x\r\nSCRIPT_NAME: /x\r\n\r\n")
+
+    assert status(answer) == 200
+
+
+@pytest.mark.parametrize(
+    "stall",
+    [
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 0000000000000000000005\r\n\r\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-6\r\n",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 5000,
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\nx",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
+        b"\r\n\r\n",
+        b"GET / HTTP/1.1\n\n",
+    ],
+    ids=["zeros", "bare-lf", "negative", "long-line", "huge-chunk", "long-head", "empty", "lf"],
+)
+def test_no_odd_framing_makes_a_thread_wait(server: Server, stall: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(12):  # more than there are threads
+            stack.enter_context(connect(server)).sendall(stall)
+        time.sleep(0.1)
+        started = time.monotonic()
+
+        live = server.get("/health/live")
+
+        assert live.status == 200
+        assert time.monotonic() - started < 1.5
+
+
+def test_broken_chunks_are_a_400(server: Server) -> None:
+    head, _ = a_delivery("Transfer-Encoding: chunked", framed=False)
+
+    reply = exchange(server, head + b"zz\r\n")
+
+    assert status(reply) == 400
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_chunked_body_is_accepted_with_chunks_of_any_size(server: Server, size: int) -> None:
+    head, body = a_delivery("Transfer-Encoding: chunked", CLOSE, framed=False)
+    wire = chunks(body, size)
+
+    reply = exchange(server, head, *(wire[at : at + 100] for at in range(0, len(wire), 100)))
+
+    assert status(reply) == 200
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
+    head, body = a_delivery(message_id="piped")
+    with connect(server) as client:
+        client.sendall(GET + b"\r\n" + head + body + GET + b"Connection: clo")
+        time.sleep(0.05)
+        client.sendall(b"se\r\n\r\n")
+
+        replies = read_all(client)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"200"] * 3
+    assert re.findall(rb'"status": ?"(\w+)"', replies) == [b"alive", b"ok", b"alive"]
+
+
+def test_a_client_that_expects_100_is_told_to_go_on_exactly_once(server: Server) -> None:
+    head, body = a_delivery("Expect: 100-continue", CLOSE, message_id="expecting")
+    with connect(server) as client:
+        client.sendall(head)
+
+        told = client.recv(100)
+        client.sendall(body)
+        reply = read_all(client)
+
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_comes_before_the_100_gets_none(server: Server) -> None:
+    head, body = a_delivery("Expect: 100-continue", CLOSE, message_id="impatient")
+
+    reply = exchange(server, head + body)
+
+    assert reply.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_connection_is_kept_for_the_next_request_and_head_has_no_body(server: Server) -> None:
+    with connect(server) as client:
+        statuses = []
+        for _ in range(3):
+            client.sendall(GET + b"\r\n")
+            statuses.append(status(read_reply(client)))
+        client.sendall(GET.replace(b"GET", b"HEAD") + b"Connection: close\r\n\r\n")
+
+        last = read_all(client)
+
+    assert statuses == [200] * 3
+    assert last.endswith(b"\r\n\r\n")
+
+
+def test_a_request_after_an_unread_body_is_not_mistaken_for_it(server: Server) -> None:
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+    post = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    with connect(server) as client:
+        client.sendall(post + hidden + GET + b"Connection: close\r\n\r\n")
+
+        replies = read_all(client)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"404", b"200"]
+    assert not any(line.get("path") == "/hidden" for line in server.log)

@@ -1,0 +1,137 @@
+"""Clients that are slow, silent or gone: they end, and nobody waits for them."""
+
+import json
+import socket
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from tests.server.clients import (
+    GET,
+    QUICK,
+    RECEIVE_TIMEOUT_S,
+    a_delivery,
+    connect,
+    exchange,
+    fill,
+    not_served,
+    read_all,
+    read_head,
+    status,
+    streams,
+)
+from tests.serving import Server, serving, wait_until
+
+
+def test_a_body_that_stops_halfway_is_408_as_json(server: Server) -> None:
+    head, body = a_delivery()
+    started = time.monotonic()
+
+    reply = exchange(server, head + body[:10])
+
+    assert status(reply) == 408
+    assert json.loads(reply.partition(b"\r\n\r\n")[2])["detail"]
+    assert RECEIVE_TIMEOUT_S - 0.1 < time.monotonic() - started < RECEIVE_TIMEOUT_S + 3
+
+
+def test_half_a_head_and_no_head_are_closed_after_a_while(server: Server) -> None:
+    started = time.monotonic()
+    with connect(server) as silent, connect(server) as halfway:
+        halfway.sendall(GET)
+
+        replies = read_all(silent), read_all(halfway)
+
+    assert replies == (b"", b"")
+    assert RECEIVE_TIMEOUT_S - 0.1 < time.monotonic() - started < RECEIVE_TIMEOUT_S + 3
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server: Server) -> None:
+    head, body = a_delivery(message_id="left-early")
+    with connect(server) as client:
+        client.sendall(head + body[:10])
+        client.shutdown(socket.SHUT_WR)
+
+        reply = read_all(client)
+
+    assert status(reply) == 408
+    assert server.log[-1]["status"] == 408
+    assert server.log[-1]["result"] == "incomplete"
+
+
+def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=2) as server, ExitStack() as stack:
+        fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
+        steady, *idle = [stack.enter_context(socket.socket()) for _ in range(5)]
+        for client in (steady, *idle):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(ask)
+        live = server.get("/health/live", timeout_s=3)
+        started = time.monotonic()
+        page = b""
+        while part := steady.recv(100_000):
+            page += part
+            time.sleep(0.03)
+        took = time.monotonic() - started
+        wait_until(lambda: any("dropped" in line.get("message", "") for line in server.log))
+
+    assert live.status == 200
+    assert took > 1.2  # longer than a client that takes nothing is given
+    assert len(json.loads(page.partition(b"\r\n\r\n")[2])["data"]) == 100
+
+
+def test_a_client_that_leaves_a_stream_is_one_line_and_not_an_error(tmp_path: Path) -> None:
+    ask = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        fill(server.database, messages=4000)
+        with connect(server) as client:
+            client.sendall(ask)
+            read_head(client)
+            client.shutdown(socket.SHUT_WR)
+            read_all(client)
+        wait_until(lambda: streams(server).total() == 1)
+        lines = server.log
+
+    assert [line["stream"] for line in lines if "stream" in line] == ["client_left"]
+    assert {line["level"] for line in lines} == {"INFO"}
+
+
+def test_150_slow_clients_do_not_keep_others_waiting(server: Server) -> None:
+    head, body = a_delivery()
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(server)) for _ in range(150)]
+        for number, client in enumerate(slow):
+            client.sendall([b"", b"GET / HT", head, head + body[:20], b"\r\n"][number % 5])
+        slowest = 0.0
+        for number in range(60):
+            for client in slow[number % 5 :: 30]:
+                with suppress(OSError):  # it was told 408 by then
+                    client.sendall(b"x" if number % 5 else b"G")
+            started = time.monotonic()
+
+            assert server.get("/health/live").status == 200
+            assert server.deliver(message_id=f"beside-{number}").status == 200
+            slowest = max(slowest, time.monotonic() - started)
+
+    assert slowest < 2
+
+
+def test_clients_that_do_not_read_do_not_keep_others_waiting(tmp_path: Path) -> None:
+    head = b"GET /messages HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+
+    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=8) as server, ExitStack() as clients:
+        fill(server.database, messages=2000)
+        for _ in range(12):
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(head)
+        live = server.get("/health/live", timeout_s=3)
+        delivered = server.deliver(message_id="beside")
+        wait_until(lambda: streams(server).total() + not_served(server)["no_turn"] == 12)
+
+    assert (live.status, delivered.status) == (200, 200)
+    assert streams(server) == {200: 1}  # the others never reached the application
