@@ -1,9 +1,10 @@
-"""A server for all tests of a module that do it no harm."""
+"""Servers for the tests: a real one, and connections without any."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.server.bench import Bench
 from tests.server.clients import QUICK
 from tests.serving import Server, serving
 
@@ -13,3 +14,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     with serving(folder, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=8) as server:
         yield server
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.connections.end_all()
+    assert len(bench.connections) == 0
+    assert bench.held() == 0
+    assert not bench.poller.get_map()
+    bench.poller.close()
+    for client in bench.clients:
+        client.close()

@@ -1,96 +1,15 @@
-"""Each step of a connection from state to state, with a clock that only the tests move."""
+"""Each step of a connection from state to state."""
 
 import random
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from selectors import EVENT_READ, EVENT_WRITE, SelectSelector
+from selectors import EVENT_READ, EVENT_WRITE
 
 import pytest
 
+from tests.server.bench import GET, HALF, LIMITS, Bench, state
 from webhook_api.outcome import NotServed
-from webhook_api.server.connections import Connections
-from webhook_api.server.register import Register
-from webhook_api.server.states import Connection, Limits, State
-
-LIMITS = Limits(
-    other_body_bytes=1000,
-    idle_s=5,
-    receive_s=7,
-    send_s=3,
-    linger_s=2,
-    stop_idle_s=1,
-    held_bytes=9000,
-)
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-HALF = b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + b"x" * 800
-
-
-def state(connection: Connection) -> State:
-    return connection.state
-
-
-class Bench:
-    """Connections without a server: the test makes the answers, and decides when."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.poller = SelectSelector()
-        self.given: list[tuple[Connection, bytes, bool]] = []
-        self.threads = True
-        self.refused: list[NotServed] = []
-        self.register = Register(LIMITS, self.poller, lambda: self.now)
-        self.connections = Connections(LIMITS, self.register, self._answer, self.refused.append)
-        self.clients: list[socket.socket] = []
-
-    def _answer(self, connection: Connection, request: bytes, whole: bool) -> None:
-        if not self.threads:
-            raise RuntimeError("can't start new thread")
-        self.given.append((connection, request, whole))
-
-    def connect(self, data: bytes = b"") -> tuple[socket.socket, Connection]:
-        client, server = socket.socketpair()
-        for end in (client, server):
-            end.setblocking(False)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        client.sendall(data)
-        self.clients.append(client)
-        connection = Connection(server, "client", "server")
-        self.connections.add(connection)
-        return client, connection
-
-    def send(self, client: socket.socket, connection: Connection, data: bytes) -> None:
-        client.sendall(data)
-        self.connections.ready(connection)
-
-    def answer(self, connection: Connection, data: bytes, keep: bool = True) -> None:
-        connection.outbox.sendall(data)
-        connection.outbox.push()
-        self.connections.finished(connection, keep)
-
-    def after(self, seconds: float) -> None:
-        self.now += seconds
-        self.connections.expire()
-
-    def watched(self, connection: Connection) -> int:
-        return self.poller.get_map()[connection.sock].events if connection.watched else 0
-
-    def held(self) -> int:
-        return self.register.account.held
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    yield bench
-    bench.connections.end_all()
-    assert len(bench.connections) == 0
-    assert bench.held() == 0
-    assert not bench.poller.get_map()
-    bench.poller.close()
-    for client in bench.clients:
-        client.close()
+from webhook_api.server.states import State
 
 
 def test_a_request_goes_all_the_way_and_the_connection_is_idle_again(bench: Bench) -> None:
@@ -255,96 +174,6 @@ def test_a_stale_event_of_a_connection_that_was_ended_does_nothing(bench: Bench)
     bench.connections.end(connection)
 
     assert state(connection) is State.ENDED
-
-
-def test_over_the_bound_the_request_that_waits_longest_is_answered_503(bench: Bench) -> None:
-    clients = [bench.connect(HALF) for _ in range(11)]
-
-    states = [state(connection) for _, connection in clients]
-
-    assert states == [State.LINGERING] + [State.ARRIVING] * 10
-    assert clients[0][0].recv(1000).startswith(b"HTTP/1.1 503 ")
-    assert bench.refused == [NotServed.NO_ROOM]
-    assert bench.held() <= LIMITS.held_bytes
-
-
-def test_over_the_bound_clients_that_read_are_ended_before_those_that_send(bench: Bench) -> None:
-    _, sender = bench.connect(HALF)
-    _, reader = bench.connect(GET)
-    bench.answer(reader, b"x" * 11_000)
-
-    for _ in range(9):
-        bench.connect(HALF)
-
-    assert (state(reader), state(sender)) == (State.ENDED, State.ARRIVING)
-
-
-def test_requests_that_are_being_answered_count_too(bench: Bench) -> None:
-    whole = HALF + b"x" * 100
-    states = [bench.connect(whole)[1].state for _ in range(12)]
-
-    assert states.count(State.ANSWERING) == 9
-    assert bench.held() <= LIMITS.held_bytes
-
-
-def test_an_answer_that_is_being_made_delays_other_answers_and_no_request(bench: Bench) -> None:
-    _, reader = bench.connect(GET)
-    room = bench.connections.room(reader)
-    room.take(9000)
-    _, sender = bench.connect(HALF + b"x" * 100)
-
-    assert not room.wait()
-    assert state(sender) is State.ANSWERING
-
-
-def test_a_thread_that_waits_for_room_goes_on_when_an_answer_is_taken(bench: Bench) -> None:
-    _, reader = bench.connect(GET)
-    bench.connections.room(reader).take(10_000)
-    _, other = bench.connect(GET)
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(bench.connections.room(other).wait)
-        bench.answer(reader, b"answer")
-
-        assert waiting.result(5)
-
-
-def test_nothing_is_counted_for_a_connection_that_has_ended(bench: Bench) -> None:
-    _, reader = bench.connect(GET)
-    room = bench.connections.room(reader)
-    bench.connections.end(reader)
-
-    room.take(10_000)
-
-    assert room.wait()
-
-
-def test_all_bytes_that_an_answer_keeps_count_even_sent_ones(bench: Bench) -> None:
-    client, connection = bench.connect(GET)
-    bench.answer(connection, b"x" * 8900)
-
-    assert len(client.recv(1000)) == 1000
-    bench.connections.ready(connection)
-
-    assert bench.held() == 8900
-
-
-def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench) -> None:
-    _, first = bench.connect(HALF)
-    _, second = bench.connect()
-    _, third = bench.connect()
-
-    made = [bench.connections.free_one() for _ in range(4)]
-
-    assert made == [True, True, True, False]
-    assert [state(one) for one in (first, second, third)] == [State.ENDED] * 3
-
-
-def test_a_connection_that_is_being_answered_is_not_ended_for_room(bench: Bench) -> None:
-    _, connection = bench.connect(GET)
-
-    assert not bench.connections.free_one()
-    assert state(connection) is State.ANSWERING
 
 
 def test_a_worker_that_stops_gives_idle_clients_a_short_time(bench: Bench) -> None:
