@@ -12,7 +12,6 @@ from tests.serving import ROOT, inherited
 from webhook_api.config import Config
 
 Run = Callable[..., Result]
-
 Damage = Callable[[str], None]
 
 ODD_TEXTS = [

@@ -1,0 +1,84 @@
+"""POST /webhook: how long a body may be, and one that ends early."""
+
+import io
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.builders import a_message, encode, signed
+from tests.conftest import Logged, Post, Rows
+
+LIMIT = 262_144
+
+
+def padded(length: int, payload: dict[str, Any] | None = None) -> bytes:
+    """Return a valid body of exactly `length` bytes: JSON may have spaces around it."""
+    return encode(payload or a_message()).ljust(length)
+
+
+def post_chunked(client: FlaskClient, body: bytes) -> tuple[TestResponse, int]:
+    """Deliver without Content-Length; return the answer and how much of the body was read."""
+    stream = io.BytesIO(body)
+    response = client.post(
+        "/webhook",
+        input_stream=stream,
+        headers=signed(body),
+        environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
+    )
+    return response, stream.tell()
+
+
+def test_a_body_of_the_limit_is_accepted_and_a_byte_more_is_413(
+    post_signed: Post, client: FlaskClient, rows: Rows
+) -> None:
+    largest = post_signed(padded(LIMIT, a_message(message_id="sized")))
+    largest_chunked, _ = post_chunked(client, padded(LIMIT, a_message(message_id="chunked")))
+    too_large = post_signed(padded(LIMIT + 1))
+    too_large_chunked, _ = post_chunked(client, padded(LIMIT + 1))
+
+    assert (largest.status_code, largest_chunked.status_code) == (200, 200)
+    assert (too_large.status_code, too_large_chunked.status_code) == (413, 413)
+    assert too_large.json == too_large_chunked.json
+    assert "262144 bytes" in too_large.text
+    assert rows("SELECT message_id FROM messages ORDER BY 1") == [("chunked",), ("sized",)]
+
+
+def test_a_body_announced_as_too_large_is_refused_unread(client: FlaskClient) -> None:
+    stream = io.BytesIO(b"x" * 100)
+
+    response = client.post(
+        "/webhook", input_stream=stream, environ_overrides={"CONTENT_LENGTH": "2000000000"}
+    )
+
+    assert (response.status_code, stream.tell()) == (413, 0)
+
+
+def test_an_endless_body_is_read_until_a_byte_above_the_limit(client: FlaskClient) -> None:
+    response, read = post_chunked(client, b" " * 10 * LIMIT)
+
+    assert (response.status_code, read) == (413, LIMIT + 1)
+
+
+def test_the_size_is_checked_before_the_signature(client: FlaskClient) -> None:
+    response = client.post("/webhook", data=padded(LIMIT + 1), headers={"X-Signature": "wrong"})
+
+    assert response.status_code == 413
+
+
+def test_a_body_that_ends_early_is_408_and_stores_nothing(
+    client: FlaskClient, rows: Rows, logged: Logged
+) -> None:
+    body = encode(a_message())
+
+    response = client.post(
+        "/webhook",
+        input_stream=io.BytesIO(body),
+        headers=signed(body),
+        environ_overrides={"CONTENT_LENGTH": str(len(body) + 1)},
+    )
+
+    assert response.status_code == 408
+    assert list(response.json or {}) == ["detail"]
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [line["result"] for line in logged()] == ["incomplete"]
