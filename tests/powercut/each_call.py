@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from tests.intake.test_commit import Record, message, store_one
+from tests.intake.commits import Record, message, store_one
 from tests.powercut.shim import Calls, Faults, Files
 from webhook_api.errors import Unavailable
 from webhook_api.intake.commit import GroupCommit

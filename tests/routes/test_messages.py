@@ -1,26 +1,15 @@
-"""GET /messages: pages in the order of instants, exact totals, filters, next pages, streams."""
+"""GET /messages: pages in the order of instants, exact totals, filters."""
 
-import json
 import random
-import re
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Post, Store
+from tests.routes.pages import following, names
 from webhook_api.store.connections import Connection
-
-NDJSON = {"Accept": "application/x-ndjson"}
-
-
-def names(reply: Any) -> list[str]:
-    return [message["message_id"] for message in reply["data"]]
 
 
 def test_an_empty_store_is_an_empty_page(get: Get) -> None:
@@ -239,98 +228,6 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
     assert names(client.get(following(response)).json) == in_order[2007:2014]
 
 
-def following(response: TestResponse) -> str:
-    """Return the URL of the `next` link, "" if there is none."""
-    match = re.fullmatch(r'<([^>]*)>; rel="next"', response.headers.get("Link", ""))
-    return match[1] if match else ""
-
-
-def walk(
-    client: FlaskClient, url: str, after_each: Callable[[], object] = lambda: None
-) -> list[str]:
-    """Follow `next` from `url` to the end; return every message_id on these pages."""
-    visited = []
-    while url:
-        response = client.get(url)
-        assert response.status_code == 200
-        visited += names(response.json)
-        url = following(response)
-        after_each()
-    return visited
-
-
-@pytest.mark.parametrize("limit", [1, 3, 10, 11, 100])
-def test_next_leads_through_all_pages_and_ends(
-    store: Store, client: FlaskClient, limit: int
-) -> None:
-    store(*some_messages(10))
-
-    assert walk(client, f"/messages?limit={limit}") == [f"m{n:04}" for n in range(10)]
-
-
-def test_next_keeps_every_filter_and_drops_the_offset(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(10, text="50% &+é"), a_message(message_id="other", sender="+1"))
-    filters = "from=+919876543210&since=2025-01-15T00:00:02Z&q=%25+%26%2B%C3%89"
-
-    response = client.get(f"/messages?{filters}&limit=2&offset=1")
-    query = parse_qs(urlsplit(following(response)).query)
-
-    assert urlsplit(following(response)).path == "/messages"
-    assert {name: value for name, (value,) in query.items() if name != "cursor"} == {
-        "from": "+919876543210", "since": "2025-01-15T00:00:02Z", "q": "% &+É", "limit": "2",
-    }  # fmt: skip
-    assert walk(client, following(response)) == [f"m{n:04}" for n in range(5, 10)]
-
-
-@pytest.mark.parametrize(
-    "filters", ["", "&q=hello", "&q=he", "&from=+919876543210", "&since=2025-01-15T00:00:00Z"]
-)
-def test_next_visits_each_row_once_while_others_are_added(
-    store: Store, client: FlaskClient, filters: str
-) -> None:
-    ts = "2025-01-15T10:00:00.{}Z"
-    there = [a_message(message_id=f"m{n:02}", ts=ts.format(n // 5 + 1)) for n in range(30)]
-    store(*there)
-    random_ = random.Random(3)
-    added = iter(range(100, 10_000))
-
-    def add() -> None:
-        for _ in range(3):
-            n = next(added)
-            store(
-                a_message(
-                    message_id=f"{random_.choice('an')}{n}", ts=ts.format(random_.randint(1, 6))
-                )
-            )
-
-    visited = walk(client, f"/messages?limit=4{filters}", after_each=add)
-
-    assert [name for name in visited if name.startswith("m")] == [f"m{n:02}" for n in range(30)]
-    assert len(visited) == len(set(visited))
-
-
-def test_next_goes_on_when_its_row_was_removed(
-    store: Store, client: FlaskClient, writer: Connection
-) -> None:
-    store(*some_messages(6))
-    response = client.get("/messages?limit=3")
-
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
-
-    assert walk(client, following(response)) == ["m0003", "m0004", "m0005"]
-
-
-def test_no_message_of_the_same_instant_is_left_out_when_the_cursors_row_was_removed(
-    store: Store, client: FlaskClient, writer: Connection
-) -> None:
-    store(*some_messages(6, ts="2025-01-15T10:00:00Z"))
-    response = client.get("/messages?limit=3")
-
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
-
-    assert walk(client, following(response))[-3:] == ["m0003", "m0004", "m0005"]
-
-
 def test_pages_and_totals_follow_what_is_removed(
     store: Store, get: Get, writer: Connection
 ) -> None:
@@ -342,131 +239,3 @@ def test_pages_and_totals_follow_what_is_removed(
     assert (names(reply), reply["total"]) == (["m0001", "m0002", "m0004"], 4)
     assert get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
     assert get("/messages", from_="+919876543210")["total"] == 4
-
-
-def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
-    response = client.get(url, headers=NDJSON)
-    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
-    return [json.loads(line) for line in response.text.splitlines()]
-
-
-def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient) -> None:
-    payloads = some_messages(2300, text="Ünïcode\u2028\n")
-    for start in range(0, 2300, 575):
-        store(*payloads[start : start + 575])
-
-    assert stream(client, "/messages") == payloads
-    assert stream(client, "/messages?limit=5&offset=7") == payloads
-
-
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        ("/messages?since=2025-01-15T00:00:04Z", ["m0004", "m0005", "z"]),
-        ("/messages?from=+1", ["z"]),
-        ("/messages?q=HELLO", [f"m{n:04}" for n in range(6)]),
-        ("/messages?q=e&since=2025-01-15T00:00:05Z&from=+919876543210", ["m0005"]),
-        ("/messages?q=nowhere", []),
-        ("/messages?q=%00", ["z"]),
-    ],
-)
-def test_a_stream_has_the_same_filters(
-    store: Store, client: FlaskClient, url: str, found: list[str]
-) -> None:
-    store(
-        *some_messages(6),
-        a_message(message_id="z", sender="+1", text="\x00", ts="2026-01-01T00:00:00Z"),
-    )
-
-    assert [message["message_id"] for message in stream(client, url)] == found
-    assert names(client.get(url).json) == found
-
-
-def test_a_stream_refuses_bad_filters(client: FlaskClient) -> None:
-    response = client.get("/messages?since=x", headers=NDJSON)
-
-    assert (response.status_code, response.content_type) == (422, "application/json")
-
-
-def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
-    app: Flask, store: Store, client: FlaskClient, writer: Connection
-) -> None:
-    payloads = some_messages(1500)
-    store(*payloads[:750])
-    store(*payloads[750:])
-    with app.extensions["database"].reader() as reader:
-        pass
-
-    response = client.get("/messages", headers=NDJSON, buffered=False)
-    blocks = response.iter_encoded()
-    first = next(blocks)
-    # The last row of the first read goes; the next one is of another instant.
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
-    busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    lines = b"".join([first, *blocks]).splitlines()
-    response.close()
-
-    assert busy == 0
-    assert [json.loads(line) for line in lines] == payloads
-    with app.extensions["database"].reader() as lent:
-        assert lent is reader
-
-
-def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(
-    store: Store, client: FlaskClient, writer: Connection
-) -> None:
-    payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
-    store(*payloads[:750])
-    store(*payloads[750:])
-
-    blocks = client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
-    first = next(blocks)
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
-    lines = b"".join([first, *blocks]).splitlines()
-
-    assert [json.loads(line) for line in lines] == payloads
-
-
-def test_every_stream_that_has_ended_frees_its_place(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(500))
-
-    for _ in range(10):
-        client.get("/messages", headers=NDJSON).get_data()
-        client.head("/messages", headers=NDJSON).close()
-        client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
-        next(client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
-
-    assert client.get("/messages", headers=NDJSON).status_code == 200
-
-
-@pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_stream_that_nobody_reads_gives_its_connection_back(
-    app: Flask, store: Store, client: FlaskClient, method: str
-) -> None:
-    store(*some_messages(5))
-    with app.extensions["database"].reader() as reader:
-        pass
-
-    for _ in range(3):
-        client.open("/messages", method=method, headers=NDJSON).close()
-
-    with app.extensions["database"].reader() as lent:
-        assert lent is reader
-
-
-@pytest.mark.parametrize(
-    ("accept", "mimetype"),
-    [
-        ("*/*", "application/json"),
-        ("text/html,*/*;q=0.8", "application/json"),
-        ("text/html", "application/json"),
-        ("application/json, application/x-ndjson", "application/json"),
-        ("application/x-ndjson;q=0.5, application/json", "application/json"),
-        ("application/x-ndjson", "application/x-ndjson"),
-        ("application/x-ndjson, */*;q=0.1", "application/x-ndjson"),
-    ],
-)
-def test_json_is_the_answer_unless_ndjson_is_preferred(
-    client: FlaskClient, accept: str, mimetype: str
-) -> None:
-    assert client.get("/messages", headers={"Accept": accept}).mimetype == mimetype
