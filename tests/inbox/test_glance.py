@@ -1,0 +1,56 @@
+"""The bars above the list: hours and days."""
+
+import time
+
+from tests.builders import a_message
+from webhook_api.inbox.glance import look
+from webhook_api.models import parse_message
+from webhook_api.store.connections import Connection
+from webhook_api.store.messages import insert_messages
+
+
+def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
+    now = 1_736_935_200  # 2025-01-15T10:00:00Z
+    stamps = [
+        "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
+        "2025-01-14T23:59:59Z", "2025-01-14T09:00:00Z", "2024-12-17T00:00:00Z",
+        "2024-12-16T23:59:59Z", "2025-01-15T10:00:01Z", "2025-02-01T00:00:00Z",
+    ]  # fmt: skip
+    insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in stamps])
+
+    glance = look(writer, now)
+
+    assert glance.total == len(stamps)
+    assert (glance.last_day, glance.day_before) == (4, 1)
+    hours = {bar.start: bar.messages for bar in glance.hours if bar.messages}
+    assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
+    assert [bar.messages for bar in glance.days] == [1, *[0] * 27, 2, 4]
+
+
+def test_the_glance_costs_little_more_with_many_messages_in_the_last_days(
+    writer: Connection,
+) -> None:
+    now = 1_736_935_200
+
+    def steps_of(total: int) -> int:
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        times = [
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - n * 30 * 86400 // total))
+            for n in range(total)
+        ]
+        insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in times])
+        writer.set_progress_handler(count, 1)
+        look(writer, now)
+        writer.set_progress_handler(None, 1)
+        return steps
+
+    # With 100, most hours have none.
+    of_few = steps_of(100)
+
+    assert steps_of(5000) < 2 * of_few

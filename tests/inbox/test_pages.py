@@ -1,0 +1,80 @@
+"""The pages of the inbox show all, escape every byte, and say what failed."""
+
+import html
+import json
+import re
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.builders import a_message
+from tests.conftest import Store
+from webhook_api.config import Config
+from webhook_api.errors import Unavailable
+
+NASTY = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> \u202ertl \x00 {{ 7*7 }}"
+
+
+def test_every_byte_is_escaped(client: FlaskClient, store: Store) -> None:
+    store(a_message(text=NASTY, message_id=NASTY), a_message(message_id="e", text="😀" * 4096))
+
+    for url in ("/inbox", "/inbox?q=%3Cscript", "/inbox/messages/1"):
+        page = client.get(url)
+
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "<img src=x" not in page.text
+        assert "unsafe-inline" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert not re.search(r"<[^>]+ (style|on\w+)=", page.text)
+    assert "😀" * 4096 in client.get("/inbox").text
+
+
+def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -> None:
+    store(a_message(text="Grüße"))
+
+    page = client.get("/inbox/messages/1").text
+
+    shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    assert json.loads(html.unescape(shown[1])) == a_message(text="Grüße")
+    assert "Arrived" in page
+    assert client.get("/inbox/messages/2").status_code == 404
+    assert client.get(f"/inbox/messages/{2**70}").status_code == 404
+
+
+def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> None:
+    class Stopped:
+        def read(self, *_asked: object) -> None:
+            raise Unavailable("other reads took longer than 1 s")
+
+    def fail(*_asked: object) -> None:
+        raise OSError("a secret of ours")
+
+    wrong = client.get("/inbox?since=yesterday&q=x")
+    unknown = [client.get(url) for url in ("/inbox/", "/inbox/messages/9", "/inbox/messages/x")]
+    no_post = [client.post("/inbox"), client.post("/inbox/messages/1")]
+    reading = app.extensions["reading"]
+    app.extensions["reading"] = Stopped()
+    past_turn = client.get("/inbox?q=x")
+    app.extensions["reading"].read = fail
+    broken = client.get("/inbox?q=x")
+    app.extensions["reading"] = reading
+    config.database_path.write_bytes(b"no database" * 1000)
+    no_database = client.get("/inbox")
+    told = client.get("/inbox/new?above=1")
+
+    pages = [wrong, *unknown, *no_post, past_turn, broken, no_database]
+    assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 405, 503, 500, 503]
+    for page in pages:
+        assert page.mimetype == "text/html"
+        assert 'href="/inbox"' in page.text
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Content-Length"] == str(len(page.data))
+    assert "since: " in wrong.text
+    assert "other reads took longer than 1 s" in past_turn.text
+    assert "secret" not in broken.text
+    assert past_turn.headers["Retry-After"] == no_database.headers["Retry-After"] == "2"
+    assert all(one.headers["Allow"] for one in no_post)
+    assert client.post("/inbox/new").mimetype == "application/json"
+    assert (told.status_code, told.mimetype) == (503, "application/json")

@@ -1,0 +1,128 @@
+"""Logins and sessions, if reads need a token."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import SECRET, an_app
+from webhook_api import close_app
+from webhook_api.config import Config
+from webhook_api.inbox.session import (
+    COOKIE,
+    PAUSE_S,
+    SESSION_S,
+    WrongTokens,
+    begin_session,
+    is_session,
+)
+from webhook_api.intake.waiting import WAIT_KEY
+
+TOKEN = "a-token-for-readers"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[FlaskClient]:
+    """A client of a service with a read token."""
+    config = Config(
+        webhook_secret=SECRET, read_token=TOKEN, database_path=tmp_path / "b.db", check_leases=True
+    )
+    app = an_app(config)
+    yield app.test_client()
+    close_app(app)
+
+
+def test_nothing_is_shown_without_the_token(locked: FlaskClient) -> None:
+    for url in ("/inbox", "/inbox?from=%2B919876543210", "/inbox/messages/1"):
+        reply = locked.get(url)
+        assert (reply.status_code, reply.headers["Location"][:12]) == (303, "/inbox/login")
+    assert locked.get("/inbox/new?above=0").status_code == 401
+
+
+def test_a_session_lets_in_until_logout(locked: FlaskClient) -> None:
+    form = {"token": TOKEN, "next": "/inbox?q=a"}
+
+    entered = locked.post("/inbox/login", data=form)
+    seen = locked.get("/inbox")
+    locked.post("/inbox/logout")
+
+    cookie = entered.headers["Set-Cookie"]
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/inbox?q=a")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/inbox"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    assert seen.status_code == 200
+    assert "READ_TOKEN" not in seen.text
+    assert locked.get("/inbox").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("scheme", "header", "is_secure"),
+    [
+        ("https", {}, True),  # as Gunicorn says when it trusts the proxy
+        ("http", {"X-Forwarded-Proto": "https"}, True),
+        ("http", {"X-Forwarded-Proto": "http"}, False),
+        ("http", {}, False),
+    ],
+)
+def test_the_cookie_is_secure_where_the_request_came_by_https(
+    locked: FlaskClient, scheme: str, header: dict[str, str], is_secure: bool
+) -> None:
+    url = f"{scheme}://localhost/inbox/login"
+
+    reply = locked.post(url, data={"token": TOKEN}, headers=header)
+
+    assert ("Secure" in reply.headers["Set-Cookie"].split("; ")) is is_secure
+
+
+@pytest.mark.parametrize("wanted", ["https://evil.test/", "//evil.test", "/inbox//../x", "/docs"])
+def test_the_login_leads_nowhere_else(locked: FlaskClient, wanted: str) -> None:
+    reply = locked.post("/inbox/login", data={"token": TOKEN, "next": wanted})
+
+    assert reply.headers["Location"] == "/inbox"
+
+
+def test_a_wrong_token_takes_its_time_and_keeps_no_right_one_out(locked: FlaskClient) -> None:
+    pauses: list[float] = []
+    wait = SimpleNamespace(until_ended=pauses.append)
+    environ = {WAIT_KEY: lambda: wait}
+
+    wrong = [locked.post("/inbox/login", data={"token": "x"}, environ_base=environ) for _ in "ab"]
+    right = locked.post("/inbox/login", data={"token": TOKEN}, environ_base=environ)
+
+    assert [one.status_code for one in wrong] == [401, 401]
+    assert "That is not the token." in wrong[0].text
+    assert wrong[0].headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Set-Cookie" not in wrong[1].headers
+    assert pauses == [PAUSE_S, PAUSE_S]
+    assert right.status_code == 303
+
+
+def test_so_many_wrong_tokens_wait_at_most() -> None:
+    wrong_tokens = WrongTokens(1.0, most=2)
+    waiting: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waiting.append(seconds)
+        wrong_tokens.pause(sleep)  # another one that comes meanwhile
+
+    wrong_tokens.pause(sleep)
+    assert len(waiting) == 2
+    wrong_tokens.pause(sleep)
+    assert len(waiting) == 4
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])
+def test_a_session_cannot_be_made_up(locked: FlaskClient, cookie: str) -> None:
+    assert not is_session(TOKEN, cookie, 0)
+
+
+def test_a_session_ends_with_its_time_and_with_its_token() -> None:
+    cookie = begin_session(TOKEN, 1000)
+
+    assert is_session(TOKEN, cookie, 1000 + SESSION_S - 1)
+    assert not is_session(TOKEN, cookie, 1000 + SESSION_S)
+    assert not is_session("another", cookie, 1000)
+    assert not is_session(TOKEN, "9" + cookie, 1000)
+    assert COOKIE
