@@ -13,7 +13,9 @@ import click
 from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand, interrupts_held
-from webhook_api.cli.lines import check_input, progress_bar, read_lines, size_of
+from webhook_api.cli.file_argument import check_input, size_of
+from webhook_api.cli.lines import read_lines
+from webhook_api.cli.progress import progress_bar
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 
 from webhook_api.cli.failures import EXIT_FAILURE
-from webhook_api.cli.lines import progress_bar
+from webhook_api.cli.progress import progress_bar
 from webhook_api.store.copying import Progress
 from webhook_api.store.verify import DamagedError
 

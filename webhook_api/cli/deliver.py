@@ -16,7 +16,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
-from webhook_api.cli.lines import check_input, progress_bar, read_lines, size_of
+from webhook_api.cli.file_argument import check_input, size_of
+from webhook_api.cli.lines import read_lines
+from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
 from webhook_api.config import Config

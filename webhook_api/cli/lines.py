@@ -1,10 +1,8 @@
 """Reads NDJSON of messages (ndjson.org), and reports bad lines."""
 
-import errno
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import click
 from flask import current_app
@@ -37,29 +35,6 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
         except InvalidInput as error:
             click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
         yield Line(body or b"", message)
-
-
-def progress_bar(label: str, length: int | None) -> Any:
-    """Return a bar on stderr, if that is a terminal; without `length` it shows no end."""
-    # With an iterator, an empty one, Click accepts an unknown length.
-    nothing: Iterator[None] = iter(())
-    hidden = not sys.stderr.isatty()
-    return click.progressbar(nothing, length=length, label=label, file=sys.stderr, hidden=hidden)
-
-
-def check_input(file: str | Path) -> None:
-    """Check that stdin is open, if FILE is `-`.
-
-    Raises:
-        OSError: it is closed.
-    """
-    if str(file) == "-" and sys.stdin is None:
-        raise OSError(errno.EBADF, "is closed", "stdin")
-
-
-def size_of(file: str) -> int | None:
-    """Return the size of a file in bytes; None for stdin and pipes."""
-    return (Path(file).stat().st_size or None) if file != "-" else None
 
 
 def _max_line_bytes() -> int:

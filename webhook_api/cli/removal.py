@@ -9,8 +9,8 @@ from flask.cli import with_appcontext
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.durations import Duration
 from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_held
-from webhook_api.cli.lines import progress_bar
 from webhook_api.cli.numbers import Number
+from webhook_api.cli.progress import progress_bar
 from webhook_api.db import current_database
 from webhook_api.store.compaction import compact
 from webhook_api.store.database import Database

@@ -7,7 +7,7 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
-from webhook_api.cli.lines import check_input
+from webhook_api.cli.file_argument import check_input
 from webhook_api.db import current_database
 from webhook_api.store.restore import restore
 
