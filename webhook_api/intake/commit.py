@@ -16,7 +16,9 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 
 from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.intake.waiting import Answer, Delivery, Observer, Probe, Wait, own_exception
+from webhook_api.intake.observer import CommitObserver
+from webhook_api.intake.pending import Answer, PendingDelivery, PendingProbe, own_exception
+from webhook_api.intake.waiting import Wait
 from webhook_api.models import InboundMessage
 from webhook_api.store.chores import Chores
 from webhook_api.store.connections import Connection
@@ -38,7 +40,7 @@ class GroupCommit:
     def __init__(
         self,
         database: Database,
-        observer: Observer,
+        observer: CommitObserver,
         *,
         deadline_s: float,
         max_waiting: int,
@@ -56,16 +58,16 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._probe_valid_s = probe_valid_s
         self._close_patience_s = close_patience_s
-        self._queue: SimpleQueue[Delivery | Probe | None] = SimpleQueue()  # None: stop
+        self._queue: SimpleQueue[PendingDelivery | PendingProbe | None] = SimpleQueue()
         self._mutex = threading.Lock()  # guards the next five; nobody waits while holding it
         self._waiting = 0
         self._stalled_since = 0.0
         self._closed = False
-        self._probe: Probe | None = None
+        self._probe: PendingProbe | None = None
         self._thread: threading.Thread | None = None
         # Only the writing thread uses these: what it took from the queue and has not answered.
-        self._deliveries: list[Delivery] = []
-        self._probes: list[Probe] = []
+        self._deliveries: list[PendingDelivery] = []
+        self._probes: list[PendingProbe] = []
         self._stopping = False
 
     def start(self) -> None:
@@ -84,7 +86,7 @@ class GroupCommit:
             Unavailable: they were not on disk before the deadline, too many others wait, or the
                 process is stopping. They may still be stored; then a repeat is a duplicate.
         """
-        delivery = Delivery(messages, wait)
+        delivery = PendingDelivery(messages, wait)
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -108,7 +110,7 @@ class GroupCommit:
         self._database.check_free_space()
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
-                probe = Probe(self._probe_valid_s)
+                probe = PendingProbe(self._probe_valid_s)
                 self._make_ready()
                 self._queue.put(probe)
                 self._probe = probe
@@ -128,7 +130,7 @@ class GroupCommit:
     def _waited_too_long(self) -> Unavailable:
         return Unavailable(f"database: waited too long for {self._writer.waits_for}")
 
-    def _enter(self, delivery: Delivery) -> float:
+    def _enter(self, delivery: PendingDelivery) -> float:
         """Hand `delivery` to the thread that writes; return how many seconds it may wait.
 
         A burst is not an overload: it is on disk after a commit or two. But if commits stall,
@@ -181,10 +183,10 @@ class GroupCommit:
         self._chores.close()
         self._writer.close(patience_s=self._close_patience_s)
 
-    def _take(self, job: Delivery | Probe | None) -> None:
-        if isinstance(job, Delivery):
+    def _take(self, job: PendingDelivery | PendingProbe | None) -> None:
+        if isinstance(job, PendingDelivery):
             self._deliveries.append(job)
-        elif job is None:
+        elif job is None:  # see `close`
             self._stopping = True
         else:
             self._probes.append(job)
@@ -196,7 +198,7 @@ class GroupCommit:
             while messages < MAX_BATCH:
                 job = self._queue.get_nowait()
                 self._take(job)
-                messages += len(job.messages) if isinstance(job, Delivery) else 0
+                messages += len(job.messages) if isinstance(job, PendingDelivery) else 0
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
     def _commit(self, connection: Connection) -> None:
@@ -209,7 +211,7 @@ class GroupCommit:
             self._end_probes(None)
         self._writer.do_upkeep(connection)
 
-    def _store(self, connection: Connection, deliveries: list[Delivery]) -> list[Answer]:
+    def _store(self, connection: Connection, deliveries: list[PendingDelivery]) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
         started = time.perf_counter()

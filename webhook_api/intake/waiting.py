@@ -1,27 +1,10 @@
-"""What waits for the thread that writes: deliveries and probes, each with its own answer."""
+"""How a request waits for what another thread does: with its thread, or as its server says."""
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from webhook_api.errors import Unavailable
-from webhook_api.models import InboundMessage
-from webhook_api.store.messages import StoreResult
-
-Answer = list[StoreResult] | Exception
 WAIT_KEY = "webhook_api.wait"  # in a WSGI environ: makes the `Wait` of a request
-
-
-class Observer(Protocol):
-    """Is told what a `GroupCommit` does."""
-
-    def waiting(self, deliveries: int) -> None:
-        """`deliveries` of this process now wait for the disk."""
-
-    def committed(self, messages: int, seconds: float) -> None:
-        """`messages` were put on disk together, in so many `seconds`."""
 
 
 class Wait(Protocol):
@@ -60,65 +43,3 @@ def wait_of(environ: Mapping[str, Any]) -> Wait:
     """Return how the request waits: as the server says in `environ`, else in its thread."""
     wait: Wait = environ.get(WAIT_KEY, ThreadWait)()
     return wait
-
-
-class Delivery:
-    """Messages to store together, and the answer that their request waits for."""
-
-    __slots__ = ("_answer", "_wait", "given_up", "messages")
-
-    def __init__(self, messages: Sequence[InboundMessage], wait: Wait | None = None) -> None:
-        """Without `wait`, the calling thread waits."""
-        self.messages = messages
-        self.given_up = False
-        self._answer: Answer | None = None
-        self._wait = wait or ThreadWait()
-
-    def start(self, hand_over: Callable[["Delivery"], None]) -> None:
-        """Hand this delivery to the thread that writes."""
-        self._wait.start(partial(hand_over, self))
-
-    def answer(self, answer: Answer) -> None:
-        self._answer = answer
-        self._wait.end()
-
-    def wait(self, patience_s: float) -> Answer | None:
-        """Return the answer; None if there is none after `patience_s`, which gives it up."""
-        self.given_up = not self._wait.until_ended(patience_s)
-        return self._answer
-
-
-class Probe:
-    """A write that stores no message. Many requests may wait for its result."""
-
-    def __init__(self, valid_s: float) -> None:
-        self._valid_s = valid_s
-        self._ended = threading.Event()
-        self._failure: Exception | None = None
-        self._valid_until = float("inf")
-
-    def end(self, failure: Exception | None) -> None:
-        self._failure = failure
-        self._valid_until = time.monotonic() + self._valid_s
-        self._ended.set()
-
-    @property
-    def is_valid(self) -> bool:
-        return time.monotonic() < self._valid_until
-
-    def wait(self, patience_s: float) -> bool:
-        """Return whether it ended within `patience_s` seconds; if it failed, raise why."""
-        if not self._ended.wait(patience_s):
-            return False
-        if self._failure is not None:
-            raise own_exception(self._failure)
-        return True
-
-
-def own_exception(error: Exception) -> Exception:
-    """Return a copy of `error` for one request: a shared one would collect all tracebacks."""
-    if isinstance(error, Unavailable):
-        return Unavailable(error.detail)
-    failure = RuntimeError(f"the message could not be stored: {error}")
-    failure.__cause__ = error
-    return failure

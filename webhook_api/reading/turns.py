@@ -34,7 +34,7 @@ class Refusal(StrEnum):
     CLIENT_LEFT = "client_left"
 
 
-class Observer(Protocol):
+class ReadingObserver(Protocol):
     """Is told what a `Reading` does."""
 
     def read_refused(self, refusal: Refusal) -> None:
@@ -47,7 +47,7 @@ class Reading:
     def __init__(
         self,
         database: Database,
-        observer: Observer,
+        observer: ReadingObserver,
         *,
         places: int,
         deadline_s: float,

@@ -157,17 +157,17 @@ class Metrics:
         self._signature = cache(self.signatures.labels)
 
     def waiting(self, deliveries: int) -> None:
-        """See `intake.waiting.Observer`."""
+        """See `intake.observer.CommitObserver`."""
         self.pending.set(deliveries)
 
     def committed(self, messages: int, seconds: float) -> None:
-        """See `intake.waiting.Observer`."""
+        """See `intake.observer.CommitObserver`."""
         self.commit_seconds.observe(seconds)
         if messages:
             self.batch_messages.observe(messages)
 
     def read_refused(self, refusal: Refusal) -> None:
-        """See `turns.Observer`."""
+        """See `reading.turns.ReadingObserver`."""
         self.refused_reads.labels(refusal).inc()
 
     def request_refused(self, reason: NotServed) -> None:
