@@ -29,7 +29,7 @@ from webhook_api.config import Config
 from webhook_api.logs import send_logs_to
 from webhook_api.server.answering import Exchange
 from webhook_api.server.settings import Settings
-from webhook_api.server.states import Connection
+from webhook_api.server.states import ClientConnection
 
 _CALLS = 100  # in one run
 
@@ -63,7 +63,7 @@ def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -
     request = "\r\n".join([*lines, "", ""]).encode() + body
     settings = Settings(GunicornConfig())
     sock, _client = socket.socketpair()
-    connection = Connection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
+    connection = ClientConnection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
 
     def call() -> None:
         exchange = Exchange(settings, request, connection)

@@ -6,7 +6,7 @@ from selectors import SelectSelector
 from webhook_api.outcome import NotServed
 from webhook_api.server.connections import Connections
 from webhook_api.server.register import Register
-from webhook_api.server.states import Connection, Limits, State
+from webhook_api.server.states import ClientConnection, Limits, State
 
 LIMITS = Limits(
     other_body_bytes=1000,
@@ -22,7 +22,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + b"x" * 800
 
 
-def state(connection: Connection) -> State:
+def state(connection: ClientConnection) -> State:
     return connection.state
 
 
@@ -32,34 +32,34 @@ class Bench:
     def __init__(self) -> None:
         self.now = 100.0
         self.poller = SelectSelector()
-        self.given: list[tuple[Connection, bytes, bool]] = []
+        self.given: list[tuple[ClientConnection, bytes, bool]] = []
         self.threads = True
         self.refused: list[NotServed] = []
         self.register = Register(LIMITS, self.poller, lambda: self.now)
         self.connections = Connections(LIMITS, self.register, self._answer, self.refused.append)
         self.clients: list[socket.socket] = []
 
-    def _answer(self, connection: Connection, request: bytes, whole: bool) -> None:
+    def _answer(self, connection: ClientConnection, request: bytes, whole: bool) -> None:
         if not self.threads:
             raise RuntimeError("can't start new thread")
         self.given.append((connection, request, whole))
 
-    def connect(self, data: bytes = b"") -> tuple[socket.socket, Connection]:
+    def connect(self, data: bytes = b"") -> tuple[socket.socket, ClientConnection]:
         client, server = socket.socketpair()
         for end in (client, server):
             end.setblocking(False)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.sendall(data)
         self.clients.append(client)
-        connection = Connection(server, "client", "server")
+        connection = ClientConnection(server, "client", "server")
         self.connections.add(connection)
         return client, connection
 
-    def send(self, client: socket.socket, connection: Connection, data: bytes) -> None:
+    def send(self, client: socket.socket, connection: ClientConnection, data: bytes) -> None:
         client.sendall(data)
         self.connections.ready(connection)
 
-    def answer(self, connection: Connection, data: bytes, keep: bool = True) -> None:
+    def answer(self, connection: ClientConnection, data: bytes, keep: bool = True) -> None:
         connection.outbox.sendall(data)
         connection.outbox.push()
         self.connections.finished(connection, keep)
@@ -68,7 +68,7 @@ class Bench:
         self.now += seconds
         self.connections.expire()
 
-    def watched(self, connection: Connection) -> int:
+    def watched(self, connection: ClientConnection) -> int:
         return self.poller.get_map()[connection.sock].events if connection.watched else 0
 
     def held(self) -> int:

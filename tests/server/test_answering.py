@@ -12,7 +12,7 @@ from gunicorn.http.errors import InvalidResponseHeader  # type: ignore[attr-defi
 
 from webhook_api.server.answering import Exchange
 from webhook_api.server.settings import Settings
-from webhook_api.server.states import Connection
+from webhook_api.server.states import ClientConnection
 
 CLIENT = "192.0.2.7"
 LENGTH = ("Content-Length", "2")
@@ -38,7 +38,7 @@ def answer(
 
     near, far = socket.socketpair()
     with closing(near), closing(far):
-        connection = Connection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
+        connection = ClientConnection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
         Exchange(Settings(cfg), request, connection).answer(app, {}, send_s=1.0, last=False)
         connection.outbox.push()
         near.shutdown(socket.SHUT_WR)
@@ -113,7 +113,7 @@ def exchange(head: bytes, body: bytes, app: Any) -> bool:
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     near, far = socket.socketpair()
     with closing(near), closing(far):
-        connection = Connection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
+        connection = ClientConnection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
         one = Exchange(Settings(GunicornConfig()), request, connection)
         return one.answer(app, {}, send_s=1.0, last=False)
 

@@ -2,7 +2,7 @@
 
 from threading import Condition, Lock
 
-from webhook_api.server.states import Connection, State
+from webhook_api.server.states import ClientConnection, State
 
 _PATIENCE_S = 1.0  # how long a thread waits until the event loop has freed memory
 
@@ -26,15 +26,15 @@ class Account:
         """Whether more is held than allowed."""
         return self.held > self._most
 
-    def count(self, connection: Connection) -> None:
+    def count(self, connection: ClientConnection) -> None:
         """Count again what is held for a connection that no thread uses now."""
         self._set(connection, len(connection.inbox) + connection.working + connection.outbox.size)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: ClientConnection) -> None:
         """Count nothing for a connection that is ENDED."""
         self._set(connection, 0)
 
-    def take(self, connection: Connection, size: int) -> None:
+    def take(self, connection: ClientConnection, size: int) -> None:
         """Count `size` bytes that a thread has made for a connection."""
         with self._changed:
             if connection.state is not State.ENDED:
@@ -53,7 +53,7 @@ class Account:
     def _has_room(self) -> bool:
         return self.held + self._made <= self._most
 
-    def _set(self, connection: Connection, held: int) -> None:
+    def _set(self, connection: ClientConnection, held: int) -> None:
         with self._changed:
             self.held += held - connection.held
             connection.held = held
@@ -68,7 +68,7 @@ class ConnectionRoom:
 
     __slots__ = ("_account", "_connection")
 
-    def __init__(self, account: Account, connection: Connection) -> None:
+    def __init__(self, account: Account, connection: ClientConnection) -> None:
         self._account = account
         self._connection = connection
 

@@ -16,7 +16,7 @@ from gunicorn.util import http_date
 
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.settings import Settings
-from webhook_api.server.states import Connection
+from webhook_api.server.states import ClientConnection
 
 _BANNER = "webhook"  # does not tell clients which server this is
 
@@ -91,7 +91,7 @@ class ReplyBroken(Exception):
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, cfg: Settings, request: bytes, connection: Connection) -> None:
+    def __init__(self, cfg: Settings, request: bytes, connection: ClientConnection) -> None:
         """Read the head.
 
         Raises:

@@ -14,7 +14,7 @@ from webhook_api.server.busy import busy_answer
 from webhook_api.server.framing import Arrival, Incoming
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
-from webhook_api.server.states import Connection, Limits, State
+from webhook_api.server.states import ClientConnection, Limits, State
 
 _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -31,7 +31,7 @@ class Connections:
         self,
         limits: Limits,
         register: Register,
-        answer: Callable[[Connection, bytes, bool], None],
+        answer: Callable[[ClientConnection, bytes, bool], None],
         when_refused: Callable[[NotServed], None],
     ) -> None:
         self.dropped = 0  # clients that did not take their answer
@@ -57,24 +57,24 @@ class Connections:
     def __len__(self) -> int:
         return len(self._register)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: ClientConnection) -> None:
         """Add a connection that was accepted."""
         self._register.move(connection, State.IDLE)
         self._receive(connection)
 
-    def ready(self, connection: Connection) -> None:
+    def ready(self, connection: ClientConnection) -> None:
         """Do the next step of its state, now that the socket is ready."""
         if handle := self._on_ready.get(connection.state):
             handle(connection)
 
-    def finished(self, connection: Connection, keep: bool) -> None:
+    def finished(self, connection: ClientConnection, keep: bool) -> None:
         """Go on after the answer was made; what is not sent of it is in the outbox."""
         if connection.state is State.ANSWERING:
             connection.working = 0
             connection.keep = keep
             self._go_on(connection)
 
-    def refuse(self, connection: Connection, reason: NotServed, request: bytes = b"") -> None:
+    def refuse(self, connection: ClientConnection, reason: NotServed, request: bytes = b"") -> None:
         """Answer that there is no room, thread or turn for a request that was not begun."""
         if connection.state is State.ENDED:
             return
@@ -105,7 +105,7 @@ class Connections:
         """Give idle connections only a short time, for a request that may be on its way."""
         self._register.shorten_idle(self._limits.stop_idle_s)
 
-    def room(self, connection: Connection) -> ConnectionRoom:
+    def room(self, connection: ClientConnection) -> ConnectionRoom:
         """Return what counts the answer that is made for `connection`."""
         return ConnectionRoom(self._account, connection)
 
@@ -114,16 +114,16 @@ class Connections:
         for connection in list(self._register):
             self.end(connection)
 
-    def end(self, connection: Connection) -> None:
+    def end(self, connection: ClientConnection) -> None:
         """Close a connection, in any state."""
         if connection.state is not State.ENDED:
             self._register.remove(connection)
 
-    def _stop_watching(self, connection: Connection) -> None:
+    def _stop_watching(self, connection: ClientConnection) -> None:
         # No more is needed now; and the socket of a client that has gone would always be ready.
         self._register.watch(connection, 0)
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: ClientConnection) -> None:
         try:
             data = connection.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:
@@ -138,7 +138,7 @@ class Connections:
         else:
             self.end(connection)
 
-    def _judge(self, connection: Connection) -> None:
+    def _judge(self, connection: ClientConnection) -> None:
         """Let the first request in the inbox be answered, or wait for the rest of it."""
         if connection.incoming is None:
             limits = self._limits
@@ -159,11 +159,11 @@ class Connections:
                     connection.sock.send(_CONTINUE)
             self._make_room()
 
-    def _stop_waiting(self, connection: Connection) -> None:
+    def _stop_waiting(self, connection: ClientConnection) -> None:
         """Let the incomplete request be answered: its end is missing, so the answer is a 408."""
         self._start_answer(connection, len(connection.inbox), whole=False)
 
-    def _start_answer(self, connection: Connection, end: int, *, whole: bool) -> None:
+    def _start_answer(self, connection: ClientConnection, end: int, *, whole: bool) -> None:
         state = connection.state
         room = self._make_room()
         if connection.state is not state:
@@ -181,7 +181,7 @@ class Connections:
         except RuntimeError:
             self.refuse(connection, NotServed.NO_THREAD, request)
 
-    def _go_on(self, connection: Connection) -> None:
+    def _go_on(self, connection: ClientConnection) -> None:
         """Send what is left of the answer; then look at the next request, or half-close."""
         if connection.outbox.size:
             self._register.move(connection, State.SENDING)
@@ -196,7 +196,7 @@ class Connections:
             if connection.inbox:
                 self._judge(connection)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: ClientConnection) -> None:
         try:
             progress = connection.outbox.push()
         except NotTaken:
@@ -205,11 +205,11 @@ class Connections:
         if progress or not connection.outbox.size:
             self._go_on(connection)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self.dropped += 1
         self.end(connection)
 
-    def _half_close(self, connection: Connection) -> None:
+    def _half_close(self, connection: ClientConnection) -> None:
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -219,7 +219,7 @@ class Connections:
         self._register.move(connection, State.LINGERING)
         self._account.count(connection)
 
-    def _discard(self, connection: Connection) -> None:
+    def _discard(self, connection: ClientConnection) -> None:
         try:
             more = connection.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:

@@ -5,7 +5,7 @@ from selectors import EVENT_READ, BaseSelector
 from typing import Any
 
 from webhook_api.server.connections import Connections
-from webhook_api.server.states import Connection
+from webhook_api.server.states import ClientConnection
 
 
 class Listeners:
@@ -19,7 +19,7 @@ class Listeners:
         sockets: Sequence[Any],
         poller: BaseSelector,
         connections: Connections,
-        add: Callable[[Connection], None],
+        add: Callable[[ClientConnection], None],
         most: int,
     ) -> None:
         """Accept `most` connections at a time."""
@@ -62,7 +62,7 @@ class Listeners:
                 self.pause()
             return False
         sock.setblocking(False)
-        self._add(Connection(sock, client, listener.getsockname()))
+        self._add(ClientConnection(sock, client, listener.getsockname()))
         return True
 
     def close(self, backlog: int) -> None:

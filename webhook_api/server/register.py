@@ -6,7 +6,7 @@ from itertools import chain, takewhile
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 from webhook_api.server.account import Account
-from webhook_api.server.states import Connection, Limits, State
+from webhook_api.server.states import ClientConnection, Limits, State
 
 _WATCHED = {
     State.IDLE: EVENT_READ,
@@ -32,24 +32,24 @@ class Register:
             State.LINGERING: limits.linger_s,
         }
         # In the order of deadlines, since in one state all have the same time.
-        self._all: dict[State, dict[Connection, None]] = {state: {} for state in State}
+        self._all: dict[State, dict[ClientConnection, None]] = {state: {} for state in State}
 
     def __len__(self) -> int:
         return sum(map(len, self._all.values()))
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[ClientConnection]:
         return self.first(*State)
 
-    def first(self, *states: State) -> Iterator[Connection]:
+    def first(self, *states: State) -> Iterator[ClientConnection]:
         """Return the connections in these states, state by state, by their deadlines."""
         return chain.from_iterable(self._all[state] for state in states)
 
-    def overdue(self, state: State) -> list[Connection]:
+    def overdue(self, state: State) -> list[ClientConnection]:
         """Return the connections in `state` whose deadline has passed."""
         now = self._clock()
         return list(takewhile(lambda one: one.deadline <= now, self._all[state]))
 
-    def move(self, connection: Connection, state: State) -> None:
+    def move(self, connection: ClientConnection, state: State) -> None:
         """Put `connection` into `state`, and set its deadline."""
         self._all[connection.state].pop(connection, None)
         self._all[state][connection] = None
@@ -59,7 +59,7 @@ class Register:
         connection.deadline = self._clock() + self._times[state]
         self.watch(connection, _WATCHED[state])
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """Close `connection` and remove it."""
         del self._all[connection.state][connection]
         connection.state = State.ENDED
@@ -67,7 +67,7 @@ class Register:
         connection.sock.close()
         self.account.forget(connection)
 
-    def watch(self, connection: Connection, events: int) -> None:
+    def watch(self, connection: ClientConnection, events: int) -> None:
         """Let the poller watch for `events` (0: none)."""
         if connection.watched == events:
             return

@@ -57,7 +57,7 @@ class State(Enum):
     __hash__ = object.__hash__  # that of Enum is slow Python code, which each request would call
 
 
-class Connection:
+class ClientConnection:
     """A client, and what is held for it. Only the event loop changes its state."""
 
     __slots__ = (

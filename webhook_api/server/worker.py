@@ -28,7 +28,7 @@ from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
 from webhook_api.server.register import Register
 from webhook_api.server.settings import Settings
-from webhook_api.server.states import Connection, Limits
+from webhook_api.server.states import ClientConnection, Limits
 from webhook_api.shares import Kind
 
 _TICK_S = 0.25  # between two checks of deadlines, of the master, and of what was refused
@@ -65,7 +65,7 @@ class PatientWorker(Worker):
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
         register = Register(limits, self._poller)
         self._connections = Connections(limits, register, self._begin, self._refused)
-        self._finished: deque[tuple[Connection, bool]] = deque()
+        self._finished: deque[tuple[ClientConnection, bool]] = deque()
         self._greenlets = Greenlets(self._wake_up)
         self._next_tick = 0.0
         self._busy = 0  # requests that found no room, thread or turn
@@ -100,7 +100,7 @@ class PatientWorker(Worker):
         self._take_finished()  # so that the next request finds the last one finished
         listeners = []
         for key, _ in events:
-            if type(key.data) is Connection:
+            if type(key.data) is ClientConnection:
                 self._safely(self._connections.ready, key.data)
             elif key.fd != self.PIPE[0]:
                 listeners.append(key.fileobj)
@@ -113,7 +113,9 @@ class PatientWorker(Worker):
         if time.monotonic() >= self._next_tick:
             self._tick()
 
-    def _safely(self, step: Callable[[Connection], None], connection: Connection) -> None:
+    def _safely(
+        self, step: Callable[[ClientConnection], None], connection: ClientConnection
+    ) -> None:
         try:
             step(connection)
         except Exception:
@@ -151,7 +153,7 @@ class PatientWorker(Worker):
         for _ in range(len(self._finished)):  # Without those that are added meanwhile.
             self._connections.finished(*self._finished.popleft())
 
-    def _begin(self, connection: Connection, request: bytes, whole: bool) -> None:
+    def _begin(self, connection: ClientConnection, request: bytes, whole: bool) -> None:
         """Let a greenlet or a thread answer.
 
         Raises:
@@ -167,7 +169,7 @@ class PatientWorker(Worker):
         when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN, request)
         self._pool.give(work, None if kind is Kind.SHORT else kind, when_late)
 
-    def _work_in_thread(self, connection: Connection, request: bytes, whole: bool) -> None:
+    def _work_in_thread(self, connection: ClientConnection, request: bytes, whole: bool) -> None:
         keep = False
         try:
             keep = self._work(connection, request, whole, ThreadWait)
@@ -178,7 +180,7 @@ class PatientWorker(Worker):
             # else the next event of the connection wakes the loop, which watches it already.
 
     def _work(
-        self, connection: Connection, request: bytes, whole: bool, wait: Callable[[], Wait]
+        self, connection: ClientConnection, request: bytes, whole: bool, wait: Callable[[], Wait]
     ) -> bool:
         """Answer one request; return whether its connection can be kept."""
         keep = False
@@ -190,7 +192,7 @@ class PatientWorker(Worker):
         return keep
 
     def _answer(
-        self, connection: Connection, request: bytes, whole: bool, offers: Mapping[str, Any]
+        self, connection: ClientConnection, request: bytes, whole: bool, offers: Mapping[str, Any]
     ) -> bool:
         outbox = connection.outbox
         self.nr += 1
