@@ -206,7 +206,7 @@ def full(folder: Path) -> Iterator[None]:
 
 def test_a_full_disk_is_503_in_time_and_passes(tmp_path: Path, tiny_disk: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
-        # Once: what the refused commits have left of the WAL is room for later ones.
+        # Once: what the refused commits have left of the WAL is space for later ones.
         check_that_it_refuses_and_recovers(server, full(tiny_disk), "full", {200})
         stored = server.ids()
         assert server.stop() == 0

@@ -32,7 +32,7 @@ class Key(StrEnum):
 class NotServed(StrEnum):
     """Why a request did not reach the application; the values of the metric's `reason`."""
 
-    NO_ROOM = "no_room"  # in memory
+    NO_MEMORY = "no_room"  # dashboards know this value
     NO_THREAD = "no_thread"
     NO_TURN = "no_turn"  # a read that waited too long for others
     MALFORMED = "malformed"  # or longer than the HTTP server accepts

@@ -54,7 +54,7 @@ def failing(
 
 
 def short_writes(rig: Rig, seconds: float) -> None:
-    """The disk fills up in the middle of a write, and has room again."""
+    """The disk fills up in the middle of a write, and has space again."""
     with rig.serving() as server:
         with Senders(rig, server, "m"):
             for files in (Files.WAL, Files.WAL, Files.DATABASE, Files.WAL):

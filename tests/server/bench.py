@@ -72,4 +72,4 @@ class Bench:
         return self.poller.get_map()[connection.sock].events if connection.watched else 0
 
     def held(self) -> int:
-        return self.register.account.held
+        return self.register.memory.held

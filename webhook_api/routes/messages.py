@@ -18,7 +18,7 @@ from webhook_api.reading.listing import (
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.room import Room, room_for, wait_for_room
+from webhook_api.reading.reply_memory import ReplyMemory, reply_memory, wait_for_memory
 from webhook_api.reading.turns import Reading, Stream
 from webhook_api.replies import Page
 from webhook_api.store.connections import Connection
@@ -46,7 +46,7 @@ def show_messages() -> Response:
         query=query,
         counts=current_app.extensions["counts"],
         json=current_app.json,
-        room=room_for(request.environ),
+        memory=reply_memory(request.environ),
     )
     if takes_long(query):
         reading: Reading = current_app.extensions["reading"]
@@ -72,7 +72,7 @@ def _make_page(
     query: MessageQuery,
     counts: CountCache,
     json: JSONProvider,
-    room: Room,
+    memory: ReplyMemory,
 ) -> _PageReply:
     """Read a page and encode it. Both happen in one turn, since a page may have megabytes.
 
@@ -80,12 +80,12 @@ def _make_page(
         Unavailable: too much memory is in use for replies.
         sqlite3.Error: the database cannot be read.
     """
-    wait_for_room(room)
+    wait_for_memory(memory)
     page = list_messages(db, query, counts)
     data = [message.as_json() for message in page.messages]
     shown = Page(data=data, total=page.total, limit=query.limit, offset=query.offset)
     response: Response = json.response(shown)  # type: ignore[assignment]
-    room.take(response.calculate_content_length() or 0)
+    memory.take(response.calculate_content_length() or 0)
     return _PageReply(response, page.next_cursor)
 
 
@@ -99,9 +99,9 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 def _stream(wanted: MessageFilter) -> Response:
     reading: Reading = current_app.extensions["reading"]
-    room = room_for(request.environ)
-    wait_for_room(room)
-    room.take(_STREAM_BYTES)
+    memory = reply_memory(request.environ)
+    wait_for_memory(memory)
+    memory.take(_STREAM_BYTES)
     blocks = _blocks(reading.stream(partial(_encode_chunks, wanted), absence(request.environ)))
     # The first is made now: once the reply has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")

@@ -5,7 +5,7 @@ import re
 from webhook_api.outcome import NotServed
 
 _DETAILS = {
-    NotServed.NO_ROOM: b"the server is busy",
+    NotServed.NO_MEMORY: b"the server is busy",
     NotServed.NO_THREAD: b"the server is busy",
     NotServed.NO_TURN: b"too many reads are waiting",
 }

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from webhook_api.outcome import NotServed
-from webhook_api.server.account import ConnectionRoom
 from webhook_api.server.busy import busy_answer
 from webhook_api.server.framing import Arrival, Incoming
+from webhook_api.server.held_memory import AnswerMemory
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
 from webhook_api.server.states import ClientConnection, Limits, State
@@ -39,7 +39,7 @@ class Connections:
         self._answer = answer
         self._when_refused = when_refused
         self._register = register
-        self._account = register.account
+        self._memory = register.memory
         self._on_ready = {
             State.IDLE: self._receive,
             State.ARRIVING: self._receive,
@@ -75,7 +75,7 @@ class Connections:
             self._go_on(connection)
 
     def refuse(self, connection: ClientConnection, reason: NotServed, request: bytes = b"") -> None:
-        """Answer that there is no room, thread or turn for a request that was not begun."""
+        """Answer that there is no memory, thread or turn for a request that was not begun."""
         if connection.state is State.ENDED:
             return
         self._when_refused(reason)
@@ -91,7 +91,7 @@ class Connections:
         """Do what each state prescribes for connections whose deadline has passed."""
         for state, late in self._on_late.items():
             for connection in self._register.overdue(state):
-                if connection.state is state:  # not ended meanwhile to make room
+                if connection.state is state:  # not ended meanwhile to free memory
                     late(connection)
 
     def free_one(self) -> bool:
@@ -105,9 +105,9 @@ class Connections:
         """Give idle connections only a short time, for a request that may be on its way."""
         self._register.shorten_idle(self._limits.stop_idle_s)
 
-    def room(self, connection: ClientConnection) -> ConnectionRoom:
+    def answer_memory(self, connection: ClientConnection) -> AnswerMemory:
         """Return what counts the answer that is made for `connection`."""
-        return ConnectionRoom(self._account, connection)
+        return AnswerMemory(self._memory, connection)
 
     def end_all(self) -> None:
         """Close all connections."""
@@ -145,7 +145,7 @@ class Connections:
             connection.incoming = Incoming(limits.body_bytes, limits.other_body_bytes)
         incoming = connection.incoming
         arrival = incoming.judge(connection.inbox)
-        self._account.count(connection)
+        self._memory.count(connection)
         if arrival is Arrival.WHOLE:
             self._start_answer(connection, incoming.end, whole=True)
         elif arrival is Arrival.ENOUGH:
@@ -157,7 +157,7 @@ class Connections:
                 incoming.expects_continue = False
                 with suppress(OSError):
                     connection.sock.send(_CONTINUE)
-            self._make_room()
+            self._free_memory()
 
     def _stop_waiting(self, connection: ClientConnection) -> None:
         """Let the incomplete request be answered: its end is missing, so the answer is a 408."""
@@ -165,11 +165,11 @@ class Connections:
 
     def _start_answer(self, connection: ClientConnection, end: int, *, whole: bool) -> None:
         state = connection.state
-        room = self._make_room()
+        is_free = self._free_memory()
         if connection.state is not state:
-            return  # This connection itself had to make room.
-        if not room:
-            self.refuse(connection, NotServed.NO_ROOM)
+            return  # This connection itself was ended to free memory.
+        if not is_free:
+            self.refuse(connection, NotServed.NO_MEMORY)
             return
         request = bytes(connection.inbox[:end])
         del connection.inbox[:end]
@@ -185,14 +185,14 @@ class Connections:
         """Send what is left of the answer; then look at the next request, or half-close."""
         if connection.outbox.size:
             self._register.move(connection, State.SENDING)
-            self._account.count(connection)
-            self._make_room()
+            self._memory.count(connection)
+            self._free_memory()
         elif not connection.keep:
             self._half_close(connection)
         else:
             # The inbox may have the next request, from before the last one was answered.
             self._register.move(connection, State.IDLE)
-            self._account.count(connection)
+            self._memory.count(connection)
             if connection.inbox:
                 self._judge(connection)
 
@@ -217,7 +217,7 @@ class Connections:
             return
         connection.inbox.clear()
         self._register.move(connection, State.LINGERING)
-        self._account.count(connection)
+        self._memory.count(connection)
 
     def _discard(self, connection: ClientConnection) -> None:
         try:
@@ -229,17 +229,17 @@ class Connections:
         if not more:
             self.end(connection)
 
-    def _make_room(self) -> bool:
-        """End or refuse connections, oldest first, until there is room; return if there is.
+    def _free_memory(self) -> bool:
+        """End or refuse connections, oldest first, until memory is free; return whether it is.
 
         First those that do not take their answer: those that send may be delivering a message.
         """
-        while self._account.is_full:
+        while self._memory.is_full:
             oldest = next(self._register.first(State.SENDING, State.ARRIVING), None)
             if oldest is None:
                 return False
             if oldest.state is State.SENDING:
                 self._drop(oldest)
             else:
-                self.refuse(oldest, NotServed.NO_ROOM)
+                self.refuse(oldest, NotServed.NO_MEMORY)
         return True

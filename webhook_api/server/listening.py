@@ -1,4 +1,4 @@
-"""The listening sockets: accepts clients, as long as there is room for more."""
+"""The listening sockets: accepts clients, as long as there may be more."""
 
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, BaseSelector

@@ -60,10 +60,10 @@ class Outbox:
         """
         self.push()
         if self._parts:
-            room = select.poll()
-            room.register(self._sock, select.POLLOUT)
+            poll = select.poll()
+            poll.register(self._sock, select.POLLOUT)
             while self._parts:
-                if not room.poll(patience_s * 1000):
+                if not poll.poll(patience_s * 1000):
                     self.clear()
                     raise NotTaken(f"nothing was taken for {patience_s} s")
                 self.push()

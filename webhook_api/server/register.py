@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, takewhile
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
-from webhook_api.server.account import Account
+from webhook_api.server.held_memory import HeldMemory
 from webhook_api.server.states import ClientConnection, Limits, State
 
 _WATCHED = {
@@ -22,7 +22,7 @@ class Register:
     def __init__(
         self, limits: Limits, poller: BaseSelector, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.account = Account(limits.held_bytes)
+        self.memory = HeldMemory(limits.held_bytes)
         self._poller = poller
         self._clock = clock
         self._times = {
@@ -65,7 +65,7 @@ class Register:
         connection.state = State.ENDED
         self.watch(connection, 0)
         connection.sock.close()
-        self.account.forget(connection)
+        self.memory.forget(connection)
 
     def watch(self, connection: ClientConnection, events: int) -> None:
         """Let the poller watch for `events` (0: none)."""

@@ -16,14 +16,14 @@ from gunicorn.workers.base import Worker
 
 from webhook_api.intake.waiting import WAIT_KEY, ThreadWait, Wait
 from webhook_api.outcome import NotServed
-from webhook_api.reading.room import ROOM_KEY
+from webhook_api.reading.reply_memory import MEMORY_KEY
 from webhook_api.server.affinity import Core
 from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
-from webhook_api.server.files import connections_at_most, descriptors
 from webhook_api.server.greenlets import Greenlets
 from webhook_api.server.listening import Listeners
+from webhook_api.server.open_files import allowed_files, connections_at_most
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
 from webhook_api.server.register import Register
@@ -68,7 +68,7 @@ class PatientWorker(Worker):
         self._finished: deque[tuple[ClientConnection, bool]] = deque()
         self._greenlets = Greenlets(self._wake_up)
         self._next_tick = 0.0
-        self._busy = 0  # requests that found no room, thread or turn
+        self._busy = 0  # requests that found no memory, thread or turn
         super().init_process()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class PatientWorker(Worker):
             self._poller,
             self._connections,
             partial(self._safely, self._connections.add),
-            connections_at_most(self.cfg.worker_connections, self.cfg.threads, descriptors()),
+            connections_at_most(self.cfg.worker_connections, self.cfg.threads, allowed_files()),
         )
         # Gunicorn lets the kernel write to it at each signal as well.
         self._poller.register(self.PIPE[0], EVENT_READ)
@@ -104,7 +104,7 @@ class PatientWorker(Worker):
                 self._safely(self._connections.ready, key.data)
             elif key.fd != self.PIPE[0]:
                 listeners.append(key.fileobj)
-        # Last: clients that have sent something are not idle any more, if room must be made.
+        # Last: it may end idle connections, and those that have sent something are not idle now.
         for listener in listeners:
             self._listeners.accept(listener)
         # Not every thread wakes the loop when it has finished.
@@ -142,8 +142,8 @@ class PatientWorker(Worker):
         seen = self._connections
         if self._busy or seen.dropped or self._listeners.trouble:
             self.log.warning(
-                "refused %d requests without room, thread or turn, dropped %d clients that did not "
-                "take their answer, accepting: %s",
+                "refused %d requests without memory, thread or turn, dropped %d clients that did "
+                "not take their answer, accepting: %s",
                 *(self._busy, seen.dropped, self._listeners.trouble or "ok"),
             )
             self._busy = seen.dropped = 0
@@ -184,7 +184,7 @@ class PatientWorker(Worker):
     ) -> bool:
         """Answer one request; return whether its connection can be kept."""
         keep = False
-        offers = {ROOM_KEY: self._connections.room(connection), WAIT_KEY: wait}
+        offers = {MEMORY_KEY: self._connections.answer_memory(connection), WAIT_KEY: wait}
         try:
             keep = self._answer(connection, request, whole, offers)
         finally:

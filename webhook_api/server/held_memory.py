@@ -7,7 +7,7 @@ from webhook_api.server.states import ClientConnection, State
 _PATIENCE_S = 1.0  # how long a thread waits until the event loop has freed memory
 
 
-class Account:
+class HeldMemory:
     """Bytes that are held, and bytes of answers that threads are making.
 
     A new answer must wait if both together are above the bound. A new request is refused only
@@ -19,7 +19,7 @@ class Account:
         self._made = 0  # bytes of answers that a thread still has
         self._most = most
         self._changed = Condition(Lock())  # guards all of it
-        self._waiting = 0  # threads that wait for room
+        self._waiting = 0  # threads that wait for free memory
 
     @property
     def is_full(self) -> bool:
@@ -42,15 +42,15 @@ class Account:
                 self._made += size
 
     def wait(self) -> bool:
-        """Wait until there is room to make more; return False if that takes too long."""
+        """Wait until an answer may be made; return False if that takes too long."""
         with self._changed:
             self._waiting += 1
             try:
-                return self._changed.wait_for(self._has_room, _PATIENCE_S)
+                return self._changed.wait_for(self._is_free, _PATIENCE_S)
             finally:
                 self._waiting -= 1
 
-    def _has_room(self) -> bool:
+    def _is_free(self) -> bool:
         return self.held + self._made <= self._most
 
     def _set(self, connection: ClientConnection, held: int) -> None:
@@ -59,23 +59,23 @@ class Account:
             connection.held = held
             self._made -= connection.made
             connection.made = 0
-            if self._waiting and self._has_room():
+            if self._waiting and self._is_free():
                 self._changed.notify_all()
 
 
-class ConnectionRoom:
-    """The room that a request is given, see `reading.room.Room`."""
+class AnswerMemory:
+    """The memory for the answer on one connection, see `reading.reply_memory.ReplyMemory`."""
 
-    __slots__ = ("_account", "_connection")
+    __slots__ = ("_connection", "_memory")
 
-    def __init__(self, account: Account, connection: ClientConnection) -> None:
-        self._account = account
+    def __init__(self, memory: HeldMemory, connection: ClientConnection) -> None:
+        self._memory = memory
         self._connection = connection
 
     def wait(self) -> bool:
-        """Wait until there is room; return False if that takes too long."""
-        return self._account.wait()
+        """Wait until memory is free; return False if that takes too long."""
+        return self._memory.wait()
 
     def take(self, size: int) -> None:
         """Count `size` bytes of the answer, until the event loop counts what is not sent of it."""
-        self._account.take(self._connection, size)
+        self._memory.take(self._connection, size)

@@ -1,4 +1,4 @@
-"""What all connections of a worker may hold together, and which end to make room."""
+"""What all connections of a worker may hold together, and which end for others."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +14,7 @@ def test_over_the_bound_the_request_that_waits_longest_is_answered_503(bench: Be
 
     assert states == [State.LINGERING] + [State.ARRIVING] * 10
     assert clients[0][0].recv(1000).startswith(b"HTTP/1.1 503 ")
-    assert bench.refused == [NotServed.NO_ROOM]
+    assert bench.refused == [NotServed.NO_MEMORY]
     assert bench.held() <= LIMITS.held_bytes
 
 
@@ -39,21 +39,21 @@ def test_requests_that_are_being_answered_count_too(bench: Bench) -> None:
 
 def test_an_answer_that_is_being_made_delays_other_answers_and_no_request(bench: Bench) -> None:
     _, reader = bench.connect(GET)
-    room = bench.connections.room(reader)
-    room.take(9000)
+    memory = bench.connections.answer_memory(reader)
+    memory.take(9000)
     _, sender = bench.connect(HALF + b"x" * 100)
 
-    assert not room.wait()
+    assert not memory.wait()
     assert state(sender) is State.ANSWERING
 
 
-def test_a_thread_that_waits_for_room_goes_on_when_an_answer_is_taken(bench: Bench) -> None:
+def test_a_thread_that_waits_for_memory_goes_on_when_an_answer_is_taken(bench: Bench) -> None:
     _, reader = bench.connect(GET)
-    bench.connections.room(reader).take(10_000)
+    bench.connections.answer_memory(reader).take(10_000)
     _, other = bench.connect(GET)
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(bench.connections.room(other).wait)
+        waiting = pool.submit(bench.connections.answer_memory(other).wait)
         bench.answer(reader, b"answer")
 
         assert waiting.result(5)
@@ -61,12 +61,12 @@ def test_a_thread_that_waits_for_room_goes_on_when_an_answer_is_taken(bench: Ben
 
 def test_nothing_is_counted_for_a_connection_that_has_ended(bench: Bench) -> None:
     _, reader = bench.connect(GET)
-    room = bench.connections.room(reader)
+    memory = bench.connections.answer_memory(reader)
     bench.connections.end(reader)
 
-    room.take(10_000)
+    memory.take(10_000)
 
-    assert room.wait()
+    assert memory.wait()
 
 
 def test_all_bytes_that_an_answer_keeps_count_even_sent_ones(bench: Bench) -> None:
@@ -79,7 +79,7 @@ def test_all_bytes_that_an_answer_keeps_count_even_sent_ones(bench: Bench) -> No
     assert bench.held() == 8900
 
 
-def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench) -> None:
+def test_the_connection_that_is_idle_longest_ends_for_a_new_one(bench: Bench) -> None:
     _, first = bench.connect(HALF)
     _, second = bench.connect()
     _, third = bench.connect()
@@ -90,7 +90,7 @@ def test_room_is_made_by_ending_the_connection_that_is_idle_longest(bench: Bench
     assert [state(one) for one in (first, second, third)] == [State.ENDED] * 3
 
 
-def test_a_connection_that_is_being_answered_is_not_ended_for_room(bench: Bench) -> None:
+def test_a_connection_that_is_being_answered_is_not_ended_for_a_new_one(bench: Bench) -> None:
     _, connection = bench.connect(GET)
 
     assert not bench.connections.free_one()

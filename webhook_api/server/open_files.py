@@ -1,4 +1,4 @@
-"""How many connections a process may have, given the number of files that it may open."""
+"""How many connections a process may have, given how many files it may open."""
 
 import resource
 
@@ -6,7 +6,7 @@ _FILES_OF_A_THREAD = 4  # three for a database connection, and one more
 _FILES_OF_A_WORKER = 64
 
 
-def descriptors() -> int:
+def allowed_files() -> int:
     """Return how many files this process may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
