@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from click.testing import Result
 from flask import Flask
 from werkzeug.serving import make_server
 
-from tests.builders import SECRET, an_app
+from tests.builders import SECRET, a_message, an_app
 from tests.cli.running import Damage, Run
+from tests.conftest import Post
+from tests.store.forgotten import NUMBER, TEXT
 from webhook_api import close_app
 from webhook_api.config import Config
+from webhook_api.store.backup import back_up
+from webhook_api.store.database import Database
 
 
 @pytest.fixture
@@ -59,3 +64,21 @@ def damage(config: Config) -> Damage:
         connection.close()
 
     return execute
+
+
+@pytest.fixture
+def talk(post_signed: Post) -> None:
+    """Messages from the number, to it, and between others, in this order."""
+    post_signed(a_message(message_id="from", sender=NUMBER, text=TEXT))
+    post_signed(a_message(message_id="to", to=NUMBER, text=TEXT))
+    post_signed(a_message(message_id="other", text="Hello"))
+
+
+@pytest.fixture
+def backup(config: Config, post_signed: Post, tmp_path: Path) -> Path:
+    """A backup with one message, `kept`; the database has `newer` as well."""
+    post_signed(a_message(message_id="kept", text="first"))
+    with closing(Database(config.database_path)) as database:
+        back_up(database, tmp_path / "b.db")
+    post_signed(a_message(message_id="newer", text="second"))
+    return tmp_path / "b.db"

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving import Server, database_in, in_threads, serving, wait_until
-from tests.store.test_compaction import store
-from tests.store.test_removal import arrived
+from tests.store.files import arrived, store
 from tests.test_backup import command
 from webhook_api.store.chores import Chores
 from webhook_api.store.database import Database

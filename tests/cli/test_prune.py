@@ -1,0 +1,150 @@
+"""`flask --app wsgi prune`: what is old goes, and all counts stay exact."""
+
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.builders import a_message, encode
+from tests.cli.running import Run
+from tests.conftest import Get, Post, Rows, Scrape
+from tests.store.files import arrived, differences
+from tests.test_backup import command
+from webhook_api.config import Config
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.removal import one_at_a_time
+
+
+def test_prune_removes_what_is_old_and_leaves_everything_exact(
+    run: Run, config: Config, writer: Connection, get: Get
+) -> None:
+    arrived(config.database_path, days_ago=91, count=30, prefix="old")
+    arrived(config.database_path, days_ago=89, count=5, prefix="new")
+    index_messages(writer, most=20)
+    assert get("/messages", q="hell")["total"] == 35  # which is remembered
+
+    dry = run("prune", "--older-than", "90d", "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (0, "30 messages would be removed\n")
+    assert get("/stats")["total_messages"] == 35
+    result = run("prune", "--older-than", "90d")
+
+    assert (result.exit_code, result.output) == (0, "30 messages removed\n")
+    left = {f"new{n}" for n in range(5)}
+    assert get("/stats")["total_messages"] == 5
+    for filters in [{}, {"q": "hell"}, {"q": "h"}, {"since": "2025-01-01T00:00:00Z"}]:
+        page = get("/messages", **filters)
+        assert {message["message_id"] for message in page["data"]} == left
+        assert page["total"] == 5
+    assert differences(config.database_path) == []
+    assert run("prune", "--older-than", "90d").stdout == "0 messages removed\n"
+
+
+def test_a_redelivery_of_a_removed_message_is_a_duplicate(
+    run: Run, post_signed: Post, rows: Rows, scrape: Scrape, config: Config, tmp_path: Path
+) -> None:
+    arrived(config.database_path, days_ago=2, count=3)
+    assert run("prune", "--older-than", "36h").stdout == "3 messages removed\n"
+    lines = tmp_path / "lines.ndjson"
+    payloads = [a_message(message_id=name) for name in ["m0", "x", "m2", "x"]]
+    lines.write_bytes(b"\n".join(map(encode, payloads)))
+
+    reply = post_signed(a_message(message_id="m1"))
+    imported = run("import", lines)
+
+    assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+    assert imported.stdout == "created 1, duplicate 3 (with other content 0), bad 0\n"
+    assert scrape()['webhook_requests_total{result="duplicate"}'] == 1
+    assert rows("SELECT message_id FROM messages") == [("x",)]
+
+
+@pytest.mark.parametrize(
+    ("duration", "named"),
+    [
+        ("90", "has no unit"),
+        ("", "has no unit"),
+        ("-90d", "is not a whole number above 0"),
+        ("0d", "is not a whole number above 0"),
+        ("1.5d", "is not a whole number above 0"),
+        ("ninetyd", "is not a whole number above 0"),
+        ("٣d", "is not a whole number above 0"),
+        ("9999999w", "is before the year 1"),
+        ("9" * 5000 + "d", "is before the year 1"),
+    ],
+)
+def test_a_wrong_duration_is_one_line(run: Run, duration: str, named: str) -> None:
+    result = run("prune", f"--older-than={duration}")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
+
+
+def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Config) -> None:
+    with closing(Database(config.database_path)) as database, one_at_a_time(database):
+        busy = run("prune", "--older-than", "1d")
+    config.database_path.unlink()
+    gone = run("prune", "--older-than", "1d")
+
+    assert busy.exit_code == gone.exit_code == 1
+    assert busy.stderr == "Error: another process is removing messages\n"
+    assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
+
+
+def test_ctrl_c_ends_prune_with_one_line_and_what_is_left_is_exact(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    Database(path).prepare(create=True)
+    arrived(path, days_ago=2, count=3000)
+
+    process = command(path, "prune", "--older-than", "1d")
+    with closing(sqlite3.connect(path)) as db:
+        while not db.execute("SELECT deletions FROM totals WHERE messages < 3000").fetchone():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        left = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+
+    assert (process.returncode, out, err) == (130, f"stopped; {3000 - left} messages removed\n", "")
+    assert 0 < left < 3000
+    assert differences(path) == []
+
+
+def test_a_kill_leaves_each_id_either_stored_or_removed(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    Database(path).prepare(create=True)
+    arrived(path, days_ago=2, count=2000)
+
+    process = command(path, "prune", "--older-than", "1d")
+    with closing(sqlite3.connect(path)) as db:
+        while not db.execute("SELECT 1 FROM tombstones").fetchone():
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        stored = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+        tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
+
+    assert stored + tombstones == 2000
+    assert differences(path) == []
+
+
+def test_prune_with_compact_gives_the_space_back(run: Run, config: Config, get: Get) -> None:
+    path = config.database_path
+    arrived(path, days_ago=2, count=1500, prefix="old")
+    arrived(path, days_ago=0, count=5, prefix="new")
+    run("prune", "--older-than", "20w")  # its end leaves a short WAL
+    before = path.stat().st_size
+
+    dry = run("prune", "--older-than", "1d", "--compact", "--dry-run")
+    result = run("prune", "--older-than", "1d", "--compact")
+
+    assert dry.stdout == "1500 messages would be removed\n"
+    assert result.stdout.startswith("1500 messages removed\n")
+    assert path.stat().st_size < before / 2
+    assert get("/stats")["total_messages"] == 5
+    assert differences(path) == []

@@ -1,0 +1,77 @@
+"""Database files: filled and looked into, without the service."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.builders import a_message, some_messages
+from tests.test_backup import ids
+from webhook_api.models import parse_message
+from webhook_api.store.connections import connect
+from webhook_api.store.database import Database
+from webhook_api.store.messages import insert_messages
+from webhook_api.store.selection import older_than
+from webhook_api.store.tombstones import was_removed
+from webhook_api.store.verify import verify
+
+NOW = datetime.now(UTC)
+
+
+def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:
+    """Store `count` messages as if they had arrived some days ago."""
+    at = older_than(NOW - timedelta(days=days_ago)).parameters[0]
+    with closing(connect(database, "rw", patience_s=5)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        # Stored, taken out and put back as they were, but for the time: rows are final.
+        before = db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
+        messages = [m | {"message_id": f"{prefix}{n}"} for n, m in enumerate(some_messages(count))]
+        insert_messages(db, [parse_message(message) for message in messages])
+        columns = "message_id, from_msisdn, to_msisdn, ts, text, seconds, nanos, folded"
+        db.executescript(f"""
+            BEGIN;
+            CREATE TEMP TABLE kept AS SELECT {columns} FROM messages WHERE id > {before};
+            DELETE FROM messages WHERE id > {before};
+            INSERT INTO messages ({columns}, created_at) SELECT *, '{at}' FROM kept;
+            DROP TABLE kept;
+            COMMIT;
+        """)
+
+
+def differences(path: Path) -> list[str]:
+    """What `verify` finds."""
+    with closing(Database(path)) as database:
+        return verify(database).differences
+
+
+def count(db: sqlite3.Connection) -> int:
+    messages: int = db.execute("SELECT messages FROM totals").fetchone()[0]
+    return messages
+
+
+def store(path: Path, *message_ids: str, **fields: object) -> None:
+    with closing(connect(path, "rw", patience_s=5)) as db:
+        messages = [parse_message(a_message(message_id=one, **fields)) for one in message_ids]
+        insert_messages(db, messages)
+
+
+def stored(database: Path) -> set[str]:
+    """The `message_id` of every row."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return {row[0] for row in connection.execute("SELECT message_id FROM messages")}
+
+
+def removed(path: Path, *message_ids: str) -> set[str]:
+    """Those of the ids that have a tombstone."""
+    with closing(sqlite3.connect(path)) as db:
+        return was_removed(db, message_ids)
+
+
+def replaced(database: Path) -> list[Path]:
+    """The files that restores have kept."""
+    return sorted(database.parent.glob("app-replaced-*.db"))
+
+
+def all_ids(database: Path) -> set[str]:
+    """The ids in the database and in the files that it replaced."""
+    return stored(database).union(*map(ids, replaced(database)))

@@ -1,0 +1,75 @@
+"""Removed messages: their ids stay known for ever."""
+
+import sqlite3
+from contextlib import closing
+from hashlib import blake2b
+
+import pytest
+
+from tests.builders import a_message
+from tests.conftest import Rows, Store
+from tests.store.files import differences
+from webhook_api.config import Config
+from webhook_api.store.connections import Connection
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.schema import migrate
+from webhook_api.store.tombstones import remove_messages
+
+DUPLICATE = StoreResult(created=False)
+
+
+def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(
+    store: Store, writer: Connection
+) -> None:
+    store(*(a_message(message_id=name) for name in "abc"))
+    assert remove_messages(writer, [1, 3, 99]) == 2
+
+    results = store(*(a_message(message_id=name, text="?") for name in "adbcda"))
+
+    assert results == [
+        DUPLICATE,
+        StoreResult(created=True),
+        StoreResult(created=False, conflict=True),
+        DUPLICATE,
+        DUPLICATE,
+        DUPLICATE,
+    ]
+    assert store(a_message(message_id="a")) == [DUPLICATE]
+
+
+def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
+    store: Store, writer: Connection, rows: Rows
+) -> None:
+    store(a_message(message_id="a\0ß😀"))
+    remove_messages(writer, [1])
+
+    (key,) = rows("SELECT tombstone_key FROM totals")[0]
+    expected = blake2b("a\0ß😀".encode(), digest_size=16, key=key).digest()
+    assert rows("SELECT digest FROM tombstones") == [(expected,)]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as other:
+        migrate(other)
+        assert other.execute("SELECT tombstone_key FROM totals").fetchone() != (key,)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            "INSERT INTO messages SELECT id, message_id, from_msisdn, to_msisdn, ts, text,"
+            " created_at, seconds, nanos, folded FROM kept",
+            "tombstones m1: is stored, and removed as well",
+        ),
+        ("UPDATE totals SET tombstone_key = NULL", "totals: the key of the tombstones is missing"),
+        ("UPDATE tombstones SET digest = x'00'", "tombstones: 1 are not of 16 bytes"),
+    ],
+)
+def test_verify_names_tombstones_that_cannot_be(
+    store: Store, writer: Connection, config: Config, damage: str, named: str
+) -> None:
+    store(a_message())
+    writer.execute("CREATE TEMP TABLE kept AS SELECT * FROM messages")
+    remove_messages(writer, [1])
+
+    writer.execute(damage)
+
+    assert named in differences(config.database_path)
