@@ -1,8 +1,6 @@
 """Reads whose cost grows with the data: few at a time, not for long, and no other request waits."""
 
-import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +11,10 @@ import pytest
 
 from tests.builders import SECRET, a_message, encode, signed, some_messages
 from tests.conftest import Store
-from tests.serving import wait_until
-from tests.store.test_leases import ENDLESS
+from tests.store.files import ENDLESS
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.reading.jobs import Job, JobQueue, Stopped
 from webhook_api.reading.turns import READS_AT_ONCE, Reading, Refusal
 from webhook_api.shares import Shares
 from webhook_api.store.connections import Connection
@@ -258,51 +254,6 @@ def test_a_long_read_does_not_hold_up_a_stream(database: Database, watching: Wat
 
     with Held(reading, READS_AT_ONCE + 1):
         assert list(reading.stream(numbers, there)) == [0, 1, 2]
-
-
-def test_a_job_that_does_not_stop_is_not_waited_for() -> None:
-    jobs, go = JobQueue(1), threading.Event()
-
-    started = time.monotonic()
-    with pytest.raises(Stopped):
-        jobs.run(lambda _: go.wait(10), lambda job: job.started_at, leave_after_s=0.1)
-    seconds = time.monotonic() - started
-    go.set()
-
-    assert seconds < 1
-    assert jobs.run(lambda _: 5, lambda _: None, leave_after_s=0.1) == 5
-
-
-def test_a_queue_runs_two_jobs_at_once_and_its_threads_end() -> None:
-    jobs, running, most = JobQueue(2), 0, 0
-    mutex = threading.Lock()
-
-    def work(_: Job[int]) -> int:
-        nonlocal running, most
-        with mutex:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.005)
-        with mutex:
-            running -= 1
-        return 1
-
-    with ThreadPoolExecutor(8) as pool:
-        done = [pool.submit(jobs.run, work, lambda _: None, leave_after_s=None) for _ in range(40)]
-        assert sum(future.result() for future in done) == 40
-
-    assert most == 2
-    wait_until(lambda: all(thread.name != "reader" for thread in threading.enumerate()))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
-def test_jobs_have_a_lower_priority_than_other_threads() -> None:
-    def niceness(_: object) -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    in_queue = JobQueue(1).run(niceness, lambda _: None, leave_after_s=None)
-
-    assert in_queue > niceness(None)
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])

@@ -4,7 +4,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, an_app
+from tests.reading.calculated import Message, in_order, instant, matches, simple_fold
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
@@ -40,8 +40,11 @@ PIECES = [
     "ς", "%", "_", '"', "*", " ", "\x00", "\x01", "\ufffd", "\ufffe", "\uffff", "😀", "Ა", "ა",
 ]  # fmt: skip
 SHORT_PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=2).map("".join)
+
 PHRASES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
+
 LONG_PHRASES = PHRASES.map(lambda text: (text * 40)[:36])
+
 MESSAGES = st.fixed_dictionaries(
     {
         "message_id": st.sampled_from(IDS),
@@ -51,7 +54,7 @@ MESSAGES = st.fixed_dictionaries(
         "text": st.none() | st.just("") | PHRASES | LONG_PHRASES,
     }
 )
-Message = dict[str, Any]
+
 STEPS = st.lists(
     st.lists(MESSAGES, min_size=1, max_size=8)  # a batch to file
     | st.sampled_from(IDS)  # a row to remove
@@ -59,7 +62,9 @@ STEPS = st.lists(
     min_size=1,
     max_size=8,
 )
+
 OR_NOT = st.none()
+
 FILTERS = st.fixed_dictionaries(
     {
         "from": OR_NOT | st.sampled_from([*SENDERS, "+3"]),
@@ -67,38 +72,6 @@ FILTERS = st.fixed_dictionaries(
         "q": OR_NOT | SHORT_PHRASES | PHRASES | LONG_PHRASES,
     }
 )
-
-
-def simple_fold(text: str) -> str:
-    """Fold each character to a single one: Unicode's simple case folding."""
-
-    def fold(character: str) -> str:
-        forms = [character.casefold(), character.lower(), character]
-        return next(form for form in forms if len(form) == 1)
-
-    return "".join(fold(character) for character in text)
-
-
-def instant(ts: str) -> tuple[float, int]:
-    whole, _, fraction = ts.removesuffix("Z").partition(".")
-    seconds = (datetime.fromisoformat(whole) - datetime(1970, 1, 1)).total_seconds()
-    return seconds, int(fraction.ljust(9, "0"))
-
-
-def in_order(messages: list[Message]) -> list[Message]:
-    return sorted(messages, key=lambda message: (instant(message["ts"]), message["message_id"]))
-
-
-def matches(message: Message, wanted: dict[str, str | None]) -> bool:
-    return (
-        (wanted["from"] is None or message["from"] == wanted["from"])
-        and (wanted["since"] is None or instant(message["ts"]) >= instant(wanted["since"]))
-        and (
-            not wanted.get("q")
-            or simple_fold(wanted["q"] or "") in simple_fold(message["text"] or "")
-        )
-        and (not wanted.get("until") or instant(message["ts"]) < instant(wanted["until"] or ""))
-    )
 
 
 class Service(NamedTuple):

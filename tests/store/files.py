@@ -16,6 +16,8 @@ from webhook_api.store.tombstones import was_removed
 from webhook_api.store.verify import verify
 
 NOW = datetime.now(UTC)
+# A query that only ends when it is interrupted.
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:

@@ -9,12 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from tests.store.files import ENDLESS
 from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import no_progress
 from webhook_api.store.database import Database
-
-ENDLESS = "WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
 
 
 def go_on(db: Connection) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.serving import in_threads, wait_until
+from tests.store.files import ENDLESS
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.leases import LeaseError
-
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> None:

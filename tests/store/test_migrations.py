@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from tests.builders import SECRET, a_message, an_app
 from tests.dying import migrate_until, prepare
 from tests.forks import Forked, killed
-from tests.reading.test_properties import in_order, matches
+from tests.reading.calculated import in_order, matches
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
