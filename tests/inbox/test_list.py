@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Logged, Store
 from tests.inbox.reading import link, texts
-from webhook_api.inbox import listing
+from webhook_api.inbox import pages
 from webhook_api.reading.receivers import list_receiver
 
 
@@ -43,7 +43,7 @@ def test_the_messages_to_one_receiver_are_found_page_by_page(
     client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch, filters: str
 ) -> None:
     # To each third of 300, but to none of 90 in between.
-    monkeypatch.setattr(listing, "list_receiver", partial(list_receiver, most=80))
+    monkeypatch.setattr(pages, "list_receiver", partial(list_receiver, most=80))
     own = [n for n in range(300) if n % 3 == 0 and not 100 < n < 190]
     store(
         *(

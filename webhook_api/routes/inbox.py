@@ -23,20 +23,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
 from webhook_api.errors import RETRY_AFTER_S, InvalidInput
+from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
 from webhook_api.inbox.glance import Glance, look
-from webhook_api.inbox.listing import (
-    InboxFilter,
-    InboxPage,
-    InboxQuery,
-    count_new,
-    find_message,
-    list_inbox,
-    newest_id,
-    page_takes_long,
-)
 from webhook_api.inbox.marks import mark_hits
+from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
+from webhook_api.inbox.queries import InboxFilter, InboxQuery
 from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
+from webhook_api.inbox.whole_message import find_message
 from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, parse_query
 from webhook_api.reading.count_cache import CountCache
