@@ -1,20 +1,18 @@
-"""The pages at /inbox, where people look at what came in. They are rendered here."""
+"""The pages at /inbox, where people look at what came in."""
 
 import re
 import time
 from functools import partial
 from http import HTTPStatus
 from json import dumps
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import (
     Blueprint,
     Response,
     current_app,
     jsonify,
-    make_response,
     redirect,
-    render_template,
     request,
     url_for,
 )
@@ -22,14 +20,14 @@ from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
-from webhook_api.errors import RETRY_AFTER_S, InvalidInput
+from webhook_api.errors import InvalidInput
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
 from webhook_api.inbox.glance import Glance, look
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import InboxFilter, InboxQuery
-from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session, is_session
+from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session
 from webhook_api.inbox.whole_message import find_message
 from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, parse_query
@@ -38,12 +36,9 @@ from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.turns import Reading
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, is_read_token
+from webhook_api.web.inbox_page import may_read, read_token, render_inbox
 from webhook_api.web.presence import absence
 
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 _OPEN = {"inbox.show_login", "inbox.log_in"}
 _OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
 
@@ -68,31 +63,12 @@ class _Shown(NamedTuple):
 @bp.before_request
 def ask_for_login() -> AnyResponse | None:
     """If there is a read token, ask for it unless there is a session."""
-    if request.endpoint in _OPEN or _may_read():
+    if request.endpoint in _OPEN or may_read():
         return None
     if request.endpoint == "inbox.count_new_messages":
         raise Unauthorized("the session has ended")
     query = request.query_string.decode("ascii", "ignore")
     return redirect(url_for("inbox.show_login", next=f"{request.path}?{query}".rstrip("?")), 303)
-
-
-@bp.after_app_request
-def show_failure(response: Response) -> Response:
-    """Make a page of an error, except of /inbox/new, which a program asks for."""
-    if response.status_code < HTTPStatus.BAD_REQUEST or not response.is_json or not _is_page():
-        return response
-    detail = response.json["detail"] if response.json else ""
-    if isinstance(detail, list):
-        detail = [f"{item['loc'][-1]}: {item['msg']}" for item in detail]
-    page = _page("failure.html", status=response.status_code, detail=detail)
-    response.set_data(page.get_data())
-    response.mimetype = "text/html"
-    response.headers["Content-Security-Policy"] = _POLICY
-    return response
-
-
-def _is_page() -> bool:
-    return f"{request.path}/".startswith("/inbox/") and request.path != "/inbox/new"
 
 
 @bp.get("/inbox")
@@ -111,7 +87,7 @@ def show_inbox() -> Response:
         with current_app.extensions["pages"]:
             shown = make(get_db())
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
-    return _page(
+    return render_inbox(
         "list.html",
         shown=shown,
         query=query,
@@ -140,31 +116,31 @@ def show_message(row_id: int) -> Response:
     if message is None:
         raise NotFound("There is no such message, or it was removed.")
     json = dumps(message.as_json(), ensure_ascii=False, indent=2)
-    return _page("message.html", message=message, json=json)
+    return render_inbox("message.html", message=message, json=json)
 
 
 @bp.get("/inbox/login")
 def show_login() -> Response | AnyResponse:
     """Answer with the form that asks for the token."""
-    if _may_read():
+    if may_read():
         return redirect(_next_page(request.args.get("next", "")), 303)
-    return _page("login.html", next=request.args.get("next", ""), is_wrong=False)
+    return render_inbox("login.html", next=request.args.get("next", ""), is_wrong=False)
 
 
 @bp.post("/inbox/login")
 def log_in() -> Response | AnyResponse:
     """Begin a session, if the token is right. A wrong one takes a second; no thread waits."""
     wanted = request.form.get("next", "")
-    if _token() and not is_read_token(_token(), request.form.get("token", "")):
+    if read_token() and not is_read_token(read_token(), request.form.get("token", "")):
         wrong_tokens: WrongTokens = current_app.extensions["wrong_tokens"]
         wrong_tokens.pause(wait_of(request.environ).until_ended)
-        page = _page("login.html", next=wanted, is_wrong=True)
+        page = render_inbox("login.html", next=wanted, is_wrong=True)
         page.status_code = HTTPStatus.UNAUTHORIZED
         page.www_authenticate = CHALLENGE
         return page
     response = redirect(_next_page(wanted), 303)
-    if _token():
-        _set_cookie(response, begin_session(_token(), time.time()), SESSION_S)
+    if read_token():
+        _set_cookie(response, begin_session(read_token(), time.time()), SESSION_S)
     return response
 
 
@@ -193,16 +169,6 @@ def _filters() -> set[str]:
     return set(InboxFilter.model_fields)
 
 
-def _token() -> str:
-    token: str = current_app.config["SETTINGS"].read_token
-    return token
-
-
-def _may_read() -> bool:
-    token = _token()
-    return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
-
-
 def _set_cookie(response: AnyResponse, value: str, max_age_s: int) -> None:
     response.set_cookie(
         COOKIE,
@@ -223,12 +189,3 @@ def _came_by_https() -> bool:
 def _next_page(wanted: str) -> str:
     # Only a page of ours, never another host.
     return wanted if _OWN_PAGE.fullmatch(wanted) else url_for("inbox.show_inbox")
-
-
-def _page(template: str, **values: Any) -> Response:
-    values |= {"has_token": bool(_token()), "may_read": _may_read(), "retry_s": RETRY_AFTER_S}
-    values |= {"home": url_for("inbox.show_inbox"), "docs": url_for("docs.show_docs")}
-    page = render_template(f"inbox/{template}", **values)
-    response = make_response(page.replace("\x00", "\u2400"))  # HTML cannot have U+0000
-    response.headers["Content-Security-Policy"] = _POLICY
-    return response

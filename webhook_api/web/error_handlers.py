@@ -1,17 +1,18 @@
-"""The only way from an exception to a status and `{"detail": ...}`."""
+"""The only way from an exception to a status and `{"detail": ...}`, or a page at /inbox."""
 
 import sqlite3
 from http import HTTPStatus
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from webhook_api.errors import RETRY_AFTER_S, RequestRefused, SchemaError, Unavailable
+from webhook_api.web.inbox_page import is_inbox_page, render_failure
 from webhook_api.web.outcome import current_outcome
 
 
 def register_errors(app: Flask) -> None:
-    """Give every failure that reaches the application the same JSON shape."""
+    """Give every failure that reaches the application the same shape."""
     app.register_error_handler(RequestRefused, _refused)
     app.register_error_handler(sqlite3.DatabaseError, _database_failed)
     app.register_error_handler(SchemaError, _database_failed)
@@ -22,8 +23,7 @@ def register_errors(app: Flask) -> None:
 def _refused(error: RequestRefused) -> Response:
     if outcome := current_outcome():
         outcome.result = error.result
-    response = jsonify(detail=error.detail)
-    response.status_code = error.status
+    response = _answer(error.status, error.detail)
     if isinstance(error, Unavailable):
         g.failure = error
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -35,8 +35,7 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    response = jsonify(detail=error.description)
-    response.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.description)
     # Werkzeug's own response has the headers of this status, such as Allow for 405.
     for name, value in error.get_headers():
         response.headers.setdefault(name, value)
@@ -45,6 +44,11 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     g.failure = error
-    response = jsonify(detail="internal server error")
-    response.status_code = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
+
+
+def _answer(status: int, detail: object) -> Response:
+    at_inbox = is_inbox_page(request.path)
+    response = render_failure(status, detail) if at_inbox else jsonify(detail=detail)
+    response.status_code = status
     return response

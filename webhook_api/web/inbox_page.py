@@ -1,0 +1,48 @@
+"""The HTML of the pages at /inbox, and of errors there."""
+
+import time
+from typing import Any
+
+from flask import Response, current_app, make_response, render_template, request, url_for
+
+from webhook_api.errors import RETRY_AFTER_S
+from webhook_api.inbox.session import COOKIE, is_session
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def is_inbox_page(path: str) -> bool:
+    """Return whether people look at `path`: /inbox and below, but for /inbox/new."""
+    return f"{path}/".startswith("/inbox/") and path != "/inbox/new"
+
+
+def read_token() -> str:
+    """Return the token that readers need; empty: they need none."""
+    token: str = current_app.config["SETTINGS"].read_token
+    return token
+
+
+def may_read() -> bool:
+    """Return whether the current request's browser may see messages."""
+    token = read_token()
+    return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
+
+
+def render_inbox(template: str, **values: Any) -> Response:
+    """Return a page made of `template`; it escapes what is in `values`."""
+    values |= {"has_token": bool(read_token()), "may_read": may_read(), "retry_s": RETRY_AFTER_S}
+    values |= {"home": url_for("inbox.show_inbox"), "docs": url_for("docs.show_docs")}
+    page = render_template(f"inbox/{template}", **values)
+    response = make_response(page.replace("\x00", "\u2400"))  # HTML cannot have U+0000
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def render_failure(status: int, detail: object) -> Response:
+    """Return the page of an error; `detail` is that of the API."""
+    if isinstance(detail, list):
+        detail = [f"{item['loc'][-1]}: {item['msg']}" for item in detail]
+    return render_inbox("failure.html", status=status, detail=detail)
