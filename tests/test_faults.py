@@ -232,6 +232,29 @@ def test_a_disk_that_fills_up_under_load_loses_nothing(tmp_path: Path, tiny_disk
         assert acknowledged | {f"m{number}"} == server.ids()
 
 
+def test_a_disk_that_a_long_read_filled_recovers_when_it_ends(
+    tmp_path: Path, tiny_disk: Path
+) -> None:
+    """SQLite cannot begin its log again during a read; the log must not take the last space."""
+    with serving(tmp_path, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
+        assert server.deliver(message_id="before").status == 200
+        path = f"file:{tiny_disk / 'app.db'}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM messages").fetchall()
+            with server.client() as client:
+                stored: list[str] = []
+                while client.deliver(message_id=f"m{len(stored)}", text="x" * 2000).status == 200:
+                    stored.append(f"m{len(stored)}")
+            assert len(stored) > 5
+            assert server.get("/health/ready").status == 503
+
+        wait_until(lambda: server.get("/health/ready").status == 200, 5)
+
+        assert server.deliver(message_id="after").status == 200
+        assert {"before", "after", *stored} == server.ids()
+
+
 def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Path) -> None:
     def remount(mode: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{mode}", str(tiny_disk)], check=True)

@@ -24,6 +24,7 @@ from webhook_api.store.chores import Chores
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult, write_probe
+from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,6 @@ class GroupCommit:
         Raises:
             Unavailable: no message could be stored.
         """
-        # A few bytes may still fit where a message does not.
-        self._database.check_free_space()
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
                 probe = PendingProbe(self._probe_valid_s)
@@ -207,6 +206,8 @@ class GroupCommit:
         if self._deliveries:
             self._answer(self._store(connection, self._deliveries))
         if self._probes:
+            # A few bytes may still fit where a message does not.
+            make_space(self._database, connection, pages_to_store(1))
             write_probe(connection)
             self._end_probes(None)
         self._writer.do_upkeep(connection)

@@ -40,7 +40,6 @@ from webhook_api.store.schema import bytes_to_migrate, migrate
 _IDLE_READERS = 16
 _PATIENCE_S = 5.0  # how long to wait for locks, where a caller does not say
 _REWRITE_BYTES = 1024 * 1024
-_MIN_FREE_BYTES = 256 * 1024
 
 
 class Database:
@@ -55,6 +54,7 @@ class Database:
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
+        self.wal_path = beside(self.path, WAL)
         self._lock_path = beside(self.path, WRITE_LOCK)
         self._factory = CheckedConnection if check_leases else Connection
         self._idle = IdleReaders(_IDLE_READERS)
@@ -153,16 +153,6 @@ class Database:
         """
         return identity_of(self.path)
 
-    def check_free_space(self) -> None:
-        """Check that the disk has space for more than what is being written now.
-
-        Raises:
-            Unavailable: the disk is full, or the folder is gone.
-        """
-        free = self.free_bytes()
-        if free < _MIN_FREE_BYTES:
-            raise Unavailable(f"database: the disk is full, {free} bytes are free")
-
     def lend_reader(self) -> Connection:
         """Return a read-only connection, which only the caller may use until it returns it.
 
@@ -208,15 +198,16 @@ class Database:
         finally:
             self.return_reader(reader, reusable=reusable)
 
-    @property
-    def wal_path(self) -> Path:
-        """The write-ahead log (WAL), which SQLite keeps beside the file."""
-        return beside(self.path, WAL)
-
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL; 0 for a missing one."""
-        files = {"database": self.path, "wal": self.wal_path}
-        return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+        size = self.path.stat().st_size if self.path.exists() else 0
+        return {"database": size, "wal": self.wal_bytes()}
+
+    def wal_bytes(self) -> int:
+        """Return the bytes of its write-ahead log (WAL); 0 if there is none."""
+        with suppress(FileNotFoundError):
+            return self.wal_path.stat().st_size
+        return 0
 
     def free_bytes(self) -> int:
         """Return how many bytes are free on its disk.

@@ -25,6 +25,7 @@ from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.transactions import synced_later
+from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
@@ -33,8 +34,6 @@ ANOTHER_PROCESS = "another process, which holds the write lock"
 ANOTHER_PROGRAM = "another program, which writes to the file"
 THE_DISK = "the disk"
 
-_PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
-_PAGES_OF_A_MESSAGE = 6
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 # Every other error is a fault of the file or the disk, and fails the whole batch.
@@ -76,6 +75,7 @@ class Writer:
         self._cache_kib = cache_kib
         self._max_idle_wal_bytes = max_idle_wal_bytes
         self._unindexed = 0  # messages
+        self._pages_to_index = 0
         self._pages_in_wal = 0
         self._in_doubt = False
         self._identity: FileIdentity | None = None
@@ -187,11 +187,13 @@ class Writer:
         """Store all of `messages` in one transaction; return what became of each, in their order.
 
         Raises:
-            sqlite3.Error and the others of FAULTS_OF_A_ROW: none was stored.
+            Unavailable, sqlite3.Error and the others of FAULTS_OF_A_ROW: none was stored.
         """
+        make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
         self._unindexed += len(messages)
-        self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(messages)
+        self._pages_to_index += pages_to_index(messages)
+        self._pages_in_wal += pages_to_store(len(messages))
         return results
 
     def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
@@ -200,9 +202,10 @@ class Writer:
         The next commit of anything else puts this on disk as well, and so does `close`.
 
         Raises:
-            sqlite3.Error: none was removed.
+            Unavailable, sqlite3.Error: none was removed.
         """
-        self._pages_in_wal += _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * len(row_ids)
+        make_space(self._database, connection, PAGES_TO_REMOVE)
+        self._pages_in_wal += pages_to_store(len(row_ids))
         with synced_later(connection):
             return remove_messages(connection, row_ids, selection)
 
@@ -210,11 +213,13 @@ class Writer:
         """Update the search index, and make a checkpoint, each if it is time.
 
         Raises:
-            sqlite3.Error: it failed. It is tried again after as many more messages.
+            Unavailable, sqlite3.Error: it failed. It is tried again after as many more messages.
         """
         if self._unindexed >= self._index_every:
             # More than ours: other processes may have left some.
             most, self._unindexed = 4 * self._unindexed, 0
+            pages, self._pages_to_index = self._pages_to_index, 0
+            make_space(self._database, connection, pages)
             index_messages(connection, most=most)
         if self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints:
             self._pages_in_wal = 0

@@ -1,0 +1,119 @@
+"""A full disk: the write-ahead log never takes the space of the checkpoint that shortens it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders import a_message
+from webhook_api.errors import Unavailable
+from webhook_api.models import InboundMessage, parse_message
+from webhook_api.store.database import Database
+from webhook_api.store.selection import EVERYTHING
+from webhook_api.store.transactions import read_transaction
+from webhook_api.store.writer import Writer
+
+DISK_BYTES = 8 * 1024 * 1024
+BATCH = 32
+
+
+@pytest.fixture
+def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the database believe that there is space for its own files only."""
+
+    def free_bytes(database: Database) -> int:
+        used = 512 * database.path.stat().st_blocks + database.wal_bytes()
+        return max(0, DISK_BYTES - used)
+
+    monkeypatch.setattr(Database, "free_bytes", free_bytes)
+    return database.path
+
+
+@pytest.fixture
+def writer(database: Database) -> Iterator[Writer]:
+    writer = Writer(database)
+    yield writer
+    writer.discard()
+
+
+def messages(number: int) -> list[InboundMessage]:
+    return [
+        parse_message(a_message(message_id=f"m{number}-{place}", text=f"{place} x" * 300))
+        for place in range(BATCH)
+    ]
+
+
+def store(writer: Writer, number: int) -> None:
+    writer.write(lambda connection: writer.store(connection, messages(number)))
+
+
+def fill(writer: Writer) -> int:
+    """Store until the disk is full; return how many batches fitted."""
+    stored = 0
+    with pytest.raises(Unavailable, match="the disk is full"):  # noqa: PT012
+        while stored < 1000:
+            store(writer, stored)
+            stored += 1
+    return stored
+
+
+def bytes_of_both(database: Database) -> int:
+    return sum(database.sizes().values())
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
+    database: Database, writer: Writer
+) -> None:
+    with database.reader() as reader, read_transaction(reader):
+        reader.execute("SELECT * FROM messages").fetchall()
+        stored = fill(writer)
+        assert database.sizes()["wal"] > DISK_BYTES / 4
+
+    store(writer, stored)
+
+    assert bytes_of_both(database) <= DISK_BYTES
+    with database.reader() as reader:
+        (count,) = reader.execute("SELECT count(*) FROM messages").fetchone()
+    assert count == BATCH * (stored + 1)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
+    database: Database, writer: Writer
+) -> None:
+    for number in range(5):
+        store(writer, 1000 + number)
+    with database.reader() as reader, read_transaction(reader):
+        reader.execute("SELECT * FROM messages").fetchall()
+        for number in range(5):
+            store(writer, 2000 + number)
+        writer.write(lambda connection: connection.execute("PRAGMA wal_checkpoint").fetchall())
+        stored = fill(writer)
+
+    store(writer, stored)
+
+    assert bytes_of_both(database) <= DISK_BYTES
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: Database) -> None:
+    database.leaves_checkpoints = True
+    writer = Writer(database)
+
+    fill(writer)
+
+    assert database.sizes()["wal"] > DISK_BYTES / 4  # nobody has moved it
+    writer.write(lambda connection: connection.execute("PRAGMA wal_checkpoint").fetchall())
+    assert bytes_of_both(database) <= DISK_BYTES
+    writer.discard()
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_removing_and_indexing_keep_that_space_too(database: Database, writer: Writer) -> None:
+    fill(writer)
+
+    with pytest.raises(Unavailable, match="full"):
+        writer.write(writer.do_upkeep)
+    with pytest.raises(Unavailable, match="full"):
+        writer.write(lambda connection: writer.remove(connection, [1], EVERYTHING))
