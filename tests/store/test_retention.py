@@ -9,7 +9,7 @@ from flask import Flask
 
 from tests.builders import a_message, an_app, encode, samples, signed
 from tests.serving import wait_until
-from tests.store.files import arrived, count, differences
+from tests.store.files import arrived, count, differences, stored
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.store.database import Database
@@ -70,6 +70,22 @@ def test_of_several_processes_one_removes_and_a_failure_is_tried_again(
     assert after_one == 84
     assert "removal of old messages failed: database is locked" in caplog.text
     assert differences(database.path) == []
+
+
+def test_messages_from_the_future_do_not_keep_older_ones_behind_them(database: Database) -> None:
+    """They were stored while the clock of the server was wrong."""
+    arrived(database.path, days_ago=-1000, count=600, prefix="future")
+    arrived(database.path, days_ago=2, count=5, prefix="old")
+    arrived(database.path, days_ago=0.5, count=5, prefix="new")
+    writer = Writer(database)
+    retention = Retention(database, writer, days=1, every_s=1000)
+
+    while (wait_s := retention.wait_s()) is not None and wait_s < 1:
+        retention.step_if_due()
+    writer.close(patience_s=1)
+
+    left = stored(database.path)
+    assert (len(left), {name for name in left if name.startswith("old")}) == (605, set())
 
 
 def test_nothing_is_removed_unless_it_is_set(database: Database) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.server_time import as_text
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.removal import PAUSE, Remover, one_at_a_time
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _EVERY_S = 600.0  # from pass to pass; after a removal, remembered counts must be made again
 _MIN_PAUSE_S = 0.01
-_LOOKED_AT = 256  # messages; if none of these is old, the pass ends
+_LOOKED_AT = 256  # messages; if none of these is old, or from the future, the pass ends
 
 
 class Retention:
@@ -62,14 +63,17 @@ class Retention:
         self._next = time.monotonic() + pause_s
 
     def _step(self) -> bool:
-        """Remove the next batch; return whether there was one."""
-        selection = older_than(datetime.now(UTC) - timedelta(days=self._days))
+        """Remove the next batch; return whether to go on."""
+        now = datetime.now(UTC)
+        selection = older_than(now - timedelta(days=self._days))
         (moment,) = selection.parameters
         rows = self._writer.write(self._next_rows, patience_s=0)
         old = [row_id for row_id, created_at in rows if created_at < moment]
         batch = old[: self._remover.size]
         if not batch:
-            return False
+            # Messages from the future came while the clock was wrong: older ones may follow.
+            self._position = rows[-1][0] if rows else 0
+            return bool(rows) and all(created_at > as_text(now) for _, created_at in rows)
         self._remover.remove(batch, selection, patience_s=0)
         self._position = batch[-1]
         return True
