@@ -10,7 +10,7 @@ from typing import Any
 
 from webhook_api import close_app
 from webhook_api.config import ConfigError
-from webhook_api.generation import GENERATION
+from webhook_api.inherited_settings import INHERITED
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.request_kind import kind_of
@@ -23,7 +23,7 @@ from webhook_api.store.database import Database
 
 # Read by the master at the start, and once more at each SIGHUP.
 try:
-    _settings = GENERATION.read()
+    _settings = INHERITED.read()
 except ConfigError as error:
     fail_start(error)
 configure_logs(_settings.log_level)

@@ -2,7 +2,7 @@
 
 from webhook_api import create_app
 from webhook_api.cli import plain_failures
-from webhook_api.generation import GENERATION
+from webhook_api.inherited_settings import INHERITED
 
 with plain_failures():
-    app = create_app(GENERATION.inherited)
+    app = create_app(INHERITED.settings)

@@ -6,7 +6,7 @@ from flask import Flask
 
 from webhook_api.cli import register_commands
 from webhook_api.config import Config
-from webhook_api.db import init_db
+from webhook_api.db import register_database
 from webhook_api.inbox.session import WrongTokens
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.logs import configure_logs
@@ -50,7 +50,7 @@ def create_app(config: Config | None = None) -> Flask:
     metrics = app.extensions["metrics"] = init_metrics(app, database)
     init_hooks(app, metrics)
     init_access(app, config.read_token)
-    init_db(app, database)
+    register_database(app, database)
     shares = Shares.of(config.web_threads)
     app.extensions["commits"] = GroupCommit(
         database,

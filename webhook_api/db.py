@@ -27,7 +27,7 @@ def current_database() -> Database:
     return database
 
 
-def init_db(app: Flask, database: Database) -> None:
+def register_database(app: Flask, database: Database) -> None:
     """Give the application its database, and take each request's connection back at its end."""
     app.extensions["database"] = database
 

@@ -28,7 +28,7 @@ from tests.builders import SECRET, encode, signed
 from webhook_api.config import Config
 from webhook_api.logs import send_logs_to
 from webhook_api.server.answering import Exchange
-from webhook_api.server.settings import Settings
+from webhook_api.server.gunicorn_settings import GunicornSettings
 from webhook_api.server.states import ClientConnection
 
 _CALLS = 100  # in one run
@@ -61,7 +61,7 @@ def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}"] if body else []
     request = "\r\n".join([*lines, "", ""]).encode() + body
-    settings = Settings(GunicornConfig())
+    settings = GunicornSettings(GunicornConfig())
     sock, _client = socket.socketpair()
     connection = ClientConnection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
 

@@ -11,7 +11,7 @@ from gunicorn.config import Config as GunicornConfig
 from gunicorn.http.errors import InvalidResponseHeader  # type: ignore[attr-defined]
 
 from webhook_api.server.answering import Exchange
-from webhook_api.server.settings import Settings
+from webhook_api.server.gunicorn_settings import GunicornSettings
 from webhook_api.server.states import ClientConnection
 
 CLIENT = "192.0.2.7"
@@ -39,7 +39,7 @@ def answer(
     near, far = socket.socketpair()
     with closing(near), closing(far):
         connection = ClientConnection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
-        Exchange(Settings(cfg), request, connection).answer(app, {}, send_s=1.0, last=False)
+        Exchange(GunicornSettings(cfg), request, connection).answer(app, {}, send_s=1.0, last=False)
         connection.outbox.push()
         near.shutdown(socket.SHUT_WR)
         with far.makefile("rb") as received:
@@ -51,7 +51,7 @@ def test_settings_are_those_of_the_config() -> None:
     cfg.set("keepalive", 7)
     cfg.set("forwarded_allow_ips", "192.0.2.0/24")
 
-    settings = Settings(cfg)
+    settings = GunicornSettings(cfg)
 
     for name in cfg.settings:
         assert getattr(settings, name) == getattr(cfg, name), name
@@ -114,7 +114,7 @@ def exchange(head: bytes, body: bytes, app: Any) -> bool:
     near, far = socket.socketpair()
     with closing(near), closing(far):
         connection = ClientConnection(near, (CLIENT, 50_000), ("127.0.0.1", 8000))
-        one = Exchange(Settings(GunicornConfig()), request, connection)
+        one = Exchange(GunicornSettings(GunicornConfig()), request, connection)
         return one.answer(app, {}, send_s=1.0, last=False)
 
 

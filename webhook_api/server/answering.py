@@ -14,8 +14,8 @@ from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import Response, create
 from gunicorn.util import http_date
 
+from webhook_api.server.gunicorn_settings import GunicornSettings
 from webhook_api.server.outbox import NotTaken
-from webhook_api.server.settings import Settings
 from webhook_api.server.states import ClientConnection
 
 _BANNER = "webhook"  # does not tell clients which server this is
@@ -24,7 +24,7 @@ _BANNER = "webhook"  # does not tell clients which server this is
 class StrictRequest(Request):
     """Gunicorn's request, which also refuses what RFC 9112 forbids and Gunicorn accepts."""
 
-    cfg: Settings
+    cfg: GunicornSettings
 
     def _peer_is_trusted_proxy(self) -> bool:
         # Gunicorn's own parses the client's address again for each request.
@@ -58,7 +58,7 @@ class Reply(Response):
 
     sock: Any  # an Outbox
 
-    def __init__(self, req: Request, sock: Any, cfg: Settings, send_s: float) -> None:
+    def __init__(self, req: Request, sock: Any, cfg: GunicornSettings, send_s: float) -> None:
         super().__init__(req, sock, cfg)
         self._send_s = send_s
 
@@ -91,7 +91,7 @@ class ReplyBroken(Exception):
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, cfg: Settings, request: bytes, connection: ClientConnection) -> None:
+    def __init__(self, cfg: GunicornSettings, request: bytes, connection: ClientConnection) -> None:
         """Read the head.
 
         Raises:

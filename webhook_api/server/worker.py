@@ -22,12 +22,12 @@ from webhook_api.server.answering import Exchange, ReplyBroken
 from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
 from webhook_api.server.greenlets import Greenlets
+from webhook_api.server.gunicorn_settings import GunicornSettings
 from webhook_api.server.listening import Listeners
 from webhook_api.server.open_files import allowed_files, connections_at_most
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.pool import Pool
 from webhook_api.server.register import Register
-from webhook_api.server.settings import Settings
 from webhook_api.server.states import ClientConnection, Limits
 from webhook_api.shares import Kind
 
@@ -60,7 +60,7 @@ class PatientWorker(Worker):
 
     def init_process(self) -> None:
         self._pool = Pool(self.cfg.threads, self.limits.reads_at_once, self.limits.shares)
-        self._settings = Settings(self.cfg)
+        self._settings = GunicornSettings(self.cfg)
         self._poller = DefaultSelector()
         limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
         register = Register(limits, self._poller)

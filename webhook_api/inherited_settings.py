@@ -11,14 +11,14 @@ from webhook_api.config import Config, ConfigError
 logger = logging.getLogger(__name__)
 
 
-class Generation:
-    """The settings of the workers that were started since the last read."""
+class InheritedSettings:
+    """What was read last; the workers that are started from then on have it."""
 
     def __init__(self) -> None:
         self._settings: Config | None = None
 
     @property
-    def inherited(self) -> Config | None:
+    def settings(self) -> Config | None:
         """The settings that the master has read; None without a master, as in a command."""
         return self._settings
 
@@ -37,4 +37,4 @@ class Generation:
         return self._settings
 
 
-GENERATION = Generation()  # of this process and those that it forks
+INHERITED = InheritedSettings()  # of this process and those that it forks

@@ -8,7 +8,7 @@ from gunicorn.http.message import _ip_in_allow_list  # type: ignore[attr-defined
 _ADDRESSES = 1024  # that are remembered
 
 
-class Settings(GunicornConfig):
+class GunicornSettings(GunicornConfig):
     """The settings of another Config as plain attributes, as they are now.
 
     A Config calls two functions to read a setting, and each request reads about twenty.
