@@ -34,13 +34,8 @@ def create_app(config: Config | None = None) -> Flask:
 
     app = Application(__name__, static_folder=None, template_folder="web/templates")
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
-    app.config.update(
-        WEBHOOK_SECRET=config.webhook_secret,
-        WEBHOOK_SECRET_PREVIOUS=config.webhook_secret_previous,
-        MAX_BODY_BYTES=config.max_body_bytes,
-        PROVIDERS=providers_in_use(config),
-        SETTINGS=config,
-    )
+    app.config["SETTINGS"] = config
+    app.extensions["providers"] = providers_in_use(config)
     database = Database(
         config.database_path,
         check_leases=config.check_leases,
@@ -69,7 +64,7 @@ def create_app(config: Config | None = None) -> Flask:
     register_errors(app)
     register_routes(app)
     register_commands(app)
-    metrics.preset(app, app.config["PROVIDERS"])
+    metrics.preset(app, app.extensions["providers"])
     return app
 
 

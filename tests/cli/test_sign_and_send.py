@@ -73,7 +73,7 @@ def test_send_refuses_a_count_together_with_a_file(run: Run) -> None:
 def test_send_says_what_else_was_answered(
     server: str, app: Flask, elsewhere: Flask, rows: Rows
 ) -> None:
-    app.config["WEBHOOK_SECRET"] = "another"
+    app.config["SETTINGS"] = Config(webhook_secret="another")
 
     result = elsewhere.test_cli_runner().invoke(args=["send", "--url", server, "--count", "5"])
 

@@ -87,7 +87,7 @@ def test_an_unforeseen_failure_is_500_and_its_trace_stays_inside(
 def test_a_failure_within_the_webhook_is_counted_as_error(
     app: Flask, client: FlaskClient, logged: Logged, scrape: Scrape, post_signed: Post
 ) -> None:
-    del app.config["WEBHOOK_SECRET"]
+    del app.config["SETTINGS"]
 
     response = post_signed(a_message())
 

@@ -39,8 +39,9 @@ def sign_body(file: str) -> None:
     Every byte counts, even a newline at the end.
     """
     check_input(file)
+    settings: Config = current_app.config["SETTINGS"]
     with click.open_file(file, "rb") as body:
-        click.echo(sign(current_app.config["WEBHOOK_SECRET"], body.read()))
+        click.echo(sign(settings.webhook_secret, body.read()))
 
 
 @click.command("send", cls=PlainCommand)

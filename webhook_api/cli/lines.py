@@ -8,6 +8,7 @@ import click
 from flask import current_app
 
 from webhook_api.cli.failures import describe
+from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.models import InboundMessage, parse_json, parse_message
 
@@ -39,8 +40,8 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
 
 def _max_line_bytes() -> int:
     """Return how long a valid body can be as a line of another program's JSON."""
-    limit: int = current_app.config["MAX_BODY_BYTES"]
-    return limit * _ESCAPED_BYTES
+    settings: Config = current_app.config["SETTINGS"]
+    return settings.max_body_bytes * _ESCAPED_BYTES
 
 
 def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:

@@ -10,7 +10,7 @@ def register_routes(app: Flask) -> None:
     """Register every blueprint; `web/metrics.py` registers GET /metrics."""
     app.register_blueprint(health.bp)
     app.register_blueprint(webhook.bp)
-    app.register_blueprint(provider_routes(app.config["PROVIDERS"]))
+    app.register_blueprint(provider_routes(app.extensions["providers"]))
     app.register_blueprint(messages.bp)
     app.register_blueprint(stats.bp)
     app.register_blueprint(docs.bp)

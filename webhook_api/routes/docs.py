@@ -40,7 +40,7 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    document = describe_providers(describe_api(), current_app.config["PROVIDERS"])
+    document = describe_providers(describe_api(), current_app.extensions["providers"])
     if _token_needed():
         document = describe_access(document)
     return jsonify(document)

@@ -5,6 +5,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
+from webhook_api.config import Config
 from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
@@ -25,14 +26,14 @@ def receive_message() -> Accepted:
         RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
     """
     outcome = begin_outcome()
-    config = current_app.config
-    body = read_body(config["MAX_BODY_BYTES"])
+    settings: Config = current_app.config["SETTINGS"]
+    body = read_body(settings.max_body_bytes)
     # Nothing above this line looks at the body.
     outcome.key = verify_signature(
-        config["WEBHOOK_SECRET"],
+        settings.webhook_secret,
         body,
         request.headers.get(SIGNATURE_HEADER),
-        previous=config["WEBHOOK_SECRET_PREVIOUS"],
+        previous=settings.webhook_secret_previous,
     )
     payload = parse_json(body)
     outcome.note_message_id(payload)

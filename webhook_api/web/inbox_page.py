@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Response, current_app, make_response, render_template, request, url_for
 
+from webhook_api.config import Config
 from webhook_api.errors import RETRY_AFTER_S
 from webhook_api.inbox.session import COOKIE, is_session
 
@@ -21,8 +22,8 @@ def is_inbox_page(path: str) -> bool:
 
 def read_token() -> str:
     """Return the token that readers need; empty: they need none."""
-    token: str = current_app.config["SETTINGS"].read_token
-    return token
+    settings: Config = current_app.config["SETTINGS"]
+    return settings.read_token
 
 
 def may_read() -> bool:
