@@ -83,7 +83,7 @@ def test_what_was_removed_or_exchanged_meanwhile_does_not_come_back(
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     with pytest.raises(BlockingIOError, match="something else"):
-        compact(database, progress=once_meanwhile(lambda: act(path)))
+        compact(database, of_number(NUMBER), once_meanwhile(lambda: act(path)))
 
     assert stored(path) == ({"b"} if act is _remove_one else {"a", "b"})
     assert differences(path) == []
@@ -98,7 +98,7 @@ def test_a_restore_at_the_same_time_is_refused(database: Database, tmp_path: Pat
         process = command(database.path, "restore", tmp_path / "b.db")
         refused.append(process.communicate())
 
-    compact(database, progress=once_meanwhile(restore))
+    compact(database, of_number(NUMBER), once_meanwhile(restore))
 
     assert refused == [
         ("", f"Error: {database.path}.restored.partial: another command is writing it\n")
@@ -144,7 +144,7 @@ def test_where_litestream_reads_it_is_refused_before_the_work(
         other.stdout.readline()
 
         with pytest.raises(BlockingIOError, match="stop Litestream first"):
-            compact(replicated, progress=lambda done, of: steps.append((done, of)))
+            compact(replicated, of_number(NUMBER), lambda done, of: steps.append((done, of)))
 
         other.communicate()
     assert steps == []

@@ -17,7 +17,7 @@ from webhook_api.store.compaction import compact
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.removal import Remover
-from webhook_api.store.selection import EVERYTHING
+from webhook_api.store.selection import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
 
 
@@ -132,7 +132,7 @@ def test_only_without_litestream_the_wal_is_moved_into_the_file(
         store(writer, "m1")
         back_up(database, tmp_path / "b.db")
         writer.close(patience_s=1)
-        compact(database)
+        compact(database, of_number("+1"))
 
         file.seek(0)
         assert (file.read() == before) is leaves

@@ -30,7 +30,7 @@ from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.replacing import replace
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
-from webhook_api.store.selection import NOTHING, Selection
+from webhook_api.store.selection import Selection
 from webhook_api.store.tombstones import add_tombstones, remove_messages
 from webhook_api.store.transactions import read_transaction, transaction
 from webhook_api.store.verify import DamagedError, check_copy
@@ -53,7 +53,7 @@ class Compacted(NamedTuple):
 
 
 def compact(
-    database: Database, selection: Selection = NOTHING, progress: Progress = no_progress
+    database: Database, selection: Selection, progress: Progress = no_progress
 ) -> Compacted:
     """Make the database again without the messages that `selection` selects.
 

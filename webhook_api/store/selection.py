@@ -25,4 +25,3 @@ def of_number(number: str) -> Selection:
 
 
 EVERYTHING = Selection("TRUE", [])
-NOTHING = Selection("FALSE", [])
