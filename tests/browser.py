@@ -17,6 +17,7 @@ from tests.serving import Server
 CHROMIUM = shutil.which("chromium")
 CHROMEDRIVER = shutil.which("chromedriver")
 WAIT_S = 20
+POLL_S = 0.02
 # A name of this machine that a browser does not trust as it does localhost.
 UNTRUSTED_HOST = "service.test"
 
@@ -53,7 +54,7 @@ def find(browser: Chrome, selector: str) -> WebElement:
 
 
 def find_all(browser: Chrome, selector: str) -> list[WebElement]:
-    waiting = WebDriverWait(browser, WAIT_S)
+    waiting = WebDriverWait(browser, WAIT_S, POLL_S)
     return waiting.until(lambda page: page.find_elements(By.CSS_SELECTOR, selector))
 
 

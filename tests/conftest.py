@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -35,6 +36,16 @@ Store = Callable[..., list[StoreResult]]
 Get = Callable[..., Any]
 Logged = Callable[[], list[dict[str, Any]]]
 Scrape = Callable[[], dict[str, float]]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are cores: many tests wait for most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests with a browser first, so that one process runs them all, with one browser."""
+    items.sort(key=lambda item: "browser" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Server, serving, wait_until
+from tests.serving import QUICK, Server, serving, wait_until
 
-QUICK = ["--config", "tests/quick.conf.py"]
 _CONNECTIONS = 40
 _WORKERS = 2
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")

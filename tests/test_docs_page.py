@@ -17,7 +17,7 @@ from tests.browser import (
     other_hosts,
 )
 from tests.builders import SECRET, a_message
-from tests.serving import Server, serving
+from tests.serving import QUICK, Server, serving
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and CHROMEDRIVER), reason="no Chromium and ChromeDriver are installed"
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), WEB_CONCURRENCY=1) as server:
+    with serving(tmp_path_factory.mktemp("server"), QUICK, WEB_CONCURRENCY=1) as server:
         yield server
 
 
@@ -73,7 +73,7 @@ def test_trying_out_messages_unchanged_lists_all_messages(server: Server, browse
 
 def test_a_token_that_is_typed_once_opens_the_reads(browser: Chrome, tmp_path: Path) -> None:
     operation = "#operations-messages-showStats "
-    with serving(tmp_path, WEB_CONCURRENCY=1, READ_TOKEN="a-token") as server:
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, READ_TOKEN="a-token") as server:
         open_page(server, browser)
         find(browser, "#token").send_keys("a-token")
         find(browser, operation + ".opblock-summary-control").click()

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.fuzz import QUICK, fuzz
-from tests.serving import serving
+from tests.fuzz import fuzz
+from tests.serving import QUICK, serving
 
 
 def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:

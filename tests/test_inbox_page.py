@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser import CHROMEDRIVER, CHROMIUM, console, find, find_all, other_hosts
-from tests.serving import Server, serving
+from tests.serving import QUICK, Server, serving
 from webhook_api.inbox.session import COOKIE, PAUSE_S
 
 AXE = "axe-core@4.10.2"
@@ -69,7 +69,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), WEB_CONCURRENCY=1) as server:
+    with serving(tmp_path_factory.mktemp("server"), QUICK, WEB_CONCURRENCY=1) as server:
         for number, text in enumerate(TEXTS):
             server.deliver(message_id=f"m{number}", text=text, ts=f"2025-01-15T10:00:{number:02}Z")
         yield server
@@ -279,7 +279,7 @@ def test_a_login_opens_what_was_asked_for_until_logout(
     browser: Chrome, axe: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("locked")
-    with serving(folder, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+    with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
         server.deliver(text="for readers alone")
         show(server, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
         assert "for readers" not in browser.page_source
@@ -313,7 +313,7 @@ def test_without_javascript_the_way_back_shows_nothing_after_a_logout(
     folder = tmp_path_factory.mktemp("locked")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        with serving(folder, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+        with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
             server.deliver(text="for readers alone")
             show(server, browser, "/inbox")
             find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
