@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.serving import Server, serving, wait_until
-from webhook_api.server import affinity
 from webhook_api.server.affinity import Core, better_core
 
 
@@ -105,7 +104,7 @@ def test_workers_are_not_kept_on_cores_if_these_are_too_few_or_their_load_is_unk
 
 @needs_two_cores
 def test_all_threads_move_unless_somebody_else_has_set_the_cores(
-    cores: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cores: list[int], tmp_path: Path
 ) -> None:
     stat = tmp_path / "stat"
 
@@ -114,12 +113,11 @@ def test_all_threads_move_unless_somebody_else_has_set_the_cores(
         lines = [f"cpu{core} {10**6 if core == crowded else 1} 0 0 0\n" for core in cores]
         stat.write_text("cpu 1 1 1 1\n" + "".join(lines))
 
-    monkeypatch.setattr(affinity, "random", lambda: 0.0)
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
     crowd(cores[1])
-    core = Core.of_worker(0, 2, stat=stat, look_s=0)
+    core = Core.of_worker(0, 2, stat=stat, look_s=0, chance=lambda: 0.0)
     assert core
     assert affinities(os.getpid()) == {frozenset([cores[0]])}
 

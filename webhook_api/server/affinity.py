@@ -4,7 +4,7 @@ takes longer between two cores (measured: tests/benchmarks/README.md)."""
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import random
@@ -32,22 +32,37 @@ def better_core(core: int, home: int, own: float, busy: Mapping[int, float]) -> 
 class Core:
     """The core that all threads of this process run on, until it is crowded."""
 
-    def __init__(self, home: int, busy_s: dict[int, float], stat: Path, look_s: float) -> None:
+    def __init__(
+        self,
+        home: int,
+        busy_s: dict[int, float],
+        stat: Path,
+        look_s: float,
+        chance: Callable[[], float],
+    ) -> None:
         self._home = self._core = home
         self._busy_s = busy_s  # seconds that each allowed core had worked at the last look
         self._stat = stat
         self._look_s = look_s
+        self._chance = chance
         self._own_s = time.process_time()
         self._looked_at = time.monotonic()
         _hold(home)
 
     @classmethod
     def of_worker(
-        cls, number: int, workers: int, *, stat: Path = _STAT, look_s: float = _LOOK_S
+        cls,
+        number: int,
+        workers: int,
+        *,
+        stat: Path = _STAT,
+        look_s: float = _LOOK_S,
+        chance: Callable[[], float] = random,
     ) -> Self | None:
         """Keep this process on a core, which follows from the worker's `number` (from 0).
 
-        `stat` says how busy the cores are, and is read every `look_s` seconds.
+        `stat` says how busy the cores are, and is read every `look_s` seconds. `chance` returns a
+        number from 0 to 1, of which the lower half let the process move.
 
         Do nothing and return None if there are fewer cores than workers, or only one core, or if
         the system does not support this or does not say how busy its cores are.
@@ -59,7 +74,7 @@ class Core:
         if len(allowed) < max(2, workers) or not all(busy_s.get(core) for core in allowed):
             return None
         known = {core: busy_s[core] for core in allowed}
-        return cls(allowed[number % len(allowed)], known, stat, look_s)
+        return cls(allowed[number % len(allowed)], known, stat, look_s, chance)
 
     def look(self) -> None:
         """Move to a better core if others need this one, unless the last look was just now."""
@@ -76,7 +91,7 @@ class Core:
         # If two workers share a core, only one should move, so each moves with a chance of 1/2.
         # If somebody else has set the cores since (taskset, a container's cpuset), do nothing.
         ours = os.sched_getaffinity(0) == {self._core}
-        if core != self._core and ours and random() < 0.5:  # noqa: S311
+        if core != self._core and ours and self._chance() < 0.5:
             _hold(core)
             self._core = core
 
