@@ -51,14 +51,14 @@ class StoredData(Collector):
 class Readiness(Collector):
     """Whether a message could be stored now: the check of /health/ready, made at each scrape.
 
-    So an alert works even if nobody asks /health/ready.
+    So an alert works even if nobody asks /health/ready. With `deadline_s`, a scrape is answered
+    within a second even if the disk hangs.
     """
 
-    deadline_s = 0.8  # a scrape is answered within a second, even if the disk hangs
-
-    def __init__(self, app: Flask, database: Database) -> None:
+    def __init__(self, app: Flask, database: Database, *, deadline_s: float = 0.8) -> None:
         self._app = app
         self._database = database
+        self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -71,7 +71,7 @@ class Readiness(Collector):
         try:
             with self._database.reader() as db:
                 check_schema(db)
-            self._app.extensions["commits"].check(self.deadline_s)
+            self._app.extensions["commits"].check(self._deadline_s)
         except (RequestRefused, SchemaError, sqlite3.Error):
             return False
         return True
