@@ -17,9 +17,9 @@ from tests.serving import Load, Server, serving, wait_until
 from tests.store.files import all_ids, differences, replaced
 from tests.test_backup import command, ids
 from webhook_api.config import Config
-from webhook_api.store import replacing
 from webhook_api.store.backup import back_up
 from webhook_api.store.database import Database
+from webhook_api.store.restore import restore
 from webhook_api.store.schema import MIGRATIONS
 
 
@@ -101,22 +101,18 @@ def test_the_wal_of_a_file_that_was_overwritten_is_kept(
 
 
 def test_a_long_read_is_waited_for_and_not_disturbed(
-    run: Run, backup: Path, config: Config, post_signed: Post, monkeypatch: pytest.MonkeyPatch
+    run: Run, backup: Path, config: Config, post_signed: Post
 ) -> None:
-    monkeypatch.setattr(replacing, "_READERS_PATIENCE_S", 0.1)
     database = Database(config.database_path)
     with database.reader() as reader:
         reader.execute("BEGIN")
         seen = reader.execute("SELECT count(*) FROM messages").fetchone()
         post_signed(a_message(message_id="after the read began"))
-        refused = run("restore", backup)
+        with pytest.raises(BlockingIOError, match="a long read is under way; try again later"):
+            restore(database, backup, patience_s=0.1)
         assert reader.execute("SELECT count(*) FROM messages").fetchone() == seen
     database.close()
 
-    assert (refused.exit_code, refused.stderr) == (
-        1,
-        "Error: a long read is under way; try again later\n",
-    )
     assert run("restore", backup).exit_code == 0
 
 
@@ -149,9 +145,9 @@ def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: 
             for _ in range(2):
                 before = len(load.acknowledged)
                 wait_until(lambda before=before: len(load.acknowledged) > before + 100)  # type: ignore[misc]
-                with command(server.database, "restore", tmp_path / "b.db") as restore:
-                    stdout, stderr = restore.communicate()
-                assert (restore.returncode, stderr) == (0, "")
+                with command(server.database, "restore", tmp_path / "b.db") as restoring:
+                    stdout, stderr = restoring.communicate()
+                assert (restoring.returncode, stderr) == (0, "")
                 assert stdout.startswith(f"{server.database}: 5 messages, nothing differs\n")
         stats = server.get("/stats").json["total_messages"]
         found = server.get("/messages?q=o").json["total"]

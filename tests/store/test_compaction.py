@@ -13,7 +13,6 @@ import pytest
 from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from tests.test_backup import command
-from webhook_api.store import compaction, replacing
 from webhook_api.store.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress
@@ -34,10 +33,7 @@ def once_meanwhile(act: Callable[[], None]) -> Progress:
 
 
 @pytest.mark.parametrize("few", [0, 200], ids=["before the lock", "under the lock"])
-def test_what_is_stored_meanwhile_is_in_the_new_file(
-    database: Database, few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compaction, "_FEW", few)
+def test_what_is_stored_meanwhile_is_in_the_new_file(database: Database, few: int) -> None:
     path = database.path
     store(path, "a", "b", "c", text="Hello ☃")
     store(path, "x", sender=NUMBER, text=TEXT)
@@ -46,7 +42,7 @@ def test_what_is_stored_meanwhile_is_in_the_new_file(
         store(path, "d", "e", "d")
         store(path, "y", "z", to=NUMBER, text=TEXT)
 
-    done = compact(database, of_number(NUMBER), once_meanwhile(arrive))
+    done = compact(database, of_number(NUMBER), once_meanwhile(arrive), few=few)
 
     assert done.removed == 3
     assert stored(path) == {"a", "b", "c", "d", "e"}
@@ -130,9 +126,8 @@ sys.stdin.read()
 
 
 def test_where_litestream_reads_it_is_refused_before_the_work(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
-    monkeypatch.setattr(replacing, "_READERS_PATIENCE_S", 0.1)
     replicated = Database(database.path, leaves_checkpoints=True)
     steps = []
     with subprocess.Popen(
@@ -144,7 +139,12 @@ def test_where_litestream_reads_it_is_refused_before_the_work(
         other.stdout.readline()
 
         with pytest.raises(BlockingIOError, match="stop Litestream first"):
-            compact(replicated, of_number(NUMBER), lambda done, of: steps.append((done, of)))
+            compact(
+                replicated,
+                of_number(NUMBER),
+                lambda done, of: steps.append((done, of)),
+                patience_s=0.1,
+            )
 
         other.communicate()
     assert steps == []

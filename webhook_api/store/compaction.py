@@ -27,7 +27,7 @@ from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.removal import one_at_a_time
-from webhook_api.store.replacing import replace
+from webhook_api.store.replacing import PATIENCE_S, replace
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
@@ -53,11 +53,18 @@ class Compacted(NamedTuple):
 
 
 def compact(
-    database: Database, selection: Selection, progress: Progress = no_progress
+    database: Database,
+    selection: Selection,
+    progress: Progress = no_progress,
+    *,
+    patience_s: float = PATIENCE_S,
+    few: int = _FEW,
 ) -> Compacted:
     """Make the database again without the messages that `selection` selects.
 
     Each of them leaves a tombstone. It is all or nothing: after a stop, the database is as before.
+    Litestream is waited for `patience_s` seconds. Deliveries wait while the last rows are added,
+    `few` of them if possible.
 
     Raises:
         BlockingIOError: another process removes messages, or replaces the database.
@@ -67,8 +74,8 @@ def compact(
     """
     with one_at_a_time(database):
         before = sum(database.sizes().values())
-        work = _Compaction(database, selection, progress)
-        replace(database, work.make, finish=work.finish, keep=False)
+        work = _Compaction(database, selection, progress, few)
+        replace(database, work.make, finish=work.finish, keep=False, patience_s=patience_s)
         return Compacted(work.removed, before, database.sizes()["database"])
 
 
@@ -79,10 +86,13 @@ class _Compaction:
     _removals: tuple[int, int]
     _last_id: int  # rows up to here are in the new file, or removed
 
-    def __init__(self, database: Database, selection: Selection, progress: Progress) -> None:
+    def __init__(
+        self, database: Database, selection: Selection, progress: Progress, few: int
+    ) -> None:
         self._database = database
         self._selection = selection
         self._progress = progress
+        self._few = few
         self.removed = 0  # messages
 
     def make(self, new: Path) -> None:
@@ -106,7 +116,7 @@ class _Compaction:
             if report.differences:
                 raise DamagedError(report)
             for _ in range(_PASSES):
-                if self._add_newer(new) <= _FEW:
+                if self._add_newer(new) <= self._few:
                     break
 
     def finish(self, new: Path) -> None:

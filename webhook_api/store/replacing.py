@@ -23,7 +23,7 @@ from webhook_api.store.finishing import put_in_place
 from webhook_api.store.header import is_database
 from webhook_api.store.result_codes import primary_result_code
 
-_READERS_PATIENCE_S = 10.0
+PATIENCE_S = 10.0  # with a long read
 _RETRY_S = 0.05
 _LITESTREAM_CHECKPOINT_S = 0.3  # longer than one takes
 _READ_LOCKS = (5, 123)  # how many bytes, and from which (sqlite.org/walformat.html#locks)
@@ -33,7 +33,12 @@ Step = Callable[[Path], None]  # is given the new file
 
 
 def replace(
-    database: Database, make: Step, *, keep: bool, finish: Step | None = None
+    database: Database,
+    make: Step,
+    *,
+    keep: bool,
+    finish: Step | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Path | None:
     """Put the file that `make` writes in the place of the database.
 
@@ -43,12 +48,12 @@ def replace(
 
     Raises:
         OSError: the database is a link, or the folder cannot be written.
-        BlockingIOError: another command does the same; or a long read did not end, of ours with
-            `keep`, and of Litestream in any case.
+        BlockingIOError: another command does the same; or a long read did not end within
+            `patience_s` seconds, of ours with `keep`, and of Litestream in any case.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
-    for _ in _attempts(database):
+    for _ in _attempts(database, patience_s):
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
@@ -59,7 +64,7 @@ def replace(
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
-            complete = locks.enter_context(_at_rest(database, keep=keep))
+            complete = locks.enter_context(_at_rest(database, keep, patience_s))
             if finish:
                 finish(partial)
         try:
@@ -85,7 +90,7 @@ def _sync(file: Path) -> None:
 
 
 @contextmanager
-def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
+def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[bool]:
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
     Yields whether the WAL can be deleted: not if the database file is damaged or missing.
@@ -93,7 +98,7 @@ def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
     Raises:
         BlockingIOError: a reader still needs the WAL.
     """
-    for _ in _attempts(database):
+    for _ in _attempts(database, patience_s):
         with database.write_lock() as lock:
             complete = None
             if not _may_be_replicated(database):
@@ -105,13 +110,13 @@ def _at_rest(database: Database, *, keep: bool) -> Iterator[bool]:
                 return
 
 
-def _attempts(database: Database) -> Iterator[None]:
+def _attempts(database: Database, patience_s: float) -> Iterator[None]:
     """Yield again and again, while a read goes on.
 
     Raises:
-        BlockingIOError: it did not end within `_READERS_PATIENCE_S`.
+        BlockingIOError: it did not end within `patience_s` seconds.
     """
-    deadline = time.monotonic() + _READERS_PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         yield
         if time.monotonic() > deadline:

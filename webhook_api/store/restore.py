@@ -15,7 +15,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.database_files import WAL, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
-from webhook_api.store.replacing import replace
+from webhook_api.store.replacing import PATIENCE_S, replace
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import migrate
 from webhook_api.store.verify import DamagedError, Report, check_copy
@@ -31,13 +31,19 @@ class Restored(NamedTuple):
     kept: Path | None
 
 
-def restore(database: Database, file: Path, progress: Progress = no_progress) -> Restored:
+def restore(
+    database: Database,
+    file: Path,
+    progress: Progress = no_progress,
+    *,
+    patience_s: float = PATIENCE_S,
+) -> Restored:
     """Put a copy of `file` in the place of the database, checked and with our schema.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
             space.
-        BlockingIOError: a long read did not end.
+        BlockingIOError: a long read did not end within `patience_s` seconds.
         DamagedError: `file` failed its check.
     """
     if file != STDIN and database.path.exists() and file.samefile(database.path):
@@ -49,7 +55,7 @@ def restore(database: Database, file: Path, progress: Progress = no_progress) ->
             _copy(file, partial)
         reports.append(_check(file, partial, progress))
 
-    kept = replace(database, make, keep=True)
+    kept = replace(database, make, keep=True, patience_s=patience_s)
     return Restored(reports[0], kept)
 
 
