@@ -73,15 +73,15 @@ def test_a_database_that_cannot_be_used_is_one_line_that_names_its_setting(tmp_p
 def test_a_folder_of_another_user_is_named_with_the_command_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_self: Database, *, create: bool) -> None:
-        raise PermissionError(13, "Permission denied")
+    class Refused(Database):
+        def prepare(self, *, create: bool = False) -> None:
+            raise PermissionError(13, "Permission denied")
 
     # Tests may run as root, who is refused nothing.
-    monkeypatch.setattr(Database, "prepare", refuse)
     monkeypatch.setattr(os, "access", lambda *_: False)
 
     with pytest.raises(StartError) as failure:
-        prepare_database(Database(tmp_path / "app.db"))
+        prepare_database(Refused(tmp_path / "app.db"))
 
     user = os.getuid()
     assert str(failure.value) == (

@@ -1,9 +1,11 @@
 """Commands in the tests: run in this process or in one of their own."""
 
 import json
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from click.testing import Result
 
@@ -40,6 +42,17 @@ def some_messages(count: int) -> bytes:
             for number in range(count)
         )
     )
+
+
+@contextmanager
+def short_files(most_bytes: int) -> Iterator[None]:
+    """No file can be written beyond so many bytes, as on a disk that is full."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, allowed[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
 
 
 def environment(config: Config) -> dict[str, str]:

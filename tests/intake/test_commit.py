@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,8 +10,11 @@ from tests.intake.commits import Record, group, message, store_one, store_togeth
 from tests.serving import in_threads
 from webhook_api.errors import Unavailable
 from webhook_api.intake.commit import MAX_BATCH, GroupCommit
+from webhook_api.models import InboundMessage
+from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult
+from webhook_api.store.writer import Writer
 
 
 def test_a_lone_message_is_stored_when_the_call_returns(
@@ -114,14 +118,25 @@ def test_a_row_that_cannot_be_stored_does_not_fail_its_neighbours(
 
 
 def test_a_bug_is_raised_and_the_next_delivery_is_stored(
-    commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("webhook_api.store.writer.insert_messages", None)
+    class Wrong(Writer):
+        bug: str | None = "a bug"
 
-        with pytest.raises(RuntimeError, match="not callable"):
-            store_one(commits, message(message_id="m1"))
+        def store(
+            self, connection: Connection, messages: Sequence[InboundMessage]
+        ) -> list[StoreResult]:
+            if self.bug:
+                raise TypeError(self.bug)
+            return super().store(connection, messages)
 
+    writer = Wrong(database)
+    commits = group(database, record, writer=writer)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        store_one(commits, message(message_id="m1"))
+
+    writer.bug = None
     assert store_one(commits, message(message_id="m1")) == StoreResult(created=True)
 
 

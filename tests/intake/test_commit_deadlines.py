@@ -4,8 +4,8 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
 
 import pytest
 
@@ -14,8 +14,11 @@ from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
 from webhook_api.intake import commit
 from webhook_api.intake.commit import GroupCommit
+from webhook_api.models import InboundMessage
+from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.messages import StoreResult, insert_messages
+from webhook_api.store.messages import StoreResult
+from webhook_api.store.writer import Writer
 
 
 def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
@@ -176,15 +179,18 @@ def test_deliveries_are_answered_even_if_deadlines_and_commits_coincide(
 
 
 def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
-    commits: GroupCommit, record: Record, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, record: Record
 ) -> None:
     release = threading.Event()
 
-    def hang(*arguments: Any) -> list[StoreResult]:
-        release.wait()
-        return insert_messages(*arguments)
+    class Hanging(Writer):
+        def store(
+            self, connection: Connection, messages: Sequence[InboundMessage]
+        ) -> list[StoreResult]:
+            release.wait()
+            return super().store(connection, messages)
 
-    monkeypatch.setattr("webhook_api.store.writer.insert_messages", hang)
+    commits = group(database, record, writer=Hanging(database))
     started = time.monotonic()
 
     with pytest.raises(Unavailable, match="waited too long for the disk"):

@@ -1,11 +1,12 @@
 """What each worker does by itself, also if no request comes."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.serving import Server, database_in, in_threads, serving, wait_until
+from tests.serving import database_in, in_threads, serving, wait_until
 from tests.store.files import arrived, store
 from tests.test_backup import command
 from webhook_api.store.chores import Chores
@@ -15,14 +16,13 @@ from webhook_api.store.writer import Writer
 NUMBER = "+4915112345678"
 
 
-def deleted_but_open(server: Server) -> list[str]:
-    """The files in the folder of the database that are deleted, and that a process has open."""
-    links = []
-    for pid in (server.process.pid, *server.workers):
-        with suppress(FileNotFoundError):  # it may just close one
-            links += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    folder = str(server.database.parent)
-    return [link for link in links if link.startswith(folder) and link.endswith("(deleted)")]
+def deleted_but_open(database: Path, *pids: int) -> list[str]:
+    """The files of the database that are deleted, and that one of these processes has open."""
+    files = []
+    for descriptor in (each for pid in pids for each in Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):  # it was just closed
+            files.append(str(descriptor.readlink()))
+    return [file for file in files if file.startswith(str(database)) and file.endswith("(deleted)")]
 
 
 @pytest.mark.parametrize("delivers", [True, False], ids=["that wrote", "that only read"])
@@ -40,7 +40,8 @@ def test_idle_workers_let_go_of_a_file_that_was_replaced(tmp_path: Path, deliver
         in_threads(8, read)
         forget = command(server.database, "forget", NUMBER)
         printed, _ = forget.communicate(timeout=30)
-        wait_until(lambda: not deleted_but_open(server), 5)
+        processes = [server.process.pid, *server.workers]
+        wait_until(lambda: not deleted_but_open(server.database, *processes), 5)
         after = server.get("/messages?limit=1").json["total"]
 
     assert printed.startswith("1 messages removed")
@@ -57,7 +58,7 @@ def test_a_file_that_was_lost_stays_open(database: Database) -> None:
     database.path.unlink()
     chores.do_due()
 
-    assert len(database._idle) == 1
+    assert f"{database.path} (deleted)" in deleted_but_open(database.path, os.getpid())
     writer.close(patience_s=0)
 
 

@@ -187,13 +187,16 @@ def test_four_workers_that_start_at_once_migrate_once(path: Path) -> None:
 
 
 def test_without_space_a_start_names_what_is_needed_and_changes_nothing(
-    path: Path, old: int, monkeypatch: pytest.MonkeyPatch
+    path: Path, old: int
 ) -> None:
-    monkeypatch.setattr(Database, "free_bytes", lambda _database: 1000)
+    class Full(Database):
+        def free_bytes(self) -> int:
+            return 1000
+
     before = path.read_bytes()
 
     with pytest.raises(OSError, match=r"needs \d+ bytes of space, 1000 are free") as raised:
-        Database(path).prepare()
+        Full(path).prepare()
 
     assert raised.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
