@@ -13,6 +13,8 @@ def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:
     assert found.sent > 100
     assert found.statuses[200] > 0
     assert found.workers_lived
+    # 501 for a Transfer-Encoding that it does not know. 503 for a search that has no turn, and
+    # for deliveries that arrive faster than they can be stored: that depends on the machine.
     assert {status for status in found.statuses if status >= 500} <= {501, 503}
     # 48 MiB for clients, the threads and their heaps; it does not grow from run to run.
     assert found.grew_bytes < 120e6
