@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from webhook_api.inbox.glance import Bar
+from webhook_api.inbox.overview import Bar
 
 _WIDTH, _GAP, _MOST_HEIGHT, _LEAST_HEIGHT = 10, 1, 58, 2
 

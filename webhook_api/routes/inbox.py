@@ -23,8 +23,8 @@ from webhook_api.db import get_db
 from webhook_api.errors import InvalidInput
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
-from webhook_api.inbox.glance import Glance, look
 from webhook_api.inbox.marks import mark_hits
+from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import InboxFilter, InboxQuery
 from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session
@@ -36,8 +36,8 @@ from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.turns import Reading
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, is_read_token
+from webhook_api.web.client_left import whether_client_left
 from webhook_api.web.inbox_page import may_read, read_token, render_inbox
-from webhook_api.web.presence import absence
 
 _OPEN = {"inbox.show_login", "inbox.log_in"}
 _OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
@@ -57,7 +57,7 @@ def shorten_before_hit(text: str) -> str:
 class _Shown(NamedTuple):
     page: InboxPage
     newest_id: int
-    glance: Glance | None
+    overview: Overview | None
 
 
 @bp.before_request
@@ -82,7 +82,7 @@ def show_inbox() -> Response:
     make = partial(_look, query=query, counts=current_app.extensions["counts"])
     if page_takes_long(query):
         reading: Reading = current_app.extensions["reading"]
-        shown = reading.read(make, absence(request.environ))
+        shown = reading.read(make, whether_client_left(request.environ))
     else:
         with current_app.extensions["pages"]:
             shown = make(get_db())
@@ -158,7 +158,7 @@ def log_out() -> AnyResponse:
 def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
     newest = newest_id(db)  # before the list, so that no new message is missed
-    return _Shown(list_inbox(db, query, counts), newest, look(db) if plain else None)
+    return _Shown(list_inbox(db, query, counts), newest, count_overview(db) if plain else None)
 
 
 def _is_long(text: str) -> bool:

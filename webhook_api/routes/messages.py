@@ -22,7 +22,7 @@ from webhook_api.reading.reply_memory import ReplyMemory, reply_memory, wait_for
 from webhook_api.reading.turns import Reading, Stream
 from webhook_api.replies import Page
 from webhook_api.store.connections import Connection
-from webhook_api.web.presence import absence
+from webhook_api.web.client_left import whether_client_left
 from webhook_api.web.streams import StreamedReply
 
 _BLOCK_LINES = 200  # sent by one call
@@ -50,7 +50,7 @@ def show_messages() -> Response:
     )
     if takes_long(query):
         reading: Reading = current_app.extensions["reading"]
-        page = reading.read(make, absence(request.environ))
+        page = reading.read(make, whether_client_left(request.environ))
     else:
         with current_app.extensions["pages"]:
             page = make(get_db())
@@ -102,7 +102,9 @@ def _stream(wanted: MessageFilter) -> Response:
     memory = reply_memory(request.environ)
     wait_for_memory(memory)
     memory.take(_STREAM_BYTES)
-    blocks = _blocks(reading.stream(partial(_encode_chunks, wanted), absence(request.environ)))
+    blocks = _blocks(
+        reading.stream(partial(_encode_chunks, wanted), whether_client_left(request.environ))
+    )
     # The first is made now: once the reply has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":

@@ -9,7 +9,7 @@ from webhook_api.models import StatsQuery, parse_query
 from webhook_api.reading.stats import compute_stats
 from webhook_api.reading.turns import Reading
 from webhook_api.replies import Sender, Statistics
-from webhook_api.web.presence import absence
+from webhook_api.web.client_left import whether_client_left
 
 bp = Blueprint("stats", __name__)
 
@@ -24,7 +24,9 @@ def show_stats() -> Response:
     query = parse_query(StatsQuery, request.args)
     if query.since or query.until:
         reading: Reading = current_app.extensions["reading"]
-        stats = reading.read(partial(compute_stats, query=query), absence(request.environ))
+        stats = reading.read(
+            partial(compute_stats, query=query), whether_client_left(request.environ)
+        )
     else:
         stats = compute_stats(get_db(), query)
     top: list[Sender] = [{"from": sender, "count": count} for sender, count in stats.top_senders]

@@ -9,8 +9,8 @@ import time
 from flask import Flask, Response, g, request
 
 from webhook_api.web.answered import Answered
-from webhook_api.web.floods import LineLimit
 from webhook_api.web.headers import set_headers
+from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.metrics import Metrics
 from webhook_api.web.request_log import MOST_UNSIGNED_LINES, log_left_out, log_request
 

@@ -10,7 +10,7 @@ from flask import Response
 
 from webhook_api.errors import RequestRefused
 from webhook_api.web.answered import Answered
-from webhook_api.web.floods import LineLimit
+from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.streams import StreamedReply, StreamEnd
 
 logger = logging.getLogger(__name__)

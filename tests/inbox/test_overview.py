@@ -3,13 +3,13 @@
 import time
 
 from tests.builders import a_message
-from webhook_api.inbox.glance import look
+from webhook_api.inbox.overview import count_overview
 from webhook_api.models import parse_message
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import insert_messages
 
 
-def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
+def test_the_overview_counts_hours_and_days(writer: Connection) -> None:
     now = 1_736_935_200  # 2025-01-15T10:00:00Z
     stamps = [
         "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
@@ -18,16 +18,16 @@ def test_the_glance_counts_hours_and_days(writer: Connection) -> None:
     ]  # fmt: skip
     insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in stamps])
 
-    glance = look(writer, now)
+    overview = count_overview(writer, now)
 
-    assert glance.total == len(stamps)
-    assert (glance.last_day, glance.day_before) == (4, 1)
-    hours = {bar.start: bar.messages for bar in glance.hours if bar.messages}
+    assert overview.total == len(stamps)
+    assert (overview.last_day, overview.day_before) == (4, 1)
+    hours = {bar.start: bar.messages for bar in overview.hours if bar.messages}
     assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
-    assert [bar.messages for bar in glance.days] == [1, *[0] * 27, 2, 4]
+    assert [bar.messages for bar in overview.days] == [1, *[0] * 27, 2, 4]
 
 
-def test_the_glance_costs_little_more_with_many_messages_in_the_last_days(
+def test_the_overview_costs_little_more_with_many_messages_in_the_last_days(
     writer: Connection,
 ) -> None:
     now = 1_736_935_200
@@ -46,7 +46,7 @@ def test_the_glance_costs_little_more_with_many_messages_in_the_last_days(
         ]
         insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in times])
         writer.set_progress_handler(count, 1)
-        look(writer, now)
+        count_overview(writer, now)
         writer.set_progress_handler(None, 1)
         return steps
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from webhook_api.web.presence import absence
+from webhook_api.web.client_left import whether_client_left
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_client_that_waits_is_there(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
 
-    assert not absence({"gunicorn.socket": ours})()
+    assert not whether_client_left({"gunicorn.socket": ours})()
 
 
 def test_a_client_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_read(
@@ -29,7 +29,7 @@ def test_a_client_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_r
     ours, theirs = pair
     theirs.sendall(b"GET /")
 
-    is_gone = absence({"gunicorn.socket": ours})
+    is_gone = whether_client_left({"gunicorn.socket": ours})
 
     assert not is_gone()
     assert not is_gone()
@@ -38,7 +38,7 @@ def test_a_client_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_r
 
 def test_a_client_that_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    is_gone = absence({"gunicorn.socket": ours})
+    is_gone = whether_client_left({"gunicorn.socket": ours})
     theirs.close()
 
     assert is_gone()
@@ -54,18 +54,18 @@ def test_a_client_whose_connection_was_reset_is_gone() -> None:
         theirs.close()
 
         with ours:
-            assert absence({"gunicorn.socket": ours})()
+            assert whether_client_left({"gunicorn.socket": ours})()
 
 
 def test_a_client_that_we_closed_is_gone(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, _ = pair
-    is_gone = absence({"gunicorn.socket": ours})
+    is_gone = whether_client_left({"gunicorn.socket": ours})
     ours.close()
 
     assert is_gone()
 
 
 def test_without_a_socket_the_client_is_there() -> None:
-    assert not absence({})()
+    assert not whether_client_left({})()

@@ -19,7 +19,7 @@ class Bar(NamedTuple):
     messages: int
 
 
-class Glance(NamedTuple):
+class Overview(NamedTuple):
     """Counts of all messages, and of the last hours and days. Days are those of UTC."""
 
     total: int
@@ -31,7 +31,7 @@ class Glance(NamedTuple):
     days: list[Bar]
 
 
-def look(db: Connection, now: float | None = None) -> Glance:
+def count_overview(db: Connection, now: float | None = None) -> Overview:
     """Return the counts as they are `now` (seconds since 1970), all from one snapshot.
 
     Raises:
@@ -46,7 +46,7 @@ def look(db: Connection, now: float | None = None) -> Glance:
         hours = _bars(db, second, HOUR_S, HOURS)
         days = _bars(db, second, DAY_S, DAYS)
     last_day, day_before = now_ - before, before - long_before
-    return Glance(totals.messages, totals.senders, top, last_day, day_before, hours, days)
+    return Overview(totals.messages, totals.senders, top, last_day, day_before, hours, days)
 
 
 def _bars(db: Connection, second: int, length: int, number: int) -> list[Bar]:

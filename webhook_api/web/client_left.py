@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def absence(environ: Mapping[str, Any]) -> Callable[[], bool]:
+def whether_client_left(environ: Mapping[str, Any]) -> Callable[[], bool]:
     """Return a function that tells whether the client of a WSGI request has gone.
 
     A client that closed its side of the connection has gone; one that has sent its next request

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message
 from tests.conftest import Logged, Post, Scrape
 from webhook_api import close_app
-from webhook_api.web.floods import LineLimit
+from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.request_log import MOST_UNSIGNED_LINES
 
 
