@@ -135,6 +135,25 @@ def test_dated_backups_are_kept_and_nothing_else_is_removed(
     assert set(others) <= {file.name for file in folder.iterdir()}
 
 
+def test_backups_dated_in_the_future_do_not_cost_the_one_just_made(
+    run: Run, config: Config, tmp_path: Path
+) -> None:
+    """They were made while the clock was wrong."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    future = [f"{config.database_path.stem}-2999010{day}T000000Z.db" for day in (1, 2)]
+    for name in future:
+        (folder / name).touch()
+
+    result = run("backup", "--keep", 2, folder)
+
+    (made,) = {file.name for file in folder.iterdir()} - set(future)
+    assert result.stdout.splitlines() == [
+        f"{folder}/{made}: 0 messages, nothing differs",
+        f"{folder}/{future[0]}: removed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("destination", "complaint"),
     [

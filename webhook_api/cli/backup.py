@@ -26,13 +26,12 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     replaces an older backup of that name.
     """
     database = current_database()
-    folder = destination
     if keep:
-        folder.mkdir(exist_ok=True)
-        destination = dated_name(database, folder)
+        destination.mkdir(exist_ok=True)
+        destination = dated_name(database, destination)
     with shown_copying("copying and checking") as show:
         done = back_up(database, destination, show)
     click.echo(f"{done.path}: {done.report.messages} messages, nothing differs")
     if keep:
-        for removed in remove_older(database, folder, keep=keep):
+        for removed in remove_older(database, done.path, keep=keep):
             click.echo(f"{removed}: removed")

@@ -54,17 +54,18 @@ def dated_name(database: Database, folder: Path) -> Path:
     return folder / f"{database.path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
 
 
-def remove_older(database: Database, folder: Path, *, keep: int) -> list[Path]:
-    """Remove all but the `keep` newest dated backups in `folder`; return what was removed.
+def remove_older(database: Database, newest: Path, *, keep: int) -> list[Path]:
+    """Remove all but the `keep` newest dated backups beside `newest`; return what was removed.
 
-    Files with any other name stay.
+    `newest` stays: a backup with a later date was made while the clock was wrong, and counts as
+    older than all others. Files with any other name stay.
 
     Raises:
         OSError: one could not be removed.
     """
     ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
-    dated = sorted(file for file in folder.iterdir() if ours.fullmatch(file.name))
-    older = dated[:-keep]
+    dated = [file for file in newest.parent.iterdir() if ours.fullmatch(file.name)]
+    older = sorted(dated, key=lambda file: (file.name <= newest.name, file.name))[:-keep]
     for file in older:
         file.unlink()
     return older
