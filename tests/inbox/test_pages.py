@@ -4,6 +4,7 @@ import html
 import json
 import re
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -41,6 +42,13 @@ def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -
     assert "Arrived" in page
     assert client.get("/inbox/messages/2").status_code == 404
     assert client.get(f"/inbox/messages/{2**70}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/messages", "/inbox", "/inbox/messages/1"])
+def test_a_host_that_no_url_can_have_is_400_in_json(client: FlaskClient, path: str) -> None:
+    reply = client.get(path, headers={"Host": "x" * 64})
+
+    assert (reply.status_code, reply.mimetype) == (400, "application/json")
 
 
 def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> None:

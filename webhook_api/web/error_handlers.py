@@ -4,7 +4,7 @@ import sqlite3
 from http import HTTPStatus
 
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 from webhook_api.errors import RETRY_AFTER_S, RequestRefused, SchemaError, Unavailable
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
@@ -48,7 +48,8 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _answer(status: int, detail: object) -> Response:
-    at_inbox = is_inbox_page(request.path)
-    response = render_failure(status, detail) if at_inbox else jsonify(detail=detail)
+    # A page has links, which Flask does not build for a Host that it refuses.
+    as_page = is_inbox_page(request.path) and not isinstance(request.routing_exception, BadHost)
+    response = render_failure(status, detail) if as_page else jsonify(detail=detail)
     response.status_code = status
     return response
