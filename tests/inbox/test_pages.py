@@ -42,6 +42,7 @@ def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -
     assert "Arrived" in page
     assert client.get("/inbox/messages/2").status_code == 404
     assert client.get(f"/inbox/messages/{2**70}").status_code == 404
+    assert client.get("/inbox/messages/١").status_code == 404  # a digit, but not of ASCII
 
 
 @pytest.mark.parametrize("path", ["/messages", "/inbox", "/inbox/messages/1"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import IntegerConverter, MapAdapter
 from werkzeug.wsgi import get_host
 
 from webhook_api.web.json_provider import CompactJSON
@@ -20,11 +20,21 @@ class _NoSessions(SessionInterface):
         return self._none
 
 
+class _Number(IntegerConverter):
+    """A number in a path. That of Werkzeug accepts the digits of every script."""
+
+    regex = "[0-9]+"
+
+
 class Application(Flask):
     """Has no sessions, and its views and hooks are all synchronous."""
 
     json_provider_class = CompactJSON
     session_interface = _NoSessions()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.url_map.converters["int"] = _Number
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         # Flask's own inspects every hook each time.
