@@ -39,11 +39,11 @@ def main() -> None:
 
 
 def _return_memory() -> None:
-    """Let glibc keep less of the memory that was freed; workers inherit it. Elsewhere, do nothing.
+    """Let glibc keep less of the memory that was freed; workers inherit this.
 
-    Large pieces are given back at once. Without this it keeps hundreds of MB of replies that were
-    sent (mallopt(3), M_MMAP_THRESHOLD). Smaller pieces come from 2 heaps instead of 16, since a
-    heap does not shrink.
+    With another C library, do nothing. Large pieces are given back at once; otherwise glibc keeps
+    hundreds of MB of replies that were sent (mallopt(3), M_MMAP_THRESHOLD). Smaller pieces come
+    from 2 heaps instead of 16, since a heap does not shrink.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, 256 * 1024)

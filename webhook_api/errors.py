@@ -1,4 +1,4 @@
-"""The exceptions of more than one room. Those that answer a request know its status and result."""
+"""Exceptions that several rooms use. Those that answer a request know its status and result."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -59,7 +59,7 @@ class BodyTooLarge(RequestRefused):
 
 
 class BodyIncomplete(RequestRefused):
-    """The client stopped or left before the whole body had arrived (RFC 9110, 15.5.9)."""
+    """The client stopped or left before all of the body had arrived (RFC 9110, 15.5.9)."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     result = Result.INCOMPLETE

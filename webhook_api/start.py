@@ -61,7 +61,7 @@ def _is_taken(config: Config) -> bool:
 def allow_open_files() -> None:
     """Allow this process and its children OPEN_FILES open files, or as many as the system allows.
 
-    Compose's `ulimits` would not do: if Docker itself may open fewer, no container starts.
+    Not with Compose's `ulimits`: if Docker itself may open fewer, no container starts.
     """
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)

@@ -78,7 +78,7 @@ def _count(database: Database, selection: Selection) -> int:
 
 
 def _remove(database: Database, selection: Selection) -> None:
-    """Remove what `selection` selects; print how many messages that were, even after Ctrl-C."""
+    """Remove what `selection` selects; print how many messages, even after Ctrl-C."""
     count = 0
     stopped = False
     with one_at_a_time(database):

@@ -123,7 +123,7 @@ class GroupCommit:
             self._closed = True
             self._queue.put(None)
         if self._thread is not None:
-            # Not for ever: the thread may hang in a sync. It is a daemon, so the process can end.
+            # With a limit: the thread may hang in a sync. It is a daemon, so the process can end.
             self._thread.join(2 * self._close_patience_s)
 
     def _waited_too_long(self) -> Unavailable:

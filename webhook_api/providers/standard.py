@@ -1,6 +1,6 @@
 """Standard Webhooks: what senders that follow this standard deliver to /webhook/standard.
 
-The `standardwebhooks` package (1.1.0) would not do: for a signature without a comma, or a body
+The `standardwebhooks` package (1.1.0) is not used: for a signature without a comma, or a body
 that is not UTF-8, it raises ValueError instead of refusing it; and it knows only one secret.
 Source: github.com/standard-webhooks, spec 1.0.0.
 """

@@ -48,7 +48,7 @@ def receive_message() -> Accepted:
 def read_body(limit: int) -> bytes:
     """Return the request's body, of `limit` bytes at most.
 
-    Flask's MAX_CONTENT_LENGTH would not do: it cuts a chunked body off at the limit, and the
+    Flask's MAX_CONTENT_LENGTH is not enough: it cuts a chunked body off at the limit, and the
     view gets the first part of it (Werkzeug 3.1, `LimitedStream`).
 
     Raises:

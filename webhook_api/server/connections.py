@@ -88,7 +88,7 @@ class Connections:
         self._go_on(connection)
 
     def expire(self) -> None:
-        """Do what each state prescribes for connections whose deadline has passed."""
+        """End or answer the connections that are late, each as its state requires."""
         for state, late in self._on_late.items():
             for connection in self._register.overdue(state):
                 if connection.state is state:  # not ended meanwhile to free memory

@@ -15,8 +15,8 @@ _QUERY = re.compile(r"\?\S*")
 class JsonLogger(Logger):
     """Gunicorn's logger, which writes the same JSON to stdout as the application.
 
-    `logconfig_dict` would not do: with it Gunicorn prepares an access-log record for every request,
-    even if there is no access log.
+    Not with `logconfig_dict`: then Gunicorn prepares an access-log record for every request, even
+    if there is no access log.
     """
 
     def setup(self, cfg: GunicornConfig) -> None:

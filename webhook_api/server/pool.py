@@ -13,7 +13,7 @@ Work = Callable[[], None]
 
 
 class _Ticket:
-    """Work that a thread does or the event loop refuses: the first to take it out of `work`."""
+    """Work that a thread does, or the event loop refuses: who takes it out of `work` first."""
 
     __slots__ = ("arrived_at", "kind", "when_late", "work")
 
@@ -25,7 +25,9 @@ class _Ticket:
 
 
 class Pool:
-    """`threads` threads. Requests with a kind may have `shared` of them, and the share of the kind.
+    """`threads` threads. All requests that have a kind may use `shared` of them together.
+
+    And those of one kind may use only the share of that kind.
 
     Requests that wait for a thread begin in the order of their arrival.
     """
@@ -61,7 +63,7 @@ class Pool:
         try:
             self._threads.submit(self._work_on, ticket)
         except RuntimeError:
-            # The executor has queued it nevertheless, and a thread may have begun with it.
+            # The executor has queued it all the same, and a thread may have begun with it.
             with suppress(IndexError):
                 ticket.work.pop()
                 raise

@@ -43,7 +43,7 @@ class PatientWorker(Worker):
     clients can stop the service. Here no thread waits for a client, except those that send
     streams, whose number is limited.
 
-    It uses Gunicorn's life of a worker, its parser and its response;
+    It uses Gunicorn's code for the life of a worker, its parser and its response;
     tests/server/test_gunicorn_parts.py fails if these change.
     """
 
@@ -138,7 +138,7 @@ class PatientWorker(Worker):
             self.core.look()
 
     def _report(self) -> None:
-        """Log what has no request line, in at most one line a tick."""
+        """Log, at most once a tick, what has no log line of its own."""
         seen = self._connections
         if self._busy or seen.dropped or self._listeners.trouble:
             self.log.warning(

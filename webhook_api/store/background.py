@@ -1,4 +1,4 @@
-"""Work in threads that give way to what somebody waits for."""
+"""Threads that leave the processor to deliveries and probes."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ T = TypeVar("T")
 def be_nice() -> None:
     """Let deliveries and probes get the processor before the calling thread."""
     if sys.platform == "linux":
-        # On Linux this is of one thread; on other systems, of the whole process.
+        # Linux sets it for one thread; other systems would set it for the whole process.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 

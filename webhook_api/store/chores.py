@@ -41,14 +41,14 @@ class Chores:
         """Do what it is time for. What fails is tried again later."""
         if time.monotonic() >= self._next_look:
             with suppress(sqlite3.Error, OSError, Unavailable, SchemaError):
-                self._let_go()
+                self._close_replaced()
             self._next_look = time.monotonic() + self._look_every_s
         self._retention.step_if_due()
 
-    def _let_go(self) -> None:
-        """Close what is open of another file than that at the database's path.
+    def _close_replaced(self) -> None:
+        """Close what is still open of a file that was replaced.
 
-        An open file keeps its disk space, and what was to be forgotten can be read from it. If
+        A file that is open keeps its disk space, and what it should have forgotten. If
         there is no file at the path, nothing is closed: what is open may be the only copy.
         """
         identity = self._database.identity()

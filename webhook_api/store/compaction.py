@@ -35,7 +35,7 @@ from webhook_api.store.tombstones import add_tombstones, remove_messages
 from webhook_api.store.transactions import read_transaction, transaction
 from webhook_api.store.verify import DamagedError, check_copy
 
-_FILES = 2  # of the database's size, that are on the disk at the same time
+_COPIES = 2  # of the database, that are on the disk at the same time
 _ROWS_AT_ONCE = 1000
 _FEW = 200  # rows that the last pass should add at most: all deliveries wait for it
 _PASSES = 20  # after these it adds the rest anyway
@@ -96,9 +96,9 @@ class _Compaction:
         self.removed = 0  # messages
 
     def make(self, new: Path) -> None:
-        """Write the database to `new`, with nearly all that is stored until the end of this."""
+        """Write the database to `new`, and nearly all that is stored while this runs."""
         folder = self._database.path.parent
-        check_space_for_copy(_FILES * sum(self._database.sizes().values()), folder)
+        check_space_for_copy(_COPIES * sum(self._database.sizes().values()), folder)
         scratch = beside(self._database.path, SCRATCH)
         with naming_full_disk(folder):
             with temporary_file(scratch):
@@ -162,7 +162,7 @@ class _Compaction:
                 count += len(part)
                 self._add(copy, part)
             self._last_id = _last_id(live)
-            # Also if the newest id is of a row that was not added: no id is used twice.
+            # Even if the row with the newest id was not added: no id may be used twice.
             copy.execute(
                 "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", [self._last_id]
             )
@@ -185,7 +185,7 @@ class _Compaction:
 
 
 def _open(path: Path) -> Connection:
-    """Open a file that counts only when all of it is done, and synced then."""
+    """Open a file that nobody uses until it is complete and synced."""
     connection = connect(path, "rw", patience_s=0)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -212,7 +212,7 @@ def _tidy(copy: Connection) -> None:
 
 
 def _vacuum_into(copy: Connection, new: Path) -> None:
-    """Write the content of `copy` to the empty file `new`, which reaches the disk meanwhile.
+    """Write the content of `copy` to the empty file `new`, and sync it while it grows.
 
     Otherwise the next sync of the service would wait for all of it.
     """
@@ -237,7 +237,7 @@ def _vacuum_into(copy: Connection, new: Path) -> None:
             if failures:
                 raise failures[0] from None
             if primary_result_code(error) == sqlite3.SQLITE_INTERRUPT:
-                # Ctrl-C in `sync_if_due`, of which sqlite3 drops the exception.
+                # Ctrl-C in `sync_if_due`: sqlite3 drops its exception.
                 raise KeyboardInterrupt from None
             raise
         finally:

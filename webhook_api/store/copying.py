@@ -78,7 +78,7 @@ def remove_leftover(path: Path) -> None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Say that the disk of `path` is full, where an error does not say which disk it is."""
+    """Name `path` in an error that says that a disk is full, but not which one."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -112,7 +112,7 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
     with closing(copy), path.open("rb") as file:
 
         def after_each_part(_status: int, remaining: int, total: int) -> None:
-            # Or the service's next fsync would wait until the whole copy is on disk.
+            # Otherwise the service's next fsync would wait until the whole copy is on disk.
             os.fdatasync(file)
             progress(total - remaining, total)
 

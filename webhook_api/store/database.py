@@ -160,7 +160,7 @@ class Database:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
-        with suppress(Unavailable):  # its file may be being replaced just now
+        with suppress(Unavailable):  # perhaps the file is being replaced
             if reader := self._idle.take(self.identity()):
                 return reader
         try:

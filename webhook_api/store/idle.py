@@ -1,4 +1,4 @@
-"""Readers that nobody uses now: who needs one next takes it, and opens no file."""
+"""Readers that nobody uses now. The next one who needs a reader takes it, and opens no file."""
 
 import sqlite3
 import threading
@@ -22,7 +22,9 @@ class IdleReaders:
     def take(self, identity: FileIdentity) -> Connection | None:
         """Return a reader of that file, which is lent now; None if there is none."""
         with self._mutex:
-            for at in reversed(range(len(self._readers))):  # the last one's cache is the warmest
+            for at in reversed(
+                range(len(self._readers))
+            ):  # the one that was used last has most in its cache
                 if self._readers[at].identity == identity:
                     self._readers[at].lent = True
                     return self._readers.pop(at)

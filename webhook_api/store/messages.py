@@ -36,7 +36,7 @@ def insert_messages(
     lock.
 
     One statement inserts all rows, and SQLite commits it by itself. So the interpreter lock is
-    given away once, not for each row: in a busy process, to get it back costs more than the row.
+    given away once, not for each row: in a busy process, getting it back costs more than a row.
 
     Raises:
         sqlite3.Error: nothing was stored.

@@ -16,7 +16,7 @@ from webhook_api.store.writer import Writer
 
 _SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
-_SMALLEST_BATCH = 8  # also if the machine is busy, or it would take for ever
+_SMALLEST_BATCH = 8  # even on a busy machine, or it would never end
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
 _PATIENCE_S = 10.0  # for a program that locks the database without our write lock

@@ -32,7 +32,7 @@ def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
 def remove_messages(
     db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
 ) -> int:
-    """Remove those of the rows `row_ids` that `selection` selects; return how many that were.
+    """Remove those of the rows `row_ids` that `selection` selects; return how many.
 
     It is one transaction. The triggers of the schema correct the counters and the search index.
     The caller holds the write lock.

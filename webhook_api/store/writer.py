@@ -1,8 +1,8 @@
 """The one way to write the database: under the write lock, and on disk before it returns.
 
-To repeat a failed sync is no help: the kernel reports the error once, and then treats the pages
-as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL, as if committed.
-So after an I/O error no process writes anything until the whole WAL was written and synced again.
+Repeating a failed sync does not help: the kernel reports the error once, and then treats the
+pages as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL, as if they
+were committed. So after an I/O error nobody writes until the WAL was written and synced again.
 """
 
 import os
@@ -53,9 +53,9 @@ T = TypeVar("T")
 class Writer:
     """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
 
-    `_anchor`, a reader, is closed after the connection that writes. If this were the last one of
-    its file, its closing would checkpoint and then delete the WAL *by name*: if the file was
-    replaced, this is the WAL of another file, and if it is damaged, the only good copy.
+    `_anchor` is a reader that is closed after it. When the last connection is closed and may write,
+    SQLite makes a checkpoint and deletes the WAL *by name*: after a replacement that is the WAL of
+    another file, and if the file is damaged, the WAL is the only good copy.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Writer:
         return results
 
     def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
-        """Remove messages (see `remove_messages`); return how many that were.
+        """Remove messages (see `remove_messages`); return how many.
 
         The next commit of anything else puts this on disk as well, and so does `close`.
 

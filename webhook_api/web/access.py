@@ -7,7 +7,7 @@ from flask import Flask, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-# It needs a space: Werkzeug quotes no single word, and a realm must be quoted (RFC 9110, 11.5).
+# Two words, because Werkzeug quotes no single one, and a realm must be quoted (RFC 9110, 11.5).
 REALM = "Webhook API"
 CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # what is asked of who sent nothing
 # The blueprints that need no token; `inbox` asks for it in a form. All others need it, so a new

@@ -1,6 +1,6 @@
 """The work around every request: one hook before it, and one after it.
 
-A single one each, because each look through one of Flask's proxies takes half a microsecond.
+A single one each, because each access through one of Flask's proxies takes half a microsecond.
 """
 
 import random

@@ -16,7 +16,7 @@ _POLICY = (
 
 
 def is_inbox_page(path: str) -> bool:
-    """Return whether people look at `path`: /inbox and below, but for /inbox/new."""
+    """Return whether `path` is a page for people: /inbox and below, except /inbox/new."""
     return f"{path}/".startswith("/inbox/") and path != "/inbox/new"
 
 

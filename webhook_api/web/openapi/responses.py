@@ -116,7 +116,7 @@ FAILURES: dict[str, tuple[int, Json]] = {
         503,
         error(
             "The database cannot be used now, too many requests wait, or the service is stopping."
-            " Try again: a message that was stored nevertheless is then a repeat.",
+            " Try again: if the message was stored all the same, that is a repeat.",
             "database is locked by another program",
             "Retry-After",
         ),
