@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from webhook_api.store.compaction import compact
+from webhook_api.maintenance.compaction import compact
+from webhook_api.maintenance.replacing import replace
+from webhook_api.maintenance.restore import restore
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.replacing import replace
-from webhook_api.store.restore import restore
 from webhook_api.store.schema import migrate
 from webhook_api.store.selection import of_number
 

@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 from tests.builders import SECRET, a_message, encode
 from tests.serving import ROOT, Load, Server, database_in, serving, wait_until
-from webhook_api.store.backup import back_up
+from webhook_api.maintenance.backup import back_up
+from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.tombstones import was_removed
-from webhook_api.store.verify import check_copy, verify
 
 _IMPORTED = 60_000
 _IDS_AT_ONCE = 10_000

@@ -21,8 +21,8 @@ MODULES = {
 }
 
 WITHOUT_FLASK = {
-    "config", "errors", "outcome", "models", "logs", "start", "store", "intake", "reading",
-    "providers", "server", "inbox",
+    "config", "errors", "outcome", "models", "logs", "start", "maintenance", "store", "intake",
+    "reading", "providers", "server", "inbox",
 }  # fmt: skip
 # The package itself is the application; its parts are imported without it.
 IMPORT_THEM = f"""

@@ -16,11 +16,11 @@ from tests.conftest import Post
 from tests.forks import Command
 from tests.serving import ROOT, Load, inherited, serving, wait_until
 from webhook_api.config import Config
-from webhook_api.store import backup as backups
-from webhook_api.store import verify as verifying
+from webhook_api.maintenance import backup as backups
+from webhook_api.maintenance import verify as verifying
+from webhook_api.maintenance.verify import verify
 from webhook_api.store.copying import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.verify import verify
 
 Run = Callable[..., Result]
 

@@ -21,7 +21,7 @@ from tests.serving import Server, database_in, free_port, serving
 from tests.test_replica import CONFIGURATION as REPLICA
 from tests.test_replica import LITESTREAM
 from webhook_api.config import Config
-from webhook_api.store.backup import remember_backup
+from webhook_api.maintenance.backup import remember_backup
 from webhook_api.store.database import Database
 
 PROJECT = Path(__file__).parent.parent

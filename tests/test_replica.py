@@ -13,8 +13,8 @@ import pytest
 
 from tests.builders import SECRET
 from tests.serving import ROOT, Load, Server, free_port, serving, wait_until
+from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
-from webhook_api.store.verify import verify
 
 CONFIGURATION = ROOT / ".monitoring/litestream/litestream.yml"
 LITESTREAM = shutil.which("litestream") or shutil.which(

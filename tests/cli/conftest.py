@@ -18,7 +18,7 @@ from tests.conftest import Post
 from tests.store.forgotten import NUMBER, TEXT
 from webhook_api import close_app
 from webhook_api.config import Config
-from webhook_api.store.backup import back_up
+from webhook_api.maintenance.backup import back_up
 from webhook_api.store.database import Database
 
 

@@ -14,8 +14,8 @@ from tests.store.files import differences, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from tests.test_backup import command
 from webhook_api.config import Config
+from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.database import Database
-from webhook_api.store.removal import one_at_a_time
 from webhook_api.store.tombstones import remove_messages
 
 

@@ -19,7 +19,7 @@ from tests.store.files import differences, removed, stored
 from tests.store.forgotten import NUMBER, traces
 from tests.test_backup import command, fill
 from webhook_api.config import Config
-from webhook_api.store import compaction, replacing
+from webhook_api.maintenance import compaction, replacing
 from webhook_api.store.database import Database
 from webhook_api.store.finishing import put_in_place
 

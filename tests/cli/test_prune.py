@@ -14,10 +14,10 @@ from tests.conftest import Get, Post, Rows, Scrape
 from tests.store.files import arrived, differences
 from tests.test_backup import command
 from webhook_api.config import Config
+from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.removal import one_at_a_time
 
 
 def test_prune_removes_what_is_old_and_leaves_everything_exact(

@@ -17,9 +17,9 @@ from tests.serving import Load, Server, serving, wait_until
 from tests.store.files import all_ids, differences, replaced
 from tests.test_backup import command, ids
 from webhook_api.config import Config
-from webhook_api.store.backup import back_up
+from webhook_api.maintenance.backup import back_up
+from webhook_api.maintenance.restore import restore
 from webhook_api.store.database import Database
-from webhook_api.store.restore import restore
 from webhook_api.store.schema import MIGRATIONS
 
 

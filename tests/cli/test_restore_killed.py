@@ -18,7 +18,7 @@ from tests.serving import wait_until
 from tests.store.files import all_ids, differences, replaced, stored
 from tests.test_backup import command, fill
 from webhook_api.config import Config
-from webhook_api.store import replacing
+from webhook_api.maintenance import replacing
 from webhook_api.store.database import Database
 
 

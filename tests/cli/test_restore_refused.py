@@ -16,7 +16,7 @@ from tests.cli.running import Run
 from tests.conftest import Post
 from tests.store.files import stored
 from webhook_api.config import Config
-from webhook_api.store import restore as restores
+from webhook_api.maintenance import restore as restores
 from webhook_api.store.schema import SCHEMA_VERSION
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from tests.powercut.disk import Disk, Luck, Names
 from tests.powercut.record import Event, Kind
 from tests.powercut.shim import Files
+from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
-from webhook_api.store.verify import verify
 
 _MEMORY = "/dev/shm"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tests.builders import a_message, some_messages
 from tests.test_backup import ids
+from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.messages import insert_messages
 from webhook_api.store.selection import older_than
 from webhook_api.store.tombstones import was_removed
-from webhook_api.store.verify import verify
 
 NOW = datetime.now(UTC)
 # A query that only ends when it is interrupted.

@@ -16,6 +16,7 @@ from tests.forks import Forked, killed
 from tests.reading.calculated import in_order, matches
 from webhook_api import close_app
 from webhook_api.config import Config
+from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -28,7 +29,6 @@ from webhook_api.store.schema import (
     migrate,
     schema_version,
 )
-from webhook_api.store.verify import verify
 
 TEXTS = [
     None, "", "a", "ab", "Hello", "ÉCOLE", "école", "ПРИВЕТ", "日本語", "本", "e\u0301", "𐐀𐐨", "😀",

@@ -15,6 +15,7 @@ from tests.dying import prepare
 from tests.forks import Forked
 from webhook_api.config import Config
 from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.maintenance.verify import verify
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
@@ -25,7 +26,6 @@ from webhook_api.store.schema import (
     check_schema,
     migrate,
 )
-from webhook_api.store.verify import verify
 
 
 @pytest.fixture

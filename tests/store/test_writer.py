@@ -11,12 +11,12 @@ import pytest
 
 from tests.builders import a_message
 from webhook_api.errors import Unavailable
+from webhook_api.maintenance.backup import back_up
+from webhook_api.maintenance.compaction import compact
+from webhook_api.maintenance.removal import Remover
 from webhook_api.models import parse_message
-from webhook_api.store.backup import back_up
-from webhook_api.store.compaction import compact
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.removal import Remover
 from webhook_api.store.selection import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
 

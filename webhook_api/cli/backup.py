@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
 from webhook_api.db import current_database
-from webhook_api.store.backup import back_up, dated_name, remove_older
+from webhook_api.maintenance.backup import back_up, dated_name, remove_older
 
 
 @click.command("backup", cls=PlainCommand)

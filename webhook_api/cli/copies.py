@@ -8,8 +8,8 @@ import click
 
 from webhook_api.cli.failures import EXIT_FAILURE
 from webhook_api.cli.progress import progress_bar
+from webhook_api.maintenance.verify import DamagedError
 from webhook_api.store.copying import Progress
-from webhook_api.store.verify import DamagedError
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
 from webhook_api.db import current_database
-from webhook_api.store.verify import verify
+from webhook_api.maintenance.verify import verify
 
 
 @click.command("init-db", cls=PlainCommand)

@@ -12,10 +12,10 @@ from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_
 from webhook_api.cli.numbers import Number
 from webhook_api.cli.progress import progress_bar
 from webhook_api.db import current_database
-from webhook_api.store.compaction import compact
+from webhook_api.maintenance.compaction import compact
+from webhook_api.maintenance.removal import Remover, find, one_at_a_time
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import other_files
-from webhook_api.store.removal import Remover, find, one_at_a_time
 from webhook_api.store.selection import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
 

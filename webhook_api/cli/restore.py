@@ -9,7 +9,7 @@ from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
 from webhook_api.cli.file_argument import check_input
 from webhook_api.db import current_database
-from webhook_api.store.restore import restore
+from webhook_api.maintenance.restore import restore
 
 
 @click.command("restore", cls=PlainCommand)

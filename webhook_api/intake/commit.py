@@ -3,7 +3,7 @@
 A request hands its message to the one thread of its process that writes, and waits for the
 answer, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
 waits for nobody. After the answers that thread updates the search index and makes checkpoints;
-when it is time, it also does the chores (`store/chores.py`).
+when it is time, it also does the chores (`maintenance/chores.py`).
 """
 
 import logging
@@ -19,8 +19,8 @@ from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.intake.observer import CommitObserver
 from webhook_api.intake.pending import Answer, PendingDelivery, PendingProbe, own_exception
 from webhook_api.intake.waiting import Wait
+from webhook_api.maintenance.chores import Chores
 from webhook_api.models import InboundMessage
-from webhook_api.store.chores import Chores
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult, write_probe

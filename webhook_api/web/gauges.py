@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
-from webhook_api.store.backup import last_backup
+from webhook_api.maintenance.backup import last_backup
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
 from webhook_api.store.schema import check_schema

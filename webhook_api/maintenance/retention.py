@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.maintenance.removal import PAUSE, Remover, one_at_a_time
 from webhook_api.server_time import as_text
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.removal import PAUSE, Remover, one_at_a_time
 from webhook_api.store.selection import older_than
 from webhook_api.store.writer import Writer
 

@@ -13,7 +13,7 @@ import pytest
 from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from tests.test_backup import command
-from webhook_api.store.compaction import compact
+from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress
 from webhook_api.store.database import Database

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
+from webhook_api.maintenance.replacing import PATIENCE_S, replace
+from webhook_api.maintenance.verify import DamagedError, Report, check_copy
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import WAL, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
-from webhook_api.store.replacing import PATIENCE_S, replace
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import migrate
-from webhook_api.store.verify import DamagedError, Report, check_copy
 
 STDIN = Path("-")
 _PART_BYTES = 1024 * 1024

@@ -10,10 +10,10 @@ from tests.builders import a_message
 from tests.conftest import Rows, Store
 from tests.store.files import arrived, count, differences
 from webhook_api.config import Config
+from webhook_api.maintenance.removal import Remover
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.removal import Remover
 from webhook_api.store.selection import EVERYTHING, older_than
 from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.writer import Writer

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from webhook_api.maintenance.checks import CHECKS, Check
 from webhook_api.store.background import at_once
-from webhook_api.store.checks import CHECKS, Check
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database

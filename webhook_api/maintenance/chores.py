@@ -5,9 +5,9 @@ import time
 from contextlib import suppress
 
 from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.maintenance.retention import Retention
 from webhook_api.store.connections import Connection, FileIdentity
 from webhook_api.store.database import Database
-from webhook_api.store.retention import Retention
 from webhook_api.store.writer import Writer
 
 _LOOK_EVERY_S = 1.0

@@ -14,6 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.replacing import PATIENCE_S, replace
+from webhook_api.maintenance.verify import DamagedError, check_copy
 from webhook_api.store.connections import Connection, FileIdentity, connect
 from webhook_api.store.copying import (
     Progress,
@@ -26,14 +29,11 @@ from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.removal import one_at_a_time
-from webhook_api.store.replacing import PATIENCE_S, replace
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.tombstones import add_tombstones, remove_messages
 from webhook_api.store.transactions import read_transaction, transaction
-from webhook_api.store.verify import DamagedError, check_copy
 
 _COPIES = 2  # of the database, that are on the disk at the same time
 _ROWS_AT_ONCE = 1000

@@ -1,0 +1,1 @@
+"""Backups, restore, compaction, checks and removal."""

@@ -1,0 +1,1 @@
+"""The care of the database: backups, restore, compaction, checks, removal. Knows no HTTP."""
