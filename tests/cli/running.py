@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from click.testing import Result
 
 from tests.builders import SECRET, a_message
+from tests.forks import Command
 from tests.serving import ROOT, inherited
 from webhook_api.config import Config
 
@@ -76,3 +78,17 @@ def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
     with start_in_a_shell(*args, **environ) as process:
         stdout, stderr = process.communicate(b"body")
     return process.returncode, stdout, stderr
+
+
+def command(database: Path, *args: object) -> Command:
+    """Start a command in its own process."""
+    return Command(
+        ["flask", "--app", "wsgi", *map(str, args)],
+        cwd=ROOT,
+        env={
+            **inherited(),
+            "FLASK_SKIP_DOTENV": "1",
+            "WEBHOOK_SECRET": SECRET,
+            "DATABASE_URL": f"sqlite:///{database}",
+        },
+    )

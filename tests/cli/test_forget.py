@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import Run
+from tests.cli.running import Run, command
 from tests.conftest import Get, Post
 from tests.serving import Load, serving, wait_until
 from tests.store.files import differences, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
-from tests.test_backup import command
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.database import Database

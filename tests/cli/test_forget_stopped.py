@@ -10,14 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.cli.running import Run
+from tests.cli.running import Run, command
 from tests.conftest import Post
 from tests.dying import forget_until
 from tests.forks import killed
 from tests.serving import wait_until
-from tests.store.files import differences, removed, stored
+from tests.store.files import differences, fill, removed, stored
 from tests.store.forgotten import NUMBER, traces
-from tests.test_backup import command, fill
 from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
 from webhook_api.store.database import Database

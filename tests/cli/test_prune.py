@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message, encode
-from tests.cli.running import Run
+from tests.cli.running import Run, command
 from tests.conftest import Get, Post, Rows, Scrape
 from tests.store.files import arrived, differences
-from tests.test_backup import command
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.connections import Connection

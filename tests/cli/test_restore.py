@@ -11,11 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.cli.running import Run
+from tests.cli.running import Run, command
 from tests.conftest import Get, Post
 from tests.serving import Load, Server, serving, wait_until
-from tests.store.files import all_ids, differences, replaced
-from tests.test_backup import command, ids
+from tests.store.files import all_ids, differences, ids, replaced
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.restore import restore

@@ -10,13 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.cli.running import Run
+from tests.cli.running import Run, command
 from tests.conftest import Get, Post
 from tests.dying import restore_until
 from tests.forks import killed
 from tests.serving import wait_until
-from tests.store.files import all_ids, differences, replaced, stored
-from tests.test_backup import command, fill
+from tests.store.files import all_ids, differences, fill, replaced, stored
 from webhook_api.config import Config
 from webhook_api.maintenance import replacing
 from webhook_api.store.database import Database

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import command
 from tests.serving import database_in, in_threads, serving, wait_until
 from tests.store.files import arrived, store
-from tests.test_backup import command
 from webhook_api.maintenance.chores import Chores
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer

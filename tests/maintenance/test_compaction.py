@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import command
 from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
-from tests.test_backup import command
 from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress

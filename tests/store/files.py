@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.builders import a_message, some_messages
-from tests.test_backup import ids
 from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
@@ -69,6 +68,12 @@ def removed(path: Path, *message_ids: str) -> set[str]:
         return was_removed(db, message_ids)
 
 
+def ids(file: Path) -> set[str]:
+    """The same of a file that nobody writes to; nothing is created beside it."""
+    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as connection:
+        return {row[0] for row in connection.execute("SELECT message_id FROM messages")}
+
+
 def replaced(database: Path) -> list[Path]:
     """The files that restores have kept."""
     return sorted(database.parent.glob("app-replaced-*.db"))
@@ -77,3 +82,15 @@ def replaced(database: Path) -> list[Path]:
 def all_ids(database: Path) -> set[str]:
     """The ids in the database and in the files that it replaced."""
     return stored(database).union(*map(ids, replaced(database)))
+
+
+def fill(database: Path, count: int) -> None:
+    """Store many messages that are not indexed, so that checking takes long."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+            " INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at,"
+            " seconds, nanos) SELECT 's' || n, '+' || (n % 99), '+1', '2025-01-15T10:00:00Z',"
+            " hex(randomblob(40)), '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
+            [count],
+        )

@@ -7,61 +7,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.builders import SECRET, a_message, samples
+from tests.builders import a_message, samples
+from tests.cli.running import Run, command
 from tests.conftest import Post
-from tests.forks import Command
-from tests.serving import ROOT, Load, inherited, serving, wait_until
+from tests.serving import Load, serving, wait_until
+from tests.store.files import fill, ids
 from webhook_api.config import Config
 from webhook_api.maintenance import backup as backups
 from webhook_api.maintenance import verify as verifying
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.copying import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(app: Flask) -> Run:
-    def invoke(*args: object) -> Result:
-        return app.test_cli_runner().invoke(args=[str(arg) for arg in args])
-
-    return invoke
-
-
-def command(database: Path, *args: object) -> Command:
-    """Start a command in its own process."""
-    return Command(
-        ["flask", "--app", "wsgi", *map(str, args)],
-        cwd=ROOT,
-        env={
-            **inherited(),
-            "FLASK_SKIP_DOTENV": "1",
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{database}",
-        },
-    )
-
-
-def ids(file: Path) -> set[str]:
-    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as connection:
-        return {row[0] for row in connection.execute("SELECT message_id FROM messages")}
-
-
-def fill(database: Path, count: int) -> None:
-    """Store many messages that are not indexed, so that checking takes long."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
-            " INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at,"
-            " seconds, nanos) SELECT 's' || n, '+' || (n % 99), '+1', '2025-01-15T10:00:00Z',"
-            " hex(randomblob(40)), '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
-            [count],
-        )
 
 
 def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
