@@ -231,8 +231,12 @@ def read(environ: dict[str, str], name: str) -> object:
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize(
-    "content", [b"in-a-file", b"in-a-file\n", b"in-a-file\r\n", b"in-a-file\n\n"]
-)
+    "content",
+    [
+        b"in-a-file", b"in-a-file\n", b"in-a-file\r\n", b"in-a-file\n\n",
+        "in-a-file\r\n".encode("utf-8-sig"),
+    ],
+)  # fmt: skip
 def test_a_secret_may_be_in_a_file(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)
@@ -256,11 +260,12 @@ def test_both_forms_of_a_secret_stop_the_start(tmp_path: Path, name: str) -> Non
     ("content", "reason"),
     [
         (None, "No such file or directory"), (b"", "the file is empty"),
-        (b"\n", "the file is empty"), (b"first\nsecond\n", "in one line"),
+        (b"\n", "the file is empty"), (b" \n", "the file is empty"),
+        (b"first\nsecond\n", "in one line"),
         ("secret\n".encode("utf-16"), "in one line"), (b"x" * 4097, "more than 4096 bytes"),
         (os.mkdir, "no regular file"), (os.mkfifo, "no regular file"),
     ],
-    ids=["missing", "empty", "blank", "two lines", "UTF-16", "long", "folder", "pipe"],
+    ids=["missing", "empty", "line end", "blank", "two lines", "UTF-16", "long", "folder", "pipe"],
 )  # fmt: skip
 def test_a_file_without_a_secret_stops_the_start_and_is_named(
     tmp_path: Path, name: str, content: object, reason: str

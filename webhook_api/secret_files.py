@@ -1,5 +1,6 @@
 """Reads a secret: from the variable `NAME`, or from the file that `NAME_FILE` names."""
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ class ConfigError(ValueError):
 def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = False) -> str:
     """Return the secret `name`, or what is in the file that `name`_FILE names.
 
-    Empty if neither is set. A line end in the file does not belong to the secret; bytes that are
-    not UTF-8 become surrogates, as in a variable (PEP 383). With `may_be_empty`, an empty file
-    means that the secret is not set.
+    Empty if neither is set. A line end in the file does not belong to the secret, nor does a byte
+    order mark; bytes that are not UTF-8 become surrogates, as in a variable (PEP 383). With
+    `may_be_empty`, a file with nothing but white space means that the secret is not set.
 
     Raises:
         ConfigError: both are set, or the file cannot be read, or holds no secret.
@@ -50,7 +51,8 @@ def _read(path: Path) -> tuple[bytes, str]:
         return b"", "it is no name of a file"
     if len(secret) > MAX_SECRET_BYTES:
         return b"", f"the file has more than {MAX_SECRET_BYTES} bytes"
-    secret = secret.rstrip(b"\r\n")
+    # Some editors put a byte order mark at the start, which nobody sees.
+    secret = secret.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
     if b"\n" in secret or b"\0" in secret:
         return b"", "the file has to hold the secret in one line, and nothing else"
-    return secret, ""
+    return (secret if secret.strip() else b""), ""
