@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import create_environ
 
 from webhook_api.web.application import Application
-from webhook_api.web.json_provider import JSONReply
+from webhook_api.web.json_provider import JSONAnswer
 
 REQUESTS: list[dict[str, Any]] = [
     {"path": "/messages"},
@@ -58,7 +58,7 @@ def test_routes_are_bound_the_same_without_a_request(server_name: str | None) ->
 @pytest.mark.parametrize("status", [200, 401, 404, 503])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
-    reply = JSONReply(b'{"a":1}\n')
+    reply = JSONAnswer(b'{"a":1}\n')
     reply.status_code = status
     reply.headers["Retry-After"] = "2"
     environ = create_environ(method=method)

@@ -95,7 +95,7 @@ def send_messages(
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")
-    if bad or set(sender.replies) - {HTTPStatus.OK}:
+    if bad or set(sender.answers) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
@@ -140,14 +140,14 @@ def _send(
     pool.shutdown(cancel_futures=True)
     sender.close()
     seconds = time.perf_counter() - started
-    for status, answers in sorted(sender.replies.items()):
+    for status, answers in sorted(sender.answers.items()):
         click.echo(f"{status} {_phrase(status)}: {answers}")
     if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {sender.replies.total()} messages in {seconds:.1f} s")
+        click.echo(f"stopped; {sender.answers.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
     if failure is not None:
         raise click.ClickException(f"{sender.url}: {_reason(failure)}")
-    click.echo(f"{sender.replies.total()} messages in {seconds:.1f} s")
+    click.echo(f"{sender.answers.total()} messages in {seconds:.1f} s")
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
@@ -157,29 +157,29 @@ def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
 
 
 class _Sender:
-    """Delivers bodies from several threads, each with its own connection; counts the replies."""
+    """Delivers bodies from several threads, each with its own connection; counts the answers."""
 
     def __init__(self, url: str, shape: Shape) -> None:
         target = _target(url)
         self.url = url
-        self.replies: Counter[int] = Counter()
+        self.answers: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
         self._shape = shape
-        self._mutex = threading.Lock()  # guards the replies and the list of connections
+        self._mutex = threading.Lock()  # guards the answers and the list of connections
         self._connections: list[HTTPConnection] = []
         self._of_thread = threading.local()
 
     def deliver(self, body: bytes) -> None:
-        """Sign `body`, deliver it, and count the status of the reply.
+        """Sign `body`, deliver it, and count the status of the answer.
 
         Raises:
-            OSError, HTTPException, ValueError: there was no reply.
+            OSError, HTTPException, ValueError: there was no answer.
         """
         status = self._post(self._connection(), body)
         with self._mutex:
-            self.replies[status] += 1
+            self.answers[status] += 1
 
     def close(self) -> None:
         for connection in self._connections:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from webhook_api.replies import Message, message_reply
+from webhook_api.answers import Message, message_object
 from webhook_api.store.connections import Connection
 
 
@@ -18,7 +18,7 @@ class WholeMessage(NamedTuple):
 
     def as_json(self) -> Message:
         """Return the JSON object of the API."""
-        return message_reply(*self[:5])
+        return message_object(*self[:5])
 
 
 def find_message(db: Connection, row_id: int) -> WholeMessage | None:

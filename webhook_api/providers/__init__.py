@@ -24,7 +24,7 @@ class Provider:
     read: Callable[[Mapping[str, str], bytes, str], Delivery]
     max_body_bytes: int
     url: str = ""
-    reply: str | None = None  # XML; None: the reply of /webhook
+    answer: str | None = None  # XML; None: the answer of /webhook
     handshake: Callable[[Mapping[str, str]], str | None] | None = None
 
 
@@ -47,7 +47,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
                 read=partial(twilio.read_delivery, auth_token=config.twilio_auth_token),
                 max_body_bytes=config.max_body_bytes,
                 url=f"{config.public_url}/webhook/{twilio.NAME}",
-                reply=twilio.EMPTY_TWIML,
+                answer=twilio.EMPTY_TWIML,
             )
         )
     if config.standard_webhooks_keys:

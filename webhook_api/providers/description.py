@@ -75,8 +75,8 @@ def _operations(name: str, receive: Json, refusal: Json) -> Json:
         "responses": dict(receive["responses"]),
     }
     if name == twilio.NAME:
-        reply = receive["responses"]["200"]
-        post["responses"]["200"] = {**reply, "content": _plain("text/xml", twilio.EMPTY_TWIML)}
+        response = receive["responses"]["200"]
+        post["responses"]["200"] = {**response, "content": _plain("text/xml", twilio.EMPTY_TWIML)}
     if name != meta.NAME:
         return {"post": post}
     internal_error = receive["responses"]["500"]

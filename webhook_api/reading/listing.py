@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from webhook_api.answers import Message, message_object
 from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.reading.search import PhraseSearch
-from webhook_api.replies import Message, message_reply
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot
 
@@ -44,7 +44,7 @@ class StoredMessage(NamedTuple):
 
     def as_json(self) -> Message:
         """Return the JSON object of the API."""
-        return message_reply(*self[:5])
+        return message_object(*self[:5])
 
     def as_line(self) -> bytes:
         """Return that object as a line of NDJSON, readable in every script."""

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from webhook_api.answers import TOP_SENDERS
 from webhook_api.models import Instant, StatsQuery
-from webhook_api.replies import TOP_SENDERS
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, snapshot
 from webhook_api.store.indexing import PERIOD_SCALE

@@ -2,9 +2,9 @@
 
 from flask import Blueprint, current_app
 
+from webhook_api.answers import Alive, Ready
 from webhook_api.db import get_db
 from webhook_api.intake.commit import GroupCommit
-from webhook_api.replies import Alive, Ready
 from webhook_api.store.schema import check_schema
 
 PROBE_DEADLINE_S = 1.0

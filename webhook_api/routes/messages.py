@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 
+from webhook_api.answers import Page
 from webhook_api.db import get_db
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
+from webhook_api.reading.answer_memory import AnswerMemory, answer_memory, wait_for_memory
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     CHUNK_CHARS,
@@ -18,12 +20,10 @@ from webhook_api.reading.listing import (
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.reply_memory import ReplyMemory, reply_memory, wait_for_memory
 from webhook_api.reading.turns import Reading, Stream
-from webhook_api.replies import Page
 from webhook_api.store.connections import Connection
 from webhook_api.web.client_left import whether_client_left
-from webhook_api.web.streams import StreamedReply
+from webhook_api.web.streams import StreamedAnswer
 
 _BLOCK_LINES = 200  # sent by one call
 _STREAM_BYTES = 8 * CHUNK_CHARS  # memory that a stream uses: rows, and their lines in UTF-8
@@ -46,7 +46,7 @@ def show_messages() -> Response:
         query=query,
         counts=current_app.extensions["counts"],
         json=current_app.json,
-        memory=reply_memory(request.environ),
+        memory=answer_memory(request.environ),
     )
     if takes_long(query):
         reading: Reading = current_app.extensions["reading"]
@@ -59,8 +59,8 @@ def show_messages() -> Response:
     return page.response
 
 
-class _PageReply(NamedTuple):
-    """The reply with a page, and where the next page starts, if there is one."""
+class _PageAnswer(NamedTuple):
+    """The answer with a page, and where the next page starts, if there is one."""
 
     response: Response
     next_cursor: Cursor | None
@@ -72,12 +72,12 @@ def _make_page(
     query: MessageQuery,
     counts: CountCache,
     json: JSONProvider,
-    memory: ReplyMemory,
-) -> _PageReply:
+    memory: AnswerMemory,
+) -> _PageAnswer:
     """Read a page and encode it. Both happen in one turn, since a page may have megabytes.
 
     Raises:
-        Unavailable: too much memory is in use for replies.
+        Unavailable: too much memory is in use for answers.
         sqlite3.Error: the database cannot be read.
     """
     wait_for_memory(memory)
@@ -86,7 +86,7 @@ def _make_page(
     shown = Page(data=data, total=page.total, limit=query.limit, offset=query.offset)
     response: Response = json.response(shown)  # type: ignore[assignment]
     memory.take(response.calculate_content_length() or 0)
-    return _PageReply(response, page.next_cursor)
+    return _PageAnswer(response, page.next_cursor)
 
 
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
@@ -99,18 +99,18 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 def _stream(wanted: MessageFilter) -> Response:
     reading: Reading = current_app.extensions["reading"]
-    memory = reply_memory(request.environ)
+    memory = answer_memory(request.environ)
     wait_for_memory(memory)
     memory.take(_STREAM_BYTES)
     blocks = _blocks(
         reading.stream(partial(_encode_chunks, wanted), whether_client_left(request.environ))
     )
-    # The first is made now: once the reply has begun, a failed read cannot be a 503 any more.
+    # The first is made now: once the answer has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":
         blocks.close()
         return Response(mimetype=NDJSON)
-    return StreamedReply(first, blocks, NDJSON)
+    return StreamedAnswer(first, blocks, NDJSON)
 
 
 def _blocks(stream: Stream[list[bytes]]) -> Generator[bytes]:

@@ -48,9 +48,9 @@ def receive_delivery(provider: Provider) -> Response:
     commits: GroupCommit = current_app.extensions["commits"]
     stored = commits.store(delivery.messages) if delivery.messages else []
     _note(outcome, outcome.tally, delivery, stored)
-    if provider.reply is None:
+    if provider.answer is None:
         return jsonify(status="ok")
-    return Response(provider.reply, mimetype="text/xml")
+    return Response(provider.answer, mimetype="text/xml")
 
 
 def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Response:

@@ -4,11 +4,11 @@ from functools import partial
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from webhook_api.answers import Sender, Statistics
 from webhook_api.db import get_db
 from webhook_api.models import StatsQuery, parse_query
 from webhook_api.reading.stats import compute_stats
 from webhook_api.reading.turns import Reading
-from webhook_api.replies import Sender, Statistics
 from webhook_api.web.client_left import whether_client_left
 
 bp = Blueprint("stats", __name__)

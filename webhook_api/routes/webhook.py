@@ -5,6 +5,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
+from webhook_api.answers import Accepted
 from webhook_api.config import Config
 from webhook_api.errors import BodyGarbled, BodyIncomplete, BodyTooLarge
 from webhook_api.intake.commit import GroupCommit
@@ -12,7 +13,6 @@ from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.intake.waiting import wait_of
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
-from webhook_api.replies import Accepted
 from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)

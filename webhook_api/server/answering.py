@@ -53,7 +53,7 @@ class StrictRequest(Request):
                 self.unreader.unread(here)
 
 
-class Reply(Response):
+class OutboxResponse(Response):
     """Gunicorn's response. A stream is sent part by part; other answers stay in the outbox."""
 
     sock: Any  # an Outbox
@@ -84,8 +84,8 @@ def _date(_second: int) -> str:
     return http_date()
 
 
-class ReplyBroken(Exception):
-    """The application failed after its reply had begun."""
+class AnswerBroken(Exception):
+    """The application failed after its answer had begun."""
 
 
 class Exchange:
@@ -117,27 +117,27 @@ class Exchange:
 
         Raises:
             NotTaken: the client of a stream has gone or takes nothing, or the stream was ended.
-            ReplyBroken: the application failed after its reply had begun.
+            AnswerBroken: the application failed after its answer had begun.
         """
-        reply, environ = create(  # type: ignore[call-overload]
+        response, environ = create(  # type: ignore[call-overload]
             self._request,
             self._connection.outbox,
             self._connection.client,
             self._connection.server,
             self._cfg,
-            response_class=Reply,
+            response_class=OutboxResponse,
             response_args=(send_s,),
         )
         environ["wsgi.multithread"] = True
         environ.update(offers)
         if last or not self._cfg.keepalive:
-            reply.force_close()
+            response.force_close()
         try:
-            parts = app(environ, reply.start_response)
+            parts = app(environ, response.start_response)
             try:
                 for part in parts:
-                    reply.write(part)
-                reply.close()
+                    response.write(part)
+                response.close()
             finally:
                 if hasattr(parts, "close"):
                     parts.close()
@@ -145,10 +145,10 @@ class Exchange:
             # From the outbox, or from a stream that ended early, and has logged why.
             raise NotTaken(str(error)) from error
         except Exception as error:
-            if reply.headers_sent:
-                raise ReplyBroken from error
+            if response.headers_sent:
+                raise AnswerBroken from error
             raise
-        return not reply.should_close() and self._is_used_up()
+        return not response.should_close() and self._is_used_up()
 
     def _is_used_up(self) -> bool:
         """Return whether the request ends where the event loop expected its end."""

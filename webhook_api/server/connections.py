@@ -11,7 +11,7 @@ from contextlib import suppress
 from webhook_api.outcome import NotServed
 from webhook_api.server.busy import busy_answer
 from webhook_api.server.framing import Arrival, Incoming
-from webhook_api.server.held_memory import AnswerMemory
+from webhook_api.server.held_memory import ConnectionMemory
 from webhook_api.server.outbox import NotTaken
 from webhook_api.server.register import Register
 from webhook_api.server.states import ClientConnection, Limits, State
@@ -105,9 +105,9 @@ class Connections:
         """Give idle connections only a short time, for a request that may be on its way."""
         self._register.shorten_idle(self._limits.stop_idle_s)
 
-    def answer_memory(self, connection: ClientConnection) -> AnswerMemory:
+    def answer_memory(self, connection: ClientConnection) -> ConnectionMemory:
         """Return what counts the answer that is made for `connection`."""
-        return AnswerMemory(self._memory, connection)
+        return ConnectionMemory(self._memory, connection)
 
     def end_all(self) -> None:
         """Close all connections."""

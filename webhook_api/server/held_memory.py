@@ -63,8 +63,8 @@ class HeldMemory:
                 self._changed.notify_all()
 
 
-class AnswerMemory:
-    """The memory for the answer on one connection, see `reading.reply_memory.ReplyMemory`."""
+class ConnectionMemory:
+    """The memory for the answer on one connection, see `reading.answer_memory.AnswerMemory`."""
 
     __slots__ = ("_connection", "_memory")
 

@@ -16,9 +16,9 @@ from gunicorn.workers.base import Worker
 
 from webhook_api.intake.waiting import WAIT_KEY, ThreadWait, Wait
 from webhook_api.outcome import NotServed
-from webhook_api.reading.reply_memory import MEMORY_KEY
+from webhook_api.reading.answer_memory import MEMORY_KEY
 from webhook_api.server.affinity import Core
-from webhook_api.server.answering import Exchange, ReplyBroken
+from webhook_api.server.answering import AnswerBroken, Exchange
 from webhook_api.server.busy import BUSY
 from webhook_api.server.connections import Connections
 from webhook_api.server.greenlets import Greenlets
@@ -210,9 +210,9 @@ class PatientWorker(Worker):
             )
         except (NotTaken, NoMoreData) as error:
             self.log.debug("nobody to answer, or nothing: %s", error)
-        except ReplyBroken:
+        except AnswerBroken:
             outbox.clear()
-            self.log.exception("a reply broke off")
+            self.log.exception("an answer broke off")
         except Exception as error:
             # Gunicorn answers in HTML: the application has not seen the request.
             malformed = isinstance(error, ParseException)

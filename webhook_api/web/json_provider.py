@@ -22,11 +22,11 @@ class CompactJSON(JSONProvider):
         return json.loads(s, **settings)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        return JSONReply(to_json(self._prepare_response_obj(args, kwargs)) + b"\n")
+        return JSONAnswer(to_json(self._prepare_response_obj(args, kwargs)) + b"\n")
 
 
-class JSONReply(Response):
-    """A reply that is complete from the start: its length is known, and it needs no `close`."""
+class JSONAnswer(Response):
+    """An answer that is complete from the start: its length is known, and it needs no `close`."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__([body], content_type="application/json")
@@ -36,6 +36,6 @@ class JSONReply(Response):
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         # Werkzeug's own copies all headers, for a Location or a status without a body. These
-        # replies have neither.
+        # answers have neither.
         start_response(self.status, self.headers.to_wsgi_list())
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.get_data()]

@@ -11,7 +11,7 @@ from flask import Response
 from webhook_api.errors import RequestRefused
 from webhook_api.web.answered import Answered
 from webhook_api.web.line_limit import LineLimit
-from webhook_api.web.streams import StreamedReply, StreamEnd
+from webhook_api.web.streams import StreamedAnswer, StreamEnd
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> 
     _log_left_out(unsigned)
     if answered.status == 401 and not unsigned.admits():
         return
-    if isinstance(response, StreamedReply):
+    if isinstance(response, StreamedAnswer):
         # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)

@@ -1,4 +1,4 @@
-"""Streams: replies that are made while they are sent."""
+"""Streams: answers that are made while they are sent."""
 
 import errno
 from collections.abc import Callable, Generator
@@ -26,8 +26,8 @@ class Sending:
     when_ended: WhenEnded | None = None
 
 
-class StreamedReply(Response):
-    """A reply whose blocks are made while it is sent.
+class StreamedAnswer(Response):
+    """An answer whose blocks are made while it is sent.
 
     `blocks` is always closed: at the end, when the client leaves, and if nothing was sent.
     """

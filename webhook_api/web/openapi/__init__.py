@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from webhook_api.replies import Alive, Ready
+from webhook_api.answers import Alive, Ready
 from webhook_api.web.openapi import operations
 from webhook_api.web.openapi.responses import FAILURES, HEADERS
 from webhook_api.web.openapi.schemas import schemas
@@ -49,7 +49,7 @@ def describe_api() -> Json:
         },
         "components": {
             "schemas": schemas(),
-            "responses": {name: reply for name, (_, reply) in FAILURES.items()},
+            "responses": {name: response for name, (_, response) in FAILURES.items()},
             "headers": HEADERS,
             "securitySchemes": {
                 "signature": {

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from webhook_api.answers import Accepted, Alive, Page, Statistics
 from webhook_api.models import MessageQuery, StatsQuery
 from webhook_api.reading.listing import NDJSON
-from webhook_api.replies import Accepted, Alive, Page, Statistics
 from webhook_api.web.assets import ASSETS
-from webhook_api.web.openapi.responses import FAILURES, error, json_content, reply, text_content
+from webhook_api.web.openapi.responses import FAILURES, error, json_content, response, text_content
 from webhook_api.web.openapi.schemas import parameters
 from webhook_api.web.openapi.text import DELIVERY, EXAMPLE_BODY, LISTING, MESSAGE
 
@@ -27,7 +27,7 @@ def receive_message() -> Json:
         "messages",
         "receiveMessage",
         "Deliver a message",
-        reply(
+        response(
             "The message is on disk, now or since an earlier delivery.",
             json_content(Accepted, {"status": "ok"}),
         ),
@@ -69,7 +69,7 @@ def show_messages() -> Json:
         "messages",
         "showMessages",
         "List messages, oldest first",
-        reply("A page of the messages that match, or all of them.", content, "Link"),
+        response("A page of the messages that match, or all of them.", content, "Link"),
         "InvalidQuery",
         "Unavailable",
         description=LISTING,
@@ -89,7 +89,9 @@ def show_stats() -> Json:
         "messages",
         "showStats",
         "Count messages and senders",
-        reply("The statistics of the messages that match.", json_content(Statistics, statistics)),
+        response(
+            "The statistics of the messages that match.", json_content(Statistics, statistics)
+        ),
         "InvalidQuery",
         "Unavailable",
         description="Without parameters: of all messages. An empty parameter counts as absent.",
@@ -98,7 +100,7 @@ def show_stats() -> Json:
 
 
 def probe(name: str, summary: str, model: type, status: str) -> Json:
-    success = reply(f"{summary}.", json_content(model, {"status": status}))
+    success = response(f"{summary}.", json_content(model, {"status": status}))
     failures = [] if model is Alive else ["Unavailable"]
     return operation("operation", name, summary, success, *failures)
 
@@ -115,7 +117,7 @@ def show_metrics() -> Json:
         "operation",
         "showMetrics",
         "Metrics for Prometheus",
-        reply("Prometheus' text format, or OpenMetrics if that is preferred.", content),
+        response("Prometheus' text format, or OpenMetrics if that is preferred.", content),
         parameters=[names],
     )
 
@@ -123,12 +125,12 @@ def show_metrics() -> Json:
 def show_description() -> Json:
     document = {"application/json": {"schema": {"type": "object"}}}
     return operation(
-        "description", "showDescription", "This document", reply("OpenAPI 3.1.", document)
+        "description", "showDescription", "This document", response("OpenAPI 3.1.", document)
     )
 
 
 def show_docs() -> Json:
-    page = reply("A page to read and try the API.", text_content("text/html"))
+    page = response("A page to read and try the API.", text_content("text/html"))
     return operation("description", "showDocs", "A page to try the API", page)
 
 
@@ -142,10 +144,10 @@ def show_asset() -> Json:
         "showAsset",
         "A file of that page",
         {
-            "200": reply("The file.", content),
-            "206": reply("The requested range of the file.", content),
-            "304": reply("The file is still the one that `If-None-Match` names.", {}),
-            "412": reply("The file is not the one that `If-Match` names.", {}),
+            "200": response("The file.", content),
+            "206": response("The requested range of the file.", content),
+            "304": response("The file is still the one that `If-None-Match` names.", {}),
+            "412": response("The file is not the one that `If-Match` names.", {}),
             "416": error("The file has no such range.", "Requested Range Not Satisfiable"),
         },
         "NotFound",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from webhook_api.answers import Error, Faults
 from webhook_api.errors import RETRY_AFTER_S
-from webhook_api.replies import Error, Faults
 from webhook_api.web.openapi.text import NEXT_PAGE
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ HEADERS: Json = {
 }
 
 
-def reply(description: str, content: Json, *headers: str) -> Json:
+def response(description: str, content: Json, *headers: str) -> Json:
     names = ("X-Request-ID", *headers)
     return {
         "description": description,
@@ -53,14 +53,14 @@ def text_content(*media_types: str) -> Json:
 
 
 def error(description: str, detail: str, *headers: str) -> Json:
-    return reply(description, json_content(Error, {"detail": detail}), *headers)
+    return response(description, json_content(Error, {"detail": detail}), *headers)
 
 
 def _faults(type_: str, loc: list[str], msg: str) -> Json:
     return {"detail": [{"type": type_, "loc": loc, "msg": msg}]}
 
 
-# Failures by name: the status and the reply.
+# Failures by name: the status and the response.
 FAILURES: dict[str, tuple[int, Json]] = {
     "InvalidSignature": (
         401,
@@ -98,14 +98,14 @@ FAILURES: dict[str, tuple[int, Json]] = {
     ),
     "InvalidBody": (
         422,
-        reply(
+        response(
             "The signature is right, but the body is not a valid message. Nothing was stored.",
             json_content(Faults, _faults("missing", ["body", "message_id"], "Field required")),
         ),
     ),
     "InvalidQuery": (
         422,
-        reply(
+        response(
             "A parameter breaks its rule.",
             json_content(
                 Faults, _faults("int_parsing", ["query", "limit"], "Input should be a whole number")

@@ -1,12 +1,12 @@
-"""The schemas of bodies, replies and parameters, derived from the types that the code uses."""
+"""The schemas of bodies, responses and parameters, derived from the types that the code uses."""
 
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from webhook_api.answers import Accepted, Alive, Error, Faults, Message, Page, Ready, Statistics
 from webhook_api.models import InboundMessage
-from webhook_api.replies import Accepted, Alive, Error, Faults, Message, Page, Ready, Statistics
 
 Json = dict[str, Any]
 

@@ -24,7 +24,7 @@ Receives signed messages and stores each of them exactly once.
 * Pages for people are not described here: `/inbox` shows what came in, and `/` leads a browser
   there. To other clients `/` lists the routes.
 * GET routes answer HEAD, and every route OPTIONS.
-* Each reply has an `X-Request-ID`, which the service's log line of that request has as well.
+* Each answer has an `X-Request-ID`, which the service's log line of that request has as well.
 """
 
 SIGNATURE = (
@@ -52,7 +52,7 @@ LISTING = """\
 Ordered by the instant that `ts` names, then by `message_id`. An empty parameter counts as absent.
 
 The `Link` header has the next page; each page costs the same. With `Accept: application/x-ndjson`
-all messages that match come in one reply, one on each line; `limit`, `offset` and `cursor` are
+all messages that match come in one answer, one on each line; `limit`, `offset` and `cursor` are
 ignored then.
 """
 

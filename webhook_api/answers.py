@@ -1,4 +1,4 @@
-"""What goes out: the shapes of the JSON replies, which the routes fill in and /openapi.json shows.
+"""What goes out: the shapes of the JSON answers, which the routes fill in and /openapi.json shows.
 
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
@@ -54,7 +54,7 @@ class Message(_From):
     text: str | None
 
 
-def message_reply(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
+def message_object(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
     """Return the JSON object of a message, which is also a valid body of POST /webhook."""
     return {"message_id": message_id, "from": sender, "to": to, "ts": ts, "text": text}
 
