@@ -1,6 +1,7 @@
 """`flask --app wsgi sign` and `send`: signatures, and deliveries to a service."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -90,6 +91,26 @@ def test_send_names_the_url_that_it_could_not_reach(run: Run) -> None:
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[1:] == [f"Error: {url}: Connection refused"]
+
+
+def test_send_goes_on_when_the_server_closes_kept_connections(run: Run) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def answer_once_and_close(listener: socket.socket) -> None:
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                while not connection.recv(65536).endswith(b"}"):
+                    pass
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        answered = pool.submit(answer_once_and_close, listener)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/webhook"
+        result = run("send", "--url", url, "--count", 3, "--concurrency", 1)
+        answered.result(10)
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "200 OK: 3")
 
 
 @pytest.mark.parametrize("url", ["http://exa mple/", "http://127.0.0.1:1/\xe9"])

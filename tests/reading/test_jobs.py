@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.serving import wait_until
+from webhook_api.errors import Unavailable
 from webhook_api.reading.jobs import Job, JobQueue, Stopped
 
 
@@ -55,3 +56,19 @@ def test_jobs_have_a_lower_priority_than_other_threads() -> None:
     in_queue = JobQueue(1).run(niceness, lambda _: None, leave_after_s=None)
 
     assert in_queue > niceness(None)
+
+
+def test_a_job_is_refused_if_no_thread_can_start_and_the_next_is_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = JobQueue(1)
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as system:
+        system.setattr(threading.Thread, "start", fail)
+        with pytest.raises(Unavailable, match="no more threads"):
+            jobs.run(lambda _: 1, lambda _: None, leave_after_s=None)
+
+    assert jobs.run(lambda _: 2, lambda _: None, leave_after_s=None) == 2

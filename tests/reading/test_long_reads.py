@@ -216,6 +216,18 @@ def test_streams_leave_places_for_other_reads(reading: Reading) -> None:
     assert len(used) == 3  # which were lent again
 
 
+def test_a_stream_without_a_file_takes_no_place(reading: Reading, database: Database) -> None:
+    away = database.path.rename(database.path.with_name("away"))
+    for _ in range(5):
+        kind, *_ = refused(lambda: reading.stream(numbers, there))
+        assert kind is Unavailable
+    away.rename(database.path)
+
+    streams = [reading.stream(numbers, there) for _ in range(3)]
+
+    assert [list(stream) for stream in streams] == [[0, 1, 2]] * 3
+
+
 def test_a_stream_has_its_own_reader_until_it_ends(reading: Reading, database: Database) -> None:
     with database.reader() as first:
         pass

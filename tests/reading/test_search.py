@@ -204,6 +204,26 @@ def test_hits_at_the_far_end_of_many_rows_are_found(store: Store, get: Get, inde
     assert page["total"] == 60
 
 
+@pytest.mark.parametrize("filters", [{}, {"since": "2025-01-15T00:03:00Z"}])
+def test_a_short_phrase_that_begins_many_terms_of_the_index_is_found(
+    store: Store, get: Get, index: Index, filters: dict[str, str]
+) -> None:
+    hits = [
+        a_message(message_id=f"z{n:03}", ts="2025-01-15T00:04:00Z", text=f"q{chr(0x4E00 + n)}.")
+        for n in range(250)
+    ]
+    store(*some_messages(200, text="nothing"))
+    store(*hits)
+    for n in range(5):
+        store(*(a_message(message_id=f"later {n} {m}", text="no") for m in range(200)))
+    index()
+
+    page = get("/messages", q="Q", limit=3, offset=240, **filters)
+
+    assert [message["message_id"] for message in page["data"]] == ["z240", "z241", "z242"]
+    assert page["total"] == 250
+
+
 def test_a_removed_row_is_not_found(
     store: Store, get: Get, index: Index, writer: Connection
 ) -> None:
