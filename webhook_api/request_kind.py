@@ -1,4 +1,4 @@
-"""Guesses from the bytes of a request what kind it is, before the application sees it."""
+"""Guesses the kind of a request from its bytes, before the application sees it."""
 
 import re
 from urllib.parse import unquote_to_bytes

@@ -34,7 +34,7 @@ class PendingDelivery:
         self._wait.end()
 
     def wait(self, patience_s: float) -> Answer | None:
-        """Return the answer; None if there is none after `patience_s`, which gives it up."""
+        """Return the answer. None if there is none within `patience_s` seconds: it is given up."""
         self.given_up = not self._wait.until_ended(patience_s)
         return self._answer
 

@@ -66,7 +66,7 @@ class Listeners:
         return True
 
     def close(self, backlog: int) -> None:
-        """Accept those that are in the kernel's queue, which would be reset otherwise; close."""
+        """Accept the clients in the kernel's queue, which would otherwise be reset; then close."""
         for listener in self._sockets:
             for _ in range(backlog):
                 if not self.accept(listener):

@@ -41,7 +41,7 @@ class Register:
         return self.first(*State)
 
     def first(self, *states: State) -> Iterator[ClientConnection]:
-        """Return the connections in these states, state by state, by their deadlines."""
+        """Return the connections in these states, state by state, the next deadline first."""
         return chain.from_iterable(self._all[state] for state in states)
 
     def overdue(self, state: State) -> list[ClientConnection]:

@@ -1,4 +1,4 @@
-"""Writes a file beside its place and renames it when complete; copies the database into one."""
+"""Writes a file under another name until it is complete; copies the database into a file."""
 
 import errno
 import os
