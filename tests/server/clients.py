@@ -1,6 +1,7 @@
 """Clients that write bytes to the server, and what the server says of them afterwards."""
 
 import re
+import select
 import socket
 import time
 from collections import Counter
@@ -13,7 +14,6 @@ from webhook_api.models import parse_message
 from webhook_api.store import connections
 from webhook_api.store.messages import insert_messages
 
-QUICK = ["--config", "tests/quick.conf.py"]
 RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
 
 CLOSE = "Connection: close"
@@ -80,6 +80,11 @@ def read_head(client: socket.socket) -> None:
     received = b""
     while b"\r\n\r\n" not in received:
         received += client.recv(1)
+
+
+def readable(clients: list[socket.socket]) -> list[socket.socket]:
+    """Return the clients that have something to read."""
+    return select.select(clients, [], [], 0)[0]
 
 
 def streams(server: Server) -> Counter[int]:

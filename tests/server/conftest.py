@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.server.bench import Bench
-from tests.server.clients import QUICK
-from tests.serving import Server, serving
+from tests.serving import QUICK, Server, serving
 
 
 @pytest.fixture(scope="module")

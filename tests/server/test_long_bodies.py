@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.clients import QUICK, a_delivery, chunks, connect, exchange, read_reply, status
-from tests.serving import Server, serving
+from tests.server.clients import a_delivery, chunks, connect, exchange, read_reply, status
+from tests.serving import QUICK, Server, serving
 
 
 def test_only_the_path_of_a_provider_takes_bodies_as_long_as_its_own(tmp_path: Path) -> None:
