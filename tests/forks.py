@@ -63,13 +63,21 @@ class Forked:
 
 
 class Command(Forked):
-    """A running `python -m`, and what it prints."""
+    """A running `python -m`, and what it prints. With `stdin_closed`, it has no stdin."""
 
-    def __init__(self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin_closed: bool = False,
+    ) -> None:
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder)
         self._output = [folder / "stdout", folder / "stderr"]
-        super().__init__(_run_module, list(arguments), cwd, dict(env), [os.devnull, *self._output])
+        files = [None if stdin_closed else os.devnull, *self._output]
+        super().__init__(_run_module, list(arguments), cwd, dict(env), files)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
@@ -88,7 +96,7 @@ def python(
 
 
 def _run_module(
-    arguments: list[str], cwd: Path, env: dict[str, str], files: list[str | Path]
+    arguments: list[str], cwd: Path, env: dict[str, str], files: list[str | Path | None]
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run with `&`
     os.setsid()
@@ -96,10 +104,14 @@ def _run_module(
     os.environ.clear()
     os.environ.update(env)
     for number, file in enumerate(files):
+        if file is None:
+            os.close(number)
+            continue
         opened = os.open(file, (os.O_WRONLY | os.O_APPEND | os.O_CREAT) if number else os.O_RDONLY)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.stdin = None if files[0] is None else sys.__stdin__
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     sys.argv = arguments
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 

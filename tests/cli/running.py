@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from click.testing import Result
 
@@ -57,8 +58,25 @@ def short_files(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
 
 
-def environment(config: Config) -> dict[str, str]:
+def environment(config: Config) -> dict[str, Any]:
     return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{config.database_path}"}
+
+
+def start_forked(*args: object, stdin_closed: bool = False, **environ: str) -> Command:
+    """Start `flask --app wsgi` in a process of its own, which need not import the service."""
+    return Command(
+        ["flask", "--app", "wsgi", *map(str, args)],
+        cwd=ROOT,
+        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environ},
+        stdin_closed=stdin_closed,
+    )
+
+
+def forked(*args: object, stdin_closed: bool = False, **environ: str) -> tuple[int, str, str]:
+    """Run it; return exit code, stdout and stderr."""
+    command = start_forked(*args, stdin_closed=stdin_closed, **environ)
+    stdout, stderr = command.communicate(60)
+    return command.wait(), stdout, stderr
 
 
 def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:

@@ -6,7 +6,14 @@ import threading
 from pathlib import Path
 
 from tests.builders import a_message
-from tests.cli.running import Run, as_lines, environment, some_messages, start_in_a_shell
+from tests.cli.running import (
+    Run,
+    as_lines,
+    environment,
+    some_messages,
+    start_forked,
+    start_in_a_shell,
+)
 from tests.conftest import Post, Rows
 from tests.serving import wait_until
 from webhook_api import close_app, create_app
@@ -104,17 +111,17 @@ def test_deliveries_and_an_import_go_on_at_the_same_time(
     run: Run, post_signed: Post, rows: Rows, config: Config, tmp_path: Path
 ) -> None:
     file = tmp_path / "messages.ndjson"
-    file.write_bytes(some_messages(3000))
+    file.write_bytes(some_messages(2000))
     statuses: list[int] = []
 
-    with start_in_a_shell("import", file, **environment(config)) as importing:
+    with start_forked("import", file, **environment(config)) as importing:
         while importing.poll() is None:
-            message_id = f"m{len(statuses) * 7 % 3000}"
+            message_id = f"m{len(statuses) * 7 % 2000}"
             statuses.append(post_signed(a_message(message_id=message_id)).status_code)
 
     assert importing.returncode == 0
     assert set(statuses) == {200}
-    assert rows("SELECT count(*) FROM messages") == [(3000,)]
+    assert rows("SELECT count(*) FROM messages") == [(2000,)]
     assert run("verify").exit_code == 0
 
 

@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.cli.running import Run, environment, in_a_shell
+from tests.cli.running import Run, environment, forked
 from tests.conftest import Post, Rows
 from webhook_api.config import Config
 
@@ -30,9 +30,9 @@ def test_the_service_goes_on_with_a_file_that_init_db_made_again(
     refused = post_signed(a_message())
 
     # By another process: what one process has open, SQLite knows there.
-    code, _, stderr = in_a_shell("init-db", **environment(config))
+    code, _, stderr = forked("init-db", **environment(config))
 
-    assert (refused.status_code, code, stderr) == (503, 0, b"")
+    assert (refused.status_code, code, stderr) == (503, 0, "")
     assert post_signed(a_message()).status_code == 200
     assert rows("SELECT message_id FROM messages") == [("m1",)]
     assert client.get("/messages").get_json()["total"] == 1

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.builders import SECRET, a_message
-from tests.cli.running import ODD_TEXTS, Run, as_lines, environment, in_a_shell, some_messages
+from tests.cli.running import ODD_TEXTS, Run, as_lines, environment, forked, some_messages
 from tests.conftest import Rows
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
@@ -135,7 +135,7 @@ def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
 def test_send_delivers_to_the_port_of_the_service(config: Config, server: str, rows: Rows) -> None:
     port = str(urlsplit(server).port)
 
-    code, stdout, _ = in_a_shell("send", "--count", 3, PORT=port, **environment(config))
+    code, stdout, _ = forked("send", "--count", 3, PORT=port, **environment(config))
 
-    assert (code, stdout.splitlines()[0]) == (0, b"200 OK: 3")
+    assert (code, stdout.splitlines()[0]) == (0, "200 OK: 3")
     assert rows("SELECT count(*) FROM messages") == [(3,)]
