@@ -44,18 +44,21 @@ GOOD_FIELDS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("ascii_only", [True, False], ids=["escaped", "raw"])
-@pytest.mark.parametrize(
-    ("name", "value"), GOOD_FIELDS, ids=[f"{name}={value!a:.40}" for name, value in GOOD_FIELDS]
-)
 def test_what_is_accepted_comes_back_as_it_was_sent(
-    post_signed: Post, get: Get, name: str, value: object, ascii_only: bool
+    post_signed: Post, get: Get, ascii_only: bool
 ) -> None:
-    message = a_message(**{name: value})
+    messages = [
+        a_message(**{"message_id": f"m{n}", name: value})
+        for n, (name, value) in enumerate(GOOD_FIELDS)
+    ]
 
-    response = post_signed(json.dumps(message, ensure_ascii=ascii_only).encode())
+    for message in messages:
+        response = post_signed(json.dumps(message, ensure_ascii=ascii_only).encode())
+        assert response.status_code == 200, ascii(message)
 
-    assert response.status_code == 200
-    assert get("/messages")["data"] == [message]
+    in_order = sorted(messages, key=lambda message: message["message_id"])
+    found = get("/messages", limit=100)["data"]
+    assert sorted(found, key=lambda message: message["message_id"]) == in_order
 
 
 def test_text_may_be_left_out_and_is_then_null(post_signed: Post, get: Get) -> None:

@@ -50,28 +50,25 @@ def test_the_scheme_is_of_either_case_and_spaces_do_not_count(
     assert client.get("/stats", headers={"Authorization": authorization}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("authorization", "is_bearer"),
-    [
-        ("", False), ("Bearer", True), ("Bearer ", True), (TOKEN, False),
-        (f"Basic {TOKEN}", False), (f"Token {TOKEN}", False), (f"Bearer{TOKEN}", False),
-        (f"Bearer\t{TOKEN}", False),
-        (f"Bearer {TOKEN[:-1]}", True), (f"Bearer {TOKEN}x", True),
-        (f"Bearer {TOKEN.upper()}", True),
-        (f"Bearer {TOKEN} {TOKEN}", True), (f"Bearer {TOKEN}, Bearer {TOKEN}", True),
-        (f"Basic eDp5, Bearer {TOKEN}", False), (f"Bearer x, Bearer {TOKEN}", True),
-        (f'Bearer token="{TOKEN}"', True), ("Bearer é", True), ("Bearer \xff", True),
-        (f"Bearer {'a' * 8000}", True), ("Bearer None", True), ("Bearer {}", True),
-    ],
-    ids=lambda value: ascii(value)[:40],
-)  # fmt: skip
-def test_a_wrong_authorization_is_401(
-    client: FlaskClient, authorization: str, is_bearer: bool
-) -> None:
-    response = client.get("/messages", headers={"Authorization": authorization})
+WRONG = [
+    ("", False), ("Bearer", True), ("Bearer ", True), (TOKEN, False),
+    (f"Basic {TOKEN}", False), (f"Token {TOKEN}", False), (f"Bearer{TOKEN}", False),
+    (f"Bearer\t{TOKEN}", False),
+    (f"Bearer {TOKEN[:-1]}", True), (f"Bearer {TOKEN}x", True),
+    (f"Bearer {TOKEN.upper()}", True),
+    (f"Bearer {TOKEN} {TOKEN}", True), (f"Bearer {TOKEN}, Bearer {TOKEN}", True),
+    (f"Basic eDp5, Bearer {TOKEN}", False), (f"Bearer x, Bearer {TOKEN}", True),
+    (f'Bearer token="{TOKEN}"', True), ("Bearer é", True), ("Bearer \xff", True),
+    (f"Bearer {'a' * 8000}", True), ("Bearer None", True), ("Bearer {}", True),
+]  # fmt: skip
 
-    assert response.status_code == 401
-    assert ("error=invalid_token" in response.headers["WWW-Authenticate"]) == is_bearer
+
+def test_a_wrong_authorization_is_401(client: FlaskClient) -> None:
+    for authorization, is_bearer in WRONG:
+        response = client.get("/messages", headers={"Authorization": authorization})
+
+        assert response.status_code == 401, authorization
+        assert ("error=invalid_token" in response.headers["WWW-Authenticate"]) == is_bearer
 
 
 @pytest.mark.parametrize(
