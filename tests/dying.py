@@ -1,4 +1,4 @@
-"""Work for a process of its own (see `forks`), which most of it kills in the midst of it."""
+"""Work for a process of its own (see `forks`). Most of it kills the process in the midst of it."""
 
 import os
 import shutil
@@ -10,6 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import values
+
+from tests.builders import SECRET, a_message, an_app, encode, signed
+from webhook_api.config import Config
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.restore import restore
@@ -57,6 +61,17 @@ def forget_until(path: Path, number: str, steps: int) -> None:
     counted = ("os.rename", "os.remove", "sqlite3.connect", "os.truncate")
     _die_after(steps, lambda event, _args: event in counted)
     compact(database, of_number(number))
+
+
+def deliver_and_scrape(database: Path, number: int, path: str, scraped: Path) -> None:
+    """Be one of several processes of a service: deliver "a", "b" and `number`, and scrape."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(database.parent / "metrics")
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+    client = an_app(Config(webhook_secret=SECRET, database_path=database)).test_client()
+    for message_id in ("a", "b", str(number)):
+        body = encode(a_message(message_id=message_id))
+        assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
+    scraped.write_text(client.get(path).text)
 
 
 def migrate_until(path: Path, statement: str, index_at_once: int) -> None:

@@ -117,15 +117,15 @@ def test_two_at_once_and_no_database_are_one_line(run: Run, config: Config) -> N
 def test_under_load_no_acknowledged_message_is_lost(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         server.deliver(message_id="from", sender=NUMBER, text=TEXT)
-        with Load(server, "m") as load:
+        with Load(server, "m", threads=4) as load:
             for _ in range(2):
                 before = len(load.acknowledged)
-                wait_until(lambda before=before: len(load.acknowledged) > before + 100)  # type: ignore[misc]
+                wait_until(lambda before=before: len(load.acknowledged) > before + 30)  # type: ignore[misc]
                 with command(server.database, "forget", NUMBER) as forget:
                     stdout, stderr = forget.communicate()
                 assert (forget.returncode, stderr) == (0, "")
             before = len(load.acknowledged)
-            wait_until(lambda: len(load.acknowledged) > before + 100)
+            wait_until(lambda: len(load.acknowledged) > before + 30)
         server.deliver(message_id="from", sender=NUMBER, text=TEXT)
         total = server.get("/stats").json["total_messages"]
 

@@ -140,10 +140,10 @@ def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: 
         server.deliver_all([f"old-{number}" for number in range(5)])
         with closing(Database(server.database)) as database:
             back_up(database, tmp_path / "b.db")
-        with Load(server, "m") as load, Reads(server) as reads:
+        with Load(server, "m", threads=4) as load, Reads(server) as reads:
             for _ in range(2):
                 before = len(load.acknowledged)
-                wait_until(lambda before=before: len(load.acknowledged) > before + 100)  # type: ignore[misc]
+                wait_until(lambda before=before: len(load.acknowledged) > before + 30)  # type: ignore[misc]
                 with command(server.database, "restore", tmp_path / "b.db") as restoring:
                     stdout, stderr = restoring.communicate()
                 assert (restoring.returncode, stderr) == (0, "")

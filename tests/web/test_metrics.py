@@ -1,8 +1,6 @@
 """GET /metrics: stable names, every series from the first scrape on, and bounded labels."""
 
 import re
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import a_message, encode, samples, signed
 from tests.conftest import Post, Scrape
-from tests.serving import ROOT, inherited
+from tests.dying import deliver_and_scrape
+from tests.forks import Forked
 from webhook_api.outcome import Result
 from webhook_api.web.gauges import Readiness
 from webhook_api.web.metrics import OTHER_METHOD, UNMATCHED
@@ -196,40 +195,13 @@ def test_applications_in_one_process_count_apart(client: FlaskClient, scrape: Sc
     assert scrape()['http_requests_total{method="GET",path="/stats",status="200"}'] == 1
 
 
-ONE_OF_SEVERAL_PROCESSES = """
-import sys
-from pathlib import Path
-from prometheus_client import values
-values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))  # as gunicorn.conf.py does
-from tests.builders import SECRET, a_message, an_app, encode, signed
-from webhook_api.config import Config
-
-app = an_app(Config(webhook_secret=SECRET, database_path=Path(sys.argv[1])))
-client = app.test_client()
-for name in ("a", "b", sys.argv[2]):
-    body = encode(a_message(message_id=name))
-    assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
-Path(sys.argv[3]).write_text(client.get(sys.argv[4]).text)
-"""
-
-
 def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
-    environment = {
-        **inherited(),
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
-        "PYTHONPATH": str(ROOT),
-    }
 
     def scrape_of(process: int, url: str) -> dict[str, float]:
-        arguments = [f"{tmp_path}/app.db", str(process), f"{tmp_path}/scrape", url]
-        subprocess.run(
-            [sys.executable, "-c", ONE_OF_SEVERAL_PROCESSES, *arguments],
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        return samples((tmp_path / "scrape").read_text())
+        scraped = tmp_path / "scrape"
+        assert Forked(deliver_and_scrape, tmp_path / "app.db", process, url, scraped).wait(60) == 0
+        return samples(scraped.read_text())
 
     scrape_of(0, "/metrics")
     everything = scrape_of(1, "/metrics")

@@ -20,7 +20,6 @@ from webhook_api.store.connections import Connection, connect
 from webhook_api.store.messages import insert_messages
 
 NDJSON = {"Accept": "application/x-ndjson"}
-ROWS = 3000
 
 
 @pytest.fixture
@@ -120,30 +119,30 @@ def test_a_stream_and_another_request_have_two_readers(
     assert b"".join(taken).count(b"\n") == 1500
 
 
-def fill(server: Server) -> None:
+def fill(server: Server, rows: int) -> None:
     with closing(connect(server.database, "rw", patience_s=5)) as writer:
-        payloads = some_messages(ROWS)
-        for at in range(0, ROWS, 300):
+        payloads = some_messages(rows)
+        for at in range(0, rows, 300):
             insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])
 
 
 def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Path) -> None:
+    rows = 800
     answers: Counter[tuple[int, bool]] = Counter()
     failures: list[Exception] = []
 
     def read() -> None:
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
+        for _ in range(2):
             try:
                 reply = server.get_stream()
             except (OSError, http.client.HTTPException) as error:
                 failures.append(error)
             else:
-                whole = reply.status == 200 and reply.body.count(b"\n") >= ROWS
+                whole = reply.status == 200 and reply.body.count(b"\n") >= rows
                 answers[reply.status, whole] += 1
 
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
-        fill(server)
+        fill(server, rows)
         wait_until(lambda: len(server.workers) == 2)
         workers = set(server.workers)
         with Load(server, "beside", threads=2) as load:
@@ -170,7 +169,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
 def test_a_client_that_leaves_is_noticed_while_a_stream_finds_nothing(tmp_path: Path) -> None:
     """Nothing is sent to it, so no failed sending shows that it has left."""
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        fill(server)
+        fill(server, 3000)
         for _ in range(20):
             client = http.client.HTTPConnection("127.0.0.1", server.port)
             client.request("GET", "/messages?q=%01", headers=NDJSON)
