@@ -14,7 +14,6 @@ from click.testing import Result
 from tests.builders import SECRET, a_message
 from tests.forks import Command
 from tests.serving import ROOT, inherited
-from webhook_api.config import Config
 
 Run = Callable[..., Result]
 Damage = Callable[[str], None]
@@ -58,25 +57,29 @@ def short_files(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
 
 
-def environment(config: Config) -> dict[str, Any]:
-    return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{config.database_path}"}
+def environment(database: Path) -> dict[str, Any]:
+    return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{database}"}
 
 
-def start_forked(*args: object, stdin_closed: bool = False, **environ: str) -> Command:
-    """Start `flask --app wsgi` in a process of its own, which need not import the service."""
+def command(database: Path, *args: object) -> Command:
+    """Start a command in a process of its own, which need not import the service."""
+    return _start(*args, **environment(database))
+
+
+def forked(*args: object, stdin_closed: bool = False, **environ: str) -> tuple[int, str, str]:
+    """Run a command in such a process; return exit code, stdout and stderr."""
+    started = _start(*args, stdin_closed=stdin_closed, **environ)
+    stdout, stderr = started.communicate(60)
+    return started.wait(), stdout, stderr
+
+
+def _start(*args: object, stdin_closed: bool = False, **environ: str) -> Command:
     return Command(
         ["flask", "--app", "wsgi", *map(str, args)],
         cwd=ROOT,
         env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environ},
         stdin_closed=stdin_closed,
     )
-
-
-def forked(*args: object, stdin_closed: bool = False, **environ: str) -> tuple[int, str, str]:
-    """Run it; return exit code, stdout and stderr."""
-    command = start_forked(*args, stdin_closed=stdin_closed, **environ)
-    stdout, stderr = command.communicate(60)
-    return command.wait(), stdout, stderr
 
 
 def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
@@ -96,17 +99,3 @@ def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
     with start_in_a_shell(*args, **environ) as process:
         stdout, stderr = process.communicate(b"body")
     return process.returncode, stdout, stderr
-
-
-def command(database: Path, *args: object) -> Command:
-    """Start a command in its own process."""
-    return Command(
-        ["flask", "--app", "wsgi", *map(str, args)],
-        cwd=ROOT,
-        env={
-            **inherited(),
-            "FLASK_SKIP_DOTENV": "1",
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{database}",
-        },
-    )

@@ -107,7 +107,7 @@ def test_export_ends_without_a_message_when_its_reader_ends(run: Run, config: Co
     texts = (a_message(message_id=f"{number:03}", text="x" * 4096) for number in range(100))
     run("import", "-", stdin=as_lines(*texts))
 
-    with start_in_a_shell("export", **environment(config)) as exporting:
+    with start_in_a_shell("export", **environment(config.database_path)) as exporting:
         assert exporting.stdout is not None
         assert exporting.stderr is not None
         first = exporting.stdout.readline()

@@ -9,9 +9,9 @@ from tests.builders import a_message
 from tests.cli.running import (
     Run,
     as_lines,
+    command,
     environment,
     some_messages,
-    start_forked,
     start_in_a_shell,
 )
 from tests.conftest import Post, Rows
@@ -114,7 +114,7 @@ def test_deliveries_and_an_import_go_on_at_the_same_time(
     file.write_bytes(some_messages(2000))
     statuses: list[int] = []
 
-    with start_forked("import", file, **environment(config)) as importing:
+    with command(config.database_path, "import", file) as importing:
         while importing.poll() is None:
             message_id = f"m{len(statuses) * 7 % 2000}"
             statuses.append(post_signed(a_message(message_id=message_id)).status_code)
@@ -139,7 +139,7 @@ def test_import_waits_for_a_program_that_locks_the_database(run: Run, config: Co
 
 
 def test_import_stopped_by_ctrl_c_says_what_it_stored(config: Config, rows: Rows) -> None:
-    with start_in_a_shell("import", "-", **environment(config)) as importing:
+    with start_in_a_shell("import", "-", **environment(config.database_path)) as importing:
         assert importing.stdin is not None
         importing.stdin.write(some_messages(2500))
         importing.stdin.flush()

@@ -25,7 +25,7 @@ def test_a_closed_stream_is_one_line(config: Config, arguments: str, says: bytes
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m flask --app wsgi {arguments}"],
         cwd=ROOT,
-        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environment(config)},
+        env={**inherited(), "FLASK_SKIP_DOTENV": "1", **environment(config.database_path)},
         stderr=subprocess.PIPE,
         check=False,
     )
@@ -36,7 +36,7 @@ def test_a_closed_stream_is_one_line(config: Config, arguments: str, says: bytes
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("arguments", [["restore", "-"], ["sign", "-"], ["send", "--file", "-"]])
 def test_no_command_reads_a_closed_stdin(config: Config, arguments: list[str]) -> None:
-    done = forked(*arguments, stdin_closed=True, **environment(config))
+    done = forked(*arguments, stdin_closed=True, **environment(config.database_path))
 
     assert done == (1, "", "Error: stdin: is closed\n")
 

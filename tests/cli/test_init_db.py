@@ -30,7 +30,7 @@ def test_the_service_goes_on_with_a_file_that_init_db_made_again(
     refused = post_signed(a_message())
 
     # By another process: what one process has open, SQLite knows there.
-    code, _, stderr = forked("init-db", **environment(config))
+    code, _, stderr = forked("init-db", **environment(config.database_path))
 
     assert (refused.status_code, code, stderr) == (503, 0, "")
     assert post_signed(a_message()).status_code == 200

@@ -135,7 +135,7 @@ def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
 def test_send_delivers_to_the_port_of_the_service(config: Config, server: str, rows: Rows) -> None:
     port = str(urlsplit(server).port)
 
-    code, stdout, _ = forked("send", "--count", 3, PORT=port, **environment(config))
+    code, stdout, _ = forked("send", "--count", 3, PORT=port, **environment(config.database_path))
 
     assert (code, stdout.splitlines()[0]) == (0, "200 OK: 3")
     assert rows("SELECT count(*) FROM messages") == [(3,)]
