@@ -6,7 +6,8 @@ from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from tests.builders import signed
-from webhook_api.models import Cursor, Instant
+from webhook_api.models import Cursor
+from webhook_api.timestamps import Instant
 
 
 class SignBody(AuthBase):

@@ -21,7 +21,7 @@ MODULES = {
 
 WITHOUT_FLASK = {
     "config", "errors", "outcome", "models", "logs", "start", "maintenance", "store", "intake",
-    "reading", "providers", "server", "inbox",
+    "reading", "providers", "server", "inbox", "timestamps",
 }  # fmt: skip
 # The package itself is the application; its parts are imported without it.
 IMPORT_THEM = f"""

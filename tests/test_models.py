@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 
 from tests.builders import a_message
 from webhook_api.errors import InvalidInput
-from webhook_api.models import (
-    Cursor,
-    Instant,
-    MessageQuery,
-    StatsQuery,
-    Timestamp,
-    parse_message,
-    parse_query,
-)
+from webhook_api.models import Cursor, MessageQuery, StatsQuery, parse_message, parse_query
+from webhook_api.timestamps import Instant, Timestamp
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
-from webhook_api.models import MAX_PAGE_SIZE, TIMESTAMP_PATTERN, PhoneNumber
+from webhook_api.models import MAX_PAGE_SIZE, PhoneNumber
+from webhook_api.timestamps import TIMESTAMP_PATTERN
 
 TOP_SENDERS = 10  # of /stats
 

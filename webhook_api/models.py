@@ -4,7 +4,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -12,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     PlainValidator,
     StringConstraints,
     ValidationError,
@@ -21,62 +19,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 
 from webhook_api.errors import InvalidInput
+from webhook_api.timestamps import Instant, UtcTimestamp
 
 MAX_TEXT_CHARS = 4096
 MAX_PAGE_SIZE = 100
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
-TIMESTAMP_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
-_TIMESTAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"
-)
-_EPOCH = datetime(1970, 1, 1)  # without a zone, as what it is subtracted from
-
 Query = TypeVar("Query", bound=BaseModel)
-
-
-class Instant(NamedTuple):
-    """A point in time, exact to the nanosecond, that compares as time does.
-
-    `seconds` since 1970-01-01T00:00:00Z (negative before), `nanos` 0..999,999,999 after it.
-    """
-
-    seconds: int
-    nanos: int
-
-
-class Timestamp(NamedTuple):
-    """A `ts`: the text as it was sent, and the instant that it names."""
-
-    text: str
-    instant: Instant
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """Read `YYYY-MM-DDTHH:MM:SS[.1-9 digits]Z`, which must be a real date and time.
-
-        Raises:
-            PydanticCustomError: it is not.
-        """
-        match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            raise PydanticCustomError(
-                "timestamp_utc", "Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"
-            )
-        date_and_time, hour, fraction = match.groups(default="")
-        try:
-            if hour == "24":  # which Python 3.14 takes for the midnight after
-                raise ValueError("hour must be in 0..23")
-            moment = datetime.fromisoformat(date_and_time)
-        except ValueError as error:
-            raise PydanticCustomError(
-                "timestamp_utc",
-                "Input should be a real date and time: {reason}",
-                {"reason": str(error)},
-            ) from None
-        since_epoch = moment - _EPOCH
-        seconds = since_epoch.days * 86_400 + since_epoch.seconds
-        return cls(match[0], Instant(seconds, int(fraction.ljust(9, "0"))))
 
 
 class Cursor(NamedTuple):
@@ -122,12 +71,6 @@ def _restore_plus(value: object) -> object:
 
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # any text: others match nothing
-UtcTimestamp = Annotated[
-    Timestamp,
-    PlainValidator(Timestamp.parse),
-    PlainSerializer(lambda timestamp: timestamp.text, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}),
-]
 CursorText = Annotated[
     Cursor,
     PlainValidator(Cursor.parse),

@@ -4,10 +4,10 @@ import pytest
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Rows, Store
-from webhook_api.models import Instant, Timestamp
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import count_before, seek
 from webhook_api.store.indexing import index_messages
+from webhook_api.timestamps import Instant, Timestamp
 
 INSTANTS = [
     Timestamp.parse(text).instant

@@ -3,10 +3,10 @@
 import time
 from typing import NamedTuple
 
-from webhook_api.models import Instant
 from webhook_api.reading.stats import top_senders
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import DAY_S, HOUR_S, count_before, snapshot
+from webhook_api.timestamps import Instant
 
 HOURS = 24
 DAYS = 30

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from webhook_api.models import CursorText, MessageFilter, UtcTimestamp, WantedNumber
+from webhook_api.models import CursorText, MessageFilter, WantedNumber
+from webhook_api.timestamps import UtcTimestamp
 
 _SHORT_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,9})?)?)?Z?"

@@ -6,13 +6,14 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from webhook_api.answers import Message, message_object
-from webhook_api.models import Cursor, Instant, MessageFilter, MessageQuery
+from webhook_api.models import Cursor, MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.reading.search import PhraseSearch
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot
+from webhook_api.timestamps import Instant
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
 NDJSON = "application/x-ndjson"  # the media type of `as_line`s

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from webhook_api.models import Cursor, Instant, MessageQuery
+from webhook_api.models import Cursor, MessageQuery
 from webhook_api.reading.listing import StoredMessage, read_messages
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.transactions import read_transaction
+from webhook_api.timestamps import Instant
 
 LOOKED_AT = 100_000  # messages that are looked through for one page, at most
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from webhook_api.models import Cursor, Instant, MessageFilter
+from webhook_api.models import Cursor, MessageFilter
 from webhook_api.store.connections import Connection
+from webhook_api.timestamps import Instant
 
 ORDER = "m.seconds, m.nanos, m.message_id"
 NEWEST_FIRST = "m.seconds DESC, m.nanos DESC, m.message_id DESC"

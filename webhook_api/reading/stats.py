@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 from webhook_api.answers import TOP_SENDERS
-from webhook_api.models import Instant, StatsQuery
+from webhook_api.models import StatsQuery
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, snapshot
 from webhook_api.store.indexing import PERIOD_SCALE
+from webhook_api.timestamps import Instant
 
 _FIRST = Instant(-(2**60), 0)  # before every message, and the start of a period
 _LAST = Instant(2**60, 0)

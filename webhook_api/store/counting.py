@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.models import Instant
 from webhook_api.store.database import Database
 from webhook_api.store.transactions import read_transaction
+from webhook_api.timestamps import Instant
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from webhook_api.models import Cursor, Instant
+from webhook_api.models import Cursor
+from webhook_api.timestamps import Instant
 
 # Clients can test their code with this delivery. Its signature was made with openssl.
 EXAMPLE_SECRET = "testsecret"  # noqa: S105

@@ -1,0 +1,66 @@
+"""Points in time, exact to the nanosecond, and the texts that name them."""
+
+import re
+from datetime import datetime
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+TIMESTAMP_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
+_TIMESTAMP = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"
+)
+_EPOCH = datetime(1970, 1, 1)  # without a zone, as what it is subtracted from
+
+
+class Instant(NamedTuple):
+    """A point in time, exact to the nanosecond, that compares as time does.
+
+    `seconds` since 1970-01-01T00:00:00Z (negative before), `nanos` 0..999,999,999 after it.
+    """
+
+    seconds: int
+    nanos: int
+
+
+class Timestamp(NamedTuple):
+    """A `ts`: the text as it was sent, and the instant that it names."""
+
+    text: str
+    instant: Instant
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read `YYYY-MM-DDTHH:MM:SS[.1-9 digits]Z`, which must be a real date and time.
+
+        Raises:
+            PydanticCustomError: it is not.
+        """
+        match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise PydanticCustomError(
+                "timestamp_utc", "Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"
+            )
+        date_and_time, hour, fraction = match.groups(default="")
+        try:
+            if hour == "24":  # which Python 3.14 takes for the midnight after
+                raise ValueError("hour must be in 0..23")
+            moment = datetime.fromisoformat(date_and_time)
+        except ValueError as error:
+            raise PydanticCustomError(
+                "timestamp_utc",
+                "Input should be a real date and time: {reason}",
+                {"reason": str(error)},
+            ) from None
+        since_epoch = moment - _EPOCH
+        seconds = since_epoch.days * 86_400 + since_epoch.seconds
+        return cls(match[0], Instant(seconds, int(fraction.ljust(9, "0"))))
+
+
+UtcTimestamp = Annotated[
+    Timestamp,
+    PlainValidator(Timestamp.parse),
+    PlainSerializer(lambda timestamp: timestamp.text, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}),
+]
