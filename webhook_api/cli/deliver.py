@@ -19,8 +19,8 @@ from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainComman
 from webhook_api.cli.file_argument import check_input, size_of
 from webhook_api.cli.lines import read_lines
 from webhook_api.cli.progress import progress_bar
+from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, Format, format_of
 from webhook_api.cli.samples import sample_bodies
-from webhook_api.cli.shapes import OF_THE_SPECIFICATION, Shape, shape_of
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
@@ -81,7 +81,7 @@ def send_messages(
     default = f"http://localhost:{settings.port}/webhook"
     if provider != OF_THE_SPECIFICATION:
         default += f"/{provider}"
-    sender = _Sender(url or default, shape_of(provider, settings))
+    sender = _Sender(url or default, format_of(provider, settings))
     if file:
         check_input(file)
         with click.open_file(file, "rb") as lines:
@@ -159,14 +159,14 @@ def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
 class _Sender:
     """Delivers bodies from several threads, each with its own connection; counts the answers."""
 
-    def __init__(self, url: str, shape: Shape) -> None:
+    def __init__(self, url: str, as_delivery: Format) -> None:
         target = _target(url)
         self.url = url
         self.answers: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
-        self._shape = shape
+        self._as_delivery = as_delivery
         self._mutex = threading.Lock()  # guards the answers and the list of connections
         self._connections: list[HTTPConnection] = []
         self._of_thread = threading.local()
@@ -194,7 +194,7 @@ class _Sender:
         return connection
 
     def _post(self, connection: HTTPConnection, body: bytes) -> int:
-        headers, body = self._shape(body)
+        headers, body = self._as_delivery(body)
         kept = connection.sock is not None
         try:
             connection.request("POST", self._path, body, headers)

@@ -19,12 +19,12 @@ class SignedDelivery(NamedTuple):
     body: bytes
 
 
-Shape = Callable[[bytes], SignedDelivery]
+Format = Callable[[bytes], SignedDelivery]
 
 OF_THE_SPECIFICATION = "specification"
 
 
-def shape_of(provider: str, config: Config) -> Shape:
+def format_of(provider: str, config: Config) -> Format:
     """Return a function that turns a body of POST /webhook into a delivery of `provider`.
 
     Raises:
