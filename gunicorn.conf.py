@@ -15,7 +15,7 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.request_kind import kind_of
 from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
-from webhook_api.server.metrics_folder import make_folder, remove_left_behind
+from webhook_api.server.metrics_folder import make_again_if_missing, make_folder, remove_left_behind
 from webhook_api.server.refused_settings import refusal
 from webhook_api.shares import Shares
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
@@ -94,6 +94,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     """
     taken = {other.metrics_slot for other in server.WORKERS.values()}
     worker.metrics_slot = min(set(range(len(taken) + 1)) - taken)
+    make_again_if_missing(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
 def post_fork(_server: Any, worker: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -240,6 +241,25 @@ def test_only_the_metrics_of_masters_that_are_gone_are_removed(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {
         used.name, "webhook-metrics-older", "webhook-metrics-file", "other",
     }  # fmt: skip
+
+
+def test_a_worker_starts_though_the_folder_of_the_metrics_was_removed(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        (folder,) = [
+            Path(line["message"].rpartition(" ")[2])
+            for line in server.log
+            if "metrics in" in line.get("message", "")
+        ]
+        shutil.rmtree(folder)
+        (old,) = server.workers
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: server.workers not in ([], [old]))
+
+        assert server.deliver(message_id="after").status == 200
+        assert (
+            'webhook_requests_total{result="created"} 1.0' in server.get("/metrics").body.decode()
+        )
+        assert server.stop() == 0
 
 
 def test_every_line_from_start_to_stop_is_json(tmp_path: Path) -> None:

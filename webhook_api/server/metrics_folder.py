@@ -17,12 +17,26 @@ def make_folder(place: Path) -> Path:
     Children inherit the lock (flock(2)) through the fork, and it ends with the last of them, even
     if they are killed.
     """
+    hidden = _make_hidden(place)
+    return hidden.rename(hidden.with_name(hidden.name.removeprefix(".")))
+
+
+def make_again_if_missing(folder: Path) -> None:
+    """Make `folder` again if something has emptied its place: no worker starts without it.
+
+    What the workers that run have counted is lost for /metrics, until they are replaced.
+    """
+    if not folder.exists():
+        _make_hidden(folder.parent).rename(folder)
+
+
+def _make_hidden(place: Path) -> Path:
     # It has another name until it is locked, so that nobody removes it before.
     hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
     # Never closed, so that the lock stays.
     lock = os.open(hidden / _LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return hidden.rename(hidden.with_name(hidden.name.removeprefix(".")))
+    return hidden
 
 
 def remove_left_behind(place: Path) -> None:
