@@ -126,7 +126,7 @@ def test_backups_dated_in_the_future_do_not_cost_the_one_just_made(
         ("app.db.compacting", "is a file of the database itself"),
         ("app.db.restored.partial", "is a file of the database itself"),
         (".", "is a folder: --keep keeps dated backups in it"),
-        ("letter.txt", "is there, and no backup of this service"),
+        ("letter.txt", "exists, and is no backup of this service"),
         ("missing/b.db", "No such file or directory"),
     ],
 )

@@ -98,6 +98,6 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
         )
     refuse_own_file(database.path, destination)
     if destination.exists() and not is_ours(destination):
-        raise OSError(errno.EEXIST, "is there, and no backup of this service", str(destination))
+        raise OSError(errno.EEXIST, "exists, and is no backup of this service", str(destination))
     if beside(destination, WAL).exists():
         raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))

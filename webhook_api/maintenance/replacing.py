@@ -48,8 +48,8 @@ def replace(
 
     Raises:
         OSError: the database is a link, or the folder cannot be written.
-        BlockingIOError: another command does the same; or a long read did not end within
-            `patience_s` seconds, of ours with `keep`, and of Litestream in any case.
+        BlockingIOError: another command does the same; or Litestream's read, or with `keep` any
+            long read, did not end within `patience_s` seconds.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
@@ -121,7 +121,7 @@ def _attempts(database: Database, patience_s: float) -> Iterator[None]:
         yield
         if time.monotonic() > deadline:
             advice = "stop Litestream first" if database.leaves_checkpoints else "try again later"
-            raise BlockingIOError(errno.EAGAIN, f"a long read is under way; {advice}")
+            raise BlockingIOError(errno.EAGAIN, f"a long read is still running; {advice}")
         time.sleep(_RETRY_S)
 
 
@@ -188,9 +188,9 @@ def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | Non
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back SIGTERM and SIGHUP until the end of the `with` block; Ctrl-C is without effect.
+    """Hold back SIGTERM and SIGHUP until the end of the `with` block; Ctrl-C has no effect.
 
-    After the block it would be too late: all is done.
+    It would come too late: at the end of the block all is done.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:

@@ -22,7 +22,7 @@ _LOOKED_AT = 256  # messages; if none of these is old, or from the future, the p
 
 
 class Retention:
-    """Keeps messages for `days`; 0: for ever. Only the thread that writes may use it.
+    """Keeps messages for `days`; 0 keeps all. Only the thread that writes may use it.
 
     Of several processes, one at a time makes a pass over the old messages.
     """

@@ -21,7 +21,7 @@ class _NoSessions(SessionInterface):
 
 
 class _Number(IntegerConverter):
-    """A number in a path. That of Werkzeug accepts the digits of every script."""
+    """A number in a path. Werkzeug's own accepts the digits of every script."""
 
     regex = "[0-9]+"
 
