@@ -9,7 +9,7 @@ from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
 from webhook_api.reading.phrase import Phrase
 from webhook_api.store.connections import Connection
-from webhook_api.store.folding import fold, folded_form
+from webhook_api.store.folding import fold
 from webhook_api.store.indexing import index_messages
 
 Index = Callable[[], object]
@@ -249,15 +249,6 @@ def test_a_remembered_count_is_exact_after_more_messages_were_stored(
         assert get("/messages", q="à")["total"] == n + 1
 
 
-def test_folding_keeps_the_number_of_characters_and_a_second_folding_changes_nothing() -> None:
-    everything = "".join(chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000)
-
-    folded = fold(everything)
-
-    assert len(folded) == len(everything)
-    assert fold(folded) == folded
-
-
 def test_the_index_distinguishes_every_character_that_the_comparison_does() -> None:
     """FTS5 has its own, older Unicode table: characters that differ for us must differ there."""
     db = sqlite3.connect(":memory:")
@@ -287,16 +278,3 @@ def test_the_index_distinguishes_every_character_that_the_comparison_does() -> N
     # A short phrase is looked up among the terms as it is.
     assert all(term == f"<{c}>" for term, found in alike.items() if len(found) == 1 for c in found)
     assert not any(Phrase("ab" + c).index_decides for c in merged[0])
-
-
-@pytest.mark.parametrize(
-    ("text", "stored"),
-    [
-        (None, None), ("", None), ("Plain ASCII", None), ("déjà", None), ("Déjà", None),
-        ("DÉJÀ", "déjà"), ("a\x00B", "a\x01b"), ("\x01", None),
-    ],
-)  # fmt: skip
-def test_the_folded_form_is_stored_only_where_it_differs(
-    text: str | None, stored: str | None
-) -> None:
-    assert folded_form(text) == stored
