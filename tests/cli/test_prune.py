@@ -2,7 +2,7 @@
 
 import signal
 import sqlite3
-import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pytest
 from tests.builders import a_message, encode
 from tests.cli.running import Run, command
 from tests.conftest import Get, Post, Rows, Scrape
-from tests.store.files import arrived, differences
+from tests.forks import Command
+from tests.serving import wait_until
+from tests.store.files import arrived, differences, removed, stored
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.connections import Connection
@@ -95,41 +97,44 @@ def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Co
     assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
 
 
-def test_ctrl_c_ends_prune_with_one_line_and_what_is_left_is_exact(tmp_path: Path) -> None:
-    path = tmp_path / "app.db"
-    Database(path).prepare(create=True)
-    arrived(path, days_ago=2, count=3000)
-
-    process = command(path, "prune", "--older-than", "1d")
-    with closing(sqlite3.connect(path)) as db:
-        while not db.execute("SELECT deletions FROM totals WHERE messages < 3000").fetchone():
-            assert process.poll() is None
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        left = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-
-    assert (process.returncode, out, err) == (130, f"stopped; {3000 - left} messages removed\n", "")
-    assert 0 < left < 3000
-    assert differences(path) == []
+MANY = 2500
 
 
-def test_a_kill_leaves_each_id_either_stored_or_removed(tmp_path: Path) -> None:
-    path = tmp_path / "app.db"
-    Database(path).prepare(create=True)
-    arrived(path, days_ago=2, count=2000)
+@pytest.fixture
+def pruning(database: Database) -> Iterator[Command]:
+    """A prune of many messages that has removed some of them."""
+    arrived(database.path, days_ago=2, count=MANY)
+    process = command(database.path, "prune", "--older-than", "1d")
+    with closing(sqlite3.connect(database.path)) as db:
+        wait_until(lambda: bool(db.execute("SELECT 1 FROM tombstones").fetchone()))
+    assert process.poll() is None
+    yield process
+    process.kill()
 
-    process = command(path, "prune", "--older-than", "1d")
-    with closing(sqlite3.connect(path)) as db:
-        while not db.execute("SELECT 1 FROM tombstones").fetchone():
-            time.sleep(0.002)
-        process.kill()
-        process.communicate()
-        stored = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-        tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
 
-    assert stored + tombstones == 2000
-    assert differences(path) == []
+def test_ctrl_c_ends_prune_with_one_line_and_what_is_left_is_exact(
+    pruning: Command, database: Database
+) -> None:
+    pruning.send_signal(signal.SIGINT)
+    out, err = pruning.communicate(timeout=20)
+
+    left = len(stored(database.path))
+    assert (pruning.returncode, out, err) == (130, f"stopped; {MANY - left} messages removed\n", "")
+    assert 0 < left < MANY
+    assert differences(database.path) == []
+
+
+def test_a_kill_leaves_each_id_either_stored_or_removed(
+    pruning: Command, database: Database
+) -> None:
+    pruning.kill()
+    pruning.wait(20)
+
+    left = stored(database.path)
+    gone = removed(database.path, *(f"m{number}" for number in range(MANY)))
+    assert left | gone == {f"m{number}" for number in range(MANY)}
+    assert not left & gone
+    assert differences(database.path) == []
 
 
 def test_prune_with_compact_gives_the_space_back(run: Run, config: Config, get: Get) -> None:

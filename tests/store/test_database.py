@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from tests.builders import a_message
-from tests.serving import in_threads
+from tests.serving import in_threads, wait_until
 from webhook_api.db import get_db
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import parse_message
@@ -79,7 +79,12 @@ def test_a_lock_file_that_was_replaced_while_waiting_is_not_taken_for_the_lock(
     fcntl.flock(old, fcntl.LOCK_EX)
     waiter = threading.Thread(target=wait_in_the_kernel)
     waiter.start()
-    time.sleep(0.1)
+    waits = f":{lock_path.stat().st_ino} "
+    wait_until(
+        lambda: any(
+            "->" in line and waits in line for line in Path("/proc/locks").read_text().splitlines()
+        )
+    )
     lock_path.unlink()
     with database.write_lock(0):
         os.close(old)
