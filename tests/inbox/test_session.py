@@ -114,7 +114,7 @@ def test_so_many_wrong_tokens_wait_at_most() -> None:
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])
-def test_a_session_cannot_be_made_up(locked: FlaskClient, cookie: str) -> None:
+def test_a_session_cannot_be_made_up(cookie: str) -> None:
     assert not is_session(TOKEN, cookie, 0)
 
 
