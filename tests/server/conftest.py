@@ -8,7 +8,7 @@ from tests.server.bench import Bench
 from tests.serving import QUICK, Server, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     with serving(folder, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=8) as server:
