@@ -54,7 +54,7 @@ def config(tmp_path: Path) -> Config:
         webhook_secret=SECRET,
         database_path=tmp_path / "app.db",
         read_deadline_s=60,  # reads have a low priority: a busy machine lets them wait
-        check_leases=True,
+        check_lending=True,
     )
 
 
@@ -70,7 +70,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "app.db", check_leases=True)
+    database = Database(tmp_path / "app.db", check_lending=True)
     database.prepare(create=True)
     yield database
     database.close()

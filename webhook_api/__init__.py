@@ -38,7 +38,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["providers"] = providers_in_use(config)
     database = Database(
         config.database_path,
-        check_leases=config.check_leases,
+        check_lending=config.check_lending,
         leaves_checkpoints=config.leaves_checkpoints,
     )
 

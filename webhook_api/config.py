@@ -38,7 +38,7 @@ class Config:
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
-    check_leases: bool = sys.flags.dev_mode
+    check_lending: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
     meta_app_secret: str = field(default="", repr=False)
     meta_verify_token: str = field(default="", repr=False)

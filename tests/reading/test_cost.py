@@ -45,7 +45,7 @@ READS = [
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     path = tmp_path_factory.mktemp("many") / "app.db"
-    return Config(webhook_secret=SECRET, database_path=path, read_deadline_s=60, check_leases=True)
+    return Config(webhook_secret=SECRET, database_path=path, read_deadline_s=60, check_lending=True)
 
 
 @pytest.fixture(scope="module")

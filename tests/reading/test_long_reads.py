@@ -278,7 +278,7 @@ def test_deliveries_and_cheap_reads_have_threads_when_every_place_is_taken(
             webhook_secret=SECRET,
             database_path=config.database_path,
             web_threads=threads,
-            check_leases=True,
+            check_lending=True,
         )
     )
     reading = app.extensions["reading"] = Reading(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from webhook_api.errors import Unavailable
-from webhook_api.store.leases import CheckedUse
+from webhook_api.store.lending import CheckedUse
 
 
 class FileIdentity(NamedTuple):
@@ -43,7 +43,7 @@ class Connection(sqlite3.Connection):
 
 
 class CheckedConnection(CheckedUse, Connection):
-    """A connection that raises LeaseError if two threads use it at once."""
+    """A connection that raises LendingError if two threads use it at once."""
 
 
 def connect(

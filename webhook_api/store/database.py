@@ -45,18 +45,18 @@ _REWRITE_BYTES = 1024 * 1024
 class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
-    With `check_leases`, a wrong use of its readers raises LeaseError. `leaves_checkpoints` says
+    With `check_lending`, a wrong use of its readers raises LendingError. `leaves_checkpoints` says
     that Litestream makes the checkpoints.
     """
 
     def __init__(
-        self, path: Path, *, check_leases: bool = False, leaves_checkpoints: bool = False
+        self, path: Path, *, check_lending: bool = False, leaves_checkpoints: bool = False
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
         self.wal_path = beside(self.path, WAL)
         self._lock_path = beside(self.path, WRITE_LOCK)
-        self._factory = CheckedConnection if check_leases else Connection
+        self._factory = CheckedConnection if check_lending else Connection
         self._idle = IdleReaders(_IDLE_READERS)
 
     def prepare(self, *, create: bool = False) -> None:
@@ -179,7 +179,7 @@ class Database:
         """Take back a connection from `lend_reader`, even in the middle of a transaction.
 
         Raises:
-            LeaseError: it is not lent; somebody else may use it by now.
+            LendingError: it is not lent; somebody else may use it by now.
         """
         self._idle.put(reader, reusable=reusable)
 

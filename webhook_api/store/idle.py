@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 
 from webhook_api.store.connections import Connection, FileIdentity
-from webhook_api.store.leases import LeaseError
+from webhook_api.store.lending import LendingError
 
 
 class IdleReaders:
@@ -34,11 +34,11 @@ class IdleReaders:
         """Take back a lent reader, even in the middle of a transaction; close it if not `reusable`.
 
         Raises:
-            LeaseError: it is not lent; somebody else may use it by now.
+            LendingError: it is not lent; somebody else may use it by now.
         """
         with self._mutex:
             if not reader.lent:
-                raise LeaseError("a connection was returned that is not lent")
+                raise LendingError("a connection was returned that is not lent")
             reader.lent = False
         with suppress(sqlite3.Error):
             if reader.in_transaction:

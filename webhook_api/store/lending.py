@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 
-class LeaseError(Exception):
+class LendingError(Exception):
     """A connection was used by two threads at once, or after its return: a bug of ours.
 
     It is not a `sqlite3.Error`, because the database is not at fault.
@@ -72,12 +72,12 @@ class CheckedUse(sqlite3.Connection):
         """Check that nobody else uses the connection during a `with` block.
 
         Raises:
-            LeaseError: another thread uses it now, or it is not lent.
+            LendingError: another thread uses it now, or it is not lent.
         """
         if not self.lent:
-            raise LeaseError("a connection was used after its return")
+            raise LendingError("a connection was used after its return")
         if not self._in_use.acquire(blocking=False):
-            raise LeaseError("a connection was used by two threads at once")
+            raise LendingError("a connection was used by two threads at once")
         try:
             yield
         finally:

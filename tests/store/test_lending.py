@@ -1,4 +1,4 @@
-"""Leases: to use a connection from two threads, or after its return, is an error."""
+"""Lending: to use a connection from two threads, or after its return, is an error."""
 
 import sqlite3
 import threading
@@ -12,14 +12,14 @@ from tests.serving import in_threads, wait_until
 from tests.store.files import ENDLESS
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.leases import LeaseError
+from webhook_api.store.lending import LendingError
 
 
 def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> None:
     reader = database.lend_reader()
     database.return_reader(reader)
 
-    with pytest.raises(LeaseError, match="not lent"):
+    with pytest.raises(LendingError, match="not lent"):
         database.return_reader(reader)
 
     first, second = database.lend_reader(), database.lend_reader()
@@ -29,12 +29,12 @@ def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> Non
 
 
 def test_of_many_returns_at_once_one_counts(database: Database) -> None:
-    refused: list[LeaseError] = []
+    refused: list[LendingError] = []
 
     def give_back() -> None:
         try:
             database.return_reader(reader)
-        except LeaseError as error:
+        except LendingError as error:
             refused.append(error)
 
     for _ in range(20):
@@ -69,7 +69,7 @@ def test_use_after_its_return_fails(database: Database, use: str) -> None:
         "fetchmany": cursor.fetchmany,
         "next": lambda: next(cursor),
     }
-    with pytest.raises(LeaseError, match="after its return"):
+    with pytest.raises(LendingError, match="after its return"):
         uses[use]()
 
 
@@ -85,7 +85,7 @@ def test_use_by_two_threads_at_once_fails(database: Database) -> None:
         def is_refused() -> bool:
             try:
                 reader.execute("SELECT 1").fetchone()
-            except LeaseError as error:
+            except LendingError as error:
                 return "two threads" in str(error)
             return False
 
