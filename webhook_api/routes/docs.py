@@ -17,8 +17,8 @@ from flask import (
     send_file,
 )
 
-from webhook_api.config import Config
 from webhook_api.providers.description import describe_providers
+from webhook_api.web.access import current_read_token
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
 from webhook_api.web.openapi.access import describe_access
@@ -41,7 +41,7 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
     document = describe_providers(describe_api(), current_app.extensions["providers"])
-    if _token_needed():
+    if current_read_token():
         document = describe_access(document)
     return jsonify(document)
 
@@ -49,14 +49,9 @@ def show_description() -> Response:
 @bp.get("/docs")
 def show_docs() -> Response:
     """Answer with the page, which loads nothing from other hosts."""
-    response = make_response(render_template("docs.html", token_needed=_token_needed()))
+    response = make_response(render_template("docs.html", token_needed=bool(current_read_token())))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     return response
-
-
-def _token_needed() -> bool:
-    settings: Config = current_app.config["SETTINGS"]
-    return settings.read_token != ""
 
 
 @bp.get("/docs/<path:filename>")

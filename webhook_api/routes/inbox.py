@@ -33,11 +33,10 @@ from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, parse_query
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.receivers import LOOKED_AT
-from webhook_api.reading.turns import Reading
+from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
-from webhook_api.web.access import CHALLENGE, is_read_token
-from webhook_api.web.client_left import whether_client_left
-from webhook_api.web.inbox_page import may_read, read_token, render_inbox
+from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
+from webhook_api.web.inbox_page import may_read, render_inbox
 
 _OPEN = {"inbox.show_login", "inbox.log_in"}
 _OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
@@ -80,12 +79,7 @@ def show_inbox() -> Response:
     """
     query = parse_query(InboxQuery, request.args)
     make = partial(_look, query=query, counts=current_app.extensions["counts"])
-    if page_takes_long(query):
-        reading: Reading = current_app.extensions["reading"]
-        shown = reading.read(make, whether_client_left(request.environ))
-    else:
-        with current_app.extensions["pages"]:
-            shown = make(get_db())
+    shown = read_page(make, takes_long=page_takes_long(query))
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
     return render_inbox(
         "list.html",
@@ -130,8 +124,9 @@ def show_login() -> Response | AnyResponse:
 @bp.post("/inbox/login")
 def log_in() -> Response | AnyResponse:
     """Begin a session, if the token is right. A wrong one takes a second; no thread waits."""
+    token = current_read_token()
     wanted = request.form.get("next", "")
-    if read_token() and not is_read_token(read_token(), request.form.get("token", "")):
+    if token and not is_read_token(token, request.form.get("token", "")):
         wrong_tokens: WrongTokens = current_app.extensions["wrong_tokens"]
         wrong_tokens.pause(wait_of(request.environ).until_ended)
         page = render_inbox("login.html", next=wanted, is_wrong=True)
@@ -139,8 +134,8 @@ def log_in() -> Response | AnyResponse:
         page.www_authenticate = CHALLENGE
         return page
     response = redirect(_next_page(wanted), 303)
-    if read_token():
-        _set_cookie(response, begin_session(read_token(), time.time()), SESSION_S)
+    if token:
+        _set_cookie(response, begin_session(token, time.time()), SESSION_S)
     return response
 
 

@@ -9,7 +9,6 @@ from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 
 from webhook_api.answers import Page
-from webhook_api.db import get_db
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 from webhook_api.reading.answer_memory import AnswerMemory, answer_memory, wait_for_memory
 from webhook_api.reading.count_cache import CountCache
@@ -21,6 +20,7 @@ from webhook_api.reading.listing import (
     takes_long,
 )
 from webhook_api.reading.turns import Reading, Stream
+from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
 from webhook_api.web.client_left import whether_client_left
 from webhook_api.web.streams import StreamedAnswer
@@ -48,12 +48,7 @@ def show_messages() -> Response:
         json=current_app.json,
         memory=answer_memory(request.environ),
     )
-    if takes_long(query):
-        reading: Reading = current_app.extensions["reading"]
-        page = reading.read(make, whether_client_left(request.environ))
-    else:
-        with current_app.extensions["pages"]:
-            page = make(get_db())
+    page = read_page(make, takes_long=takes_long(query))
     if page.next_cursor:
         page.response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
     return page.response

@@ -3,9 +3,11 @@
 import hmac
 from hashlib import sha256
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
+
+from webhook_api.config import Config
 
 # Two words, because Werkzeug quotes no single one, and a realm must be quoted (RFC 9110, 11.5).
 REALM = "Webhook API"
@@ -25,6 +27,12 @@ def init_access(app: Flask, read_token: str) -> None:
         # A wrong path or method is 404 or 405 for everybody.
         if request.url_rule is not None and request.blueprint not in _OPEN:
             require_token(read_token, request.headers.get("Authorization"))
+
+
+def current_read_token() -> str:
+    """Return the token that readers of the current application need; empty: they need none."""
+    settings: Config = current_app.config["SETTINGS"]
+    return settings.read_token
 
 
 def require_token(read_token: str, authorization: str | None) -> None:

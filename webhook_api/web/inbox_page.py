@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from flask import Response, current_app, make_response, render_template, request, url_for
+from flask import Response, make_response, render_template, request, url_for
 
-from webhook_api.config import Config
 from webhook_api.errors import RETRY_AFTER_S
 from webhook_api.inbox.session import COOKIE, is_session
+from webhook_api.web.access import current_read_token
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -20,21 +20,19 @@ def is_inbox_page(path: str) -> bool:
     return f"{path}/".startswith("/inbox/") and path != "/inbox/new"
 
 
-def read_token() -> str:
-    """Return the token that readers need; empty: they need none."""
-    settings: Config = current_app.config["SETTINGS"]
-    return settings.read_token
-
-
 def may_read() -> bool:
     """Return whether the current request's browser may see messages."""
-    token = read_token()
+    token = current_read_token()
     return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
 
 
 def render_inbox(template: str, **values: Any) -> Response:
     """Return a page made of `template`; it escapes what is in `values`."""
-    values |= {"has_token": bool(read_token()), "may_read": may_read(), "retry_s": RETRY_AFTER_S}
+    values |= {
+        "has_token": bool(current_read_token()),
+        "may_read": may_read(),
+        "retry_s": RETRY_AFTER_S,
+    }
     values |= {"home": url_for("inbox.show_inbox"), "docs": url_for("docs.show_docs")}
     page = render_template(f"inbox/{template}", **values)
     response = make_response(page.replace("\x00", "\u2400"))  # HTML cannot have U+0000
