@@ -9,16 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from flask import Flask
 
 import webhook_api
 
 PACKAGE = Path(webhook_api.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
-
 WITHOUT_FLASK = {
     "config", "errors", "outcome", "models", "logs", "start", "maintenance", "store", "intake",
     "reading", "providers", "server", "inbox", "timestamps",
@@ -33,6 +29,15 @@ sys.modules["webhook_api"] = package
 for name in sys.argv[1:]:
     importlib.import_module(name)
 """
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, ast.Module]:
+    """All of our modules, by their names."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+        for path in PACKAGE.rglob("*.py")
+    }
 
 
 def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
@@ -77,8 +82,8 @@ def test_each_route_has_a_blueprint(app: Flask) -> None:
     assert set(app.blueprints) >= {"health", "webhook", "messages", "stats"}
 
 
-def test_what_is_not_about_http_works_without_flask() -> None:
-    free = [m for m in MODULES if m.split(".")[0] in WITHOUT_FLASK]
+def test_what_is_not_about_http_works_without_flask(modules: dict[str, ast.Module]) -> None:
+    free = [m for m in modules if m.split(".")[0] in WITHOUT_FLASK]
     names = [f"webhook_api.{m}".removesuffix(".__init__") for m in free]
 
     subprocess.run([sys.executable, "-c", IMPORT_THEM, *names], check=True)
@@ -86,10 +91,10 @@ def test_what_is_not_about_http_works_without_flask() -> None:
     assert len(names) > 30
 
 
-def test_only_config_reads_the_environment() -> None:
+def test_only_config_reads_the_environment(modules: dict[str, ast.Module]) -> None:
     read = {
         module
-        for module, tree in MODULES.items()
+        for module, tree in modules.items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"})
         or (isinstance(node, ast.ImportFrom) and node.module == "os")
@@ -98,14 +103,14 @@ def test_only_config_reads_the_environment() -> None:
     assert read == {"config"}
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    assert [module for module, tree in MODULES.items() if not ast.get_docstring(tree)] == []
+def test_every_module_says_what_it_is_for(modules: dict[str, ast.Module]) -> None:
+    assert [module for module, tree in modules.items() if not ast.get_docstring(tree)] == []
 
 
-def test_imports_are_absolute_and_at_the_top() -> None:
+def test_imports_are_absolute_and_at_the_top(modules: dict[str, ast.Module]) -> None:
     within = [
         (module, function.name, ast.unparse(node))
-        for module, tree in MODULES.items()
+        for module, tree in modules.items()
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
@@ -113,7 +118,7 @@ def test_imports_are_absolute_and_at_the_top() -> None:
     ]
     relative = [
         (module, node.module)
-        for module, tree in MODULES.items()
+        for module, tree in modules.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
