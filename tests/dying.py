@@ -21,6 +21,7 @@ from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.schema import migrate
 from webhook_api.store.selection import of_number
+from webhook_api.web.hooks import new_request_id
 
 
 def prepare(path: Path) -> None:
@@ -72,6 +73,21 @@ def deliver_and_scrape(database: Path, number: int, path: str, scraped: Path) ->
         body = encode(a_message(message_id=message_id))
         assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
     scraped.write_text(client.get(path).text)
+
+
+def write_request_ids(file: Path) -> None:
+    """Append a request id of this process and of each of three forks of it."""
+    for _ in range(3):
+        if os.fork() == 0:
+            _append(file, new_request_id())
+            os._exit(0)
+        os.wait()
+    _append(file, new_request_id())
+
+
+def _append(file: Path, line: str) -> None:
+    with file.open("a") as opened:
+        opened.write(f"{line}\n")
 
 
 def migrate_until(path: Path, statement: str, index_at_once: int) -> None:

@@ -4,10 +4,10 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from flask.testing import FlaskClient
 
 from tests.builders import SECRET, a_message, encode, signed
 from tests.conftest import Logged, Post
+from tests.dying import write_request_ids
+from tests.forks import Forked
 from webhook_api.logs import JsonFormatter, configure_logs
 
 KEYS = ["ts", "level", "request_id", "method", "path", "status", "latency_ms"]
@@ -55,23 +57,10 @@ def test_ids_are_ours_and_unique(client: FlaskClient, logged: Logged) -> None:
     assert [line["request_id"] for line in logged()] == ids
 
 
-FORKS = """
-import os
-from webhook_api.web.hooks import new_request_id
-for _ in range(3):
-    if os.fork() == 0:
-        print(new_request_id(), flush=True)
-        os._exit(0)
-    os.wait()
-print(new_request_id())
-"""
+def test_no_two_processes_give_the_same_id(tmp_path: Path) -> None:
+    assert Forked(write_request_ids, tmp_path / "ids").wait(60) == 0
 
-
-def test_no_two_processes_give_the_same_id() -> None:
-    ids = subprocess.run(
-        [sys.executable, "-c", FORKS], capture_output=True, text=True, check=True
-    ).stdout.split()
-
+    ids = (tmp_path / "ids").read_text().split()
     assert len(set(ids)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
 
