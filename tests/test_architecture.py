@@ -5,6 +5,7 @@ Which room may import from which is in .importlinter, and checked by `make check
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,16 @@ def test_only_config_reads_the_environment(modules: dict[str, ast.Module]) -> No
     }
 
     assert read == {"config"}
+
+
+def test_the_map_has_every_room_and_only_modules_that_exist() -> None:
+    text = (PACKAGE / "README.md").read_text()
+    named = set(re.findall(r"`((?:\.\./)?[\w./]+\.py|[\w/]+/)`", text))
+    rooms = {path.name for path in PACKAGE.glob("*.py")}
+    rooms |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+
+    assert [name for name in named if name.endswith(".py") and not (PACKAGE / name).exists()] == []
+    assert rooms - named == set()
 
 
 def test_every_module_says_what_it_is_for(modules: dict[str, ast.Module]) -> None:
