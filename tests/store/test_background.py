@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -27,6 +28,21 @@ def fail(_db: Connection) -> None:
 def interrupt(db: Connection) -> None:
     os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does, to the main thread
     go_on(db)
+
+
+def interrupt_elsewhere(db: Connection) -> None:
+    """The same, but this thread receives the signal, as happens when the main one is busy."""
+    time.sleep(0.1)  # then the main thread waits
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    interrupt(db)
+
+
+@pytest.fixture
+def main_blocks_sigint() -> Iterator[None]:
+    """Keep the main thread from receiving SIGINT."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
@@ -71,3 +87,13 @@ def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
         pytest.raises(raised),
     ):
         at_once([go_on, work], [one, another], no_progress)
+
+
+@pytest.mark.usefixtures("main_blocks_sigint")
+def test_ctrl_c_is_seen_whichever_thread_receives_it(database: Database) -> None:
+    with (
+        closing(connect(database.path, "ro", patience_s=0)) as one,
+        closing(connect(database.path, "ro", patience_s=0)) as another,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        at_once([go_on, interrupt_elsewhere], [one, another], no_progress)

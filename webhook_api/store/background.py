@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
@@ -12,6 +12,7 @@ from webhook_api.store.copying import Progress
 
 _NICENESS = 10
 _INTERRUPT_EVERY_S = 0.05
+_LOOK_EVERY_S = 0.2
 
 T = TypeVar("T")
 
@@ -41,9 +42,13 @@ def at_once(
         for thread in threads:
             thread.start()
         progress(0, len(futures))
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            progress(done, len(futures))
+        waiting = set(futures)
+        while waiting:
+            # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
+            ended, waiting = wait(waiting, _LOOK_EVERY_S, FIRST_COMPLETED)
+            for done, future in enumerate(ended, len(futures) - len(ended) - len(waiting) + 1):
+                future.result()
+                progress(done, len(futures))
     finally:
         _stop(threads, connections)
     return [future.result() for future in futures]
