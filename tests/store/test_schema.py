@@ -197,23 +197,6 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone()
 
 
-def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(
-    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store(a_message())
-    monkeypatch.setattr(
-        "webhook_api.store.schema.MIGRATIONS", [*MIGRATIONS, "CREATE TABLE extra (id);"]
-    )
-    monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
-
-    Database(path).prepare(create=True)
-
-    with closing(connect(path, "ro", patience_s=0)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
-        assert db.execute("SELECT * FROM extra").fetchall() == []
-        assert db.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
-
-
 def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
     folder = resources.files("webhook_api.store") / "migrations"
 
