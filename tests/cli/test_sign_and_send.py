@@ -40,16 +40,16 @@ def test_send_delivers_an_export_and_import_finds_nothing_new_in_it(
     file = tmp_path / "export.ndjson"
     messages = [a_message(message_id=f"m{n}", text=text) for n, text in enumerate(ODD_TEXTS)]
     there = elsewhere.test_cli_runner()
-    there.invoke(args=["import", "-"], input=as_lines(*messages) + some_messages(300)[:-1])
+    there.invoke(args=["import", "-"], input=as_lines(*messages) + some_messages(120)[:-1])
     exported = there.invoke(args=["export", str(file)])
 
     sent = there.invoke(args=["send", "--file", str(file), "--url", server, "--concurrency", "3"])
     imported = run("import", file)
 
     assert (exported.exit_code, sent.exit_code, sent.stderr) == (0, 0, "")
-    assert sent.stdout.splitlines()[0] == "200 OK: 300"
-    assert rows("SELECT count(*) FROM messages") == [(300,)]
-    assert imported.stdout == "created 0, duplicate 300 (with other content 0), bad 0\n"
+    assert sent.stdout.splitlines()[0] == "200 OK: 120"
+    assert rows("SELECT count(*) FROM messages") == [(120,)]
+    assert imported.stdout == "created 0, duplicate 120 (with other content 0), bad 0\n"
 
 
 def test_send_names_bad_lines_and_delivers_the_others(run: Run, server: str, rows: Rows) -> None:
