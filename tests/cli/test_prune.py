@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,12 @@ from tests.forks import Command
 from tests.serving import wait_until
 from tests.store.files import arrived, differences, removed, stored
 from webhook_api.config import Config
+from webhook_api.errors import Unavailable
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.writer import Writer
 
 
 def test_prune_removes_what_is_old_and_leaves_everything_exact(
@@ -95,6 +98,27 @@ def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Co
     assert busy.exit_code == gone.exit_code == 1
     assert busy.stderr == "Error: another process is removing messages\n"
     assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
+
+
+def test_a_prune_that_fails_on_its_way_says_how_many_it_has_removed(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived(config.database_path, days_ago=2, count=100)
+    remove = Writer.remove
+
+    def remove_once(*arguments: Any) -> int:
+        monkeypatch.setattr(Writer, "remove", fail)
+        return remove(*arguments)
+
+    def fail(*_arguments: Any) -> int:
+        raise Unavailable("database: the disk is full")
+
+    monkeypatch.setattr(Writer, "remove", remove_once)
+
+    result = run("prune", "--older-than", "1d")
+
+    assert (result.exit_code, result.stdout) == (1, "stopped; 16 messages removed\n")
+    assert result.stderr == f"Error: database {config.database_path}: the disk is full\n"
 
 
 MANY = 2500

@@ -78,7 +78,7 @@ def _count(database: Database, selection: Selection) -> int:
 
 
 def _remove(database: Database, selection: Selection) -> None:
-    """Remove what `selection` selects; print how many messages, even after Ctrl-C."""
+    """Remove what `selection` selects; print how many messages, also if it stops before the end."""
     count = 0
     stopped = False
     with one_at_a_time(database):
@@ -94,6 +94,10 @@ def _remove(database: Database, selection: Selection) -> None:
                     bar.update(found.scanned - bar.pos)
         except KeyboardInterrupt:
             stopped = True
+        except Exception:
+            if count:
+                click.echo(f"stopped; {count} messages removed")
+            raise
         finally:
             writer.close(patience_s=_CLOSE_PATIENCE_S)
     click.echo(f"{'stopped; ' if stopped else ''}{count} messages removed")
