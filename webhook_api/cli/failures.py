@@ -48,15 +48,22 @@ def interrupts_held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def _plain_usage_errors() -> Iterator[None]:
+    """End a command that is used in a wrong way like one that fails."""
+    try:
+        yield
+    except click.UsageError as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        sys.exit(EXIT_FAILURE)
+
+
 class PlainCommand(click.Command):
     """A command with `plain_failures`, whose stdout is its result and nothing else."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        try:
+        with _plain_usage_errors():
             return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
-            click.echo(f"Error: {error.format_message()}", err=True)
-            sys.exit(EXIT_FAILURE)
 
     def invoke(self, ctx: click.Context) -> Any:
         if sys.stdout is None:
@@ -64,7 +71,7 @@ class PlainCommand(click.Command):
             click.echo("Error: stdout is closed", err=True)
             sys.exit(EXIT_FAILURE)
         send_logs_to(sys.stderr)
-        with plain_failures():
+        with plain_failures(), _plain_usage_errors():
             return super().invoke(ctx)
 
 
