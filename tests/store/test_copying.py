@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from webhook_api.store.copying import in_place_when_complete, temporary_file
+from tests.store.files import store, stored
+from webhook_api.store.copying import copy_moment, in_place_when_complete, temporary_file
+from webhook_api.store.database import Database
 
 
 def test_a_file_that_got_its_name_while_another_waited_is_not_emptied(
@@ -59,3 +61,24 @@ def test_another_that_is_about_to_end_is_waited_for(
         pass
 
     assert (tmp_path / "app.db").exists()
+
+
+def test_a_copy_does_not_begin_again_when_messages_arrive(
+    database: Database, tmp_path: Path
+) -> None:
+    store(database.path, *(f"before{number}" for number in range(1200)), text="x" * 4096)
+    copy = tmp_path / "copy.db"
+    copy.touch()
+    progress: list[int] = []
+
+    def store_another(done: int, _of: int) -> None:
+        assert len(progress) < 100
+        store(database.path, f"during{len(progress)}")
+        progress.append(done)
+
+    with database.reader() as reader:
+        copy_moment(reader, copy, store_another)
+
+    assert len(progress) > 1
+    assert progress == sorted(progress)
+    assert stored(copy) == {f"before{number}" for number in range(1200)}

@@ -22,13 +22,16 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Make the reads of a `with` block see one state of the database.
+    """Make the reads of a `with` block see one state of the database: that of its start.
 
     Raises:
         sqlite3.Error: it cannot be read.
     """
     db.execute("BEGIN")
     try:
+        # BEGIN alone reads nothing: the state would be that of the first read, and each step of a
+        # backup would have a transaction of its own (sqlite.org/lang_transaction.html, 2.1).
+        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         yield
     finally:
         _roll_back(db)
