@@ -10,7 +10,6 @@ from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult
 
-DEADLINE_S = 0.4
 MAX_PENDING = 200
 
 
@@ -31,7 +30,7 @@ class Record:
 
 
 def group(database: Database, record: Record, **others: Any) -> GroupCommit:
-    settings: dict[str, Any] = {"deadline_s": DEADLINE_S, "max_waiting": MAX_PENDING, **others}
+    settings: dict[str, Any] = {"deadline_s": 10.0, "max_waiting": MAX_PENDING, **others}
     commits = GroupCommit(database, record, **settings)
     record.observed.append(commits)
     return commits

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.intake.commits import DEADLINE_S, MAX_PENDING, Record, group, message, store_one, stored
+from tests.intake.commits import MAX_PENDING, Record, group, message, store_one, stored
 from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
 from webhook_api.intake import commit
@@ -19,6 +19,13 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
+
+DEADLINE_S = 0.4
+
+
+@pytest.fixture
+def commits(database: Database, record: Record) -> GroupCommit:
+    return group(database, record, deadline_s=DEADLINE_S)
 
 
 def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
@@ -190,7 +197,7 @@ def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
             release.wait()
             return super().store(connection, messages)
 
-    commits = group(database, record, writer=Hanging(database))
+    commits = group(database, record, deadline_s=DEADLINE_S, writer=Hanging(database))
     started = time.monotonic()
 
     with pytest.raises(Unavailable, match="waited too long for the disk"):
