@@ -1,8 +1,14 @@
 """A command that fails says why in one line."""
 
+import os
+import sqlite3
+from contextlib import closing
+
 import pytest
+from flask import Flask
 
 from tests.cli.running import Run, some_messages
+from webhook_api.cli.failures import describe
 from webhook_api.config import Config
 
 
@@ -39,3 +45,18 @@ def test_a_file_that_is_not_a_database_is_one_line(
 
     expected = f"Error: database {config.database_path}: file is not a database\n"
     assert (result.exit_code, result.output) == (1, expected)
+
+
+def test_a_file_of_another_user_says_which_right_is_missing(app: Flask, config: Config) -> None:
+    path = config.database_path
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db,
+        pytest.raises(sqlite3.OperationalError) as raised,
+    ):
+        db.execute("DELETE FROM totals")
+
+    with app.app_context():
+        assert describe(raised.value) == (
+            f"database {path}: attempt to write a readonly database;"
+            f" also to read it, user {os.getuid()} needs the right to write in its folder"
+        )

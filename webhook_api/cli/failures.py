@@ -1,5 +1,6 @@
 """How a command fails: with one line that names the cause, and without a traceback."""
 
+import os
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from webhook_api.config import ConfigError
 from webhook_api.db import current_database
 from webhook_api.errors import InvalidInput, RequestRefused, SchemaError, Unavailable
 from webhook_api.logs import send_logs_to
+from webhook_api.store.result_codes import primary_result_code
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
@@ -81,10 +83,18 @@ def describe(error: Exception) -> str:
         return clip("; ".join(_describe_input(item) for item in error.detail))
     if isinstance(error, (Unavailable, SchemaError, sqlite3.Error)):
         database = f"database {current_database().path}" if has_app_context() else "database"
-        return f"{database}: {str(error).removeprefix('database: ')}"
+        return f"{database}: {str(error).removeprefix('database: ')}{_advice(error)}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a file of another user."""
+    if primary_result_code(error) != sqlite3.SQLITE_READONLY:
+        return ""
+    # SQLite makes the WAL index beside it, if no other program has it open.
+    return f"; also to read it, user {os.getuid()} needs the right to write in its folder"
 
 
 def _describe_input(item: dict[str, Any]) -> str:
