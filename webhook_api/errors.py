@@ -35,7 +35,10 @@ class InvalidSignature(RequestRefused):
 
 
 class InvalidInput(RequestRefused):
-    """The body or query breaks a rule; `detail` lists `type`, `loc` and `msg` of each fault."""
+    """The body or query breaks a rule; `detail` lists `type`, `loc` and `msg` of each fault.
+
+    In a command `detail` may be a text.
+    """
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     result = Result.VALIDATION_ERROR

@@ -32,9 +32,9 @@ def _signature(read_token: str, end: str) -> str:
 
 
 class WrongTokens:
-    """Answers wrong tokens late, and right ones at once, to slow down guessing.
+    """Makes the answer to a wrong token wait, to slow down guessing.
 
-    Each that waits keeps a connection, so if `most` wait already, others are answered at once.
+    Each answer that waits keeps a connection, so if `most` wait already, others do not wait.
     """
 
     def __init__(self, pause_s: float = PAUSE_S, most: int = MOST_PAUSES) -> None:

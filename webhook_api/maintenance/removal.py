@@ -97,9 +97,9 @@ class Remover:
         found.
 
         Raises:
-            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
+            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed; or all were, and
+                the upkeep after it failed.
         """
-
         batch_s = 0.0
 
         def remove_timed(connection: Connection) -> int:

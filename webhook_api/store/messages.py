@@ -1,4 +1,7 @@
-"""The SQL that writes messages. Every function here needs the write lock, see `writer.py`."""
+"""The SQL that stores messages; `tombstones.py` has the SQL that removes them.
+
+Every function here needs the write lock, see `writer.py`.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""The one way to write the database: under the write lock, and on disk before it returns.
+"""The one way to write the database: under the write lock.
+
+What is stored is on disk before `Writer.write` returns; a removal is on disk with the next commit.
 
 Repeating a failed sync does not help: the kernel reports the error once, and then treats the
 pages as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL, as if they
@@ -92,7 +94,8 @@ class Writer:
         Raises:
             Unavailable: there is no file, or it is not a database.
             SchemaError: its schema is not ours.
-            sqlite3.Error, OSError: it cannot be written, or not within `patience_s` seconds.
+            sqlite3.Error, OSError: it cannot be written, or another program locked it for
+                `patience_s` seconds. The wait for our own write lock has no limit.
         """
         deadline = None if patience_s is None else time.monotonic() + patience_s
         self.waits_for = THE_DISK

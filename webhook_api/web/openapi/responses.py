@@ -117,7 +117,7 @@ FAILURES: dict[str, tuple[int, Json]] = {
         error(
             "The database cannot be used now, too many requests wait, or the service is stopping."
             " Try again: if the message was stored all the same, that is a repeat.",
-            "database is locked by another program",
+            "database: waited too long for the disk",
             "Retry-After",
         ),
     ),
