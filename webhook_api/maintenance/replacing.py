@@ -155,10 +155,7 @@ def _checkpoint(database: Database) -> bool | None:
         with closing(connect(database.path, "rw", patience_s=0)) as connection:
             busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
     except sqlite3.DatabaseError as error:
-        if primary_result_code(error) in (
-            sqlite3.SQLITE_NOTADB,
-            sqlite3.SQLITE_CORRUPT,
-        ):
+        if primary_result_code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return False
         raise
     return True if not busy and logged == moved else None

@@ -79,9 +79,8 @@ def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
     with partial.open("wb") as copy:
         while part:
-            check_space_for_copy(
-                len(part), partial.parent
-            )  # what comes from a pipe may have no end
+            # For each part: what comes from a pipe may have no end.
+            check_space_for_copy(len(part), partial.parent)
             copy.write(part)
             part = content.read(_PART_BYTES)
 
@@ -94,10 +93,7 @@ def _check(file: Path, partial: Path, progress: Progress) -> Report:
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except sqlite3.Error as error:
-        of_the_disk = primary_result_code(error) in (
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_IOERR,
-        )
+        of_the_disk = primary_result_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
         raise OSError(errno.EIO, str(error), str(partial if of_the_disk else file)) from None
     if report.differences:
         raise DamagedError(report)

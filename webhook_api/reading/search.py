@@ -162,10 +162,7 @@ class PhraseSearch:
             "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
             f" WHERE {rows.where} ORDER BY {self._order} LIMIT ?) m WHERE {self._phrase.condition}"
             " LIMIT ? OFFSET ?",
-            [
-                *[*rows.parameters, budget, *self._phrase.parameters],
-                *[query.limit + 1, query.offset],
-            ],
+            [*rows.parameters, budget, *self._phrase.parameters, query.limit + 1, query.offset],
         )
 
     def _reaches_beyond(self, query: MessageQuery, budget: int) -> bool:
@@ -184,8 +181,12 @@ class PhraseSearch:
             " CROSS JOIN messages m ON m.id = hit.id"
             f" WHERE {rows.where} ORDER BY {self._order} LIMIT ? OFFSET ?",
             [
-                *[*parameters, self._totals.indexed, *self._phrase.parameters],
-                *[*rows.parameters, query.limit + 1, query.offset],
+                *parameters,
+                self._totals.indexed,
+                *self._phrase.parameters,
+                *rows.parameters,
+                query.limit + 1,
+                query.offset,
             ],
         )
 

@@ -22,9 +22,8 @@ class IdleReaders:
     def take(self, identity: FileIdentity) -> Connection | None:
         """Return a reader of that file, which is lent now; None if there is none."""
         with self._mutex:
-            for at in reversed(
-                range(len(self._readers))
-            ):  # the one that was used last has most in its cache
+            # First the one that was used last: it has most in its cache.
+            for at in reversed(range(len(self._readers))):
                 if self._readers[at].identity == identity:
                     self._readers[at].lent = True
                     return self._readers.pop(at)
