@@ -70,7 +70,7 @@ def _restore_plus(value: object) -> object:
 
 
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
-WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # any text: others match nothing
+WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
     Cursor,
     PlainValidator(Cursor.parse),

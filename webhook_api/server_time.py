@@ -1,4 +1,4 @@
-"""The server's time as text. These texts compare as their moments do."""
+"""The server's time as text. In alphabetical order, these texts are in the order of time."""
 
 from datetime import UTC, datetime
 

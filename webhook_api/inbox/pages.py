@@ -30,7 +30,9 @@ class _Page(NamedTuple):
 
 
 def list_inbox(db: Connection, query: InboxQuery, counts: CountCache) -> InboxPage:
-    """Return a page. Going to newer pages ends at the first one, filled up with older messages.
+    """Return a page. If nothing is newer than the page that was asked for, return the first page.
+
+    The first page is full, if there are enough messages.
 
     Raises:
         sqlite3.Error: the database cannot be read.

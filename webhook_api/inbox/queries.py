@@ -23,7 +23,7 @@ _Time = Annotated[UtcTimestamp, BeforeValidator(_whole_time)]
 
 
 class InboxFilter(MessageFilter):
-    """What is shown, and what is new: as the API filters, and by the receiver."""
+    """Which messages are shown, or counted as new: the filters of the API, and the receiver."""
 
     since: _Time | None = None
     until: _Time | None = None

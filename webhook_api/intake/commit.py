@@ -72,7 +72,7 @@ class GroupCommit:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the thread that writes, for its chores. If this fails, the first delivery does."""
+        """Start the thread that writes, for its chores; else the first delivery starts it."""
         with suppress(Unavailable), self._mutex:
             self._make_ready()
 

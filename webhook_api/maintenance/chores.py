@@ -48,8 +48,8 @@ class Chores:
     def _close_replaced(self) -> None:
         """Close what is still open of a file that was replaced.
 
-        A file that is open keeps its disk space, and what it should have forgotten. If
-        there is no file at the path, nothing is closed: what is open may be the only copy.
+        As long as it is open, it keeps its disk space, and the messages that were removed. If there
+        is no file at the path, nothing is closed: what is open may be the only copy.
         """
         identity = self._database.identity()
         self._database.close_replaced(identity)

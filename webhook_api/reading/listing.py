@@ -40,8 +40,8 @@ class StoredMessage(NamedTuple):
     def from_row(cls, row: Sequence[Any]) -> "StoredMessage":
         """Build from the columns of `_ROW`."""
         message_id, sender, receiver, ts, text, seconds, nanos, row_id = row
-        position = Cursor(Instant(seconds, nanos), row_id)
-        return cls(message_id, sender, receiver, ts, text, position)
+        cursor = Cursor(Instant(seconds, nanos), row_id)
+        return cls(message_id, sender, receiver, ts, text, cursor)
 
     def as_json(self) -> Message:
         """Return the JSON object of the API."""

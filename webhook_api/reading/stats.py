@@ -129,8 +129,8 @@ def _count(db: Connection, window: Window, totals: Totals) -> int:
 def _by_sender(sign: int, messages: int, totals: Totals) -> str:
     """Return SQL that counts each sender's messages in a window, times `sign`.
 
-    It reads the index of the instants alone; if there are many messages for each sender, a part
-    of the index of the senders for each.
+    It reads one part of the index of the instants. But if each sender has many messages there, it
+    reads for each sender a part of the index of the senders, which is faster.
     """
     if messages < totals.senders * _ROWS_PER_SEEK:
         return (

@@ -49,7 +49,7 @@ bp = Blueprint("inbox", __name__)
 
 @bp.app_template_filter("before_hit")
 def shorten_before_hit(text: str) -> str:
-    """Return the end of what stands before the first hit of a long text, which is cut short."""
+    """Return the part of a long text before its first hit; if that is long too, only its end."""
     return text if len(text) <= _CHARS_BEFORE_HIT else f"… {text[-_CHARS_BEFORE_HIT:]}"
 
 
@@ -144,8 +144,8 @@ def log_out() -> AnyResponse:
     """End the session in this browser."""
     response = redirect(url_for("inbox.show_login"), 303)
     # Chromium keeps a page for the way back, also with `no-store`, until an HttpOnly cookie
-    # changes. It takes off the changes that led to the page, so one after a login is not enough:
-    # a cookie that is overwritten counts as two, one that is deleted as one.
+    # changes. It does not count the change that came with the page, which was the login. So one
+    # more change is not enough: deleting the cookie counts as one, overwriting it as two.
     _set_cookie(response, "", 1)
     return response
 

@@ -1,4 +1,4 @@
-"""GET /: sends browsers to the inbox, and other clients the list of routes."""
+"""GET /: redirects browsers to the inbox; other clients get the list of routes."""
 
 from flask import Blueprint, Response, current_app, jsonify, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse

@@ -62,7 +62,7 @@ class Core:
         """Keep this process on a core, which follows from the worker's `number` (from 0).
 
         `stat` says how busy the cores are, and is read every `look_s` seconds. `chance` returns a
-        number from 0 to 1, of which the lower half let the process move.
+        number from 0 to 1; the process moves only if it is below 0.5.
 
         Do nothing and return None if there are fewer cores than workers, or only one core, or if
         the system does not support this or does not say how busy its cores are.

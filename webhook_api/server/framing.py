@@ -42,7 +42,7 @@ class Incoming:
     )  # fmt: skip
 
     def __init__(self, body_bytes: Mapping[str, int], other_body_bytes: int) -> None:
-        """Expect a body of at most `body_bytes` of its path, or of `other_body_bytes`."""
+        """Allow a body the bytes that `body_bytes` has for its path, else `other_body_bytes`."""
         self.end = 0  # of the head, then of the body, or of the chunks so far
         self.expects_continue = False  # the client waits for "100 Continue" to send its body
         self._body_bytes = body_bytes

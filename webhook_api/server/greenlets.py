@@ -2,8 +2,8 @@
 
 A delivery computes for a moment, and then waits for the disk. With a thread for each, the switch
 to it and back costs as much as the rest. A greenlet pauses where the synchronous code waits, and
-the loop goes on with the next client. All deliveries of one step of the loop are handed to the
-thread that writes together. Work that may block or compute for long must not run here.
+the loop goes on with the next client. At the end of each step, the loop hands its deliveries to
+the thread that writes, all at once. Work that may block or compute for long must not run here.
 """
 
 import time

@@ -24,7 +24,7 @@ def make_folder(place: Path) -> Path:
 def make_again_if_missing(folder: Path) -> None:
     """Make `folder` again if something has emptied its place: no worker starts without it.
 
-    What the workers that run have counted is lost for /metrics, until they are replaced.
+    The workers that run go on counting in the old files, which /metrics does not read.
     """
     if not folder.exists():
         _make_hidden(folder.parent).rename(folder)

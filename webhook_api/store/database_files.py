@@ -54,10 +54,10 @@ def other_files(path: Path) -> list[Path]:
 
 
 def refuse_own_file(path: Path, destination: Path) -> None:
-    """Check that a file which is written at `destination` replaces none of the database at `path`.
+    """Check that `destination`, which will be written, is no file of the database at `path`.
 
     Raises:
-        OSError: it is one of its files, or its name is kept for one.
+        OSError: it is one of its files, or has the name of one.
     """
     own, there = path.resolve(), destination.resolve()
     if own in (there, beside(there, PARTIAL)) or (

@@ -22,7 +22,11 @@ def is_database(path: Path) -> bool:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether the file at `path` is a database of this service. Raises like the other."""
+    """Return whether the file at `path` is a database of this service.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     return is_our_header(_header(path))
 
 

@@ -49,7 +49,7 @@ def remove_messages(
 
 
 def add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
-    """Make a redelivery of each of `message_ids` a duplicate; in the caller's transaction."""
+    """Make a repeat of each of `message_ids` a duplicate, in the caller's transaction."""
     (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
     # Sorted, so that digests on the same page are written together.
     digests = sorted(digest(key, message_id) for message_id in message_ids)
