@@ -10,7 +10,7 @@ def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:
     with serving(tmp_path, QUICK, WEB_CONCURRENCY=2) as server:
         found = fuzz(server, seconds=2, seed=1)
 
-    assert found.sent > 100
+    assert found.sent > 20
     assert found.statuses[200] > 0
     assert found.workers_lived
     # 501 for a Transfer-Encoding that it does not know. 503 for a search that has no turn, and
