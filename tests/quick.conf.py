@@ -11,5 +11,5 @@ globals().update(_settings_of_the_service)
 keepalive = 1
 _patient = _settings_of_the_service["worker_class"]
 worker_class = _patient.limited(
-    replace(_patient.limits, receive_s=0.6, send_s=0.6, linger_s=0.5, stop_idle_s=0.3)
+    replace(_patient.limits, receive_s=0.6, send_s=0.6, stop_idle_s=0.3)
 )
