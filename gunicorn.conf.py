@@ -4,7 +4,6 @@ import gc
 import os
 import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,12 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.request_kind import kind_of
 from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
-from webhook_api.server.metrics_folder import make_again_if_missing, make_folder, remove_left_behind
+from webhook_api.server.metrics_folder import (
+    make_again_if_missing,
+    make_folder,
+    place_of_folder,
+    remove_left_behind,
+)
 from webhook_api.server.refused_settings import refusal
 from webhook_api.shares import Shares
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
@@ -76,7 +80,7 @@ def when_ready(server: Any) -> None:
     """Make the folder of the metrics, now that the start has succeeded."""
     # Not set in the environment of the image: there every program that imports prometheus_client,
     # such as the tests, would share these files.
-    place = Path(_shared_memory or tempfile.gettempdir())
+    place = place_of_folder(_shared_memory)
     remove_left_behind(place)
     directory = make_folder(place)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)

@@ -8,10 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ from tests.serving import (
     start,
     wait_until,
 )
-from webhook_api.server.metrics_folder import make_folder, remove_left_behind
+from webhook_api.server.metrics_folder import make_folder, place_of_folder, remove_left_behind
 from webhook_api.store.database import Database
 
 EXIT_CONFIG = 78
@@ -241,6 +243,17 @@ def test_only_the_metrics_of_masters_that_are_gone_are_removed(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {
         used.name, "webhook-metrics-older", "webhook-metrics-file", "other",
     }  # fmt: skip
+
+
+def test_the_metrics_are_in_shared_memory_if_that_has_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_space = place_of_folder(str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1_000_000))
+    full, missing = place_of_folder(str(tmp_path)), place_of_folder(None)
+
+    assert with_space == tmp_path
+    assert full == missing == Path(tempfile.gettempdir())
 
 
 def test_a_worker_starts_though_the_folder_of_the_metrics_was_removed(tmp_path: Path) -> None:

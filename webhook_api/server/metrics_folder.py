@@ -9,6 +9,18 @@ from pathlib import Path
 
 _PREFIX = "webhook-metrics-"
 _LOCK = "lock"
+_NEEDED_BYTES = 16 * 1024 * 1024
+
+
+def place_of_folder(shared_memory: str | None) -> Path:
+    """Return where to make the folder: in `shared_memory`, if that exists and has space.
+
+    The files are mapped into memory. If their disk is full, the first use of a page kills a worker
+    (SIGBUS), and so each that replaces it.
+    """
+    if shared_memory and shutil.disk_usage(shared_memory).free >= _NEEDED_BYTES:
+        return Path(shared_memory)
+    return Path(tempfile.gettempdir())
 
 
 def make_folder(place: Path) -> Path:
