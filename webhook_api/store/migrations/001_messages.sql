@@ -1,5 +1,5 @@
 -- Messages, in the specification's columns and a few of our own.
--- Rows are filed once and never changed: the counters and the search index rely on it.
+-- Rows are stored once and never changed: the counters and the search index rely on it.
 CREATE TABLE messages (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,  -- in order of arrival; never used twice
     message_id  TEXT NOT NULL UNIQUE,
@@ -78,9 +78,9 @@ CREATE TRIGGER discount_sender AFTER DELETE ON senders BEGIN
     UPDATE totals SET senders = senders - 1;
 END;
 
--- Search: every run of three characters of a text. Rows enter in bulk, a little after they were
--- filed (totals.indexed), which costs a third of indexing each with its own commit; the rows
--- not yet in it are few and searched as they are.
+-- Search: every run of three characters of a text. Many rows are indexed at once, a little after
+-- they were stored (totals.indexed). This costs a third of indexing each with its own commit. The
+-- few rows that are not indexed yet are read.
 CREATE VIEW searchable (id, body) AS
     SELECT id, coalesce(folded, text) FROM messages WHERE text IS NOT NULL;
 

@@ -1,4 +1,4 @@
--- What lets the expensive reads count instead of walk. Everything that is kept up to
+-- With this the expensive reads need not look at each row. All that is kept for the rows up to
 -- totals.indexed is made again from the first row: `migrate` does that after this step.
 
 -- The index's terms, which can be asked for by their start: each with the number of its rows,
@@ -22,7 +22,7 @@ CREATE TABLE characters (
     messages  INTEGER NOT NULL     -- may have come down to 0
 ) WITHOUT ROWID, STRICT;
 
--- The trigger of 001, with what tells two histories apart.
+-- The trigger of 001, and it sets last_deletion (below).
 DROP TRIGGER discount_message;
 
 CREATE TRIGGER discount_message AFTER DELETE ON messages BEGIN

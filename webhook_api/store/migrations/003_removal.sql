@@ -1,5 +1,5 @@
--- What is left of a message that was removed: enough to know its id again, so that a redelivery
--- is a duplicate. A digest under the key below, never the id itself.
+-- What is left of a message that was removed: a digest of its id, with the key below, so that a
+-- repeat is a duplicate. The id itself is not kept.
 CREATE TABLE tombstones (
     digest BLOB PRIMARY KEY  -- 16 bytes: BLAKE2b of message_id in UTF-8
 ) WITHOUT ROWID, STRICT;
