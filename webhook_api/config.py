@@ -208,5 +208,5 @@ def _key(secret: str) -> bytes:
     encoded = secret.removeprefix("whsec_")
     if encoded == secret:
         raise ValueError("it has another prefix")
-    encoded = encoded.rstrip("=")  # some senders leave it out
+    encoded = encoded.rstrip("=")  # some providers leave it out
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""Standard Webhooks: what senders that follow this standard deliver to /webhook/standard.
+"""Standard Webhooks: what providers that follow this standard deliver to /webhook/standard.
 
 The `standardwebhooks` package (1.1.0) is not used: for a signature without a comma, or a body
 that is not UTF-8, it raises ValueError instead of refusing it; and it knows only one secret.
@@ -39,8 +39,8 @@ def read_delivery(
     """Return the one message of `body`, which is its `data`, or the body itself.
 
     The names of `headers` are in lower case. A message without an id gets the id of its delivery,
-    which its repeats share. A message that breaks a rule is refused, as on /webhook: its sender
-    can correct it.
+    which its repeats share. A message that breaks a rule is refused, as on /webhook: the
+    provider can correct it.
 
     Raises:
         InvalidSignature: it is not signed with any of `keys`, or not within five minutes of now.
