@@ -142,8 +142,8 @@ class PatientWorker(Worker):
         seen = self._connections
         if self._busy or seen.dropped or self._listeners.trouble:
             self.log.warning(
-                "refused %d requests without memory, thread or turn, dropped %d clients that did "
-                "not take their answer, accepting: %s",
+                "refused %d requests, since no memory, thread or turn was free; dropped %d clients "
+                "that did not take their answer; accepting: %s",
                 *(self._busy, seen.dropped, self._listeners.trouble or "ok"),
             )
             self._busy = seen.dropped = 0
@@ -209,7 +209,7 @@ class PatientWorker(Worker):
                 last=not whole or not self.alive,
             )
         except (NotTaken, NoMoreData) as error:
-            self.log.debug("nobody to answer, or nothing: %s", error)
+            self.log.debug("no answer, or not all of it: %s", error)
         except AnswerBroken:
             outbox.clear()
             self.log.exception("an answer broke off")
@@ -234,7 +234,10 @@ class PatientWorker(Worker):
             os.write(self.PIPE[1], b".")
 
     def _stop(self) -> None:
-        """Answer what was begun, so that no client finds its connection reset."""
+        """Answer what was begun, so that no client finds its connection reset.
+
+        At SIGTERM Gunicorn sets `alive` to False; after this it calls `worker_exit`.
+        """
         self._listeners.close(self.cfg.backlog)
         self._connections.stop()
         give_up = time.monotonic() + self.cfg.graceful_timeout
