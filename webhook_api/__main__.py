@@ -13,7 +13,7 @@ from flask.helpers import get_load_dotenv
 
 from webhook_api.config import Config, ConfigError, set_web_concurrency
 from webhook_api.logs import configure_logs, fail_start
-from webhook_api.start import StartError, allow_open_files, check_port, open_database
+from webhook_api.start import StartError, allow_open_files, check_port, prepare_and_log
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _M_ARENA_MAX = -8
@@ -29,7 +29,7 @@ def main() -> None:
         configure_logs(config.log_level)
         if len(sys.argv) == 1:  # an argument may be --bind
             check_port(config)
-        open_database(config)
+        prepare_and_log(config)
     except (ConfigError, StartError) as error:
         fail_start(error)
     allow_open_files()

@@ -99,8 +99,8 @@ def prepare_if_possible(database: Database) -> None:
         logger.error("database is not ready: %s", error)
 
 
-def open_database(config: Config) -> None:
-    """Do what `prepare_database` does, and log which file it is and how much is in it."""
+def prepare_and_log(config: Config) -> None:
+    """Do what `prepare_database` does, and log which file it is and how many messages it has."""
     database = Database(config.database_path)
     created = not database.path.exists()
     prepare_database(database)

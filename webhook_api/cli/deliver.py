@@ -141,7 +141,7 @@ def _send(
     sender.close()
     seconds = time.perf_counter() - started
     for status, answers in sorted(sender.answers.items()):
-        click.echo(f"{status} {_phrase(status)}: {answers}")
+        click.echo(f"{status} {_status_text(status)}: {answers}")
     if isinstance(failure, KeyboardInterrupt):
         click.echo(f"stopped; {sender.answers.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
@@ -221,7 +221,7 @@ def _target(url: str) -> SplitResult:
     raise click.ClickException(f"--url is {url!r}: accepted are http:// and https:// URLs")
 
 
-def _phrase(status: int) -> str:
+def _status_text(status: int) -> str:
     return HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
 
 

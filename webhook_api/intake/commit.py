@@ -74,7 +74,7 @@ class GroupCommit:
     def start(self) -> None:
         """Start the thread that writes, for its chores; else the first delivery starts it."""
         with suppress(Unavailable), self._mutex:
-            self._make_ready()
+            self._start_thread()
 
     def store(
         self, messages: Sequence[InboundMessage], wait: Wait | None = None
@@ -110,7 +110,7 @@ class GroupCommit:
         with self._mutex:
             if self._probe is None or not self._probe.is_valid:
                 probe = PendingProbe(self._probe_valid_s)
-                self._make_ready()
+                self._start_thread()
                 self._queue.put(probe)
                 self._probe = probe
             probe = self._probe
@@ -144,14 +144,18 @@ class GroupCommit:
                 if now - self._stalled_since > STALL_S:
                     raise Unavailable("too many deliveries are waiting for the disk")
                 patience_s = min(patience_s, STALL_S)
-            self._make_ready()
+            self._start_thread()
             delivery.start(self._queue.put)
             self._waiting += 1
             self._observer.waiting(self._waiting)
             return patience_s
 
-    def _make_ready(self) -> None:
-        """Start the thread that writes, if it does not run."""
+    def _start_thread(self) -> None:
+        """Start the thread that writes, if it does not run; the caller holds the mutex.
+
+        Raises:
+            Unavailable: the service is stopping, or the system allows no more threads.
+        """
         if self._closed:
             raise Unavailable("the service is shutting down")
         if self._thread is None or not self._thread.is_alive():
