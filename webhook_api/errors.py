@@ -55,7 +55,7 @@ class InvalidInput(RequestRefused):
 
 
 class BodyTooLarge(RequestRefused):
-    """The body is longer than MAX_BODY_BYTES."""
+    """The body is longer than its path allows: MAX_BODY_BYTES, or the limit of a provider."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     result = Result.TOO_LARGE

@@ -33,7 +33,7 @@ _CLOSE_PATIENCE_S = 1.0
 )
 @with_appcontext
 def prune_messages(age: timedelta, dry_run: bool, compacts: bool) -> None:
-    """Remove the messages that arrived longer ago than that, by the server's time.
+    """Remove the messages that arrived longer ago than --older-than, by the server's time.
 
     Their ids stay known, so that a repeat is a duplicate. Can be used while the service runs,
     which fills the freed space again, and repeated after a stop.

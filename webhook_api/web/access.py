@@ -9,9 +9,9 @@ from werkzeug.exceptions import Unauthorized
 
 from webhook_api.config import Config
 
-# Two words, because Werkzeug quotes no single one, and a realm must be quoted (RFC 9110, 11.5).
+# Two words: a realm must be quoted (RFC 9110, 11.5), and Werkzeug does not quote a single word.
 REALM = "Webhook API"
-CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # what is asked of who sent nothing
+CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # for clients that sent no token
 # The blueprints that need no token; `inbox` asks for it in a form. All others need it, so a new
 # blueprint does as well.
 _OPEN = frozenset({"webhook", "providers", "health", "docs", "root", "inbox"})

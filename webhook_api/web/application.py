@@ -1,4 +1,4 @@
-"""The Flask application, without the work for each request that no route here needs."""
+"""The Flask application. It leaves out what Flask does for each request and no route here needs."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,7 +10,7 @@ def whether_client_left(environ: Mapping[str, Any]) -> Callable[[], bool]:
     """Return a function that tells whether the client of a WSGI request has gone.
 
     A client that closed its side of the connection has gone; one that has sent its next request
-    has not. If the server does not give us the socket, no client ever has.
+    has not. If the server does not give us the socket, the function always says that it has not.
     """
     client: socket.socket | None = environ.get("gunicorn.socket")
     return lambda: client is not None and _has_closed(client)

@@ -59,5 +59,5 @@ def new_request_id() -> str:
 
 
 def close_hooks(app: Flask) -> None:
-    """Log how many lines were left out at the end."""
+    """Log at the end how many lines were left out."""
     log_left_out(app.extensions["unsigned_lines"])

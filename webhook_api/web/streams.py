@@ -60,5 +60,5 @@ def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator
 
 def _connection_ended() -> OSError:
     # The server then closes the connection without the last chunk, so that the client sees that
-    # the stream is not complete, and logs nothing: the request has our log line.
+    # the stream is not complete. The server logs nothing: the request has our log line.
     return ConnectionResetError(errno.ECONNRESET, "the stream ended early")
