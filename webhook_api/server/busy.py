@@ -15,7 +15,7 @@ _PAGE = b"""<!doctype html>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <title>Not now</title>
 <h1>Not now</h1>
-<p>The service is busy: %b. <a href="">Try again</a> in two seconds.</p>
+<p>Sorry, %b. <a href="">Try again</a> in two seconds.</p>
 """
 
 
