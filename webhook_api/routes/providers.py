@@ -13,7 +13,7 @@ from werkzeug.exceptions import Forbidden
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.outcome import Outcome, Result, Tally
 from webhook_api.providers import Delivery, Provider
-from webhook_api.routes.webhook import read_body
+from webhook_api.routes.request_body import read_body
 from webhook_api.store.messages import StoreResult
 from webhook_api.web.outcome import begin_outcome
 
