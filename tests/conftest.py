@@ -18,8 +18,8 @@ from selenium.webdriver import Chrome
 from werkzeug.test import TestResponse
 
 from tests.browser import chromium
-from tests.builders import SECRET, an_app, encode, samples, signed
-from webhook_api import close_app
+from tests.builders import SECRET, encode, samples, signed
+from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.store.connections import Connection, connect
@@ -69,9 +69,9 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(tmp_path: Path, new_database: Path) -> Iterator[Database]:
+    shutil.copyfile(new_database, tmp_path / "app.db")
     database = Database(tmp_path / "app.db", check_lending=True)
-    database.prepare(create=True)
     yield database
     database.close()
 
@@ -79,7 +79,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def app(config: Config, new_database: Path) -> Iterator[Flask]:
     shutil.copyfile(new_database, config.database_path)
-    app = an_app(config)
+    app = create_app(config)
     yield app
     close_app(app)
 

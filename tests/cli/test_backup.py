@@ -223,7 +223,7 @@ def test_a_damaged_database_does_not_replace_a_good_backup(
 def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
     run: Run, config: Config, tmp_path: Path, signal_number: int
 ) -> None:
-    fill(config.database_path, 30_000)
+    fill(config.database_path, 10_000)
     partial = tmp_path / "b.db.partial"
 
     with command(config.database_path, "backup", tmp_path / "b.db") as backup:

@@ -75,7 +75,7 @@ def test_a_lock_file_that_was_replaced_while_waiting_is_not_taken_for_the_lock(
         with database.write_lock():
             taken.set()
 
-    old = os.open(lock_path, os.O_RDWR)
+    old = os.open(lock_path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(old, fcntl.LOCK_EX)
     waiter = threading.Thread(target=wait_in_the_kernel)
     waiter.start()
