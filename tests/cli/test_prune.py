@@ -100,6 +100,22 @@ def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Co
     assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
 
 
+def test_a_prune_whose_upkeep_fails_says_how_many_it_has_removed(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived(config.database_path, days_ago=2, count=100)
+
+    def fail(*_arguments: Any) -> None:
+        raise Unavailable("database: the disk is full")
+
+    monkeypatch.setattr(Writer, "do_upkeep", fail)
+
+    result = run("prune", "--older-than", "1d")
+
+    assert (result.exit_code, result.stdout) == (1, "stopped; 16 messages removed\n")
+    assert len(stored(config.database_path)) == 84
+
+
 def test_a_prune_that_fails_on_its_way_says_how_many_it_has_removed(
     run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

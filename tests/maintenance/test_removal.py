@@ -113,10 +113,11 @@ def test_rows_that_a_restore_has_exchanged_are_not_removed(database: Database) -
     """The ids were found in the database before, and name other messages now."""
     arrived(database.path, days_ago=1, count=3)
     writer = Writer(database)
+    remover = Remover(writer)
 
-    removed = Remover(writer).remove([4, 5, 6], older_than(datetime.now(UTC) - timedelta(days=2)))
+    remover.remove([4, 5, 6], older_than(datetime.now(UTC) - timedelta(days=2)))
     writer.close(patience_s=1)
 
-    assert removed == 0
+    assert remover.removed == 0
     with closing(sqlite3.connect(database.path)) as db:
         assert count(db) == 3

@@ -79,7 +79,6 @@ def _count(database: Database, selection: Selection) -> int:
 
 def _remove(database: Database, selection: Selection) -> None:
     """Remove what `selection` selects; print how many messages, also if it stops before the end."""
-    count = 0
     stopped = False
     with one_at_a_time(database):
         writer = Writer(database)
@@ -89,18 +88,18 @@ def _remove(database: Database, selection: Selection) -> None:
                 for found in find(database, selection):
                     for batch in remover.batches(found.row_ids):
                         with interrupts_held():
-                            count += remover.remove(batch, selection)
+                            remover.remove(batch, selection)
                     bar.length = found.of
                     bar.update(found.scanned - bar.pos)
         except KeyboardInterrupt:
             stopped = True
         except Exception:
-            if count:
-                click.echo(f"stopped; {count} messages removed")
+            if remover.removed:
+                click.echo(f"stopped; {remover.removed} messages removed")
             raise
         finally:
             writer.close(patience_s=_CLOSE_PATIENCE_S)
-    click.echo(f"{'stopped; ' if stopped else ''}{count} messages removed")
+    click.echo(f"{'stopped; ' if stopped else ''}{remover.removed} messages removed")
     if stopped:
         sys.exit(EXIT_INTERRUPTED)
 

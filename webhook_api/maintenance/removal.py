@@ -79,6 +79,7 @@ class Remover:
         self._writer = writer
         self.size = _FIRST_BATCH  # rows that the next batch should have
         self.took_s = 0.0  # how long deliveries waited for the last one
+        self.removed = 0  # messages, in all batches
 
     def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Yield `row_ids` in batches for `remove`, and pause between them for deliveries."""
@@ -90,15 +91,14 @@ class Remover:
 
     def remove(
         self, batch: Sequence[int], selection: Selection, *, patience_s: float = _PATIENCE_S
-    ) -> int:
+    ) -> None:
         """Remove those rows of `batch` that `selection` selects (see `Writer.remove`).
 
-        Returns how many there were. If the database was replaced, they may be other rows than those
-        found.
+        If the database was replaced, they may be other rows than those found.
 
         Raises:
-            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed; or all were, and
-                the upkeep after it failed.
+            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed; or all were, as
+                `removed` shows, and the upkeep after it failed.
         """
         batch_s = 0.0
 
@@ -114,10 +114,9 @@ class Remover:
             self._writer.do_upkeep(connection)
             self.took_s = batch_s + time.perf_counter() - started
 
-        count = self._writer.write(remove_timed, patience_s=patience_s)
+        self.removed += self._writer.write(remove_timed, patience_s=patience_s)
         self.took_s = batch_s
         self._writer.write(upkeep_timed, patience_s=patience_s)
         # Not more than twice as many: a single quick batch may be an exception.
         fitting = int(_BATCH_S * len(batch) / batch_s)
         self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))
-        return count
