@@ -12,6 +12,7 @@ from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
+from webhook_api.store.database_files import VERIFY_PREFIX
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.schema import check_schema
 from webhook_api.store.transactions import read_transaction
@@ -49,7 +50,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".verify-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=VERIFY_PREFIX) as name:
         path = Path(name) / "copy.db"
         path.touch()
         with database.reader() as live:

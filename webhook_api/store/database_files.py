@@ -18,6 +18,7 @@ REPLACEMENT = ".restored"
 DISCARDED = ".discarded"  # the old database, if it is not kept, until it is deleted
 SCRATCH = ".compacting"  # the copy on which a compaction works
 PARTIAL = ".partial"  # after the name of any file that is not complete yet
+VERIFY_PREFIX = ".verify-"  # of the folder with the copy that `verify` checks
 ORPHAN = ".orphan"  # after that of a WAL whose database was lost
 
 _OWN = (
@@ -47,10 +48,15 @@ def other_files(path: Path) -> list[Path]:
     """Return what is beside the database at `path`, holds messages as well, and is not its own.
 
     Backups, what earlier restores replaced, WALs whose database was lost, copies that were
-    stopped halfway, whose header may be missing still, and the folder of Litestream.
+    stopped halfway, whose header may be missing still, the folder of a `verify` that was killed,
+    and that of Litestream.
     """
     files = sorted(file for file in path.parent.iterdir() if file != path)
-    return [file for file in files if file.name.endswith(_OF_OTHERS) or is_ours(file)]
+    return [
+        file
+        for file in files
+        if file.name.endswith(_OF_OTHERS) or file.name.startswith(VERIFY_PREFIX) or is_ours(file)
+    ]
 
 
 def refuse_own_file(path: Path, destination: Path) -> None:
