@@ -18,17 +18,12 @@ from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.maintenance.replacing import PATIENCE_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
 from webhook_api.store.connections import Connection, FileIdentity, connect
-from webhook_api.store.copying import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
+from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.partial_files import temporary_file
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from webhook_api.store.connections import connect, sync_folder
-from webhook_api.store.copying import in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import DISCARDED, REPLACEMENT, WAL, WAL_INDEX, beside
 from webhook_api.store.finishing import put_in_place
 from webhook_api.store.header import is_database
+from webhook_api.store.partial_files import in_place_when_complete
 from webhook_api.store.result_codes import primary_result_code
 
 PATIENCE_S = 10.0  # with a long read

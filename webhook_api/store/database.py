@@ -16,7 +16,6 @@ from webhook_api.store.connections import (
     identity_of,
     sync_folder,
 )
-from webhook_api.store.copying import remove_leftover
 from webhook_api.store.database_files import (
     DISCARDED,
     REPLACEMENT,
@@ -35,6 +34,7 @@ from webhook_api.store.free_space import free_bytes
 from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_folder
+from webhook_api.store.partial_files import remove_leftover
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
 _IDLE_READERS = 16
