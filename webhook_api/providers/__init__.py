@@ -1,4 +1,4 @@
-"""The real formats of providers: pure functions from headers, bytes and URL to messages.
+"""The formats of the providers: functions from headers, bytes and URL to messages.
 
 Nothing here knows Flask or SQL. A provider is in use if its secret is set.
 """

@@ -38,7 +38,7 @@ class Job(Generic[T]):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Do the work. It raises nothing: `outcome` does, for the caller."""
+        """Do the work. It raises nothing: `result` does, for the caller."""
         self.started_at = time.monotonic()
         try:
             self._result = self._work(self)
@@ -46,7 +46,7 @@ class Job(Generic[T]):
             self._error = error
         self.ended.set()
 
-    def outcome(self) -> T:
+    def result(self) -> T:
         """Return what the work returned, or raise what it raised."""
         if self._error is None:
             return self._result
@@ -110,7 +110,7 @@ class JobQueue:
                     self._stop(job, leave_after_s)
                     break
             else:
-                return job.outcome()
+                return job.result()
         raise Stopped(reason)
 
     def _stop(self, job: Job[T], leave_after_s: float | None) -> None:
