@@ -4,11 +4,12 @@ from flask import Flask
 
 from webhook_api.cli.backup import back_up_database
 from webhook_api.cli.bulk import export_messages, import_messages
-from webhook_api.cli.database import create_database, verify_database
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
+from webhook_api.cli.init_db import create_database
 from webhook_api.cli.removal import forget_number, prune_messages
 from webhook_api.cli.restore import restore_database
+from webhook_api.cli.verify import verify_database
 
 __all__ = ["plain_failures", "register_commands"]
 

@@ -1,4 +1,4 @@
-"""`init-db` and `verify`: create and check the database file."""
+"""`verify`: checks the database file."""
 
 import sys
 from pathlib import Path
@@ -9,19 +9,6 @@ from flask.cli import with_appcontext
 from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
 from webhook_api.db import current_database
 from webhook_api.maintenance.verify import verify
-
-
-@click.command("init-db", cls=PlainCommand)
-@with_appcontext
-def create_database() -> None:
-    """Create the database file, or update its schema. Removes nothing.
-
-    The service does this when it starts. If the file is lost later, this creates a new one, and
-    the running service goes on with it.
-    """
-    database = current_database()
-    database.prepare(create=True)
-    click.echo(f"{database.path}: ready")
 
 
 @click.command("verify", cls=PlainCommand)
