@@ -1,32 +1,29 @@
 """`sign` and `send`: act as a provider, to try the service or to deliver an export again."""
 
 import sys
-import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
-from urllib.parse import SplitResult, urlsplit
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 
+from webhook_api.cli.delivery_client import DeliveryClient
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
 from webhook_api.cli.file_argument import check_input, size_of
 from webhook_api.cli.lines import read_lines
 from webhook_api.cli.progress import progress_bar
-from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, Format, format_of
+from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, format_of
 from webhook_api.cli.samples import sample_bodies
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
 
 DEFAULT_COUNT = 100
-_TIMEOUT_S = 15.0
 _AHEAD = 4  # bodies for each connection
 
 
@@ -81,21 +78,21 @@ def send_messages(
     default = f"http://localhost:{settings.port}/webhook"
     if provider != OF_THE_SPECIFICATION:
         default += f"/{provider}"
-    sender = _Sender(url or default, format_of(provider, settings))
+    client = DeliveryClient(url or default, format_of(provider, settings))
     if file:
         check_input(file)
         with click.open_file(file, "rb") as lines:
             messages = _Messages(lines)
-            _send(sender, messages, concurrency, size_of(file))
+            _send(client, messages, concurrency, size_of(file))
         bad = messages.bad
     else:
         click.echo("Delivering samples, which the receiver keeps like any other message.", err=True)
         samples = ((body, 1) for body in sample_bodies(count or DEFAULT_COUNT))
-        _send(sender, samples, concurrency, count or DEFAULT_COUNT)
+        _send(client, samples, concurrency, count or DEFAULT_COUNT)
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")
-    if bad or set(sender.answers) - {HTTPStatus.OK}:
+    if bad or set(client.answers) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
@@ -115,7 +112,10 @@ class _Messages:
 
 
 def _send(
-    sender: "_Sender", bodies: Iterable[tuple[bytes, int]], concurrency: int, length: int | None
+    client: DeliveryClient,
+    bodies: Iterable[tuple[bytes, int]],
+    concurrency: int,
+    length: int | None,
 ) -> None:
     """Deliver `bodies`, each with its part of the progress, which ends at `length`.
 
@@ -130,7 +130,7 @@ def _send(
     try:
         with progress_bar("Sending", length) as bar:
             for body, size in bodies:
-                waiting.append((pool.submit(sender.deliver, body), size))
+                waiting.append((pool.submit(client.deliver, body), size))
                 if len(waiting) >= _AHEAD * concurrency:
                     _await_first(waiting, bar)
             while waiting:
@@ -138,87 +138,22 @@ def _send(
     except (Exception, KeyboardInterrupt) as error:
         failure = error
     pool.shutdown(cancel_futures=True)
-    sender.close()
+    client.close()
     seconds = time.perf_counter() - started
-    for status, answers in sorted(sender.answers.items()):
+    for status, answers in sorted(client.answers.items()):
         click.echo(f"{status} {_status_text(status)}: {answers}")
     if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {sender.answers.total()} messages in {seconds:.1f} s")
+        click.echo(f"stopped; {client.answers.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
     if failure is not None:
-        raise click.ClickException(f"{sender.url}: {_reason(failure)}")
-    click.echo(f"{sender.answers.total()} messages in {seconds:.1f} s")
+        raise click.ClickException(f"{client.url}: {_reason(failure)}")
+    click.echo(f"{client.answers.total()} messages in {seconds:.1f} s")
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
     future, size = waiting.popleft()
     future.result()
     bar.update(size)
-
-
-class _Sender:
-    """Delivers bodies from several threads, each with its own connection; counts the answers."""
-
-    def __init__(self, url: str, as_delivery: Format) -> None:
-        target = _target(url)
-        self.url = url
-        self.answers: Counter[int] = Counter()
-        self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
-        self._host, self._port = target.hostname or "", target.port
-        self._path = target.path or "/webhook"
-        self._as_delivery = as_delivery
-        self._mutex = threading.Lock()  # guards the answers and the list of connections
-        self._connections: list[HTTPConnection] = []
-        self._of_thread = threading.local()
-
-    def deliver(self, body: bytes) -> None:
-        """Sign `body`, deliver it, and count the status of the answer.
-
-        Raises:
-            OSError, HTTPException, ValueError: there was no answer.
-        """
-        status = self._post(self._connection(), body)
-        with self._mutex:
-            self.answers[status] += 1
-
-    def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
-
-    def _connection(self) -> HTTPConnection:
-        if not hasattr(self._of_thread, "connection"):
-            self._of_thread.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
-            with self._mutex:
-                self._connections.append(self._of_thread.connection)
-        connection: HTTPConnection = self._of_thread.connection
-        return connection
-
-    def _post(self, connection: HTTPConnection, body: bytes) -> int:
-        headers, body = self._as_delivery(body)
-        kept = connection.sock is not None
-        try:
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
-        except (ConnectionError, HTTPException):
-            # A server may close a kept connection at any time (RFC 9112, 9.3.1). To deliver a
-            # message twice does no harm.
-            connection.close()
-            if not kept:
-                raise
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
-        response.read()
-        return response.status
-
-
-def _target(url: str) -> SplitResult:
-    try:
-        target = urlsplit(url)
-        if target.scheme in ("http", "https") and target.hostname and target.port != 0:
-            return target
-    except ValueError:
-        pass
-    raise click.ClickException(f"--url is {url!r}: accepted are http:// and https:// URLs")
 
 
 def _status_text(status: int) -> str:
