@@ -15,7 +15,7 @@ from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.store.database import Database
-from webhook_api.store.tombstones import remove_messages
+from webhook_api.store.messages import remove_messages
 
 
 @pytest.mark.usefixtures("talk")

@@ -17,8 +17,8 @@ from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copying import Progress
 from webhook_api.store.database import Database
+from webhook_api.store.messages import remove_messages
 from webhook_api.store.selection import of_number
-from webhook_api.store.tombstones import remove_messages
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:

@@ -14,8 +14,8 @@ from webhook_api.maintenance.removal import Remover
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.messages import remove_messages
 from webhook_api.store.selection import EVERYTHING, older_than
-from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.writer import Writer
 
 

@@ -19,8 +19,7 @@ from webhook_api.models import parse_message
 from webhook_api.reading import listing, search
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import insert_messages
-from webhook_api.store.tombstones import remove_messages
+from webhook_api.store.messages import insert_messages, remove_messages
 
 IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]
 SENDERS = ["+1", "+10", "+2"]

@@ -11,9 +11,8 @@ from tests.conftest import Rows, Store
 from tests.store.files import differences
 from webhook_api.config import Config
 from webhook_api.store.connections import Connection
-from webhook_api.store.messages import StoreResult
+from webhook_api.store.messages import StoreResult, remove_messages
 from webhook_api.store.schema import migrate
-from webhook_api.store.tombstones import remove_messages
 
 DUPLICATE = StoreResult(created=False)
 

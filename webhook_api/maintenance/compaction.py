@@ -23,11 +23,12 @@ from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.messages import remove_messages
 from webhook_api.store.partial_files import temporary_file
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
-from webhook_api.store.tombstones import add_tombstones, remove_messages
+from webhook_api.store.tombstones import add_tombstones
 from webhook_api.store.transactions import read_transaction, transaction
 
 _COPIES = 2  # of the database, that are on the disk at the same time

@@ -1,7 +1,4 @@
-"""The SQL that stores messages; `tombstones.py` has the SQL that removes them.
-
-Every function here needs the write lock, see `writer.py`.
-"""
+"""The SQL that stores and removes messages; all of it needs the write lock, see `writer.py`."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +8,9 @@ from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.server_time import now_as_text
 from webhook_api.store.folding import folded_form
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.selection import EVERYTHING, Selection
+from webhook_api.store.tombstones import add_tombstones, was_removed
+from webhook_api.store.transactions import transaction
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
@@ -95,6 +94,25 @@ def _recognise_repeats(
         results.append(StoreResult(created=row_id in new_ids, conflict=content != delivered))
         new_ids.discard(row_id)  # the next message with this message_id is a repeat
     return results
+
+
+def remove_messages(
+    db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
+) -> int:
+    """Remove those of the rows `row_ids` that `selection` selects; return how many.
+
+    It is one transaction. The triggers of the schema correct the counters and the search index.
+    The caller holds the write lock.
+
+    Raises:
+        sqlite3.Error: none was removed.
+    """
+    condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
+    parameters = [*row_ids, *selection.parameters]
+    with transaction(db):
+        ids = db.execute(f"SELECT message_id FROM messages WHERE {condition}", parameters)
+        add_tombstones(db, [message_id for (message_id,) in ids])
+        return db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
 
 
 def write_probe(db: sqlite3.Connection) -> None:

@@ -1,11 +1,8 @@
-"""Removing rows. A tombstone is left of each: a digest of its id, to recognise a repeat."""
+"""Tombstones: what is left of a removed message, a digest of its id, to recognise a repeat."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-
-from webhook_api.store.selection import EVERYTHING, Selection
-from webhook_api.store.transactions import transaction
 
 DIGEST_BYTES = 16
 
@@ -27,25 +24,6 @@ def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
         f"SELECT digest FROM tombstones WHERE digest IN ({', '.join('?' * len(ids))})", [*ids]
     )
     return {ids[found_digest] for (found_digest,) in found}
-
-
-def remove_messages(
-    db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
-) -> int:
-    """Remove those of the rows `row_ids` that `selection` selects; return how many.
-
-    It is one transaction. The triggers of the schema correct the counters and the search index.
-    The caller holds the write lock.
-
-    Raises:
-        sqlite3.Error: none was removed.
-    """
-    condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
-    parameters = [*row_ids, *selection.parameters]
-    with transaction(db):
-        ids = db.execute(f"SELECT message_id FROM messages WHERE {condition}", parameters)
-        add_tombstones(db, [message_id for (message_id,) in ids])
-        return db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
 
 
 def add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:

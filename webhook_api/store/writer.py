@@ -21,11 +21,10 @@ from webhook_api.store.database import Database
 from webhook_api.store.header import HEADER_STRING
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
-from webhook_api.store.messages import StoreResult, checkpoint, insert_messages
+from webhook_api.store.messages import StoreResult, checkpoint, insert_messages, remove_messages
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
-from webhook_api.store.tombstones import remove_messages
 from webhook_api.store.transactions import synced_later
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
