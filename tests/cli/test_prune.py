@@ -48,7 +48,7 @@ def test_prune_removes_what_is_old_and_leaves_everything_exact(
     assert run("prune", "--older-than", "90d").stdout == "0 messages removed\n"
 
 
-def test_a_redelivery_of_a_removed_message_is_a_duplicate(
+def test_a_repeat_of_a_removed_message_is_a_duplicate(
     run: Run, post_signed: Post, rows: Rows, scrape: Scrape, config: Config, tmp_path: Path
 ) -> None:
     arrived(config.database_path, days_ago=2, count=3)
