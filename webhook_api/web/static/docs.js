@@ -1,5 +1,5 @@
-// The API page: Swagger UI, which signs the deliveries that are tried out on it, and sends the token
-// with the reads.
+// The API page: Swagger UI. It signs the deliveries that you try there, and sends the token with
+// the reads.
 "use strict";
 
 const secret = document.getElementById("secret");
@@ -12,20 +12,20 @@ function tellState() {
     state.value =
       "This browser can sign only on https:// or on localhost: deliveries from here are refused.";
   } else if (secret.value) {
-    state.value = "Deliveries tried out here are signed. The secret does not leave this page.";
+    state.value = "The deliveries that you try here are signed. The secret does not leave this page.";
   } else {
-    state.value = "Type it to have deliveries tried out here signed; without it they are refused.";
+    state.value = "Type the secret to sign the deliveries that you try here; without it they are refused.";
   }
 }
 
-// Returns the hex HMAC-SHA256 of the UTF-8 bytes of `text`, the very ones that fetch() sends.
+// Returns the hex HMAC-SHA256 of the UTF-8 bytes of `text`, which are those that fetch() sends.
 async function sign(text) {
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await crypto.subtle.importKey("raw", encoder.encode(secret.value), algorithm, false, [
     "sign",
   ]);
-  const seal = new Uint8Array(await crypto.subtle.sign("HMAC", key, encoder.encode(text)));
-  return Array.from(seal, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const signature = new Uint8Array(await crypto.subtle.sign("HMAC", key, encoder.encode(text)));
+  return Array.from(signature, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function authorize(request) {
