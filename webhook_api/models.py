@@ -29,13 +29,13 @@ Query = TypeVar("Query", bound=BaseModel)
 
 
 class Cursor(NamedTuple):
-    """A position in the order of messages: after the row `id`, whose `ts` names `instant`."""
+    """Where a page starts: after the row `id`, whose `ts` names `instant`."""
 
     instant: Instant
     id: int
 
     def encode(self) -> str:
-        """Return the opaque text that stands for this position in a URL."""
+        """Return the opaque text that stands for it in a URL."""
         plain = f"{self.instant.seconds}.{self.instant.nanos}.{self.id}"
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
