@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message, an_app, encode, signed
-from tests.serving import Reply, Server, in_threads, serving, wait_until
+from tests.serving import Reply, Server, database_in, in_threads, serving, wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
+from webhook_api.store.schema import SCHEMA_VERSION
 
 DEADLINE_S = 1.0
 NOISE_S = 1.0  # that a busy machine may add
@@ -293,6 +294,29 @@ def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path
 
         assert server.deliver(message_id="after").status == 200
         assert server.ids() == {"before", "after"}
+
+
+def test_a_reload_beside_a_newer_schema_does_not_end_the_service(tmp_path: Path) -> None:
+    def set_version(version: int) -> None:
+        with closing(sqlite3.connect(database_in(tmp_path))) as db:
+            db.execute(f"PRAGMA user_version = {version}")
+
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server:
+        (old,) = server.workers
+        set_version(SCHEMA_VERSION + 1)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(server.workers) and old not in server.workers)
+
+        ready, delivery = server.get("/health/ready"), server.deliver(message_id="m")
+        assert (ready.status, delivery.status) == (503, 503)
+        assert f"expected is {SCHEMA_VERSION}" in ready.json["detail"]
+
+        set_version(SCHEMA_VERSION)
+        assert server.get("/health/ready").status == 200
+        assert server.deliver(message_id="m").status == 200
+        errors = [line for line in server.log if line["level"] == "ERROR" and "path" not in line]
+        assert ["newer version" in line["message"] for line in errors] == [True]
+        assert "traceback" not in errors[0]
 
 
 def test_a_foreign_lock_does_not_keep_the_service_from_stopping(tmp_path: Path) -> None:

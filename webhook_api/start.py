@@ -87,15 +87,13 @@ def prepare_database(database: Database) -> None:
 def prepare_if_possible(database: Database) -> None:
     """Bring the schema up to date in a worker, which may have newer code after a reload.
 
-    If the disk is full or the volume is missing, this logs it and returns: the worker serves
-    probes and reads, and takes deliveries again as soon as it can.
-
-    Raises:
-        SchemaError: this version cannot use the file.
+    If the disk is full, the volume is missing, or the file is of a newer version, this logs it and
+    returns: the worker serves probes and reads, and takes deliveries as soon as it can. If it
+    ended instead, Gunicorn would end the service, also when a single worker is replaced.
     """
     try:
         database.prepare()
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, SchemaError, OSError) as error:
         logger.error("database is not ready: %s", error)
 
 
