@@ -5,10 +5,13 @@ import sqlite3
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import ODD_TEXTS, Damage, Run, some_messages
+from tests.cli.running import ODD_TEXTS, Damage, Run, command, some_messages
 from tests.conftest import Post
+from tests.serving import wait_until
+from tests.store.files import fill
 from webhook_api.config import Config
 from webhook_api.store.database import Database
+from webhook_api.store.partial_files import remove_leftovers
 
 
 def test_verify_finds_nothing_in_what_the_service_wrote(
@@ -94,3 +97,28 @@ def test_verify_needs_no_write_lock(run: Run, config: Config) -> None:
 
     other.close()
     assert result.exit_code == 0
+
+
+@pytest.mark.usefixtures("app")
+def test_the_copy_of_a_killed_verify_is_a_leftover_and_that_of_a_running_one_is_not(
+    config: Config,
+) -> None:
+    fill(config.database_path, 20_000)
+    folder = config.database_path.parent
+
+    def copies() -> list[int]:
+        return [copy.stat().st_size for copy in folder.glob(".verify-*/copy.db")]
+
+    with command(config.database_path, "verify") as killed:
+        wait_until(lambda: any(copies()))
+        killed.kill()
+    left = copies()
+    with command(config.database_path, "verify") as running:
+        wait_until(lambda: len(copies()) == 2 and all(copies()))
+        remove_leftovers(config.database_path)
+        remaining = copies()
+        _, stderr = running.communicate()
+
+    assert (len(left), len(remaining)) == (1, 1)
+    assert (running.returncode, stderr) == (0, "")
+    assert list(folder.glob(".verify-*")) == []

@@ -22,7 +22,6 @@ from webhook_api.store.database_files import (
     WAL,
     WRITE_LOCK,
     beside,
-    temporary_files,
 )
 from webhook_api.store.finishing import (
     is_half_done,
@@ -34,7 +33,7 @@ from webhook_api.store.free_space import free_bytes
 from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_folder
-from webhook_api.store.partial_files import remove_leftover
+from webhook_api.store.partial_files import remove_leftovers
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
 _IDLE_READERS = 16
@@ -76,8 +75,7 @@ class Database:
             # Of a command that was killed before it moved the old file away: the old one stays.
             beside(self.path, REPLACEMENT).unlink(missing_ok=True)
             beside(self.path, DISCARDED).unlink(missing_ok=True)
-            for leftover in temporary_files(self.path):
-                remove_leftover(leftover)
+            remove_leftovers(self.path)
             if create:
                 set_old_wal_aside(self.path)
             created = is_missing_or_empty(self.path)

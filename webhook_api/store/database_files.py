@@ -19,6 +19,7 @@ DISCARDED = ".discarded"  # the old database, if it is not kept, until it is del
 SCRATCH = ".compacting"  # the copy on which a compaction works
 PARTIAL = ".partial"  # after the name of any file that is not complete yet
 VERIFY_PREFIX = ".verify-"  # of the folder with the copy that `verify` checks
+VERIFIED = "copy.db"  # that copy
 ORPHAN = ".orphan"  # after that of a WAL whose database was lost
 
 _OWN = (
@@ -41,7 +42,8 @@ def beside(path: Path, ending: str) -> Path:
 
 def temporary_files(path: Path) -> list[Path]:
     """Return the names of files that a killed command may have left of the database at `path`."""
-    return [beside(path, SCRATCH), beside(path, REPLACEMENT + PARTIAL)]
+    verified = path.parent.glob(f"{VERIFY_PREFIX}*/{VERIFIED}")
+    return [beside(path, SCRATCH), beside(path, REPLACEMENT + PARTIAL), *verified]
 
 
 def other_files(path: Path) -> list[Path]:

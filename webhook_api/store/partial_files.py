@@ -7,7 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from webhook_api.store.connections import sync_folder
-from webhook_api.store.database_files import PARTIAL, SQLITE_ENDINGS, beside
+from webhook_api.store.database_files import (
+    PARTIAL,
+    SQLITE_ENDINGS,
+    VERIFIED,
+    beside,
+    temporary_files,
+)
 from webhook_api.store.lock import is_at, take
 
 _PATIENCE_S = 1.0  # for another command that is about to end
@@ -59,11 +65,14 @@ def in_place_when_complete(destination: Path) -> Iterator[Path]:
     sync_folder(destination.parent)
 
 
-def remove_leftover(path: Path) -> None:
-    """Remove the temporary file that a killed command left at `path`, if none is using it."""
-    if path.exists():
-        with suppress(BlockingIOError), temporary_file(path, patience_s=0):
+def remove_leftovers(database: Path) -> None:
+    """Remove the files that killed commands left of `database`, unless a command is using them."""
+    for file in filter(Path.exists, temporary_files(database)):
+        with suppress(BlockingIOError), temporary_file(file, patience_s=0):
             pass
+        if file.name == VERIFIED:
+            with suppress(OSError):  # it is in use
+                file.parent.rmdir()
 
 
 def _remove(file: Path, *endings: str) -> None:
