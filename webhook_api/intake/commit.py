@@ -24,8 +24,9 @@ from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult, write_probe
+from webhook_api.store.result_codes import FAULTS_OF_A_ROW
 from webhook_api.store.wal_space import make_space, pages_to_store
-from webhook_api.store.writer import FAULTS_OF_A_ROW, Writer
+from webhook_api.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,16 @@
-"""SQLite's result codes: what kind of failure an error is."""
+"""What kind of failure an error of the database is."""
+
+import sqlite3
+
+# A value that cannot be stored. Every other error is a fault of the file or the disk.
+FAULTS_OF_A_ROW = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    OverflowError,
+)
 
 
 def primary_result_code(error: BaseException) -> int:

@@ -37,15 +37,6 @@ THE_DISK = "the disk"
 
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
-# Every other error is a fault of the file or the disk, and fails the whole batch.
-FAULTS_OF_A_ROW = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    ValueError,
-    OverflowError,
-)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 T = TypeVar("T")
@@ -189,7 +180,7 @@ class Writer:
         """Store all of `messages` in one transaction; return what became of each, in their order.
 
         Raises:
-            Unavailable, sqlite3.Error and the others of FAULTS_OF_A_ROW: none was stored.
+            Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: none was stored.
         """
         make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
