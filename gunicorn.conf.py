@@ -14,6 +14,7 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.request_kind import kind_of
 from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
+from webhook_api.server.early_signals import asked_to_stop
 from webhook_api.server.metrics_folder import (
     make_again_if_missing,
     make_folder,
@@ -101,8 +102,9 @@ def pre_fork(server: Any, worker: Any) -> None:
     make_again_if_missing(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
-def post_fork(_server: Any, worker: Any) -> None:
+def post_fork(server: Any, worker: Any) -> None:
     """Name the metrics files of this worker, and keep it on a core before it has threads."""
+    worker.signals_since_fork = server.SIG_QUEUE
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
@@ -115,6 +117,8 @@ def post_worker_init(worker: Any) -> None:
 
     The schema is updated here as well: after a reload the worker may have newer code.
     """
+    if asked_to_stop(worker.signals_since_fork):
+        worker.alive = False
     prepare_if_possible(worker.wsgi.extensions["database"])
     worker.wsgi.extensions["commits"].start()
     worker.when_refused = worker.wsgi.extensions["metrics"].request_refused

@@ -178,6 +178,14 @@ def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path
     assert server.database.with_name("app.db-wal").stat().st_size == 0
 
 
+def test_a_worker_that_gets_sigterm_before_it_has_handlers_stops(tmp_path: Path) -> None:
+    options = ["--config", "tests/early_sigterm.conf.py"]
+    with serving(tmp_path, options, WEB_CONCURRENCY=1, SIGTERM_ONCE=tmp_path / "once") as server:
+        wait_until(lambda: sum("Booting" in line.get("message", "") for line in server.log) == 2)
+
+        assert server.deliver().status == 200
+
+
 def test_hup_under_load_fails_no_delivery(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         before = set(server.workers)
