@@ -101,8 +101,8 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
 ) -> None:
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
         file = configured(tmp_path, server)
-        with replicating(file) as litestream, Load(server, "first") as load:
-            wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 200, 60)
+        with replicating(file) as litestream, Load(server, "first", threads=3) as load:
+            wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 100, 60)
             safe = set(load.acknowledged)
             litestream.kill()  # in the midst of it, and started again
             with replicating(file) as litestream:

@@ -22,12 +22,12 @@ def load(rig: Rig, seconds: float) -> None:
 def importing(rig: Rig, seconds: float) -> None:
     """An import at the same time as the senders."""
     with rig.serving() as server, Senders(rig, server, "m"):
-        running = rig.importing("i", int(2000 * seconds))
+        running = rig.importing("i", int(1000 * seconds))
         time.sleep(seconds)
         _, problems = running.communicate(timeout=60)
         assert running.returncode == 0, problems
     # The import has said that it stored all; what it wrote counts as acknowledged.
-    for number in range(int(2000 * seconds)):
+    for number in range(int(1000 * seconds)):
         rig.shim.acknowledge(f"i-{number}")
 
 
