@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,11 @@ Store = Callable[..., list[StoreResult]]
 Get = Callable[..., Any]
 Logged = Callable[[], list[dict[str, Any]]]
 Scrape = Callable[[], dict[str, float]]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be seen, also if a shell has started the tests in the background without it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -2,8 +2,7 @@
 
 A request hands its message to the one thread of its process that writes, and waits for the
 answer, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
-waits for nobody. After the answers that thread updates the search index and makes checkpoints;
-when it is time, it also does the chores (`maintenance/chores.py`).
+waits for nobody. After the answers that thread does upkeep and chores (`maintenance/chores.py`).
 """
 
 import logging
