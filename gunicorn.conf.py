@@ -104,9 +104,9 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Name the metrics files of this worker, and keep it on a core before it has threads."""
-    worker.signals_since_fork = server.SIG_QUEUE
     from prometheus_client import values
 
+    worker.signals_since_fork = server.SIG_QUEUE
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
     if _settings.cpu_affinity:
         worker.core = Core.of_worker(worker.metrics_slot, workers)

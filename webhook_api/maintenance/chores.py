@@ -49,7 +49,7 @@ class Chores:
         """Close what is still open of a file that was replaced.
 
         As long as it is open, it keeps its disk space, and the messages that were removed. If there
-        is no file at the path, nothing is closed: what is open may be the only copy.
+        is no file at the path, this closes nothing, because the open file can be the only copy.
         """
         identity = self._database.identity()
         self._database.close_replaced(identity)

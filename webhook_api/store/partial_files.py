@@ -30,8 +30,8 @@ def temporary_file(path: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[i
         OSError: the folder cannot be written.
     """
     try:
-        # Its holder may have renamed the file meanwhile, and it may be the database now: then
-        # this takes a new one.
+        # While this waited, the holder of the file can have given it its final name, even that of
+        # the database. Then this takes a new file.
         descriptor = take(path, patience_s, mode=0o640)
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, "another command is writing it", str(path)) from None
