@@ -12,19 +12,21 @@ from webhook_api.config import ConfigError
 from webhook_api.inherited_settings import INHERITED
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
-from webhook_api.request_kind import kind_of
-from webhook_api.server import Core, JsonLogger, Limits, PatientWorker
-from webhook_api.server.early_signals import asked_to_stop
+from webhook_api.server.clients import Limits
+from webhook_api.server.gunicorn_log import JsonLogger
 from webhook_api.server.metrics_folder import (
     make_again_if_missing,
     make_folder,
     place_of_folder,
     remove_left_behind,
 )
+from webhook_api.server.places import thread_shares
 from webhook_api.server.refused_settings import refusal
-from webhook_api.shares import Shares
+from webhook_api.server.worker import LoopWorker, asked_to_stop
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database
+
+KEEPALIVE_S = 5  # between two requests
 
 # Read by the master at the start, and once more at each SIGHUP.
 try:
@@ -35,32 +37,24 @@ configure_logs(_settings.log_level)
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
-_shares = Shares.of(_settings.web_threads)
-worker_class = PatientWorker.limited(
-    Limits(
-        body_bytes=body_limits(_settings),
-        # Deliveries and probes never wait for reads, even of pages of megabytes.
-        kind_of=kind_of,
-        shares=_shares.by_kind,
-        reads_at_once=_shares.reads,
-    )
+worker_class = LoopWorker.limited(
+    Limits(body_bytes=body_limits(_settings), shares=thread_shares(_settings), idle_s=KEEPALIVE_S)
 )
-# By default two processes, for two cores, of 64 threads. In a stall of the disk, 44 deliveries of
-# each may wait: 64 less 16 for long reads and 4 in reserve. With 32 threads and 64 busy connections
-# some were refused: connections are not spread evenly (tests/benchmarks/writes.py --compare 2x32).
 workers = _settings.web_concurrency
-threads = _settings.web_threads
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
 accesslog = None  # the application writes the lines of requests
 
 worker_connections = 2000  # of each process; fewer if it may not open so many files
-keepalive = 5
+keepalive = KEEPALIVE_S
 graceful_timeout = 20
 timeout = 30
 limit_request_line = 8190  # for a long q; the most that Gunicorn allows
 control_socket_disable = True
-forwarder_headers = ""  # clients cannot set SCRIPT_NAME or PATH_INFO
+http_parser = "python"  # the other one answers 400 where 501 is right, and is not faster
+# No header changes what a request means, or refuses it, wherever it comes from.
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 
 # In memory, if the system has such a folder: a heartbeat must not wait for a busy disk.
 _shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
@@ -69,7 +63,7 @@ worker_tmp_dir = _shared_memory
 
 def on_starting(server: Any) -> None:
     """Check everything without which no worker could start."""
-    if reason := refusal(server.cfg, threads=_settings.web_threads):
+    if reason := refusal(server.cfg):
         fail_start(f"Gunicorn's setting {reason}")
     try:
         prepare_database(Database(_settings.database_path))
@@ -103,17 +97,15 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Name the metrics files of this worker, and keep it on a core before it has threads."""
+    """Name the metrics files of this worker."""
     from prometheus_client import values
 
     worker.signals_since_fork = server.SIG_QUEUE
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
-    if _settings.cpu_affinity:
-        worker.core = Core.of_worker(worker.metrics_slot, workers)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Make the application ready, and let the metrics count what the server refuses.
+    """Make the application ready.
 
     The schema is updated here as well: after a reload the worker may have newer code.
     """
@@ -121,7 +113,6 @@ def post_worker_init(worker: Any) -> None:
         worker.alive = False
     prepare_if_possible(worker.wsgi.extensions["database"])
     worker.wsgi.extensions["commits"].start()
-    worker.when_refused = worker.wsgi.extensions["metrics"].request_refused
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

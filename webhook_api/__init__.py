@@ -1,26 +1,25 @@
 """Webhook API: receives signed messages over HTTP and stores each of them exactly once."""
 
-from threading import Semaphore
-
 from flask import Flask
 
 from webhook_api.cli import register_commands
 from webhook_api.config import Config
 from webhook_api.db import register_database
-from webhook_api.inbox.session import WrongTokens
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
 from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.turns import Reading
+from webhook_api.reading.long_reads import LongReads
 from webhook_api.routes import register_routes
-from webhook_api.shares import PAGES_AT_ONCE, Shares
 from webhook_api.store.database import Database
 from webhook_api.web.access import init_access
 from webhook_api.web.application import Application
 from webhook_api.web.error_handlers import register_errors
 from webhook_api.web.hooks import close_hooks, init_hooks
 from webhook_api.web.metrics import init_metrics
+
+# Of one process, while the disk stalls. Each is a client that keeps its connection.
+MAX_WAITING_DELIVERIES = 1000
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -46,21 +45,15 @@ def create_app(config: Config | None = None) -> Flask:
     init_hooks(app, metrics)
     init_access(app, config.read_token)
     register_database(app, database)
-    shares = Shares.of(config.web_threads)
     app.extensions["commits"] = GroupCommit(
         database,
         metrics,
         deadline_s=config.commit_deadline_s,
-        max_waiting=shares.deliveries,
+        max_waiting=MAX_WAITING_DELIVERIES,
         retention_days=config.retention_days,
     )
     app.extensions["counts"] = CountCache()
-    # A page may have megabytes: making few at a time needs less memory, and is fastest.
-    app.extensions["pages"] = Semaphore(PAGES_AT_ONCE)
-    app.extensions["reading"] = Reading(
-        database, metrics, places=shares.long_reads, deadline_s=config.read_deadline_s
-    )
-    app.extensions["wrong_tokens"] = WrongTokens()
+    app.extensions["reading"] = LongReads(database, metrics, deadline_s=config.read_deadline_s)
     register_errors(app)
     register_routes(app)
     register_commands(app)

@@ -29,8 +29,7 @@ class Config:
     bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reachable from outside
     port: int = 8000
     web_concurrency: int = 2
-    web_threads: int = 64
-    cpu_affinity: bool = True  # each worker on its own core, where that is possible
+    web_threads: int = 2  # that make pages
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
@@ -69,8 +68,7 @@ class Config:
             bind=_address(given.get("BIND", cls.bind)),
             port=_whole_number(given, "PORT", cls.port, 1, 65_535),
             web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
-            web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 2, 1024),
-            cpu_affinity=_one_of(given, "CPU_AFFINITY", "auto", "off") == "auto",
+            web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 1, 1024),
             max_body_bytes=_whole_number(
                 given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
             ),

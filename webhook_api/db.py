@@ -1,7 +1,8 @@
 """The current request's connection to the database, on `flask.g`."""
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app, g, has_request_context, request
 
+from webhook_api.execution import Place, execution_of
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
@@ -14,8 +15,11 @@ def get_db() -> Connection:
     Raises:
         Unavailable: there is no database file.
         sqlite3.Error: it cannot be read.
+        RuntimeError: the request runs in the event loop, which must not wait for the disk.
     """
     if "db" not in g:
+        if has_request_context() and execution_of(request.environ).place is Place.LOOP:
+            raise RuntimeError("the event loop must not read the database")
         g.db = current_database().lend_reader()
     connection: Connection = g.db
     return connection

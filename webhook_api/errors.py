@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from webhook_api.outcome import Result
+from webhook_api.outcome import NotServed, Result
 
 RETRY_AFTER_S = 2
 
@@ -18,6 +18,7 @@ class RequestRefused(Exception):
 
     status: int
     result: Result
+    reason: NotServed | None = None  # of the server, which refused it before the application
 
     def __init__(self, detail: object) -> None:
         super().__init__(detail)
@@ -75,6 +76,18 @@ class BodyGarbled(RequestRefused):
     result = Result.INCOMPLETE
 
 
+class MalformedRequest(RequestRefused):
+    """The request is not correct HTTP, or longer than the server accepts (RFC 9112)."""
+
+    status: int = HTTPStatus.BAD_REQUEST
+    result = Result.MALFORMED
+    reason = NotServed.MALFORMED
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
 class Unavailable(RequestRefused):
     """It cannot be done now, such as when the disk is full; the client should try again.
 
@@ -83,6 +96,10 @@ class Unavailable(RequestRefused):
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     result = Result.UNAVAILABLE
+
+    def __init__(self, detail: object, reason: NotServed | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class ClientLeft(Unavailable):

@@ -18,6 +18,7 @@ class Result(StrEnum):
     VALIDATION_ERROR = "validation_error"
     TOO_LARGE = "too_large"
     INCOMPLETE = "incomplete"
+    MALFORMED = "malformed"
     UNAVAILABLE = "unavailable"
     ERROR = "error"
 
@@ -30,13 +31,13 @@ class Key(StrEnum):
 
 
 class NotServed(StrEnum):
-    """Why a request did not reach the application; the values of the metric's `reason`."""
+    """Why the server refused a request; the values of the metric's `reason`."""
 
     NO_MEMORY = "no_room"  # dashboards know this value
     NO_THREAD = "no_thread"
-    NO_TURN = "no_turn"  # a read that waited too long for others
+    NO_TURN = "no_turn"  # it waited too long for others
+    DEADLINE = "deadline"  # it took too long, as when the disk hangs
     MALFORMED = "malformed"  # or longer than the HTTP server accepts
-    FAILED = "failed"
 
 
 @dataclass

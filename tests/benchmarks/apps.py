@@ -7,7 +7,6 @@ from flask import Flask
 from tests.benchmarks import plain
 from webhook_api import create_app
 from webhook_api.config import Config
-from webhook_api.intake.waiting import Wait
 from webhook_api.models import InboundMessage
 from webhook_api.store import writer
 from webhook_api.store.messages import StoreResult
@@ -16,7 +15,7 @@ from webhook_api.store.messages import StoreResult
 class _StoreNothing:
     """Says that every message was stored."""
 
-    def store(self, _messages: Sequence[InboundMessage], _wait: Wait) -> list[StoreResult]:
+    def store(self, _messages: Sequence[InboundMessage]) -> list[StoreResult]:
         return [StoreResult(created=True)]
 
 

@@ -5,7 +5,6 @@ Log lines go to /dev/null; metrics to files that are mapped, as in a worker.
 """
 
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from typing import Any
 
 import click
 from flask import Flask
-from gunicorn.config import Config as GunicornConfig
 from prometheus_client import values
 from werkzeug.test import EnvironBuilder
 
@@ -27,9 +25,6 @@ from tests.benchmarks.harness import show_table
 from tests.builders import SECRET, encode, signed
 from webhook_api.config import Config
 from webhook_api.logs import send_logs_to
-from webhook_api.server.answering import Exchange
-from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.states import ClientConnection
 
 _CALLS = 100  # in one run
 
@@ -55,26 +50,8 @@ def _in_application(app: Flask, answer: int, **request: Any) -> Call:
     return call
 
 
-def _in_server(app: Flask, path: str, headers: Mapping[str, str], body: bytes) -> Call:
-    """Return a function that sends a request through the server's parser and writer as well."""
-    lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", "Host: 127.0.0.1:8000"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"Content-Length: {len(body)}"] if body else []
-    request = "\r\n".join([*lines, "", ""]).encode() + body
-    settings = GunicornSettings(GunicornConfig())
-    sock, _client = socket.socketpair()
-    connection = ClientConnection(sock, ("127.0.0.1", 50_000), ("127.0.0.1", 8000))
-
-    def call() -> None:
-        exchange = Exchange(settings, request, connection)
-        exchange.answer(app, {}, send_s=1.0, last=False)
-        connection.outbox.clear()
-
-    return call
-
-
-def _calls(folder: Path) -> dict[str, tuple[Call, Call]]:
-    """Return what to measure: in the application, and in the server."""
+def _calls(folder: Path) -> dict[str, Call]:
+    """Return what to measure."""
     bare = plain.bare()
     config = Config(webhook_secret=SECRET, database_path=folder / "app.db")
     app = ceiling(config)  # whose log goes to stdout
@@ -84,14 +61,11 @@ def _calls(folder: Path) -> dict[str, tuple[Call, Call]]:
     wrong = right | {"X-Signature": "0" * 64}
     live, webhook = "/health/live", "/webhook"
 
-    def get(app: Flask) -> tuple[Call, Call]:
-        return _in_application(app, 200, path=live), _in_server(app, live, {}, b"")
+    def get(app: Flask) -> Call:
+        return _in_application(app, 200, path=live)
 
-    def post(app: Flask, headers: Mapping[str, str], answer: int) -> tuple[Call, Call]:
-        inner = _in_application(
-            app, answer, path=webhook, method="POST", headers=headers, data=body
-        )
-        return inner, _in_server(app, webhook, headers, body)
+    def post(app: Flask, headers: Mapping[str, str], answer: int) -> Call:
+        return _in_application(app, answer, path=webhook, method="POST", headers=headers, data=body)
 
     return {
         "bare Flask, /health/live": get(bare),
@@ -117,20 +91,14 @@ def main(runs: int) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = name
         values.ValueClass = values.MultiProcessValue(lambda: 0)  # type: ignore[no-untyped-call]
         calls = _calls(Path(name))
-        least = {what: [float("inf")] * 2 for what in calls}
+        least = dict.fromkeys(calls, float("inf"))
         for _ in range(runs):
-            for what, pair in calls.items():
-                least[what] = [
-                    min(old, _microseconds(call))
-                    for old, call in zip(least[what], pair, strict=True)
-                ]
-    (bare, _), *_others = least.values()
+            for what, call in calls.items():
+                least[what] = min(least[what], _microseconds(call))
+    bare, *_others = least.values()
     show_table(
-        ("CPU µs", "in the application", "times bare", "with the server"),
-        [
-            [what, f"{inner:.0f}", f"{inner / bare:.2f}", f"{outer:.0f}"]
-            for what, (inner, outer) in least.items()
-        ],
+        ("CPU µs", "in the application", "times bare"),
+        [[what, f"{cpu:.0f}", f"{cpu / bare:.2f}"] for what, cpu in least.items()],
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,15 +9,14 @@ from flask.testing import FlaskClient
 from tests.builders import SECRET, an_app
 from webhook_api import close_app
 from webhook_api.config import Config
+from webhook_api.execution import EXECUTION_KEY, Execution
 from webhook_api.inbox.session import (
     COOKIE,
     PAUSE_S,
     SESSION_S,
-    WrongTokens,
     begin_session,
     is_session,
 )
-from webhook_api.intake.waiting import WAIT_KEY
 
 TOKEN = "a-token-for-readers"
 
@@ -84,33 +82,18 @@ def test_the_login_leads_nowhere_else(locked: FlaskClient, wanted: str) -> None:
 
 
 def test_a_wrong_token_takes_its_time_and_keeps_no_right_one_out(locked: FlaskClient) -> None:
-    pauses: list[float] = []
-    wait = SimpleNamespace(until_ended=pauses.append)
-    environ = {WAIT_KEY: lambda: wait}
+    executions = [Execution(), Execution()]
 
-    wrong = [locked.post("/inbox/login", data={"token": "x"}, environ_base=environ) for _ in "ab"]
-    right = locked.post("/inbox/login", data={"token": TOKEN}, environ_base=environ)
+    wrong, right = (
+        locked.post("/inbox/login", data={"token": token}, environ_base={EXECUTION_KEY: execution})
+        for token, execution in zip(["x", TOKEN], executions, strict=True)
+    )
 
-    assert [one.status_code for one in wrong] == [401, 401]
-    assert "That is not the token." in wrong[0].text
-    assert wrong[0].headers["WWW-Authenticate"].startswith("Bearer")
-    assert "Set-Cookie" not in wrong[1].headers
-    assert pauses == [PAUSE_S, PAUSE_S]
-    assert right.status_code == 303
-
-
-def test_so_many_wrong_tokens_wait_at_most() -> None:
-    wrong_tokens = WrongTokens(1.0, most=2)
-    waiting: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waiting.append(seconds)
-        wrong_tokens.pause(sleep)  # another one that comes meanwhile
-
-    wrong_tokens.pause(sleep)
-    assert len(waiting) == 2
-    wrong_tokens.pause(sleep)
-    assert len(waiting) == 4
+    assert (wrong.status_code, right.status_code) == (401, 303)
+    assert "That is not the token." in wrong.text
+    assert wrong.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Set-Cookie" not in wrong.headers
+    assert [execution.pause_s for execution in executions] == [PAUSE_S, 0]
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])

@@ -21,6 +21,8 @@ from tests.server.clients import (
 )
 from tests.serving import Server
 
+CLOSE_HEAD = f"{CLOSE}\r\n\r\n".encode()
+
 
 @pytest.mark.parametrize(
     ("head", "refused"),
@@ -71,14 +73,45 @@ def test_http_1_0_needs_no_host(server: Server) -> None:
     assert status(exchange(server, b"GET /health/live HTTP/1.0\r\n\r\n")) == 200
 
 
-def test_a_refused_request_line_is_logged_without_its_query(server: Server) -> None:
-    refused = exchange(
-        server, b"GET /messages?from=+919876500000&q=\xd9 HTTP/1.1\r\nHost: x\r\n\r\n"
-    )
+@pytest.mark.parametrize(
+    ("head", "refused", "known"),
+    [
+        (b"GET /messages?from=+919876500000&q=\x7f HTTP/1.1", 400, ("GET", "/messages")),
+        (b"POST /webhook?%b HTTP/1.1" % (b"x" * 9000), 414, ("POST", "/webhook")),
+        (b"GET /stats HTTP/1.1\r\nX: %b" % (b"x" * 9000), 431, ("GET", "/stats")),
+        (b"GET /stats HTTP/1.1\r\n%b" % (b"X: y\r\n" * 200), 431, ("GET", "/stats")),
+        (b"GET /stats HTTP/1.1\r\nX: %b" % (b"x" * 90_000), 431, ("GET", "/stats")),
+        (b"GET /stats HTTP/3.7", 400, ("GET", "/stats")),
+        (b"GET /stats HTTP/1.1\r\nExpect: tea", 417, ("GET", "/stats")),
+        (b"GET http://[/stats HTTP/1.1", 400, ("UNKNOWN", "/")),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, ("UNKNOWN", "/")),
+        (b"hello", 400, ("UNKNOWN", "/")),
+    ],
+)
+def test_what_is_no_http_is_refused_as_json_with_a_log_line(
+    server: Server, head: bytes, refused: int, known: tuple[str, str]
+) -> None:
+    lines = len(server.log)
 
-    assert refused.startswith(b"HTTP/1.1 400 ")
-    assert any("/messages?..." in line.get("message", "") for line in server.log)
+    reply = exchange(server, head + b"\r\nHost: x\r\n\r\n")
+
+    [line] = [line for line in server.log[lines:] if "status" in line]
+    assert status(reply) == refused
+    assert json.loads(reply.partition(b"\r\n\r\n")[2])["detail"] == line["error"]
+    assert b"\r\nX-Request-ID: %b\r\n" % line["request_id"].encode() in reply
+    assert (line["status"], line["method"], line["path"]) == (refused, *known)
+    assert "latency_ms" in line
     assert "919876500000" not in json.dumps(server.log)
+
+
+def test_what_people_type_into_a_shell_is_read_as_utf_8(server: Server) -> None:
+    assert server.deliver(message_id="typed", text="Grüße").status == 200
+
+    found = exchange(server, "GET /messages?q=grü HTTP/1.1\r\nHost: x\r\n".encode() + CLOSE_HEAD)
+    broken = exchange(server, b"GET /messages?q=gr\xfc HTTP/1.1\r\nHost: x\r\n" + CLOSE_HEAD)
+
+    assert json.loads(found.partition(b"\r\n\r\n")[2])["total"] == 1
+    assert status(broken) == 200
 
 
 def test_no_header_changes_the_path_of_the_application(server: Server) -> None:

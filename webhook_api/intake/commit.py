@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.intake.observer import CommitObserver
 from webhook_api.intake.pending import Answer, PendingDelivery, PendingProbe, own_exception
-from webhook_api.intake.waiting import Wait
 from webhook_api.maintenance.chores import Chores
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
@@ -76,18 +75,14 @@ class GroupCommit:
         with suppress(Unavailable), self._mutex:
             self._start_thread()
 
-    def store(
-        self, messages: Sequence[InboundMessage], wait: Wait | None = None
-    ) -> list[StoreResult]:
+    def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
         """Return what became of each of `messages`, once all are on disk: all of them or none.
-
-        `wait` says how to wait; without it, the calling thread waits.
 
         Raises:
             Unavailable: they were not on disk before the deadline, too many others wait, or the
                 process is stopping. They may still be stored; then a repeat is a duplicate.
         """
-        delivery = PendingDelivery(messages, wait)
+        delivery = PendingDelivery(messages)
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -132,8 +127,8 @@ class GroupCommit:
     def _enter(self, delivery: PendingDelivery) -> float:
         """Hand `delivery` to the thread that writes; return how many seconds it may wait.
 
-        A burst is not an overload: it is on disk after a commit or two. But if commits stall,
-        only few may wait, since some of them keep a thread.
+        A burst is not an overload: it is on disk after a commit or two. But if commits stall, only
+        `max_waiting` may wait: each keeps memory and a connection.
         """
         with self._mutex:
             now = time.monotonic()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from webhook_api.errors import Unavailable
-from webhook_api.intake.waiting import ThreadWait, Wait
 from webhook_api.models import InboundMessage
 from webhook_api.store.messages import StoreResult
+from webhook_api.waiting import new_wait
 
 Answer = list[StoreResult] | Exception
 
@@ -18,12 +18,11 @@ class PendingDelivery:
 
     __slots__ = ("_answer", "_wait", "given_up", "messages")
 
-    def __init__(self, messages: Sequence[InboundMessage], wait: Wait | None = None) -> None:
-        """Without `wait`, the calling thread waits."""
+    def __init__(self, messages: Sequence[InboundMessage]) -> None:
         self.messages = messages
         self.given_up = False
         self._answer: Answer | None = None
-        self._wait = wait or ThreadWait()
+        self._wait = new_wait()
 
     def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
         """Hand this delivery to the thread that writes."""

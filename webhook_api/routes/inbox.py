@@ -21,15 +21,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
 from webhook_api.errors import InvalidInput
+from webhook_api.execution import execution_of
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import InboxFilter, InboxQuery
-from webhook_api.inbox.session import COOKIE, SESSION_S, WrongTokens, begin_session
+from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, begin_session
 from webhook_api.inbox.whole_message import find_message
-from webhook_api.intake.waiting import wait_of
 from webhook_api.models import MAX_INTEGER, parse_query
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.receivers import LOOKED_AT
@@ -127,8 +127,7 @@ def log_in() -> Response | AnyResponse:
     token = current_read_token()
     wanted = request.form.get("next", "")
     if token and not is_read_token(token, request.form.get("token", "")):
-        wrong_tokens: WrongTokens = current_app.extensions["wrong_tokens"]
-        wrong_tokens.pause(wait_of(request.environ).until_ended)
+        execution_of(request.environ).pause_s = PAUSE_S
         page = render_inbox("login.html", next=wanted, is_wrong=True)
         page.status_code = HTTPStatus.UNAUTHORIZED
         page.www_authenticate = CHALLENGE

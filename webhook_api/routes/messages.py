@@ -1,6 +1,7 @@
 """GET /messages: a page of the stored messages, or all of them as a stream."""
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -9,24 +10,21 @@ from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 
 from webhook_api.answers import Page
+from webhook_api.execution import Place, execution_of
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
-from webhook_api.reading.answer_memory import AnswerMemory, answer_memory, wait_for_memory
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
-    CHUNK_CHARS,
     NDJSON,
     list_messages,
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.turns import Reading, Stream
+from webhook_api.reading.long_reads import LongReads
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
-from webhook_api.web.client_left import whether_client_left
 from webhook_api.web.streams import StreamedAnswer
 
 _BLOCK_LINES = 200  # sent by one call
-_STREAM_BYTES = 8 * CHUNK_CHARS  # memory that a stream uses: rows, and their lines in UTF-8
 
 bp = Blueprint("messages", __name__)
 
@@ -46,7 +44,6 @@ def show_messages() -> Response:
         query=query,
         counts=current_app.extensions["counts"],
         json=current_app.json,
-        memory=answer_memory(request.environ),
     )
     page = read_page(make, takes_long=takes_long(query))
     if page.next_cursor:
@@ -67,20 +64,16 @@ def _make_page(
     query: MessageQuery,
     counts: CountCache,
     json: JSONProvider,
-    memory: AnswerMemory,
 ) -> _PageAnswer:
     """Read a page and encode it. Both happen in one turn, since a page may have megabytes.
 
     Raises:
-        Unavailable: too much memory is in use for answers.
         sqlite3.Error: the database cannot be read.
     """
-    wait_for_memory(memory)
     page = list_messages(db, query, counts)
     data = [message.as_json() for message in page.messages]
     shown = Page(data=data, total=page.total, limit=query.limit, offset=query.offset)
     response: Response = json.response(shown)  # type: ignore[assignment]
-    memory.take(response.calculate_content_length() or 0)
     return _PageAnswer(response, page.next_cursor)
 
 
@@ -93,13 +86,10 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 
 
 def _stream(wanted: MessageFilter) -> Response:
-    reading: Reading = current_app.extensions["reading"]
-    memory = answer_memory(request.environ)
-    wait_for_memory(memory)
-    memory.take(_STREAM_BYTES)
-    blocks = _blocks(
-        reading.stream(partial(_encode_chunks, wanted), whether_client_left(request.environ))
-    )
+    execution = execution_of(request.environ)
+    execution.require(Place.STREAM)
+    reads: LongReads = current_app.extensions["reading"]
+    blocks = _blocks(reads.stream(partial(_encode_chunks, wanted), execution.has_client_left))
     # The first is made now: once the answer has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":
@@ -108,12 +98,10 @@ def _stream(wanted: MessageFilter) -> Response:
     return StreamedAnswer(first, blocks, NDJSON)
 
 
-def _blocks(stream: Stream[list[bytes]]) -> Generator[bytes]:
-    try:
-        for blocks in stream:
+def _blocks(chunks: Generator[list[bytes]]) -> Generator[bytes]:
+    with closing(chunks):
+        for blocks in chunks:
             yield from blocks
-    finally:
-        stream.close()
 
 
 def _encode_chunks(wanted: MessageFilter, db: Connection) -> Iterator[list[bytes]]:

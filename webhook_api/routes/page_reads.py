@@ -1,4 +1,4 @@
-"""How the routes read a page: at once, or in turn if that may take long."""
+"""How the routes read: where they are, or where the long reads are."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -6,9 +6,9 @@ from typing import TypeVar
 from flask import current_app, request
 
 from webhook_api.db import get_db
-from webhook_api.reading.turns import Reading
+from webhook_api.execution import Place, execution_of
+from webhook_api.reading.long_reads import LongReads
 from webhook_api.store.connections import Connection
-from webhook_api.web.client_left import whether_client_left
 
 T = TypeVar("T")
 
@@ -17,11 +17,13 @@ def read_page(make: Callable[[Connection], T], *, takes_long: bool) -> T:
     """Call `make` with a reader, and return what it returns.
 
     Raises:
-        RequestRefused: 503 or 499, see `Reading.read`.
+        RunElsewhere: it takes long, and the request is not where it may.
+        RequestRefused: 503 or 499, see `LongReads.read`.
         sqlite3.Error: the database cannot be read.
     """
-    if takes_long:
-        reading: Reading = current_app.extensions["reading"]
-        return reading.read(make, whether_client_left(request.environ))
-    with current_app.extensions["pages"]:
+    if not takes_long:
         return make(get_db())
+    execution = execution_of(request.environ)
+    execution.require(Place.LONG_READ)
+    reads: LongReads = current_app.extensions["reading"]
+    return reads.read(make, execution.has_client_left)

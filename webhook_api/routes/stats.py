@@ -2,14 +2,12 @@
 
 from functools import partial
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from webhook_api.answers import Sender, Statistics
-from webhook_api.db import get_db
 from webhook_api.models import StatsQuery, parse_query
 from webhook_api.reading.stats import compute_stats
-from webhook_api.reading.turns import Reading
-from webhook_api.web.client_left import whether_client_left
+from webhook_api.routes.page_reads import read_page
 
 bp = Blueprint("stats", __name__)
 
@@ -22,13 +20,8 @@ def show_stats() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(StatsQuery, request.args)
-    if query.since or query.until:
-        reading: Reading = current_app.extensions["reading"]
-        stats = reading.read(
-            partial(compute_stats, query=query), whether_client_left(request.environ)
-        )
-    else:
-        stats = compute_stats(get_db(), query)
+    takes_long = query.since is not None or query.until is not None
+    stats = read_page(partial(compute_stats, query=query), takes_long=takes_long)
     top: list[Sender] = [{"from": sender, "count": count} for sender, count in stats.top_senders]
     return jsonify(
         Statistics(

@@ -6,7 +6,6 @@ from webhook_api.answers import Accepted
 from webhook_api.config import Config
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
-from webhook_api.intake.waiting import wait_of
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
 from webhook_api.routes.request_body import read_body
@@ -36,7 +35,7 @@ def receive_message() -> Accepted:
     outcome.note_message_id(payload)
     message = parse_message(payload)
     commits: GroupCommit = current_app.extensions["commits"]
-    [stored] = commits.store([message], wait_of(request.environ))
+    [stored] = commits.store([message])
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}

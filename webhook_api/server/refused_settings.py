@@ -2,7 +2,7 @@
 
 from gunicorn.config import Config as GunicornConfig
 
-from webhook_api.server.worker import PatientWorker
+from webhook_api.server.worker import LoopWorker
 
 _ONE_JSON_LINE = "the service writes its own lines, each a JSON object"
 _REFUSED = {
@@ -17,7 +17,7 @@ _REFUSED = {
 }
 
 
-def refusal(cfg: GunicornConfig, *, threads: int) -> str | None:
+def refusal(cfg: GunicornConfig) -> str | None:
     """Return why Gunicorn must not start with these settings, in one line, or None.
 
     They may be from its command line, or from GUNICORN_CMD_ARGS.
@@ -27,6 +27,6 @@ def refusal(cfg: GunicornConfig, *, threads: int) -> str | None:
             return f"{name} is set: {reason}"
     if cfg.proxy_protocol != "off" or cfg.protocol != "http":
         return "proxy_protocol or protocol is set: only HTTP/1.1 is spoken here"
-    if cfg.threads != threads and issubclass(cfg.worker_class, PatientWorker):
-        return "threads is set: use WEB_THREADS, which the application knows too"
+    if cfg.threads != 1 and issubclass(cfg.worker_class, LoopWorker):
+        return "threads is set: WEB_THREADS is the number of threads that make pages"
     return None

@@ -1,250 +1,328 @@
-"""The worker: an event loop that waits for all clients, and greenlets and threads that answer."""
+"""The worker: a Gunicorn worker whose clients are greenlets of gevent's event loop.
+
+Nothing is patched: the application is synchronous code, and runs where `places.py` says.
+"""
 
 import os
+import resource
+import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
-from selectors import EVENT_READ, DefaultSelector
+from io import BytesIO
+from queue import Empty, SimpleQueue
+from signal import SIGINT, SIGQUIT, SIGTERM
 from types import FrameType
 from typing import Any, Self
+from urllib.parse import unquote
 
-from gunicorn.http.errors import NoMoreData, ParseException
-from gunicorn.workers.base import Worker
+import gevent
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+from gunicorn.http.wsgi import Response, create
+from gunicorn.workers.ggevent import GeventWorker
 
-from webhook_api.intake.waiting import WAIT_KEY, ThreadWait, Wait
+from webhook_api.errors import Unavailable
+from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere
 from webhook_api.outcome import NotServed
-from webhook_api.reading.answer_memory import MEMORY_KEY
-from webhook_api.server.affinity import Core
-from webhook_api.server.answering import AnswerBroken, Exchange
-from webhook_api.server.busy import BUSY
-from webhook_api.server.connections import Connections
-from webhook_api.server.greenlets import Greenlets
+from webhook_api.server.clients import Client, Clients, Limits
 from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.listening import Listeners
-from webhook_api.server.open_files import allowed_files, connections_at_most
-from webhook_api.server.outbox import NotTaken
-from webhook_api.server.pool import Pool
-from webhook_api.server.register import Register
-from webhook_api.server.states import ClientConnection, Limits
-from webhook_api.shares import Kind
+from webhook_api.server.places import STREAM_WAIT_S, STREAMS, place_of
+from webhook_api.server.requests import Received, Requests
+from webhook_api.server.threads import NotRun, Threads
 
-_TICK_S = 0.25  # between two checks of deadlines, of the master, and of what was refused
-_ORPHAN_S = 5.0  # to finish what was begun, when the master is gone
-_WAKE_UP_BYTES = 4096
+_READ = 1  # of gevent's io watchers
+_TICK_S = 0.25  # between two looks at the master and at what is to be logged
+_STOP_TICK_S = 0.02
+_SIGNALS_BYTES = 4096
+_ACCEPTED = 2  # clients in one turn of the loop, so that other workers accept some
+_BANNER = "webhook"  # does not tell clients which server this is
+_SWITCH_S = 0.0005  # after which a thread gives the interpreter to the loop (Python: 0.005)
+_MAX_PAUSES = 16  # responses that wait because the application says so
+_QUIT_S = 1.5  # to finish what was begun, at SIGINT and SIGQUIT
+_ORPHAN_S = 5.0  # the same, when the master is gone
+_OTHER_FILES = 160  # that a process may have open besides its clients
+_REFUSALS = {
+    NotServed.NO_THREAD: "no thread could be started",
+    NotServed.NO_TURN: "too many requests are waiting",
+    NotServed.DEADLINE: "the request took too long",
+}
 
 
-class PatientWorker(Worker):
-    """Answers a request once all of it has arrived: in a greenlet if it is short, else in a thread.
+class LoopWorker(GeventWorker):
+    """Gunicorn's gevent worker, with deadlines for clients and places for requests.
 
-    Gunicorn's threaded worker gives a request a thread at its first byte, so that a few stalled
-    clients can stop the service. Here no thread waits for a client, except those that send
-    streams, whose number is limited.
+    What it replaces, and why:
 
-    It uses Gunicorn's code for the life of a worker, its parser and its response;
-    tests/server/test_gunicorn_parts.py fails if these change.
+    - `patch`: SQLite blocks its thread whatever is patched, so the application has threads.
+    - `run`: it accepts without a bound on connections, and does not accept what the kernel has
+      queued before it stops, so these clients would be reset.
+    - `handle`: it waits without a deadline for the rest of a request and for a client that takes
+      nothing.
+    - `notify`: it exits when the master is gone, without an answer to what was begun.
+    - `handle_quit`: it stops the loop, and ends what was begun.
     """
 
     limits = Limits()
-    core: Core | None = None  # on which its threads run
-
-    def when_refused(self, reason: NotServed) -> None:
-        """Called for each request that never reaches the application; to be replaced."""
 
     @classmethod
     def limited(cls, limits: Limits) -> type[Self]:
         """Return this class with other limits. Gunicorn makes the instances itself."""
         return type(cls.__name__, (cls,), {"limits": limits})
 
+    def patch(self) -> None:
+        pass
+
     def init_process(self) -> None:
-        self._pool = Pool(self.cfg.threads, self.limits.reads_at_once, self.limits.shares)
+        self._has_quit = False
         self._settings = GunicornSettings(self.cfg)
-        self._poller = DefaultSelector()
-        limits = replace(self.limits, idle_s=self.cfg.keepalive or self.limits.idle_s)
-        register = Register(limits, self._poller)
-        self._connections = Connections(limits, register, self._begin, self._refused)
-        self._finished: deque[tuple[ClientConnection, bool]] = deque()
-        self._greenlets = Greenlets(self._wake_up)
-        self._next_tick = 0.0
-        self._busy = 0  # requests that found no memory, thread or turn
+        self._threads = {place: Threads(share) for place, share in self.limits.shares.items()}
         super().init_process()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        self.alive = False
+        self._has_quit = True
 
     def run(self) -> None:
         """Serve until the worker must stop; then finish what was begun."""
-        self._listeners = Listeners(
-            self.sockets,
-            self._poller,
-            self._connections,
-            partial(self._safely, self._connections.add),
-            connections_at_most(self.cfg.worker_connections, self.cfg.threads, allowed_files()),
-        )
-        # Gunicorn lets the kernel write to it at each signal as well.
-        self._poller.register(self.PIPE[0], EVENT_READ)
-        self._listeners.open()
+        sys.setswitchinterval(_SWITCH_S)
+        loop = gevent.get_hub().loop
+        self._clients = Clients(self.limits, gevent.get_hub())
+        self._streams = BoundedSemaphore(STREAMS)
+        self._pausing = 0
+        self._trouble: OSError | None = None  # why accepting has paused
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))
+        self._woken = Event()
+        # Gunicorn lets the kernel write to this pipe at each signal.
+        signals = loop.io(self.PIPE[0], _READ)
+        signals.start(self._take_signals)
+        self._accepting = [loop.io(listener.fileno(), _READ) for listener in self.sockets]
+        for listener in self.sockets:
+            listener.setblocking(False)
         while self.alive:
-            self._loop_once()
-        self._stop()
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        self._pool.close()
-        super().handle_quit(sig, frame)
-
-    def _loop_once(self) -> None:
-        events = self._poller.select(0 if self._finished else self._greenlets.idle_s(_TICK_S))
-        # First of all, so that the next `select` sees what is written to the pipe from now on.
-        if any(key.fd == self.PIPE[0] for key, _ in events):
-            os.read(self.PIPE[0], _WAKE_UP_BYTES)
-        self._greenlets.resume()
-        self._take_finished()  # so that the next request finds the last one finished
-        listeners = []
-        for key, _ in events:
-            if type(key.data) is ClientConnection:
-                self._safely(self._connections.ready, key.data)
-            elif key.fd != self.PIPE[0]:
-                listeners.append(key.fileobj)
-        # Last: it may end idle connections, and those that have sent something are not idle now.
-        for listener in listeners:
-            self._listeners.accept(listener)
-        # Not every thread wakes the loop when it has finished.
-        self._take_finished()
-        self._greenlets.hand_over()
-        if time.monotonic() >= self._next_tick:
             self._tick()
+            self._woken.wait(_TICK_S)
+            self._woken.clear()
+        self._stop()
+        signals.close()
 
-    def _safely(
-        self, step: Callable[[ClientConnection], None], connection: ClientConnection
-    ) -> None:
-        try:
-            step(connection)
-        except Exception:
-            # Any error ends one connection only, and not the worker.
-            self.log.exception("a connection failed")
-            self._connections.end(connection)
+    def _take_signals(self) -> None:
+        os.read(self.PIPE[0], _SIGNALS_BYTES)
+        self._woken.set()
 
     def _tick(self) -> None:
-        self._next_tick = time.monotonic() + _TICK_S
-        self.notify()
-        self._connections.expire()
-        self._pool.expire()
-        if self.alive and os.getppid() != self.ppid:
+        self.tmp.notify()
+        if self._trouble or self._clients.dropped:
+            self.log.warning(
+                "dropped %d clients that did not take their response; accepting: %s",
+                *(self._clients.dropped, self._trouble or "ok"),
+            )
+            self._clients.dropped, self._trouble = 0, None
+        if os.getppid() != self.ppid:
             self.log.warning("the master is gone: stopping")
             self.alive = False
-        if self.alive:
-            self._listeners.open()
-        self._report()
-        if self.core:
-            self.core.look()
+        else:
+            for watcher, listener in zip(self._accepting, self.sockets, strict=True):
+                watcher.start(self._accept_some, listener)
 
-    def _report(self) -> None:
-        """Log, at most once a tick, what has no log line of its own."""
-        seen = self._connections
-        if self._busy or seen.dropped or self._listeners.trouble:
-            self.log.warning(
-                "refused %d requests, since no memory, thread or turn was free; dropped %d clients "
-                "that did not take their answer; accepting: %s",
-                *(self._busy, seen.dropped, self._listeners.trouble or "ok"),
-            )
-            self._busy = seen.dropped = 0
-            self._listeners.trouble = None
+    def _accept_some(self, listener: Any) -> None:
+        for _ in range(_ACCEPTED):
+            if not self._accept(listener):
+                break
 
-    def _take_finished(self) -> None:
-        for _ in range(len(self._finished)):  # Without those that are added meanwhile.
-            self._connections.finished(*self._finished.popleft())
-
-    def _begin(self, connection: ClientConnection, request: bytes, whole: bool) -> None:
-        """Let a greenlet or a thread answer.
-
-        Raises:
-            RuntimeError: a thread cannot be started.
-        """
-        kind = self.limits.kind_of(request)
-        if kind is Kind.SHORT and whole:
-            self._greenlets.run(
-                partial(self._work, connection, request, whole, self._greenlets.wait)
-            )
-            return
-        work = partial(self._work_in_thread, connection, request, whole)
-        when_late = partial(self._connections.refuse, connection, NotServed.NO_TURN, request)
-        self._pool.give(work, None if kind is Kind.SHORT else kind, when_late)
-
-    def _work_in_thread(self, connection: ClientConnection, request: bytes, whole: bool) -> None:
-        keep = False
+    def _accept(self, listener: Any) -> bool:
+        """Accept a client; return whether there was one."""
+        if len(self._clients) >= self._max_clients and not self._clients.evict_one():
+            self._pause_accepting()
+            return False
         try:
-            keep = self._work(connection, request, whole, ThreadWait)
-        finally:
-            left = connection.outbox.size or connection.inbox
-            if not keep or left or connection.made or not connection.watched:
-                self._wake_up()
-            # else the next event of the connection wakes the loop, which watches it already.
+            sock, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return False
+        except OSError as error:  # EMFILE and the like
+            self._trouble = error
+            if not self._clients.evict_one():
+                self._pause_accepting()
+            return False
+        sock.setblocking(False)
+        self._clients.begin(sock, address, listener.getsockname(), self._serve)
+        return True
 
-    def _work(
-        self, connection: ClientConnection, request: bytes, whole: bool, wait: Callable[[], Wait]
-    ) -> bool:
-        """Answer one request; return whether its connection can be kept."""
-        keep = False
-        offers = {MEMORY_KEY: self._connections.answer_memory(connection), WAIT_KEY: wait}
+    def _pause_accepting(self) -> None:
+        for watcher in self._accepting:
+            watcher.stop()
+
+    def _serve(self, client: Client) -> None:
+        """Answer the requests of a client until one side has enough."""
+        requests = Requests(client, self._settings, self._clients.limits)
         try:
-            keep = self._answer(connection, request, whole, offers)
+            while (received := requests.receive()) and self._respond(client, received):
+                if requests.has_more:
+                    gevent.sleep(0)  # the others have a turn
+            client.linger()
+        except OSError as error:
+            self.log.debug("a connection ended: %s", error)
+        except BaseException:
+            # Any error ends one connection only. The greenlet's parent is the loop itself.
+            self.log.exception("a connection failed")
         finally:
-            self._finished.append((connection, keep))
-        return keep
+            self._clients.remove(client)
 
-    def _answer(
-        self, connection: ClientConnection, request: bytes, whole: bool, offers: Mapping[str, Any]
-    ) -> bool:
-        outbox = connection.outbox
+    def _respond(self, client: Client, received: Received) -> bool:
+        """Answer one request; return whether the connection is kept."""
         self.nr += 1
         if self.nr == self.max_requests:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
-        keep = False
-        try:
-            exchange = Exchange(self._settings, request, connection)
-            keep = exchange.answer(
-                self.wsgi,
-                offers,
-                send_s=self.limits.send_s,
-                last=not whole or not self.alive,
+        response, parts = self._run(client, received)
+        if not self.alive or not self.cfg.keepalive:
+            response.force_close()
+        if isinstance(parts, _Stream):
+            with closing(parts):
+                for block in parts:
+                    response.write(block)
+                    client.flush()
+        else:
+            while parts:  # the client alone holds what is sent, and frees it piece by piece
+                response.write(parts.pop(0))
+        response.close()
+        client.flush()
+        return not response.should_close()
+
+    def _run(self, client: Client, received: Received) -> tuple[Response, "list[bytes] | _Stream"]:
+        """Run the application where the request belongs; return the head and the body.
+
+        If that is not possible in time, the application itself refuses the request, in the loop.
+        """
+        request, body, refusal = received
+        method, path = request.method or "", unquote(request.path or "")
+        place = Place.LOOP if refusal else place_of(method, path, len(body))
+        while True:
+            execution = Execution(place, refusal, client.has_left)
+            response, environ = create(  # type: ignore[call-overload]
+                request, client, client.address, client.server, self._settings
             )
-        except (NotTaken, NoMoreData) as error:
-            self.log.debug("no answer, or not all of it: %s", error)
-        except AnswerBroken:
-            outbox.clear()
-            self.log.exception("an answer broke off")
-        except Exception as error:
-            # Gunicorn answers in HTML: the application has not seen the request.
-            malformed = isinstance(error, ParseException)
-            self._refused(NotServed.MALFORMED if malformed else NotServed.FAILED)
-            self.handle_error(None, outbox, connection.client, error)  # type: ignore[arg-type]
-        try:
-            outbox.push()
-        except NotTaken:
-            return False
-        outbox.shrink()
-        return keep
+            response.version = _BANNER
+            environ["wsgi.multithread"] = True
+            environ["wsgi.input"] = BytesIO(body)
+            environ[EXECUTION_KEY] = execution
+            app = partial(self.wsgi, environ, response.start_response)
+            try:
+                parts = self._call(app, place)
+            except RunElsewhere as elsewhere:
+                place = elsewhere.place
+            except NotRun as error:
+                execution.claim()
+                place = Place.LOOP
+                refusal = Unavailable(_REFUSALS[error.reason], error.reason)
+            else:
+                self._pause(execution.pause_s)
+                return response, parts
 
-    def _refused(self, reason: NotServed) -> None:
-        self._busy += reason in BUSY
-        self.when_refused(reason)
+    def _call(self, app: Callable[[], Any], place: Place) -> "list[bytes] | _Stream":
+        if place is Place.LOOP:
+            return _collect(app)
+        if place is Place.STREAM:
+            return _Stream(app, self._threads[place], self._streams)
+        return self._threads[place].run(partial(_collect, app))
 
-    def _wake_up(self) -> None:
-        with suppress(OSError):  # A full pipe wakes it as well.
-            os.write(self.PIPE[1], b".")
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless too many wait already: each keeps a connection."""
+        if seconds and self._pausing < _MAX_PAUSES:
+            self._pausing += 1
+            gevent.sleep(seconds)
+            self._pausing -= 1
 
     def _stop(self) -> None:
         """Answer what was begun, so that no client finds its connection reset.
 
-        At SIGTERM Gunicorn sets `alive` to False; after this it calls `worker_exit`.
+        After this Gunicorn calls `worker_exit`.
         """
-        self._listeners.close(self.cfg.backlog)
-        self._connections.stop()
-        give_up = time.monotonic() + self.cfg.graceful_timeout
-        while len(self._connections) and time.monotonic() < give_up:
+        stopped = time.monotonic()
+        gevent.get_hub().loop.run_callback(self._stop_accepting)
+        gevent.sleep(0)
+        while len(self._clients):
+            grace_s = _QUIT_S if self._has_quit else self.cfg.graceful_timeout
             if os.getppid() != self.ppid:
-                give_up = min(give_up, time.monotonic() + _ORPHAN_S)
-            self._loop_once()
-        self._connections.end_all()
-        self._pool.close()
-        self._poller.close()
+                grace_s = min(grace_s, _ORPHAN_S)
+            if time.monotonic() - stopped > grace_s:
+                break
+            self._clients.shorten_idle(0 if self._has_quit else self.limits.stop_s)
+            self.tmp.notify()
+            gevent.sleep(_STOP_TICK_S)
+        for threads in self._threads.values():
+            threads.close()
+
+    def _stop_accepting(self) -> None:
+        """Accept the clients in the kernel's queue, which would otherwise be reset; then close."""
+        for listener, watcher in zip(self.sockets, self._accepting, strict=True):
+            for _ in range(self.cfg.backlog):
+                if not self._accept(listener):
+                    break
+            watcher.close()
+            listener.close()
+
+
+def _collect(app: Callable[[], Any]) -> list[bytes]:
+    """Return all parts of a response."""
+    parts = app()
+    try:
+        return list(parts)
+    finally:
+        if hasattr(parts, "close"):
+            parts.close()
+
+
+class _Stream:
+    """The blocks of a response. A thread makes each, but none waits while the client takes it."""
+
+    def __init__(self, app: Callable[[], Any], threads: Threads, slots: BoundedSemaphore) -> None:
+        """Let `app` begin.
+
+        Raises:
+            NotRun: too many streams are being sent.
+        """
+        if not slots.acquire(timeout=STREAM_WAIT_S):
+            raise NotRun(NotServed.NO_TURN)
+        self._threads = threads
+        self._slots = slots
+        try:
+            self._parts = threads.run(app)
+        except BaseException:
+            slots.release()
+            raise
+        self._blocks = iter(self._parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            block: bytes | None = self._threads.run(partial(next, self._blocks, None))
+        except NotRun as error:
+            raise ConnectionAbortedError(f"a stream ends early: {error}") from None
+        if block is None:
+            raise StopIteration
+        return block
+
+    def close(self) -> None:
+        """End it; its connection to the database is given back."""
+        self._slots.release()
+        with suppress(NotRun, ValueError):  # a thread hangs in it
+            self._threads.run(getattr(self._parts, "close", list))
+
+
+def asked_to_stop(signals: "SimpleQueue[int]") -> bool:
+    """Return whether one of `signals`, which came after the fork, tells a worker to stop.
+
+    Until Gunicorn sets a worker's handlers, those of the master only put a signal in this queue,
+    which nobody reads in the worker. It would go on, and the master would wait for it for
+    `graceful_timeout`.
+    """
+    with suppress(Empty):
+        while signals.get_nowait() not in (SIGTERM, SIGINT, SIGQUIT):
+            pass
+        return True
+    return False

@@ -189,10 +189,12 @@ class Database:
     def reader(self) -> Iterator[Connection]:
         """Lend a reader for a `with` block; after an error it is closed and not lent again."""
         reader = self.lend_reader()
-        reusable = False
+        reusable = True
         try:
             yield reader
-            reusable = True
+        except Exception:
+            reusable = False
+            raise
         finally:
             self.return_reader(reader, reusable=reusable)
 

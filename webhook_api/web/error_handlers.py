@@ -24,8 +24,9 @@ def _refused(error: RequestRefused) -> Response:
     if outcome := current_outcome():
         outcome.result = error.result
     response = _answer(error.status, error.detail)
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable) or error.reason:
         g.failure = error
+    if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
 

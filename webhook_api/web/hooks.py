@@ -8,13 +8,16 @@ import time
 
 from flask import Flask, Response, g, request
 
+from webhook_api.execution import execution_of
 from webhook_api.web.answered import Answered
 from webhook_api.web.headers import set_headers
 from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.metrics import Metrics
+from webhook_api.web.outcome import begin_outcome
 from webhook_api.web.request_log import MOST_UNSIGNED_LINES, log_left_out, log_request
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_DELIVERIES = ("webhook", "providers")  # blueprints
 
 
 def init_hooks(app: Flask, metrics: Metrics) -> None:
@@ -26,11 +29,18 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
         current = g._get_current_object()
         current.started = time.perf_counter()
         current.request_id = new_request_id()
+        current.execution = execution_of(request.environ)
+        if current.execution.refusal:
+            if request.blueprint in _DELIVERIES:
+                begin_outcome()
+            raise current.execution.refusal
 
     @app.after_request
     def end(response: Response) -> Response:
         current = g._get_current_object()
         asked = request._get_current_object()  # type: ignore[attr-defined]
+        if not current.execution.claim():
+            return response  # nobody gets it: the server has refused the request meanwhile
         answered = Answered(
             request_id=current.request_id,
             client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),

@@ -21,9 +21,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
+from webhook_api.errors import RequestRefused
 from webhook_api.outcome import Key, NotServed, Result, Tally
 from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
-from webhook_api.reading.turns import Refusal
+from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
 from webhook_api.web.answered import Answered
 from webhook_api.web.gauges import Readiness, StoredData
@@ -103,13 +104,13 @@ class Metrics:
         )
         self.refused_reads = Counter(
             "reads_refused_total",
-            "Reads ended early: no free place, no turn in time, too long, or the client left.",
+            "Reads ended early: no turn in time, too long, or the client left.",
             ["reason"],
             registry=self.registry,
         )
         self.refused_requests = Counter(
             "requests_refused_total",
-            "Requests that the HTTP server refused, so that they never reached the application.",
+            "Requests that the HTTP server refused, before any view saw them.",
             ["reason"],
             registry=self.registry,
         )
@@ -167,12 +168,8 @@ class Metrics:
             self.batch_messages.observe(messages)
 
     def read_refused(self, refusal: Refusal) -> None:
-        """See `reading.turns.ReadingObserver`."""
+        """See `reading.long_reads.ReadObserver`."""
         self.refused_reads.labels(refusal).inc()
-
-    def request_refused(self, reason: NotServed) -> None:
-        """Count a request that the HTTP server refused."""
-        self.refused_requests.labels(reason).inc()
 
     def count(self, answered: Answered) -> None:
         """Count a request and its answer."""
@@ -180,6 +177,8 @@ class Metrics:
         method = answered.method if answered.method in _METHODS else OTHER_METHOD
         self._request(method, path, answered.status).inc()
         self._latency(path).observe(answered.latency_ms)
+        if isinstance(answered.failure, RequestRefused) and answered.failure.reason:
+            self.refused_requests.labels(answered.failure.reason).inc()
         if outcome := answered.outcome:
             self._delivery(outcome.result).inc()
             if outcome.key:

@@ -1,0 +1,72 @@
+"""Where a request runs, and what the server and the application tell each other about it.
+
+The server puts an `Execution` into the WSGI environ of a request. Without one, as in most tests,
+every place is the right one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from webhook_api.errors import RequestRefused
+
+EXECUTION_KEY = "webhook_api.execution"  # in a WSGI environ
+
+
+class Place(Enum):
+    """Where a request runs; `server/places.py` says which, and how many threads there are."""
+
+    LOOP = auto()  # a greenlet in the thread of the event loop, which must not block
+    DELIVERY = auto()  # in a thread, and so all others
+    PROBE = auto()
+    PAGE = auto()  # whose cost does not grow with the data
+    LONG_READ = auto()  # whose cost does
+    STREAM = auto()
+
+
+class RunElsewhere(BaseException):
+    """The server must run the request again, in `place`.
+
+    Not an `Exception`, so that Flask does not make a response of it.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+@dataclass(eq=False)
+class Execution:
+    """One run of a request."""
+
+    place: Place | None = None  # None: the server does not say
+    refusal: RequestRefused | None = None  # raise this instead of calling the view
+    has_client_left: Callable[[], bool] = lambda: False
+    pause_s: float = 0.0  # that the response waits; the application sets it
+    _claims: list[bool] = field(default_factory=lambda: [True])
+
+    def require(self, place: Place) -> None:
+        """Return if the request runs in `place`.
+
+        Raises:
+            RunElsewhere: it runs somewhere else.
+        """
+        if self.place not in (None, place):
+            raise RunElsewhere(place)
+
+    def claim(self) -> bool:
+        """Return True once: the caller may respond, count and log. False: another one did.
+
+        When a thread takes too long, the server responds, and the thread's response is lost.
+        """
+        try:
+            return self._claims.pop()
+        except IndexError:
+            return False
+
+
+def execution_of(environ: Mapping[str, Any]) -> Execution:
+    """Return how the server runs the request of `environ`."""
+    execution: Execution | None = environ.get(EXECUTION_KEY)
+    return execution or Execution()

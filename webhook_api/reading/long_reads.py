@@ -1,0 +1,132 @@
+"""Reads whose cost grows with the data: one at a time in each process, with a deadline.
+
+A read is stopped in the thread in which it runs, by SQLite's progress handler. Knows no Flask.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
+from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
+
+WAIT_S = 1.0  # for other reads
+_INSTRUCTIONS = 20_000  # of SQLite's machine between two checks: less than a millisecond
+_CHECK_CLIENT_S = 0.05
+
+T = TypeVar("T")
+
+
+class Refusal(StrEnum):
+    """Why a read ended early; the values of the metric's `reason`."""
+
+    NO_TURN = "no_turn"
+    DEADLINE = "deadline"
+    CLIENT_LEFT = "client_left"
+
+
+class ReadObserver(Protocol):
+    """Is told what `LongReads` does."""
+
+    def read_refused(self, refusal: Refusal) -> None:
+        """A read ended early."""
+
+
+class LongReads:
+    """All such reads of one process."""
+
+    def __init__(
+        self,
+        database: Database,
+        observer: ReadObserver,
+        *,
+        deadline_s: float,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._database = database
+        self._observer = observer
+        self._deadline_s = deadline_s
+        self._wait_s = wait_s
+        self._turn = threading.Lock()
+
+    def read(self, work: Callable[[Connection], T], has_client_left: Callable[[], bool]) -> T:
+        """Call `work` with a reader when the reads before it have ended; return what it returns.
+
+        Raises:
+            Unavailable: these took too long, or this one did, or there is no file.
+            ClientLeft: the client does not wait any more.
+            sqlite3.Error: the database cannot be read.
+        """
+        if not self._turn.acquire(timeout=self._wait_s):
+            raise self._refused(Refusal.NO_TURN)
+        try:
+            if has_client_left():
+                raise self._refused(Refusal.CLIENT_LEFT)
+            with self._database.reader() as reader:
+                watch = _Watch(time.monotonic() + self._deadline_s, has_client_left)
+                with _watched(reader, watch):
+                    return work(reader)
+        except sqlite3.OperationalError:
+            if watch.refusal is None:
+                raise
+            raise self._refused(watch.refusal) from None
+        finally:
+            self._turn.release()
+
+    def stream(
+        self, chunks: Callable[[Connection], Iterator[T]], has_client_left: Callable[[], bool]
+    ) -> Generator[T]:
+        """Yield `chunks`; a reader is kept until the generator is closed.
+
+        Raises:
+            Unavailable: there is no file.
+            ClientLeft: the client does not wait any more.
+            sqlite3.Error: the database cannot be read.
+        """
+        with self._database.reader() as reader:
+            for chunk in chunks(reader):
+                if has_client_left():
+                    raise self._refused(Refusal.CLIENT_LEFT)
+                yield chunk
+
+    def _refused(self, refusal: Refusal) -> RequestRefused:
+        self._observer.read_refused(refusal)
+        if refusal is Refusal.CLIENT_LEFT:
+            return ClientLeft()
+        if refusal is Refusal.NO_TURN:
+            return Unavailable(f"other reads took longer than {self._wait_s:g} s")
+        return Unavailable(f"the read took longer than {self._deadline_s:g} s")
+
+
+class _Watch:
+    """Tells SQLite when to stop a read, and remembers why."""
+
+    def __init__(self, deadline: float, has_client_left: Callable[[], bool]) -> None:
+        self.refusal: Refusal | None = None
+        self._deadline = deadline
+        self._has_client_left = has_client_left
+        self._next_check = 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now > self._deadline:
+            self.refusal = Refusal.DEADLINE
+        elif now > self._next_check:
+            self._next_check = now + _CHECK_CLIENT_S
+            if self._has_client_left():
+                self.refusal = Refusal.CLIENT_LEFT
+        return self.refusal is not None
+
+
+@contextmanager
+def _watched(reader: Connection, watch: _Watch) -> Iterator[None]:
+    reader.set_progress_handler(watch, _INSTRUCTIONS)
+    try:
+        yield
+    finally:
+        reader.set_progress_handler(None, 0)

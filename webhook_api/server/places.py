@@ -1,0 +1,50 @@
+"""Which request runs where, and how many threads each place has."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from webhook_api.config import Config
+from webhook_api.execution import Place
+
+MAX_LOOP_BODY_BYTES = 32 * 1024  # to check a longer body takes the loop too long
+STREAMS = 12  # that may be sent at once; each keeps a connection to the database
+STREAM_WAIT_S = 1.0
+_WAIT_S = 1.0  # for a thread, where others may take long
+_GRACE_S = 1.0  # after which a thread must have kept its own deadline
+
+
+class Share(NamedTuple):
+    """The threads of one place, and how many seconds a request may wait for one, and may run."""
+
+    threads: int
+    wait_s: float
+    run_s: float
+    low_priority: bool = False
+
+
+def place_of(method: str, path: str, body_bytes: int) -> Place:
+    """Return where a request begins; a view moves a long read or a stream (`Execution.require`)."""
+    path = path.removesuffix("/")
+    if path == "/webhook" or path.startswith("/webhook/"):
+        if method != "POST":
+            return Place.PROBE
+        return Place.LOOP if body_bytes <= MAX_LOOP_BODY_BYTES else Place.DELIVERY
+    if path == "/health/live":
+        return Place.LOOP
+    return Place.PROBE if path in ("/health", "/health/ready", "/metrics") else Place.PAGE
+
+
+def thread_shares(config: Config) -> Mapping[Place, Share]:
+    """Return the threads of every place but the loop.
+
+    A page may have megabytes: making few at a time needs less memory and is fastest. Of the long
+    reads one reads and the other is ready to. The threads start when they are needed.
+    """
+    commit_s, read_s = config.commit_deadline_s, config.read_deadline_s
+    return {
+        Place.DELIVERY: Share(8, commit_s, commit_s + _GRACE_S),
+        Place.PROBE: Share(8, _WAIT_S, commit_s + _GRACE_S),
+        Place.PAGE: Share(config.web_threads, read_s, read_s + _GRACE_S),
+        Place.LONG_READ: Share(2, _WAIT_S, _WAIT_S + read_s + _GRACE_S, low_priority=True),
+        Place.STREAM: Share(2, read_s, read_s + _GRACE_S, low_priority=True),
+    }

@@ -1,0 +1,54 @@
+"""Threads in which requests run while the greenlets of their clients wait."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from webhook_api.outcome import NotServed
+from webhook_api.server.places import Share
+from webhook_api.store.background import be_nice
+from webhook_api.waiting import new_wait
+
+T = TypeVar("T")
+
+
+class NotRun(Exception):
+    """Work was not done, or takes too long; `reason` says which."""
+
+    def __init__(self, reason: NotServed) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Threads:
+    """The threads of one place. Work begins in the order of its arrival."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._executor = ThreadPoolExecutor(
+            share.threads, initializer=be_nice if share.low_priority else None
+        )
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do `work` in a thread and return what it returns, or raise what it raises.
+
+        Raises:
+            NotRun: no thread could be started or was free in time; or it takes too long, as on a
+                disk that hangs, and goes on alone.
+        """
+        wait = new_wait()
+        try:
+            future = self._executor.submit(work)
+        except RuntimeError:
+            raise NotRun(NotServed.NO_THREAD) from None
+        future.add_done_callback(lambda _: wait.end())
+        if not wait.until_ended(self._share.wait_s):
+            if future.cancel():
+                raise NotRun(NotServed.NO_TURN)
+            if not wait.until_ended(self._share.run_s):
+                raise NotRun(NotServed.DEADLINE)
+        return future.result()
+
+    def close(self) -> None:
+        """Begin no more work."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
