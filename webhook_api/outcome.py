@@ -18,6 +18,7 @@ class Result(StrEnum):
     VALIDATION_ERROR = "validation_error"
     TOO_LARGE = "too_large"
     INCOMPLETE = "incomplete"
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # no delivery: GET, OPTIONS and so on
     UNAVAILABLE = "unavailable"
     ERROR = "error"
 

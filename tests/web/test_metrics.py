@@ -134,6 +134,26 @@ def test_every_request_is_counted_once_and_timed_once(
     assert after['http_requests_total{method="GET",path="/fails",status="500"}'] == 1
 
 
+def test_a_method_that_a_route_lacks_is_counted_under_its_rule(
+    app: Flask, client: FlaskClient, scrape: Scrape
+) -> None:
+    rules = {rule.rule for rule in app.url_map.iter_rules()}
+    values = {"<int:row_id>": "1", "<path:filename>": "docs.css"}
+    for path in rules:
+        for name, value in values.items():
+            path = path.replace(name, value)
+        assert client.delete(path).status_code == 405
+    client.options("/webhook")
+
+    series = scrape()
+
+    counted = {
+        path for key in series if 'status="405"' in key for path in re.findall('path="(.*?)"', key)
+    }
+    assert counted == rules
+    assert series['webhook_requests_total{result="method_not_allowed"}'] == 2
+
+
 def test_the_number_of_label_values_is_bounded_for_any_requests(
     app: Flask, client: FlaskClient, scrape: Scrape
 ) -> None:
