@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import logging
 import os
 import re
 import sys
@@ -13,7 +14,6 @@ from webhook_api.secret_files import ConfigError, read_secret
 
 __all__ = ["Config", "ConfigError"]
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 
 
@@ -132,10 +132,11 @@ def _is_utf_8(value: str) -> bool:
 
 
 def _log_level(value: str) -> str:
-    level = value.upper()
-    if level not in LOG_LEVELS:
-        raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
-    return level
+    """Return the level of one of Python's names for it; NOTSET, which hides nothing, is DEBUG."""
+    levels = logging.getLevelNamesMapping()
+    if value.upper() not in levels:
+        raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(levels)}")
+    return logging.getLevelName(levels[value.upper()] or logging.DEBUG)
 
 
 def _one_of(given: Mapping[str, str], name: str, *accepted: str) -> str:
