@@ -55,6 +55,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("sqlite:///data/app.db", "data/app.db"),
         ("sqlite:////data/app.db", "/data/app.db"),
         ("sqlite:///app.db", "app.db"),
+        ("  sqlite:///app.db \n", "app.db"),
+        ("sqlite:///app.db?", "app.db"),
+        ("sqlite+aiosqlite:////data/app.db", "/data/app.db"),
+        ("sqlite+pysqlite:///app.db", "app.db"),
         ("sqlite:////with space/é%20#.db", "/with space/é%20#.db"),
     ],
 )
@@ -69,7 +73,8 @@ def test_three_slashes_are_relative_and_four_absolute(url: str, path: str) -> No
     [
         "postgres://localhost/app", "sqlite:", "sqlite://", "sqlite:///", "sqlite://data/app.db",
         "sqlite:///:memory:", "sqlite:///app.db?mode=ro", "data/app.db", "file:///data/app.db",
-        "sqlite+aiosqlite:///app.db",
+        "sqlite+:///app.db", "sqlite+aiosqlite:app.db", "postgresql+psycopg:///app", " ",
+        "sqlite+aiosqlite:///:memory:", "sqlite:///?mode=ro",
     ],
 )  # fmt: skip
 def test_any_other_url_stops_the_start_and_says_what_is_accepted(url: str) -> None:
@@ -77,6 +82,17 @@ def test_any_other_url_stops_the_start_and_says_what_is_accepted(url: str) -> No
         Config.from_env({"WEBHOOK_SECRET": SECRET, "DATABASE_URL": url})
 
     assert "sqlite:////absolute" in str(failure.value)
+
+
+def test_options_of_a_database_url_are_refused_by_their_names() -> None:
+    url = "sqlite+aiosqlite:////data/app.db?check_same_thread=false&timeout=7&uri"
+
+    with pytest.raises(
+        ConfigError, match=r"options \(check_same_thread, timeout, uri\): "
+    ) as error:
+        Config.from_env({"WEBHOOK_SECRET": SECRET, "DATABASE_URL": url})
+
+    assert "7" not in str(error.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite:////", "sqlite:///.", "sqlite:////tmp/\udcff.db"])
