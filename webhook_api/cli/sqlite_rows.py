@@ -13,7 +13,7 @@ from webhook_api.store.connections import Connection, connect
 from webhook_api.store.schema import SPECIFIED_COLUMNS, has_specified_table
 
 _MIN_LIMIT_BYTES = 1024 * 1024  # of a value; SQLite's own tables have to fit as well
-_PATIENCE_S = 10.0
+_LOCK_TIMEOUT_S = 10.0
 _FIELDS = ("message_id", "from", "to", "ts", "text")
 
 
@@ -30,7 +30,7 @@ def read_rows(file: Path, own: Path) -> Generator[Line]:
     with file.open("rb"):  # for a better reason than SQLite gives
         pass
     try:
-        with closing(connect(file, "ro", patience_s=_PATIENCE_S)) as db:
+        with closing(connect(file, "ro", patience_s=_LOCK_TIMEOUT_S)) as db:
             db.text_factory = _decode
             db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(max_line_bytes(), _MIN_LIMIT_BYTES))
             if not has_specified_table(db):
