@@ -1,7 +1,7 @@
 """The models without HTTP: instants, cursors, and the numbers of a query."""
 
 import string
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -41,6 +41,21 @@ def test_every_real_time_is_read_exactly(moment: datetime, fraction: str) -> Non
 
     assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds) == moment
     assert nanos == int(fraction[1:].ljust(9, "0"))
+
+
+@given(
+    st.datetimes(
+        datetime(1, 1, 2),
+        datetime(9999, 12, 30),
+        timezones=st.integers(-50_000, 50_000).map(lambda offset: timezone(timedelta(0, offset))),
+    )
+)
+def test_what_isoformat_gives_is_read_as_the_same_instant(moment: datetime) -> None:
+    text, (seconds, nanos) = Timestamp.parse_iso_8601(moment.isoformat())
+
+    since_epoch = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    assert timedelta(seconds=seconds, microseconds=nanos // 1000) == since_epoch
+    assert Timestamp.parse(text).instant == (seconds, nanos)
 
 
 def test_order_is_by_instant_and_not_by_text() -> None:

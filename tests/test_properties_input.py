@@ -261,19 +261,30 @@ PARAMETERS = {
 
 
 def is_whole(value: str, low: int, high: int) -> bool:
-    return bool(re.fullmatch(r"-?[0-9]{1,40}", value)) and low <= int(value) <= high
+    return bool(re.fullmatch(r" *[+-]?[0-9]{1,40} *", value)) and low <= int(value) <= high
+
+
+def is_wanted_moment(value: str) -> bool:
+    shape = r" *([^Tt ]+)(?:[Tt ](..)(:..)?((?<=:..):..(?:[.,][0-9]{1,9})?)?)?(?:[Zz]|\+00:00)? *"
+    match = re.fullmatch(shape, value)
+    if match is None:
+        return False
+    date, hour, minute, second = match.groups(default="")
+    return is_moment(f"{date}T{hour or '00'}{minute or ':00'}{second.replace(',', '.') or ':00'}Z")
 
 
 RULES = {
     "limit": lambda value: is_whole(value, 1, 100),
     "offset": lambda value: is_whole(value, 0, 2**63 - 1),
-    "since": is_moment,
-    "until": is_moment,
+    "since": is_wanted_moment,
+    "until": is_wanted_moment,
 }
 
 
 @given(st.sampled_from(["/messages", "/stats"]), st.fixed_dictionaries({}, optional=PARAMETERS))
 @example("/messages", {"limit": "-0", "offset": "-0"})
+@example("/messages", {"limit": " 5", "offset": "+5 ", "since": "2025-01-15 10:00,5+00:00"})
+@example("/stats", {"since": "2025-01-15T10", "until": "2025-01-15"})
 @settings(max_examples=120)
 def test_any_query_is_answered_exactly_when_the_model_says_so(
     service: Service, path: str, parameters: dict[str, str]

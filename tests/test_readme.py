@@ -79,6 +79,27 @@ def test_every_make_target_it_uses_exists() -> None:
     assert used <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "## How to run", "## How to hit the endpoints", "## Design decisions", "## Setup used",
+        "**How HMAC is verified.**", "**How the pagination contract works.**",
+        "**How `/stats` is defined.**", "**How the metrics are defined.**",
+    ],
+)  # fmt: skip
+def test_it_has_what_the_specification_asks_for(words: str) -> None:
+    assert re.search(rf"^(- )?{re.escape(words)}", README, re.MULTILINE)
+
+
+def test_the_specified_metrics_have_the_labels_that_it_names(app: Flask) -> None:
+    exposition = app.test_client().get("/metrics").text
+
+    for name in ("http_requests_total", "webhook_requests_total", "request_latency_ms"):
+        (labels,) = re.findall(rf"`{name}\{{(.*?)\}}`", README)
+        (sample,) = re.findall(rf"^{name}(?:_count)?\{{(.*)\}}", exposition, re.MULTILINE)[:1]
+        assert labels.split(",") == re.findall(r"(\w+)=", sample)
+
+
 def test_it_names_every_setting() -> None:
     source = (ROOT / "webhook_api" / "config.py").read_text()
 

@@ -55,6 +55,19 @@ def test_a_service_that_has_just_ended_leaves_its_port_free(tmp_path: Path) -> N
     check_port(Config(webhook_secret=SECRET, port=port))
 
 
+def test_a_driver_in_the_database_url_is_ignored_with_one_warning(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/data/driver.db "
+    with serving(tmp_path, WEB_CONCURRENCY=2, DATABASE_URL=url) as server:
+        assert server.deliver().status == 200
+
+    warnings = [line for line in server.log if line["level"] == "WARNING"]
+    assert [line["message"] for line in warnings] == [
+        "DATABASE_URL names the driver aiosqlite, which is ignored:"
+        " the service uses Python's sqlite3"
+    ]
+    assert (tmp_path / "data" / "driver.db").exists()
+
+
 def test_an_address_that_this_host_does_not_have_is_named() -> None:
     config = Config(webhook_secret=SECRET, bind="203.0.113.1", port=free_port())
 

@@ -2,18 +2,21 @@
 
 import base64
 import ipaddress
+import logging
 import os
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from webhook_api.secret_files import ConfigError, read_secret
 
 __all__ = ["Config", "ConfigError"]
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_DATABASE_URL = "sqlite:///data/app.db"
+_URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?", re.DOTALL)
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 
 
@@ -25,6 +28,7 @@ class Config:
     webhook_secret_previous: str = field(default="", repr=False)  # accepted too; empty: none
     read_token: str = field(default="", repr=False)  # empty: reads are open
     database_path: Path = Path("data/app.db")
+    database_driver: str = ""  # that the URL names; ignored
     log_level: str = "INFO"
     bind: str = "0.0.0.0"  # noqa: S104 - the container has to be reachable from outside
     port: int = 8000
@@ -56,6 +60,7 @@ class Config:
         """
         environ = os.environ if environ is None else environ
         given = {name: value for name, value in environ.items() if value}
+        database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
         return cls(
             webhook_secret=_secret(given),
             # An emptied file and SIGHUP remove it without a restart.
@@ -63,7 +68,8 @@ class Config:
                 given, "WEBHOOK_SECRET_PREVIOUS", may_be_empty=True
             ),
             read_token=_token(given),
-            database_path=_database_path(given.get("DATABASE_URL", "sqlite:///data/app.db")),
+            database_path=database_path,
+            database_driver=database_driver,
             log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),
             bind=_address(given.get("BIND", cls.bind)),
             port=_whole_number(given, "PORT", cls.port, 1, 65_535),
@@ -110,18 +116,25 @@ def _token(given: Mapping[str, str]) -> str:
     return token
 
 
-def _database_path(url: str) -> Path:
-    """Return the file that a SQLite URL names.
+def _database(url: str) -> tuple[Path, str]:
+    """Return the file and the driver that a SQLite URL names; the driver is usually empty.
 
-    Three slashes are relative to the working directory, four are absolute
-    (SQLAlchemy, "Database URLs", SQLite).
+    Three slashes are relative to the working directory, four are absolute. A driver may follow
+    `sqlite+`, and options a `?` (SQLAlchemy, "Database URLs", SQLite).
     """
-    scheme, separator, path = url.partition(":///")
-    if scheme != "sqlite" or not separator or not path or path == ":memory:" or "?" in path:
+    url = url.strip()
+    match = _URL_OF_SQLITE.fullmatch(url)
+    driver, path, options = match.groups(default="") if match else ("", "", "")
+    if options:
+        names = ", ".join(name for name, _ in parse_qsl(options, keep_blank_values=True))
+        raise ConfigError(
+            f"DATABASE_URL has options ({names}): accepted are none, only {DATABASE_URL_FORMS}"
+        )
+    if not path or path == ":memory:":
         raise ConfigError(f"DATABASE_URL is {url!r}: accepted are {DATABASE_URL_FORMS}")
     if not Path(path).name or not _is_utf_8(path):
         raise ConfigError(f"DATABASE_URL is {url!r}: it has to name a file, in UTF-8")
-    return Path(path)
+    return Path(path), driver
 
 
 def _is_utf_8(value: str) -> bool:
@@ -130,10 +143,11 @@ def _is_utf_8(value: str) -> bool:
 
 
 def _log_level(value: str) -> str:
-    level = value.upper()
-    if level not in LOG_LEVELS:
-        raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(LOG_LEVELS)}")
-    return level
+    """Return the level of one of Python's names for it; NOTSET, which hides nothing, is DEBUG."""
+    levels = logging.getLevelNamesMapping()
+    if value.upper() not in levels:
+        raise ConfigError(f"LOG_LEVEL is {value!r}: accepted are {', '.join(levels)}")
+    return logging.getLevelName(levels[value.upper()] or logging.DEBUG)
 
 
 def _one_of(given: Mapping[str, str], name: str, *accepted: str) -> str:

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 
 from webhook_api.errors import InvalidInput
-from webhook_api.timestamps import Instant, UtcTimestamp
+from webhook_api.timestamps import Instant, UtcTimestamp, WantedTime
 
 MAX_TEXT_CHARS = 4096
 MAX_PAGE_SIZE = 100
@@ -58,10 +58,13 @@ class Cursor(NamedTuple):
 
 
 def _digits(value: object) -> object:
-    # Pydantic would also take " 5 ", "1_0" and "5.0" for whole numbers.
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,40}", value):
+    # Pydantic would also take "1_0" and "5.0" for whole numbers. A bare plus came as a space.
+    if not isinstance(value, str):
+        return value
+    number = value.strip(" ")
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", number):
         raise PydanticCustomError("int_parsing", "Input should be a whole number")
-    return value
+    return number
 
 
 def _restore_plus(value: object) -> object:
@@ -69,6 +72,7 @@ def _restore_plus(value: object) -> object:
     return "+" + value[1:] if isinstance(value, str) and value.startswith(" ") else value
 
 
+WholeNumber = BeforeValidator(_digits)  # after the limits, which the schema then shows
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
@@ -98,9 +102,9 @@ class InboundMessage(BaseModel):
 
 
 class SenderFilter(BaseModel):
-    """The filters that every reading route has."""
+    """The filters that every reading route has; `from_msisdn` is another name of `from`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     from_msisdn: WantedNumber | None = Field(
         None,
@@ -108,14 +112,15 @@ class SenderFilter(BaseModel):
         description="Only messages from exactly this number; its plus may be sent unencoded.",
         examples=["+919876543210"],
     )
-    since: UtcTimestamp | None = Field(
+    since: WantedTime | None = Field(
         None,
-        description="Only messages of this instant or later.",
+        description="Only messages of this instant or later: ISO 8601, UTC unless it has an offset;"
+        " a date is its midnight.",
         examples=["2025-01-15T09:30:00Z"],
     )
-    until: UtcTimestamp | None = Field(
+    until: WantedTime | None = Field(
         None,
-        description="Only messages of an earlier instant than this.",
+        description="Only messages of an earlier instant than this, which is given like `since`.",
         examples=["2025-01-16T00:00:00Z"],
     )
 
@@ -137,10 +142,10 @@ class MessageFilter(SenderFilter):
 class MessageQuery(MessageFilter):
     """A page of them: `limit` rows, from `offset` rows after `cursor` or after the start."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), BeforeValidator(_digits)] = Field(
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
         50, description="How many messages a page may hold."
     )
-    offset: Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_digits)] = Field(
+    offset: Annotated[int, Field(ge=0, le=MAX_INTEGER), WholeNumber] = Field(
         0, description="How many messages to skip first."
     )
     cursor: CursorText | None = Field(

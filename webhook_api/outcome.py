@@ -19,6 +19,7 @@ class Result(StrEnum):
     TOO_LARGE = "too_large"
     INCOMPLETE = "incomplete"
     MALFORMED = "malformed"
+    METHOD_NOT_ALLOWED = "method_not_allowed"  # no delivery: GET, OPTIONS and so on
     UNAVAILABLE = "unavailable"
     ERROR = "error"
 

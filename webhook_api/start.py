@@ -99,6 +99,11 @@ def prepare_if_possible(database: Database) -> None:
 
 def prepare_and_log(config: Config) -> None:
     """Do what `prepare_database` does, and log which file it is and how many messages it has."""
+    if config.database_driver:
+        logger.warning(
+            "DATABASE_URL names the driver %s, which is ignored: the service uses Python's sqlite3",
+            config.database_driver,
+        )
     database = Database(config.database_path)
     created = not database.path.exists()
     prepare_database(database)

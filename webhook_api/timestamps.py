@@ -1,7 +1,7 @@
 """Points in time, exact to the nanosecond, and the texts that name them."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
@@ -10,6 +10,12 @@ from pydantic_core import PydanticCustomError
 TIMESTAMP_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
 _TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"
+)
+_ISO_8601 = re.compile(
+    r"([0-9W-]{8,10})"  # the date; `datetime.fromisoformat` checks it
+    r"(?:[Tt ]((?:[01][0-9]|2[0-3])(?::?[0-9]{2})?(?::?[0-9]{2})?)"
+    r"((?<=[0-9:]{6})[.,][0-9]{1,9})?)?"  # of a second
+    r"([Zz]|[+ -][0-9:]{2,8})?"
 )
 _EPOCH = datetime(1970, 1, 1)  # without a zone, as what it is subtracted from
 
@@ -57,10 +63,43 @@ class Timestamp(NamedTuple):
         seconds = since_epoch.days * 86_400 + since_epoch.seconds
         return cls(match[0], Instant(seconds, int(fraction.ljust(9, "0"))))
 
+    @classmethod
+    def parse_iso_8601(cls, value: object) -> Self:
+        """Read a date, or a date and time, in ISO 8601; `text` is then in the form of a `ts`.
+
+        An offset is converted, no zone is UTC, and a date is its midnight. The plus of an offset
+        may be a space: in a query string, a plus means that.
+
+        Raises:
+            PydanticCustomError: it is none, or is not real.
+        """
+        match = _ISO_8601.fullmatch(value.strip(" ")) if isinstance(value, str) else None
+        try:
+            if match is None:
+                raise ValueError("another form")
+            date, time, fraction, zone = match.groups(default="")
+            zone = zone.upper().replace(" ", "+") or "Z"
+            moment = datetime.fromisoformat(f"{date}T{time or '00'}{zone}").astimezone(UTC)
+            utc = moment.replace(tzinfo=None).isoformat() + fraction.replace(",", ".")
+            return cls.parse(f"{utc}Z")
+        except (ValueError, OverflowError):
+            raise PydanticCustomError(
+                "timestamp_iso_8601",
+                "Input should be an ISO 8601 time, such as 2025-01-15T09:30:00Z or 2025-01-15",
+            ) from None
+
+
+_as_text = PlainSerializer(lambda timestamp: timestamp.text, return_type=str)
 
 UtcTimestamp = Annotated[
     Timestamp,
     PlainValidator(Timestamp.parse),
-    PlainSerializer(lambda timestamp: timestamp.text, return_type=str),
+    _as_text,
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}),
+]
+WantedTime = Annotated[  # of a filter
+    Timestamp,
+    PlainValidator(Timestamp.parse_iso_8601),
+    _as_text,
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]

@@ -21,7 +21,7 @@ from webhook_api.config import Config
         (["import", "/"], "/: Is a directory"),
         (["sign", "/nowhere/file"], "/nowhere/file: No such file or directory"),
         (["export", "--since", "today"],
-         "since: Input should be a UTC timestamp such as 2025-01-15T10:00:00Z"),
+         "since: Input should be an ISO 8601 time, such as 2025-01-15T09:30:00Z or 2025-01-15"),
     ],
 )  # fmt: skip
 def test_a_failed_command_is_one_line(

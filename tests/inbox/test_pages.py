@@ -61,7 +61,7 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
         raise OSError("a secret of ours")
 
     wrong = client.get("/inbox?since=yesterday&q=x")
-    unknown = [client.get(url) for url in ("/inbox/", "/inbox/messages/9", "/inbox/messages/x")]
+    unknown = [client.get(url) for url in ("/inbox//", "/inbox/messages/9", "/inbox/messages/x")]
     no_post = [client.post("/inbox"), client.post("/inbox/messages/1")]
     reading = app.extensions["reading"]
     app.extensions["reading"] = Stopped()

@@ -30,5 +30,18 @@ def test_the_urls_query_is_part_of_what_twilio_signs(client: FlaskClient) -> Non
     headers = {"X-Twilio-Signature": "kTZc9MLqY8u0y9nufRdSSK17+Qw="}
 
     assert client.post("/webhook/twilio?a=%20b", data=body, headers=headers).status_code == 200
+    assert client.post("/webhook/twilio/?a=%20b", data=body, headers=headers).status_code == 401
     assert client.post("/webhook/twilio?a=+b", data=body, headers=headers).status_code == 401
     assert client.post("/webhook/twilio", data=body, headers=headers).status_code == 401
+
+
+def test_a_slash_at_the_end_of_the_url_is_part_of_what_twilio_signs(client: FlaskClient) -> None:
+    # printf %s URLFrom+1415MessageSidSM1To+1800 | openssl dgst -sha1 -hmac auth-token -binary
+    body = b"MessageSid=SM1&From=%2B1415&To=%2B1800"
+    slash = {"X-Twilio-Signature": "BtJPuU9PxZl43dhPU6xdJLGH8Bw="}
+    plain = {"X-Twilio-Signature": "o/mPGADXg9uhXUzaNC2rsuqlO0w="}
+
+    assert client.post("/webhook/twilio/", data=body, headers=slash).status_code == 200
+    assert client.post("/webhook/twilio/", data=body, headers=plain).status_code == 401
+    assert client.post("/webhook/twilio", data=body, headers=slash).status_code == 401
+    assert client.post("/webhook/twilio", data=body, headers=plain).status_code == 200

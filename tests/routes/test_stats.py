@@ -134,7 +134,7 @@ def test_a_filter_that_matches_nothing_gives_nothing(
 
 
 @pytest.mark.parametrize("name", ["since", "until"])
-@pytest.mark.parametrize("value", ["yesterday", "2025-01-15", "2025-02-30T00:00:00Z", "9" * 99])
+@pytest.mark.parametrize("value", ["yesterday", "2025-02-30", "2025-02-30T00:00:00Z", "9" * 99])
 def test_a_bad_moment_is_422_and_named(client: FlaskClient, name: str, value: str) -> None:
     response = client.get("/stats", query_string={name: value})
 

@@ -13,7 +13,7 @@ from webhook_api.web.json_provider import JSONAnswer
 REQUESTS: list[dict[str, Any]] = [
     {"path": "/messages"},
     {"path": "/messages", "query_string": "q=%C3%A9&from=+91"},
-    {"path": "//messages/é/"},
+    {"path": "//messages/é"},
     {"path": "", "base_url": "https://example.org:443/below"},
     {"base_url": "http://example.org:80", "method": "POST"},
     {"headers": {"Host": "EXAMPLE.org:8000"}},

@@ -1,19 +1,23 @@
 """Every failure in the application is answered with `{"detail": ...}` and no internals."""
 
+import html
+import re
 import sqlite3
+from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.builders import a_message
+from tests.builders import a_message, encode, signed
 from tests.conftest import Logged, Post, Rows, Scrape
 from webhook_api.config import Config
+from webhook_api.web.metrics import UNMATCHED
 
 UNKNOWN_PATHS = [
-    "/nope", "/webhook/", "/messages/", "/MESSAGES", "/health/", "/health/live/", "/metrics/",
+    "/nope", "/nope/", "/webhook//", "/messages//", "/MESSAGES", "/health//", "/health/live//",
     "/health//live", "//health/live", "/static/x.js", "/../etc/passwd", "/%ff", "/%00", "/é",
-    '/"x', "/messages;v=1", "/messages%2F", "/a" * 4000,
+    '/"x', "/messages;v=1", "/messages/%2F", "/a" * 4000,
 ]  # fmt: skip
 
 
@@ -25,6 +29,41 @@ def test_an_unknown_path_is_404_in_json(client: FlaskClient, method: str) -> Non
         assert (response.status_code, response.content_type) == (404, "application/json"), path
         assert list(response.json or {}) == ["detail"]
         assert "Location" not in response.headers
+
+
+def test_one_slash_more_is_the_same_route(
+    app: Flask, client: FlaskClient, post_signed: Post, logged: Logged, scrape: Scrape
+) -> None:
+    post_signed(a_message())
+    values = {"<int:row_id>": "1", "<path:filename>": "docs.css"}
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - {"/"}
+    body = encode(a_message(message_id="m2"))
+
+    for path in rules:
+        for name, value in values.items():
+            path = path.replace(name, value)
+        for method in ("GET", "POST"):
+            plain, slash = (client.open(one, method=method) for one in (path, f"{path}/"))
+            with plain, slash:
+                assert slash.status_code == plain.status_code, path
+    delivered = client.post("/webhook/", data=body, headers=signed(body))
+
+    assert delivered.json == {"status": "ok"}
+    assert logged()[-1]["path"] == "/webhook"
+    assert not any(line["path"].endswith("/") for line in logged())
+    paths = {path for series in scrape() for path in re.findall('path="([^"]+)"', series)}
+    assert paths <= {*rules, "/", UNMATCHED}
+
+
+def test_the_links_of_a_page_hold_with_a_slash_too(client: FlaskClient, post_signed: Post) -> None:
+    post_signed(a_message())
+
+    for path in ("/inbox/", "/docs/"):
+        links = re.findall(r'(?:href|src)="([^#"][^"]*)"', client.get(path).text)
+        assert len(links) > 5
+        for link in links:
+            with client.get(urljoin(path, html.unescape(link))) as response:
+                assert response.status_code == 200, link
 
 
 READ = {"GET", "HEAD", "OPTIONS"}

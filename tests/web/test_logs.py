@@ -114,6 +114,27 @@ def test_a_delivery_is_logged_with_its_id_and_what_became_of_it(
     assert {line["level"] for line in logged()} == {"INFO"}
 
 
+@pytest.mark.parametrize("path", ["/webhook", "/webhook/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "FOO"])
+def test_every_line_of_the_webhook_has_a_result(
+    client: FlaskClient, logged: Logged, method: str, path: str
+) -> None:
+    client.open(path, method=method)
+
+    (line,) = logged()
+    assert list(line) == [*KEYS, "dup", "result"]
+    assert (line["path"], line["dup"], line["result"]) == ("/webhook", False, "method_not_allowed")
+
+
+def test_a_delivery_to_a_host_that_cannot_be_has_a_result(
+    client: FlaskClient, logged: Logged
+) -> None:
+    client.post("/webhook", headers={"Host": "x" * 64})
+
+    (line,) = logged()
+    assert (line["status"], line["dup"], line["result"]) == (400, False, "validation_error")
+
+
 def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logged: Logged) -> None:
     client.post("/webhook", data=encode(a_message()), headers={"X-Signature": "0" * 64})
 

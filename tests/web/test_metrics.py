@@ -73,6 +73,19 @@ def test_the_exposition_is_prometheus_text_with_the_documented_names(client: Fla
     assert all(family.documentation for family in families)
 
 
+def families(exposition: str) -> list[str]:
+    """Return the names of the metrics, in their order."""
+    return re.findall(r"^# HELP (\w+) ", exposition, re.MULTILINE)
+
+
+def test_the_two_that_everybody_looks_for_are_first(client: FlaskClient) -> None:
+    first = ["http_requests_total", "webhook_requests_total"]
+
+    assert families(client.get("/metrics").text)[:2] == first
+    some = client.get("/metrics?name[]=webhook_requests_total&name[]=wal_size_bytes").text
+    assert families(some) == ["webhook_requests_total", "wal_size_bytes"]
+
+
 def test_each_delivery_is_counted_by_its_result(
     client: FlaskClient, post_signed: Post, scrape: Scrape
 ) -> None:
@@ -119,6 +132,26 @@ def test_every_request_is_counted_once_and_timed_once(
     assert total(after, "http_requests_total") - total(before, "http_requests_total") == 36
     assert total(after, "http_requests_total") == total(after, "request_latency_ms_count")
     assert after['http_requests_total{method="GET",path="/fails",status="500"}'] == 1
+
+
+def test_a_method_that_a_route_lacks_is_counted_under_its_rule(
+    app: Flask, client: FlaskClient, scrape: Scrape
+) -> None:
+    rules = {rule.rule for rule in app.url_map.iter_rules()}
+    values = {"<int:row_id>": "1", "<path:filename>": "docs.css"}
+    for path in rules:
+        for name, value in values.items():
+            path = path.replace(name, value)
+        assert client.delete(path).status_code == 405
+    client.options("/webhook")
+
+    series = scrape()
+
+    counted = {
+        path for key in series if 'status="405"' in key for path in re.findall('path="(.*?)"', key)
+    }
+    assert counted == rules
+    assert series['webhook_requests_total{result="method_not_allowed"}'] == 2
 
 
 def test_the_number_of_label_values_is_bounded_for_any_requests(
@@ -214,6 +247,8 @@ def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
     assert total(everything, "http_requests_total") == 7
     assert total(everything, "request_latency_ms_count") == 7
     assert everything["database_size_bytes"] > 0
+    in_order = list(dict.fromkeys(key.partition("{")[0] for key in everything))
+    assert in_order[:2] == ["http_requests_total", "webhook_requests_total"]
     assert {key.partition("{")[0] for key in one_name} == {
         "webhook_requests_total", "database_size_bytes",
     }  # fmt: skip

@@ -223,7 +223,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient, enco
 
 
 @pytest.mark.parametrize(
-    "name", ["swagger-ui.css.gz", "../openapi.py", "..%2fopenapi.py", "nothing", ""]
+    "name", ["swagger-ui.css.gz", "../openapi.py", "..%2fopenapi.py", "nothing", "/"]
 )
 def test_no_other_file_is_sent(client: FlaskClient, name: str) -> None:
     assert client.get(f"/docs/{name}").status_code == 404

@@ -3,8 +3,8 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -14,8 +14,9 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand, interrupts_held
 from webhook_api.cli.file_argument import check_input, size_of
-from webhook_api.cli.lines import read_lines
+from webhook_api.cli.lines import Line, read_lines
 from webhook_api.cli.progress import progress_bar
+from webhook_api.cli.sqlite_rows import read_rows
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
@@ -91,20 +92,26 @@ class _Importer:
 @click.command("import", cls=PlainCommand)
 @click.argument("file", metavar="FILE|-")
 @click.option("--dry-run", is_flag=True, help="Check every line, store nothing.")
+@click.option(
+    "--from-sqlite", is_flag=True, help="FILE is a database with the specification's table."
+)
 @with_appcontext
-def import_messages(file: str, dry_run: bool) -> None:
+def import_messages(file: str, dry_run: bool, from_sqlite: bool) -> None:
     """Store the messages of FILE, one JSON object a line, each exactly once.
 
     A line is a valid body of POST /webhook. Bad lines are named on stderr and left out; the exit
     code is then 1. Can be used while the service runs, and repeated after a stop.
+
+    With --from-sqlite, FILE is the SQLite file of another implementation of the specification,
+    which is only read: the rows of its table `messages` are the lines.
     """
     counts: Counter[str] = Counter()
     stopped = False
     check_input(file)
-    with click.open_file(file, "rb") as lines:
+    with _lines_of(file, from_sqlite=from_sqlite) as lines:
         importer = None if dry_run else _Importer(current_database())
         try:
-            with progress_bar("Importing", size_of(file)) as bar:
+            with progress_bar("Importing", None if from_sqlite else size_of(file)) as bar:
                 for batch in _batches(lines):
                     counts["bad"] += batch.bad
                     counts["valid"] += len(batch.messages)
@@ -121,6 +128,18 @@ def import_messages(file: str, dry_run: bool) -> None:
         sys.exit(EXIT_INTERRUPTED)
     if counts["bad"]:
         sys.exit(EXIT_FAILURE)
+
+
+@contextmanager
+def _lines_of(file: str, *, from_sqlite: bool) -> Iterator[Iterator[Line]]:
+    if not from_sqlite:
+        with click.open_file(file, "rb") as lines:
+            yield read_lines(lines)
+        return
+    if file == "-":
+        raise click.UsageError("--from-sqlite needs the name of a file")
+    with closing(read_rows(Path(file), current_database().path)) as rows:
+        yield rows
 
 
 def _store(importer: _Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
@@ -180,10 +199,10 @@ def _opened(file: str, database: Database) -> Iterator[IO[bytes]]:
         out.flush()
 
 
-def _batches(file: IO[bytes]) -> Iterator[_Batch]:
+def _batches(lines: Iterable[Line]) -> Iterator[_Batch]:
     batch = _Batch()
-    for line in read_lines(file):
-        batch.size += len(line.body)
+    for line in lines:
+        batch.size += line.size
         if line.message:
             batch.messages.append(line.message)
         else:

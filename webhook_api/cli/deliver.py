@@ -106,7 +106,7 @@ class _Messages:
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
         for line in read_lines(self._file):
             if line.message:
-                yield line.body.rstrip(b"\r\n"), len(line.body)
+                yield line.body.rstrip(b"\r\n"), line.size
             else:
                 self.bad += 1
 

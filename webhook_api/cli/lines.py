@@ -18,14 +18,14 @@ _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \
 class Line(NamedTuple):
     """A line that is not blank; `message` is None if it is bad."""
 
-    body: bytes
     message: InboundMessage | None
+    size: int  # bytes
+    body: bytes = b""
 
 
 def read_lines(file: IO[bytes]) -> Iterator[Line]:
     """Yield the lines of `file`, and name each bad one on stderr."""
-    line_start = "\r\x1b[K" if sys.stderr.isatty() else ""  # over the progress bar
-    for number, body in enumerate(_lines(file, _max_line_bytes()), start=1):
+    for number, body in enumerate(_lines(file, max_line_bytes()), start=1):
         message = None
         try:
             if body is None:
@@ -34,11 +34,17 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
                 continue
             message = parse_message(parse_json(body))
         except InvalidInput as error:
-            click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
-        yield Line(body or b"", message)
+            report_bad(f"line {number}", error)
+        yield Line(message, len(body or b""), body or b"")
 
 
-def _max_line_bytes() -> int:
+def report_bad(where: str, error: InvalidInput) -> None:
+    """Name a bad line or row, and its faults, on stderr."""
+    line_start = "\r\x1b[K" if sys.stderr.isatty() else ""  # over the progress bar
+    click.echo(f"{line_start}{where}: {describe(error)}", err=True)
+
+
+def max_line_bytes() -> int:
     """Return how long a valid body can be as a line of another program's JSON."""
     settings: Config = current_app.config["SETTINGS"]
     return settings.max_body_bytes * _ESCAPED_BYTES

@@ -1,6 +1,6 @@
 """How many messages have arrived since a page of the inbox was shown."""
 
-from webhook_api.inbox.queries import InboxFilter
+from webhook_api.inbox.queries import ArrivalsQuery
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import Rows
 from webhook_api.store.connections import Connection
@@ -13,8 +13,8 @@ def newest_id(db: Connection) -> int:
     return int(db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0])
 
 
-def count_new(db: Connection, wanted: InboxFilter, above: int) -> int:
-    """Return how many of the first rows that arrived after the row `above` match."""
+def count_new(db: Connection, wanted: ArrivalsQuery) -> int:
+    """Return how many of the first rows that arrived after the row `wanted.above` match."""
     rows = Rows.matching(wanted)
     if wanted.to_msisdn is not None:
         rows.require("m.to_msisdn = ?", wanted.to_msisdn)
@@ -25,6 +25,6 @@ def count_new(db: Connection, wanted: InboxFilter, above: int) -> int:
     found = db.execute(
         "SELECT count(*) FROM (SELECT * FROM messages WHERE id > ? ORDER BY id LIMIT ?) m"
         f" WHERE {rows.where}",
-        [above, MOST_NEW, *rows.parameters],
+        [wanted.above, MOST_NEW, *rows.parameters],
     )
     return int(found.fetchone()[0])

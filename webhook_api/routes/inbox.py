@@ -20,14 +20,13 @@ from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
-from webhook_api.errors import InvalidInput
 from webhook_api.execution import execution_of
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
-from webhook_api.inbox.queries import InboxFilter, InboxQuery
+from webhook_api.inbox.queries import ArrivalsQuery, InboxFilter, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, begin_session
 from webhook_api.inbox.whole_message import find_message
 from webhook_api.models import MAX_INTEGER, parse_query
@@ -96,11 +95,7 @@ def show_inbox() -> Response:
 @bp.get("/inbox/new")
 def count_new_messages() -> Response:
     """Answer with how many matching messages arrived after the row `above`: 100 at most."""
-    above = request.args.get("above", "")
-    if not (re.fullmatch("[0-9]{1,19}", above) and int(above) <= MAX_INTEGER):
-        fault = {"type": "int_parsing", "loc": ["query", "above"], "msg": "Input should be an id"}
-        raise InvalidInput([fault])
-    return jsonify(new=count_new(get_db(), parse_query(InboxFilter, request.args), int(above)))
+    return jsonify(new=count_new(get_db(), parse_query(ArrivalsQuery, request.args)))
 
 
 @bp.get("/inbox/messages/<int:row_id>")

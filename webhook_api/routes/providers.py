@@ -41,8 +41,7 @@ def receive_delivery(provider: Provider) -> Response:
     body = read_body(provider.max_body_bytes)
     # Nothing above this line looks at the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
-    query = request.query_string.decode("latin-1")
-    delivery = provider.read(headers, body, f"{provider.url}?{query}" if query else provider.url)
+    delivery = provider.read(headers, body, provider.url + _end_of_url())
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
     commits: GroupCommit = current_app.extensions["commits"]
@@ -51,6 +50,13 @@ def receive_delivery(provider: Provider) -> Response:
     if provider.answer is None:
         return jsonify(status="ok")
     return Response(provider.answer, mimetype="text/xml")
+
+
+def _end_of_url() -> str:
+    """Return the slash and the query that the URL was called with, if any: Twilio signs both."""
+    slash = "/" if request.environ["PATH_INFO"].endswith("/") else ""
+    query = request.query_string.decode("latin-1")
+    return f"{slash}?{query}" if query else slash
 
 
 def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Response:

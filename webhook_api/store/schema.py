@@ -10,6 +10,9 @@ from webhook_api.store.indexing import index_messages
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
 
+# Of the specification's own table, in the order of a message's fields.
+SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
+
 _CHEAP_FROM = 5  # the migrations of a file of this version need little space
 
 
@@ -43,6 +46,16 @@ def check_schema(connection: sqlite3.Connection) -> None:
         raise SchemaError("the table messages is missing")
 
 
+def has_specified_table(connection: sqlite3.Connection) -> bool:
+    """Return whether there is a table `messages` with the columns of the specification.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    columns = connection.execute("SELECT name FROM pragma_table_info('messages')")
+    return {*SPECIFIED_COLUMNS} <= {name for (name,) in columns}
+
+
 def bytes_to_migrate(connection: sqlite3.Connection) -> int:
     """Return about how many bytes `migrate` needs on the disk, 0 for a file that is up to date."""
     version = schema_version(connection)
@@ -68,7 +81,13 @@ def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ON
     empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     if application_id != APPLICATION_ID and not (version == application_id == 0 and empty):
-        raise SchemaError("the file is a database, but not one of this service")
+        advice = ""
+        if has_specified_table(connection):
+            advice = (
+                "; it has the specification's table: set DATABASE_URL to a new file, start, and"
+                " store its messages there with flask --app wsgi import --from-sqlite FILE"
+            )
+        raise SchemaError(f"the file is a database, but not one of this service{advice}")
     if version > SCHEMA_VERSION:
         raise SchemaError(
             f"schema version is {version}, this code knows up to {SCHEMA_VERSION}: "

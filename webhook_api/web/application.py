@@ -43,10 +43,13 @@ class Application(Flask):
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the route of a request, or builds URLs without a request.
 
-        Flask's own reads the host twice, and handles WebSockets.
+        Flask's own reads the host twice, and handles WebSockets. One slash more at the end of a
+        path is the same route; it goes from `request.path`, but stays in the WSGI environment.
         """
         if request is None:
             return super().create_url_adapter(None)
+        if request.path.endswith("/") and not request.path.endswith("//"):
+            request.path = request.path[:-1] or "/"
         request.host = get_host(request.environ)
         return self.url_map.bind(
             request.host,

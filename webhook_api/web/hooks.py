@@ -6,9 +6,11 @@ A single one each, because each access through one of Flask's proxies takes half
 import random
 import time
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from webhook_api.execution import execution_of
+from webhook_api.outcome import Outcome, Result
 from webhook_api.web.answered import Answered
 from webhook_api.web.headers import set_headers
 from webhook_api.web.line_limit import LineLimit
@@ -17,12 +19,12 @@ from webhook_api.web.outcome import begin_outcome
 from webhook_api.web.request_log import MOST_UNSIGNED_LINES, log_left_out, log_request
 
 REQUEST_ID_HEADER = "X-Request-ID"
-_DELIVERIES = ("webhook", "providers")  # blueprints
 
 
 def init_hooks(app: Flask, metrics: Metrics) -> None:
     """Give each request an id; when it is answered, set its headers, count it and log it."""
     app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
+    of_deliveries = {"/webhook", *(f"/webhook/{name}" for name in app.extensions["providers"])}
 
     @app.before_request
     def begin() -> None:
@@ -31,7 +33,7 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
         current.request_id = new_request_id()
         current.execution = execution_of(request.environ)
         if current.execution.refusal:
-            if request.blueprint in _DELIVERIES:
+            if request.path in of_deliveries:
                 begin_outcome()
             raise current.execution.refusal
 
@@ -46,11 +48,12 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
             client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),
             method=asked.method,
             path=asked.path,
-            rule=asked.url_rule.rule if asked.url_rule else None,
+            rule=asked.url_rule.rule if asked.url_rule else _rule_without_method(app, asked),
             status=response.status_code,
             started=current.started,
             latency_ms=(time.perf_counter() - current.started) * 1000,
-            outcome=current.get("outcome"),
+            outcome=current.get("outcome")
+            or (_why_no_delivery(asked) if asked.path in of_deliveries else None),
             failure=current.get("failure"),
         )
         metrics.count(answered)
@@ -58,6 +61,26 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
         response.headers.add(REQUEST_ID_HEADER, answered.request_id)
         log_request(answered, response, app.extensions["unsigned_lines"])
         return response
+
+
+def _rule_without_method(app: Flask, asked: Request) -> str | None:
+    """Return the rule of the route that lacks the method of a request; None: no route matches."""
+    failure = asked.routing_exception
+    adapter = app.create_url_adapter(asked) if isinstance(failure, MethodNotAllowed) else None
+    if adapter is None:
+        return None
+    rule, _values = adapter.match(method=next(iter(adapter.allowed_methods())), return_rule=True)
+    return rule.rule
+
+
+def _why_no_delivery(asked: Request) -> Outcome | None:
+    """Return the outcome of a request that is no delivery, though its path is that of one.
+
+    None for the handshake of a provider, which has a view.
+    """
+    if asked.method == "OPTIONS" or isinstance(asked.routing_exception, MethodNotAllowed):
+        return Outcome(Result.METHOD_NOT_ALLOWED)
+    return Outcome(Result.MALFORMED) if asked.routing_exception else None  # a wrong Host
 
 
 def new_request_id() -> str:

@@ -42,7 +42,7 @@ secret.addEventListener("input", tellState);
 tellState();
 
 SwaggerUIBundle({
-  url: "openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href, // also for /docs/
   dom_id: "#api",
   requestInterceptor: authorize,
   validatorUrl: null, // the default one is another host
