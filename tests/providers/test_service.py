@@ -84,7 +84,7 @@ def test_clients_that_stall_in_a_long_body_hold_no_thread(tmp_path: Path) -> Non
     head = b"POST /webhook/meta HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 9
 
     with (
-        serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=2, **SETTINGS) as server,
+        serving(tmp_path, WEB_CONCURRENCY=1, **SETTINGS) as server,
         ExitStack() as all,
     ):
         for _ in range(8):

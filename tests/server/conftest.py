@@ -11,5 +11,5 @@ from tests.serving import QUICK, Server, serving
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     meta = {"META_APP_SECRET": "a", "META_VERIFY_TOKEN": "b"}
-    with serving(folder, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=8, **meta) as server:
+    with serving(folder, QUICK, WEB_CONCURRENCY=1, **meta) as server:
         yield server

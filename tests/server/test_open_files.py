@@ -11,7 +11,7 @@ from tests.serving import serving, wait_until
 
 
 def test_a_worker_without_free_files_or_threads_goes_on(tmp_path: Path) -> None:
-    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=4) as server, ExitStack() as stack:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
         (worker,) = server.workers
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (60, 60))
         for _ in range(100):
@@ -23,7 +23,7 @@ def test_a_worker_without_free_files_or_threads_goes_on(tmp_path: Path) -> None:
 
 
 def test_more_idle_connections_than_files_do_not_stop_deliveries(tmp_path: Path) -> None:
-    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=8) as server, ExitStack() as stack:
+    with serving(tmp_path, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
         # The next worker may open so few.
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (200, 200))
         (first,) = server.workers

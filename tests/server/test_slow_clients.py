@@ -63,7 +63,7 @@ def test_a_page_is_sent_as_slowly_as_it_is_taken_and_dropped_if_it_is_not_taken(
     tmp_path: Path,
 ) -> None:
     ask = b"GET /messages?limit=100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, WEB_THREADS=2) as server, ExitStack() as stack:
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1) as server, ExitStack() as stack:
         fill(server.database, messages=100, prefix="m" * 45_000)  # 4.9 MB
         steady, *idle = [stack.enter_context(socket.socket()) for _ in range(5)]
         for client in (steady, *idle):

@@ -132,7 +132,7 @@ def test_a_delivery_to_a_host_that_cannot_be_has_a_result(
     client.post("/webhook", headers={"Host": "x" * 64})
 
     (line,) = logged()
-    assert (line["status"], line["dup"], line["result"]) == (400, False, "validation_error")
+    assert (line["status"], line["dup"], line["result"]) == (400, False, "malformed")
 
 
 def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logged: Logged) -> None:
