@@ -161,12 +161,21 @@ def _ratio(value: float, other: float) -> float:
     return value / other if other else float("nan")  # nothing was answered
 
 
-def show(measured: dict[str, dict[str, list[Run]]]) -> None:
-    """Print medians, and the ratios of each round to the first server in the same round."""
+def show(measured: dict[str, dict[str, list[Run]]], names: Sequence[str]) -> None:
+    """Print medians, and the ratios of each round to the first server in the same round.
+
+    The last of `names` is the bare application.
+    """
     table = []
     for what, by_server in measured.items():
-        first = next(iter(by_server.values()))
-        for name, runs in by_server.items():
+        first, bare = by_server[names[0]], by_server.get(names[-1])
+        for name in names:
+            if (runs := by_server.get(name)) is None:
+                continue
+            to_bare = [
+                _ratio(run.per_second, one.per_second)
+                for run, one in zip(runs, bare or [], strict=bare is not None)
+            ]
             pairs = list(zip(runs, first, strict=True))
             ratios = [_ratio(run.per_second, one.per_second) for run, one in pairs]
             p99s = [_ratio(run.p99_ms, one.p99_ms) for run, one in pairs]
@@ -176,6 +185,7 @@ def show(measured: dict[str, dict[str, list[Run]]]) -> None:
                     f"{middle([run.per_second for run in runs]):.0f}",
                     f"{middle(ratios):.2f}",
                     f"{min(ratios):.2f} to {max(ratios):.2f}",
+                    f"{middle(to_bare):.2f}" if to_bare else "",
                     f"{middle([run.p50_ms for run in runs]):.1f}",
                     f"{middle([run.p99_ms for run in runs]):.1f}",
                     f"{middle(p99s):.2f}",
@@ -183,7 +193,18 @@ def show(measured: dict[str, dict[str, list[Run]]]) -> None:
                     sum(run.broken for run in runs),
                 ]
             )
-    head = ("", "a second", "ratio", "of rounds", "p50 ms", "p99 ms", "ratio", "refused", "broken")
+    head = (
+        "",
+        "a second",
+        "ratio",
+        "of rounds",
+        "to bare",
+        "p50 ms",
+        "p99 ms",
+        "ratio",
+        "refused",
+        "broken",
+    )
     show_table(head, table)
 
 
@@ -239,10 +260,6 @@ def main(
                 for server in (*contenders[first:], *contenders[:first]):
                     for what, run in measure(server).items():
                         measured[what][server.name].append(run)
-            # In the order of the servers, whichever was measured first.
-            for by_server in measured.values():
-                for server in contenders:
-                    by_server[server.name] = by_server.pop(server.name)
 
         for number in map(int, connections.split(",")):
             race(
@@ -255,7 +272,7 @@ def main(
             race("page", servers, lambda number=number: reads("/messages", number, seconds))  # type: ignore[misc]
         race("searches", servers, lambda: deliveries_beside_searches(files, seconds))
         click.echo(f"{rows} rows, {rounds} rounds of {seconds:g} s")
-        show(measured)
+        show(measured, [server.name for server in (*servers, bare)])
 
 
 if __name__ == "__main__":
