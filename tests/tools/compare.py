@@ -58,10 +58,10 @@ class Files:
         words = {word for message in messages(2000) for word in message["text"].split()}
         self._words = sorted(word for word in words if len(word) > 2)
 
-    def deliveries(self, seconds: float) -> Path:
+    def deliveries(self, seconds: int) -> Path:
         path = self.folder / "deliveries"
         with path.open("wb") as file:
-            for message in messages(int(seconds * _MOST_PER_SECOND), seed=next(self._seeds)):
+            for message in messages(seconds * _MOST_PER_SECOND, seed=next(self._seeds)):
                 body = encode(message)
                 file.write(b"%s %s\n" % (signed(body)["X-Signature"].encode(), body))
         return path
@@ -79,19 +79,25 @@ class Files:
 
 
 def start(
-    server: Server, script: Path, connections: int, arguments: Sequence[object], path: str = ""
+    server: Server,
+    script: Path,
+    connections: int,
+    arguments: Sequence[object],
+    path: str = "",
+    seconds: int = 600,
 ) -> "subprocess.Popen[str]":
-    """Start wrk."""
+    """Start wrk, which ends by itself after some seconds of load."""
     threads = min(2, connections)
-    command = ["wrk", f"-t{threads}", f"-c{connections}", "-d600s", "--timeout", "30s"]
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["-s", str(script), server.url + path, "--", *map(str, arguments)]
     environment = {**os.environ, "REPORT_LUA": str(HERE / "report.lua")}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def end(wrk: "subprocess.Popen[str]") -> Run:
-    """Stop wrk, which knows whole seconds only, and return its report."""
-    wrk.send_signal(signal.SIGINT)
+def end(wrk: "subprocess.Popen[str]", *, early: bool = False) -> Run:
+    """Return the report of wrk when it has ended; `early` stops it now."""
+    if early:
+        wrk.send_signal(signal.SIGINT)
     output, _ = wrk.communicate()
     report = json.loads(output.strip().splitlines()[-1])
     served = report["requests"] - report["refused"]
@@ -104,35 +110,33 @@ def end(wrk: "subprocess.Popen[str]") -> Run:
     )
 
 
-def deliveries(file: Path, connections: int, seconds: float) -> Measure:
+def deliveries(file: Path, connections: int, seconds: int) -> Measure:
     def measure(server: Server) -> dict[str, Run]:
         threads = min(2, connections)
-        wrk = start(server, HERE / "post.lua", connections, [file, threads])
-        time.sleep(seconds)
+        wrk = start(server, HERE / "post.lua", connections, [file, threads], seconds=seconds)
         return {f"deliveries, {connections}": end(wrk)}
 
     return measure
 
 
-def reads(path: str, connections: int, seconds: float) -> Measure:
+def reads(path: str, connections: int, seconds: int) -> Measure:
     def measure(server: Server) -> dict[str, Run]:
-        wrk = start(server, HERE / "report.lua", connections, [], path)
-        time.sleep(seconds)
+        wrk = start(server, HERE / "report.lua", connections, [], path, seconds)
         return {f"{path}, {connections}": end(wrk)}
 
     return measure
 
 
-def deliveries_beside_searches(files: Files, seconds: float) -> Measure:
+def deliveries_beside_searches(files: Files, seconds: int) -> Measure:
     delivered, asked = files.deliveries(seconds), files.searches()
 
     def measure(server: Server) -> dict[str, Run]:
         searching = start(server, Path(__file__).with_name("paths.lua"), _SEARCHERS, [asked])
         time.sleep(_SETTLE_S)
-        delivering = start(server, HERE / "post.lua", _DELIVERING_BESIDE, [delivered, 2])
-        time.sleep(seconds)
-        found = {f"deliveries, {_DELIVERING_BESIDE}, beside searches": end(delivering)}
-        return found | {f"searches, {_SEARCHERS}, beside deliveries": end(searching)}
+        file = [delivered, 2]
+        wrk = start(server, HERE / "post.lua", _DELIVERING_BESIDE, file, seconds=seconds)
+        found = {f"deliveries, {_DELIVERING_BESIDE}, beside searches": end(wrk)}
+        return found | {f"searches, {_SEARCHERS}, beside deliveries": end(searching, early=True)}
 
     return measure
 
@@ -212,7 +216,7 @@ def show(measured: dict[str, dict[str, list[Run]]], names: Sequence[str]) -> Non
 @click.argument("roots", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=100_000, show_default=True, help="In each database.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Length of one run.")
+@click.option("--seconds", default=3, show_default=True, help="Length of one run.")
 @click.option("--connections", default="1,32,64,256", show_default=True, help="That deliver.")
 @click.option("--only", default="", help="Only what has this in its name, such as searches.")
 @click.option("--port", default=8320, show_default=True, help="The first port.")
@@ -221,7 +225,7 @@ def main(
     roots: tuple[Path, ...],
     rows: int,
     rounds: int,
-    seconds: float,
+    seconds: int,
     connections: str,
     only: str,
     port: int,
@@ -260,6 +264,7 @@ def main(
                 for server in (*contenders[first:], *contenders[:first]):
                     for what, run in measure(server).items():
                         measured[what][server.name].append(run)
+                        click.echo(f"{what}: {server.name}: {run}", err=True)
 
         for number in map(int, connections.split(",")):
             race(
@@ -271,7 +276,7 @@ def main(
         for number in (1, 32, 256):
             race("page", servers, lambda number=number: reads("/messages", number, seconds))  # type: ignore[misc]
         race("searches", servers, lambda: deliveries_beside_searches(files, seconds))
-        click.echo(f"{rows} rows, {rounds} rounds of {seconds:g} s")
+        click.echo(f"{rows} rows, {rounds} rounds of {seconds} s")
         show(measured, [server.name for server in (*servers, bare)])
 
 

@@ -158,7 +158,7 @@ def _chunks(path: str, count: int) -> bytes:
 
 @cache
 def _signed_list() -> bytes:
-    """Return a delivery of Meta with as many empty messages as fit."""
+    """Return a delivery of Meta with as many empty messages as fit: signed, but not by us."""
     body = from_meta(messages="\0").replace(b'"\\u0000"', b"[" + b"{}," * 900_000 + b"{}]")
     headers = signed_as("meta", body, now=time.time())
     return raw(
