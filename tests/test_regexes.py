@@ -1,0 +1,276 @@
+"""No regular expression of the service takes more than in proportion to the text's length.
+
+Each of them is found in the source, and tried on texts made of its own parts: what it repeats,
+how it begins, and what just fails to match, in sequences of up to three that all grow. The CPU
+time that it takes is compared from one length to twice that length.
+"""
+
+import ast
+import importlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice, pairwise, product
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import pytest
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+
+from tests.builders import an_app
+from tests.providers.samples import a_config
+from webhook_api.config import Config
+
+ROOT = Path(__file__).parent.parent
+MAX_RATIO = 2.6  # of the cost of twice as much text
+REPEATS = [1, 2, 4, 8, 16, 32, 64, 128]
+GLANCES = [2, 4, 8, 16, 64]
+CHEAP = 8  # times the cost of looking at every character once
+ENOUGH = 300  # the same; then the ratio is clear
+MOST_PARTS = 40
+MOST_IN_THREES = 14
+REPLACES = {"sub", "subn", "split", "findall", "finditer", "search"}
+
+parser = importlib.import_module("re._parser")  # the structure of an expression, as `re` sees it
+
+
+class Expression(NamedTuple):
+    """A regular expression of the source, and how it is applied."""
+
+    place: str
+    pattern: Any  # str or bytes
+    flags: int
+    method: str  # of `re.Pattern`, or "pydantic"
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.method}"
+
+    def apply(self) -> Callable[[Any], object]:
+        if self.method == "pydantic":
+            adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=self.pattern)])
+            return lambda text: _is_valid(adapter, text)
+        compiled = re.compile(self.pattern, self.flags)
+        if self.method in REPLACES:
+            return lambda text: compiled.sub(text[:0], text)
+        return compiled.match if self.method == "match" else compiled.fullmatch
+
+
+def _is_valid(adapter: TypeAdapter[str], text: str) -> bool:
+    try:
+        return bool(adapter.validate_python(text))
+    except ValidationError:
+        return False
+
+
+def in_the_source() -> Iterator[Expression]:
+    """Yield the expressions of all modules."""
+    paths = [*sorted((ROOT / "webhook_api").rglob("*.py")), ROOT / "gunicorn.conf.py"]
+    trees = {path: ast.parse(path.read_text()) for path in paths}
+    calls = [
+        (path, node)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+    names = _names_of_compiled(trees)
+    for path, call in calls:
+        place = f"{path.relative_to(ROOT)}:{call.lineno}"
+        for keyword in call.keywords:
+            if keyword.arg in ("pattern", "regex"):
+                yield Expression(place, _value(path, keyword.value), 0, "pydantic")
+        function = call.func
+        if not (isinstance(function, ast.Attribute) and ast.unparse(function.value) == "re"):
+            continue
+        if function.attr == "compile":
+            pattern = _value(path, call.args[0])
+            flags = _value(path, call.args[1]) if len(call.args) > 1 else 0
+            name = names.get(call)
+            for method in _methods(name, [node for _, node in calls]) or {"search"}:
+                yield Expression(place, pattern, flags, method)
+        elif function.attr != "escape":
+            yield Expression(place, _value(path, call.args[0]), 0, function.attr)
+
+
+def _names_of_compiled(trees: dict[Path, ast.Module]) -> dict[ast.AST, str]:
+    assigned = (
+        node
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    )
+    return {
+        node.value: node.targets[0].id for node in assigned if isinstance(node.targets[0], ast.Name)
+    }
+
+
+def _methods(name: str | None, calls: list[ast.Call]) -> set[str]:
+    """Return how the expression of this name is applied, in any module."""
+    return {
+        call.func.attr
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and ast.unparse(call.func.value).rpartition(".")[2] == name
+    } & {"match", "fullmatch", *REPLACES}
+
+
+class _Escaped(ast.NodeTransformer):
+    """Puts a sample in the place of what is escaped, which no stranger chooses."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return ast.Constant("app") if ast.unparse(node.func) == "re.escape" else node
+
+
+def _value(path: Path, expression: ast.expr) -> Any:
+    """Return the value of a part of a module."""
+    namespace: dict[str, Any] = {}
+    if path.is_relative_to(ROOT / "webhook_api"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        namespace = vars(importlib.import_module(module.removesuffix(".__init__")))
+    plain = ast.fix_missing_locations(ast.Expression(_Escaped().visit(expression)))
+    return eval(compile(plain, str(path), "eval"), dict(namespace))  # noqa: S307
+
+
+# A part of an expression, as the parser gives it: an operation, and its argument.
+Part = tuple[Any, Any]
+
+
+def parts_of(expression: Expression) -> list[str]:
+    """Return texts that match a part of it, or just fail to."""
+    found: dict[str, None] = {}
+    for sequence in _sequences(list(parser.parse(expression.pattern, expression.flags))):
+        for length in range(len(sequence), 0, -1):
+            for text in _matching(sequence[:length]):
+                found |= dict.fromkeys([text, text[:-1]])
+        for start in range(1, len(sequence)):
+            for text in _matching(sequence[start:]):
+                found |= dict.fromkeys([text[:-1], text])
+    found.pop("", None)
+    return list(islice(found, MOST_PARTS))
+
+
+def _sequences(sequence: list[Part]) -> Iterator[list[Part]]:
+    """Yield it, and all sequences within it: alternatives, groups, what is repeated."""
+    yield sequence
+    for _, argument in sequence:
+        for inner in _inner(argument):
+            yield from _sequences(inner)
+
+
+def _inner(argument: Any) -> Iterator[list[Part]]:
+    if isinstance(argument, parser.SubPattern):
+        yield list(argument)
+    elif isinstance(argument, list | tuple):
+        for each in argument:
+            yield from _inner(each)
+
+
+def _matching(sequence: list[Part]) -> list[str]:
+    """Return one or two texts that match the sequence."""
+    choices = [_texts(str(operation), argument)[:3] for operation, argument in sequence]
+    return ["".join(text) for text in (*islice(product(*choices), 2), [c[-1] for c in choices])]
+
+
+def _texts(operation: str, argument: Any) -> list[str]:
+    """Return texts that match one part; those that match no characters are not worth it."""
+    if operation == "LITERAL":
+        return [chr(argument)]
+    if operation in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        least, _, body = argument
+        return [text * max(1, least) for text in _matching(list(body))]
+    if operation == "BRANCH":
+        return [text for branch in argument[1] for text in _matching(list(branch))[:1]]
+    if operation in ("SUBPATTERN", "ATOMIC_GROUP"):
+        return _matching(list(argument[-1] if operation == "SUBPATTERN" else argument))
+    if operation in ("IN", "NOT_LITERAL", "ANY", "CATEGORY"):
+        return [_member(operation, argument)]
+    return [""]  # an assertion, an anchor, a group again
+
+
+def _member(operation: str, argument: Any) -> str:
+    """Return a character of a class, a plain one if possible."""
+    pattern = parser.SubPattern(parser.State(), [(getattr(parser, operation), argument)])
+    one = importlib.import_module("re._compiler").compile(pattern)
+    return next(char for char in chain("a0 -.:&=?/", map(chr, range(256))) if one.fullmatch(char))
+
+
+def attacks(parts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the sequences of parts, each of which is repeated."""
+    yield from product(parts, repeat=1)
+    yield from product(parts, repeat=2)
+    yield from product([*parts[:MOST_IN_THREES], "&", "a"], repeat=3)
+
+
+def cost(apply: Callable[[Any], object], text: Any, rounds: int) -> int:
+    """Return the CPU time in nanoseconds, the least of some rounds."""
+    times = []
+    for _ in range(rounds):
+        before = time.thread_time_ns()
+        apply(text)
+        times.append(time.thread_time_ns() - before)
+    return min(times)
+
+
+def grows_too_fast(expression: Expression, attack: Sequence[str], rounds: int) -> list[int]:
+    """Return the costs, from one length to twice that length, if they grow too fast."""
+    apply = expression.apply()
+    costs: list[int] = []
+    for repeats in REPEATS:
+        text = _text(expression, attack, repeats)
+        costs.append(cost(apply, text, rounds))
+        if len(costs) > 2 and costs[-1] > ENOUGH * LOOK * len(text):
+            break
+    growth = [after / before for before, after in pairwise(costs)]
+    return costs if min(growth[-2:]) > MAX_RATIO else []
+
+
+def _text(expression: Expression, attack: Sequence[str], repeats: int) -> Any:
+    text = "".join(part * repeats for part in attack) + "\0"
+    return text.encode("latin-1") if isinstance(expression.pattern, bytes) else text
+
+
+# Nanoseconds for each character, of an expression that looks at each once.
+LOOK = cost(re.compile("(?:a|b)*").fullmatch, "ab" * 5000, 20) / 10_000
+
+
+def fault(expression: Expression) -> str | None:
+    """Return which text makes the expression slow."""
+    apply = expression.apply()
+    for attack in attacks(parts_of(expression)):
+        for repeats in GLANCES:
+            text = _text(expression, attack, repeats)
+            if cost(apply, text, 1) > CHEAP * LOOK * len(text) + 20_000:
+                break
+        else:
+            continue
+        if all(costs := grows_too_fast(expression, attack, rounds) for rounds in (1, 3, 10)):
+            return f"{attack} again and again: {costs} ns"
+    return None
+
+
+EXPRESSIONS = list(in_the_source())
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
+def test_an_expression_of_the_source_is_linear(expression: Expression) -> None:
+    assert fault(expression) is None
+
+
+def test_the_converters_of_routes_are_linear(config: Config, tmp_path: Path) -> None:
+    app = an_app(a_config(tmp_path))
+    regexes = {
+        converter.regex
+        for rule in app.url_map.iter_rules()
+        for converter in rule._converters.values()
+    }
+
+    assert regexes
+    for regex in regexes:
+        assert fault(Expression("a route", regex, 0, "fullmatch")) is None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"(a+)+b", r"(a|a)*b", r"\s+$", rb"x?(?:.*&)?(?:q=[^& ].*&s=[^&])", r"(.*),(.*);(.*)!"],
+)
+def test_slow_expressions_are_found(pattern: Any) -> None:
+    assert fault(Expression("here", pattern, 0, "search"))
