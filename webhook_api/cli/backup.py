@@ -27,7 +27,7 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     """
     database = current_database()
     if keep:
-        destination.mkdir(exist_ok=True)
+        destination.mkdir(mode=0o700, exist_ok=True)
         destination = dated_name(database, destination)
     with shown_copying("copying and checking") as show:
         done = back_up(database, destination, show)

@@ -1,6 +1,5 @@
 """Checks a database, or a copy of one. `checks.py` has what is compared."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
@@ -12,7 +11,7 @@ from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import VERIFIED, VERIFY_PREFIX
+from webhook_api.store.database_files import VERIFIED
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.partial_files import temporary_file
 from webhook_api.store.schema import check_schema
@@ -51,12 +50,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
-    with ExitStack() as temporary:
-        name = temporary.enter_context(
-            tempfile.TemporaryDirectory(dir=folder, prefix=VERIFY_PREFIX)
-        )
-        path = Path(name) / VERIFIED
-        temporary.enter_context(temporary_file(path))
+    with temporary_file(folder / (database.path.name + VERIFIED)) as (path, _):
         with database.reader() as live:
             check_schema(live)
             copy_moment(live, path)
