@@ -5,7 +5,7 @@ from importlib import resources
 
 from webhook_api.errors import SchemaError
 from webhook_api.store.header import APPLICATION_ID
-from webhook_api.store.indexing import index_messages
+from webhook_api.store.indexing import count_unindexed, index_messages
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
@@ -76,7 +76,7 @@ def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ON
         )
     if version < SCHEMA_VERSION:
         _apply(connection, version)
-    while _unindexed(connection, index_at_once) == index_at_once:
+    while count_unindexed(connection, most=index_at_once) == index_at_once:
         index_messages(connection, most=index_at_once)
 
 
@@ -88,13 +88,3 @@ def _apply(connection: sqlite3.Connection, version: int) -> None:
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
             f"PRAGMA user_version = {number};\nCOMMIT;"
         )
-
-
-def _unindexed(connection: sqlite3.Connection, most: int) -> int:
-    """Return how many rows are not indexed yet, `most` at most."""
-    count: int = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM messages"
-        " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
-        [most],
-    ).fetchone()[0]
-    return count
