@@ -1,5 +1,6 @@
 """Checks a database, or a copy of one. `checks.py` has what is compared."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
@@ -71,7 +72,7 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
         messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = at_once([_found_by(checks) for checks in CHECKS], connections, progress)
+        found = at_once([found_by(checks) for checks in CHECKS], connections, progress)
     return Report(messages, list(chain.from_iterable(found)))
 
 
@@ -83,5 +84,17 @@ def _open(path: Path) -> Connection:
     return connection
 
 
-def _found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
-    return lambda db: [difference for check in checks for difference in check(db)]
+def found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
+    def found(db: Connection) -> list[str]:
+        differences: list[str] = []
+        for check in checks:
+            try:
+                differences += check(db)
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("Could not decode to UTF-8"):
+                    raise
+                where = str(error).partition(" with text")[0]  # without the text itself
+                differences.append(f"messages: {where}")
+        return differences
+
+    return found

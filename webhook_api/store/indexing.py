@@ -11,28 +11,32 @@ from webhook_api.store.folding import NUL_MARK
 from webhook_api.store.transactions import transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
-MANY_CHARS = 4 * 1024 * 1024  # indexed at once where nobody waits for it
 
 _CHARS_OF_A_ROW = 32  # a row takes as long to index as so many characters of its text
 
 
-def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int = MANY_CHARS) -> int:
+def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None = None) -> int:
     """Index up to `most` rows that are not yet indexed, in one transaction; return how many.
 
-    It ends with the row that brings the texts to `most_chars`: a character of Chinese takes 3 to
-    6 microseconds, since nearly each starts a new term. The caller holds the write lock.
+    With `most_chars` it ends with the row that brings the texts to so many: a character of Chinese
+    takes 3 to 6 microseconds, since nearly each starts a new term. The caller holds the write lock.
 
     Raises:
         sqlite3.Error: nothing was indexed.
     """
     with transaction(db):
+        found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
+        limits = [most]
+        if most_chars is not None:
+            chars = f"sum({_CHARS_OF_A_ROW} + coalesce(length(coalesce(folded, text)), 0))"
+            found = (
+                f"SELECT id FROM (SELECT id, {chars} OVER (ORDER BY id ROWS BETWEEN UNBOUNDED"
+                f" PRECEDING AND 1 PRECEDING) AS before FROM ({found} ORDER BY id LIMIT ?))"
+                " WHERE coalesce(before, 0) < ?"
+            )
+            limits = [most, most_chars, most]
         last, rows = db.execute(
-            f"SELECT max(id), count(*) FROM (SELECT id, sum({_CHARS_OF_A_ROW}"
-            " + coalesce(length(coalesce(folded, text)), 0)) OVER (ORDER BY id ROWS BETWEEN"
-            " UNBOUNDED PRECEDING AND 1 PRECEDING) AS chars_before FROM (SELECT * FROM messages"
-            " WHERE id > (SELECT indexed FROM totals) ORDER BY id LIMIT ?))"
-            " WHERE coalesce(chars_before, 0) < ?",
-            [most, most_chars],
+            f"SELECT max(id), count(*) FROM ({found} ORDER BY id LIMIT ?)", limits
         ).fetchone()
         if not rows:
             return 0

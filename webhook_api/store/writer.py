@@ -23,7 +23,7 @@ from webhook_api.store.indexing import count_unindexed, index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages, remove_messages
 from webhook_api.store.result_codes import primary_result_code
-from webhook_api.store.schema import check_schema
+from webhook_api.store.schema import check_objects, check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.transactions import synced_later
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
@@ -62,6 +62,7 @@ class Writer:
         checkpoint_every: int = CHECKPOINT_EVERY,
         cache_kib: int | None = None,
         max_idle_wal_bytes: int = _MAX_IDLE_WAL_BYTES,
+        retry_upkeep_s: float = _RETRY_UPKEEP_S,
     ) -> None:
         """Index after `index_every` messages; checkpoint after about `checkpoint_every` pages."""
         self.waits_for = THE_DISK  # what it waits for now, for the error of a caller that gives up
@@ -70,6 +71,7 @@ class Writer:
         self._checkpoint_every = checkpoint_every
         self._cache_kib = cache_kib
         self._max_idle_wal_bytes = max_idle_wal_bytes
+        self._retry_upkeep_s = retry_upkeep_s
         self._unindexed = 0  # messages
         self._pages_in_wal = 0
         self._no_upkeep_before = 0.0  # on the monotonic clock
@@ -176,6 +178,7 @@ class Writer:
         if self._cache_kib:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         check_schema(connection)  # This read makes SQLite create the WAL.
+        check_objects(connection)  # it may be a file that somebody put there
         self._unindexed = count_unindexed(connection, most=self._index_every)
         sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
@@ -231,7 +234,7 @@ class Writer:
         Raises:
             Unavailable, sqlite3.Error: it failed; it is due again after some seconds.
         """
-        self._no_upkeep_before = time.monotonic() + _RETRY_UPKEEP_S
+        self._no_upkeep_before = time.monotonic() + self._retry_upkeep_s
         if self._index_is_due:
             chars = STEP_CHARS
             try:
