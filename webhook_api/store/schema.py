@@ -8,11 +8,12 @@ from importlib import resources
 
 from webhook_api.errors import SchemaError
 from webhook_api.store.header import APPLICATION_ID
-from webhook_api.store.indexing import count_unindexed, index_messages
+from webhook_api.store.indexing import count_unindexed, index_messages, refold
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
 
+_REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
 _CHEAP_FROM = 5  # the migrations of a file of this version need little space
 
 
@@ -148,7 +149,9 @@ def _apply(connection: sqlite3.Connection, version: int, to: int) -> None:
     # WAL mode stays set in the file, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
     for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
-            f"PRAGMA user_version = {number};\nCOMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}")
+        if _REFOLDS in script:
+            refold(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
