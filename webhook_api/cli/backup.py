@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
+from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.backup import back_up, dated_name, remove_older
 
@@ -34,4 +35,4 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     click.echo(f"{done.path}: {done.report.messages} messages, nothing differs")
     if keep:
         for removed in remove_older(database, done.path, keep=keep):
-            click.echo(f"{removed}: removed")
+            say(f"{removed}: removed")
