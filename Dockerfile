@@ -6,7 +6,7 @@ FROM python:3.13-slim AS base
 # /app/data is the volume as well, so that sqlite:///data/app.db and sqlite:////data/app.db name
 # the same file.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent app \
-    && install --directory --owner app --group app /data \
+    && install --directory --mode 0700 --owner app --group app /data \
     && install --directory /app \
     && ln -s /data /app/data
 # SQLite sorts large amounts of data on the volume; /tmp is memory here.

@@ -69,14 +69,13 @@ def test_files_that_were_not_looked_into_are_named(
     (tmp_path / "app.db-wal.orphan").touch()
     (tmp_path / "c.db.partial").write_bytes(bytes(4096))  # a backup that was killed early
     (tmp_path / ".app.db-litestream").mkdir()
-    (tmp_path / ".verify-x").mkdir()
     (tmp_path / "letter").write_text("Dear reader")
 
     named = run("forget", NUMBER).stdout.splitlines()[2:]
 
     (kept,) = tmp_path.glob("app-replaced-*.db")
     ending = "may contain the number; delete it if you do not need it"
-    others = (".app.db-litestream", ".verify-x", "app.db-wal.orphan", "b.db", "c.db.partial")
+    others = (".app.db-litestream", "app.db-wal.orphan", "b.db", "c.db.partial")
     files = sorted([kept, *(tmp_path / name for name in others)])
     assert named == [f"{file}: {ending}" for file in files]
 

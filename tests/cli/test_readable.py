@@ -45,8 +45,15 @@ class Terminal(io.StringIO):
          "2026-01-15 10:00:00.123  INFO     failed\n    Traceback:\n      KeyError"),
         (line(**{**DELIVERY, "message_id": "\x1b[2J\n"}),
          "2026-01-15 10:00:00.123  INFO     POST /webhook  200  created  \ufffd[2J\ufffd  3.25 ms"),
+        (line(message="failed", traceback="Traceback:\n  KeyError: '\x1b[2J\x9b2J\u202e'\n"),
+         "2026-01-15 10:00:00.123  INFO     failed\n    Traceback:\n"
+         "      KeyError: '\ufffd[2J\ufffd2J\ufffd'"),
+        (line(level="\x1b]0;\x07"),
+         "2026-01-15 10:00:00.123  \ufffd]0;\ufffd    "),
+        ("not JSON \x1b[31m\tred", "not JSON \ufffd[31m\tred"),
     ],
-    ids=["delivery", "read", "message", "more fields", "traceback", "control characters"],
+    ids=["delivery", "read", "message", "more fields", "traceback", "control characters",
+         "controls in a traceback", "controls in a level", "controls without JSON"],
 )  # fmt: skip
 def test_a_line_becomes_readable(given: str, shown: str) -> None:
     assert readable(given, colours=False) == shown

@@ -59,7 +59,7 @@ def test_a_file_that_is_not_kept_is_deleted_with_its_log(
     assert kept is None
     assert get("/stats")["total_messages"] == 1
     assert post_signed(a_message(message_id="later")).status_code == 200
-    assert files == {"b.db", "app.db", "app.db.lock", "app.db.last-backup"}
+    assert files == {"b.db", "app.db", "app.db.lock", "app.db.names.lock", "app.db.last-backup"}
 
 
 @pytest.mark.parametrize("steps", range(1, 8))
@@ -90,7 +90,9 @@ def test_a_restore_that_is_stopped_while_it_checks_changes_nothing(
     fill(big.path, 10_000)
 
     with command(config.database_path, "restore", big.path) as restore:
-        wait_until(lambda: any(f.stat().st_size for f in backup.parent.glob("*.restored.partial")))
+        wait_until(
+            lambda: any(f.stat().st_size for f in backup.parent.glob("*.restored.*.partial"))
+        )
         restore.send_signal(signal_number)
         _, stderr = restore.communicate()
 

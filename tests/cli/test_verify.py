@@ -1,6 +1,7 @@
 """`flask --app wsgi verify`: it names what differs from the messages."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_verify_finds_nothing_in_what_the_service_wrote(
         f"{config.database_path}: 47 messages, nothing differs\n",
         0,
     )
-    assert [file.name for file in config.database_path.parent.glob(".verify*")] == []
+    assert [file.name for file in config.database_path.parent.glob("*verify*")] == []
 
 
 @pytest.mark.parametrize(
@@ -106,19 +107,20 @@ def test_the_copy_of_a_killed_verify_is_a_leftover_and_that_of_a_running_one_is_
     fill(config.database_path, 20_000)
     folder = config.database_path.parent
 
-    def copies() -> list[int]:
-        return [copy.stat().st_size for copy in folder.glob(".verify-*/copy.db")]
+    def copies() -> set[Path]:
+        """Those in which something is."""
+        return {file for file in folder.glob("app.db.verifying.*.partial") if file.stat().st_size}
 
     with command(config.database_path, "verify") as killed:
-        wait_until(lambda: any(copies()))
+        wait_until(lambda: bool(copies()))
         killed.kill()
     left = copies()
     with command(config.database_path, "verify") as running:
-        wait_until(lambda: len(copies()) == 2 and all(copies()))
+        wait_until(lambda: bool(copies() - left))
         remove_leftovers(config.database_path)
         remaining = copies()
         _, stderr = running.communicate()
 
     assert (len(left), len(remaining)) == (1, 1)
     assert (running.returncode, stderr) == (0, "")
-    assert list(folder.glob(".verify-*")) == []
+    assert list(folder.glob("*verify*")) == []

@@ -16,15 +16,24 @@ from webhook_api.store.folding import fold
         ("Die STRASSE", "strasse", ["STRASSE"]),
         ("À L'ÉCOLE", "école", ["ÉCOLE"]),
         ("ПРИВЕТ привет", "Привет", ["ПРИВЕТ", "привет"]),
-        ("İstanbul", "İ", ["İ"]),
+        ("İstanbul i\u0307", "İ", ["İ", "i\u0307"]),
+        (
+            "ISTANBUL İSTANBUL I\u0307stanbul",
+            "istanbul",
+            ["ISTANBUL", "İSTANBUL", "I\u0307stanbul"],
+        ),
         ("ẞ and ß", "ß", ["ẞ", "ß"]),
         ("ΣΊΣΥΦΟΣ σίσυφος", "σίσυφος", ["ΣΊΣΥΦΟΣ", "σίσυφος"]),
         ("100%_sure", "%_", ["%_"]),
         ("aaa", "aa", ["aa"]),
         ("a\x00b", "\x00", ["\x00"]),
         ("ﬁn FIN ﬁN", "ﬁn", ["ﬁn", "ﬁN"]),  # a ligature is a character of its own
-        ("cafe\u0301 CAFE\u0301", "é", []),  # as the API: not composed
-        ("cafe\u0301 CAFE\u0301", "e\u0301", ["e\u0301", "E\u0301"]),
+        ("cafe\u0301 CAFÉ", "é", ["e\u0301", "É"]),
+        ("cafe\u0301 CAFÉ tea", "afe\u0301 ", ["afe\u0301 ", "AFÉ "]),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af 한글", "글", ["\u1100\u1173\u11af", "글"]),
+        ("o\u0323\u0302 ộ Ộ", "ộ", ["o\u0323\u0302", "ộ", "Ộ"]),
+        ("cafe\u0301", "e", []),  # as in é
+        ("J\u030c ǰ", "ǰ", ["J\u030c", "ǰ"]),
         ("ΟΔΟΣ οδος", "οδοσ", ["ΟΔΟΣ", "οδος"]),  # a final sigma
         ("K k \u212a", "K", ["K", "k", "\u212a"]),  # the Kelvin sign
         ("nothing", None, []),

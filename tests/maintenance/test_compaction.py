@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import command
 from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from webhook_api.maintenance.compaction import compact
@@ -83,22 +82,6 @@ def test_what_was_removed_or_exchanged_meanwhile_does_not_come_back(
 
     assert stored(path) == ({"b"} if act is _remove_one else {"a", "b"})
     assert differences(path) == []
-
-
-def test_a_restore_at_the_same_time_is_refused(database: Database, tmp_path: Path) -> None:
-    store(database.path, "a")
-    refused = []
-
-    def restore() -> None:
-        shutil.copyfile(database.path, tmp_path / "b.db")
-        process = command(database.path, "restore", tmp_path / "b.db")
-        refused.append(process.communicate())
-
-    compact(database, of_number(NUMBER), once_meanwhile(restore))
-
-    assert refused == [
-        ("", f"Error: {database.path}.restored.partial: another command is writing it\n")
-    ]
 
 
 def test_a_long_read_goes_on_and_nobody_waits_for_it(database: Database) -> None:

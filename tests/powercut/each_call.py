@@ -25,7 +25,7 @@ def fail_each(path: Path, calls: Calls) -> tuple[int, int]:
     faults = Faults.of_this_process()
     database = Database(path)
     database.prepare(create=True)
-    writer = Writer(database, index_every=2, checkpoint_every=20)
+    writer = Writer(database, index_every=2, checkpoint_every=20, retry_upkeep_s=0)
     commits = GroupCommit(
         database, Record(), writer=writer, deadline_s=5, max_waiting=10, probe_valid_s=0
     )

@@ -1,5 +1,6 @@
 """What a list of messages has to be answered with, calculated from the messages themselves."""
 
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -7,13 +8,15 @@ Message = dict[str, Any]
 
 
 def simple_fold(text: str) -> str:
-    """Fold each character to a single one: Unicode's simple case folding."""
+    """Fold each character to a single one: Unicode's simple case folding, of composed text."""
 
     def fold(character: str) -> str:
         forms = [character.casefold(), character.lower(), character]
         return next(form for form in forms if len(form) == 1)
 
-    return "".join(fold(character) for character in text)
+    composed = unicodedata.normalize("NFC", text).replace("İ", "i")
+    small = "".join(fold(character) for character in composed)
+    return unicodedata.normalize("NFC", small.replace("i\u0307", "i"))
 
 
 def instant(ts: str) -> tuple[float, int]:

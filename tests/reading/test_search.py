@@ -40,6 +40,11 @@ SAME_BUT_FOR_CASE = [
     ("ԱՐԱՐԱՏ", "արարատ"),
     ("𞤀𞤁𞤂", "𞤢𞤣𞤤"),
     ("ＦＵＬＬ ｗｉｄｔｈ", "ｆｕｌｌ Ｗ"),
+    ("İSTANBUL", "istanbul"),
+    ("izmir", "İZMİR"),
+    ("Cafe\u0301", "CAFÉ"),
+    ("Re\u0301sume\u0301", "résumÉ"),
+    ("\u1112\u1161\u11ab\u1100\u1173\u11af", "한글"),
 ]
 
 
@@ -61,9 +66,8 @@ DIFFERENT = [
     ("naïve", "naive"),
     ("strasse", "straße"),
     ("ﬀ", "ff"),
-    ("İstanbul", "istanbul"),
     ("ılık", "ilik"),
-    ("e\u0301cole", "école"),
+    ("e\u0301cole", "ecole"),
     ("abc\ufffe", "abc\uffff"),
     ("abd\uffff", "abd\ufffd"),
     ("abe\ufffd", "e\ufffe"),
@@ -264,7 +268,8 @@ def test_the_index_distinguishes_every_character_that_the_comparison_does() -> N
     candidates += [
         chr(c) for plane in range(17) for c in (plane * 0x10000 + 0xFFFE, plane * 0x10000 + 0xFFFF)
     ]
-    folded = sorted({fold(c) for c in candidates})
+    # Without those that are two characters when they are composed.
+    folded = sorted({fold(c) for c in candidates if len(fold(c)) == 1})
     db.executemany("INSERT INTO t (rowid, body) VALUES (?, ?)", enumerate(f"<{c}>" for c in folded))
 
     alike: dict[str, set[str]] = {}

@@ -133,7 +133,7 @@ def test_a_reader_does_not_create_a_file_and_cannot_write(
         database.reader() as reader,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
-        reader.execute("DELETE FROM messages")
+        reader.execute("DELETE FROM totals")
 
     assert not (tmp_path / "none.db").exists()
 

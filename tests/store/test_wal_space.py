@@ -1,6 +1,7 @@
 """A full disk: the write-ahead log never takes the space of the checkpoint that shortens it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
 from webhook_api.store.selection import EVERYTHING
 from webhook_api.store.transactions import read_transaction
+from webhook_api.store.wal_space import pages_to_index
 from webhook_api.store.writer import Writer
 
 DISK_BYTES = 8 * 1024 * 1024
@@ -113,7 +115,29 @@ def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: D
 def test_removing_and_indexing_keep_that_space_too(database: Database, writer: Writer) -> None:
     fill(writer)
 
-    with pytest.raises(Unavailable, match="full"):
-        writer.write(writer.do_upkeep)
+    with suppress(Unavailable):
+        while writer.upkeep_is_due:
+            writer.write(writer.do_upkeep)
+    assert bytes_of_both(database) <= DISK_BYTES
     with pytest.raises(Unavailable, match="full"):
         writer.write(lambda connection: writer.remove(connection, [1], EVERYTHING))
+
+
+def test_where_space_is_short_the_index_is_made_in_smaller_steps(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(writer, 0)
+    little = 2 * 4096 * pages_to_index(4096) + 300 * 1024
+    monkeypatch.setattr(Database, "free_bytes", lambda database: little + database.wal_bytes())
+    indexed = []
+
+    next_process = Writer(database, index_every=1)
+    next_process.write(lambda _connection: None)
+    while next_process.upkeep_is_due:
+        next_process.write(next_process.do_upkeep)
+        with database.reader() as reader:
+            indexed += reader.execute("SELECT indexed FROM totals").fetchone()
+    next_process.discard()
+
+    assert len(indexed) > 5
+    assert indexed[-1] == BATCH

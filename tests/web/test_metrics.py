@@ -38,6 +38,7 @@ NAMES = {
     "wal_size_bytes": "gauge",
     "disk_free_bytes": "gauge",
     "stored_messages": "gauge",
+    "unindexed_messages": "gauge",
     "stored_senders": "gauge",
     "removed_messages_total": "counter",
 }

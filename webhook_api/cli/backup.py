@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from webhook_api.cli.copies import shown_copying
 from webhook_api.cli.failures import PlainCommand
+from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.backup import back_up, dated_name, remove_older
 
@@ -27,11 +28,11 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     """
     database = current_database()
     if keep:
-        destination.mkdir(exist_ok=True)
+        destination.mkdir(mode=0o700, exist_ok=True)
         destination = dated_name(database, destination)
     with shown_copying("copying and checking") as show:
         done = back_up(database, destination, show)
     click.echo(f"{done.path}: {done.report.messages} messages, nothing differs")
     if keep:
         for removed in remove_older(database, done.path, keep=keep):
-            click.echo(f"{removed}: removed")
+            say(f"{removed}: removed")

@@ -80,8 +80,9 @@ class _Importer:
         results = self._writer.write(
             lambda connection: self._writer.store(connection, messages), patience_s=_PATIENCE_S
         )
-        time.sleep(_YIELD_S)
-        self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
+        while self._writer.upkeep_is_due:
+            time.sleep(_YIELD_S)
+            self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
         return results
 
     def close(self) -> None:

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
 from webhook_api.cli.failures import EXIT_FAILURE
 from webhook_api.cli.progress import progress_bar
+from webhook_api.cli.terminal import say
 from webhook_api.maintenance.verify import DamagedError
 from webhook_api.store.copying import Progress
 
@@ -25,5 +24,5 @@ def shown_copying(label: str) -> Iterator[Progress]:
             yield show
         except DamagedError as error:
             for difference in error.report.differences:
-                click.echo(difference)
+                say(difference)
             sys.exit(EXIT_FAILURE)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from flask import has_app_context
 
+from webhook_api.cli.terminal import say
 from webhook_api.config import ConfigError
 from webhook_api.db import current_database
 from webhook_api.errors import InvalidInput, RequestRefused, SchemaError, Unavailable
@@ -32,7 +33,7 @@ def plain_failures() -> Iterator[None]:
     except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:
         if click.get_current_context(silent=True) is None:
             raise
-        click.echo(f"Error: {describe(error)}", err=True)
+        say(f"Error: {describe(error)}", err=True)
         # Not a ClickException, since `flask --help` shows the traceback of any exception.
         sys.exit(EXIT_FAILURE)
 
@@ -51,12 +52,12 @@ def interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_usage_errors() -> Iterator[None]:
-    """End a command that is used in a wrong way like one that fails."""
+def _plain_click_errors() -> Iterator[None]:
+    """End a command that is used in a wrong way, or that says why it fails, in the same way."""
     try:
         yield
-    except click.UsageError as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+    except click.ClickException as error:
+        say(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_FAILURE)
 
 
@@ -64,7 +65,7 @@ class PlainCommand(click.Command):
     """A command with `plain_failures`, whose stdout is its result and nothing else."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _plain_usage_errors():
+        with _plain_click_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -73,7 +74,7 @@ class PlainCommand(click.Command):
             click.echo("Error: stdout is closed", err=True)
             sys.exit(EXIT_FAILURE)
         send_logs_to(sys.stderr)
-        with plain_failures(), _plain_usage_errors():
+        with plain_failures(), _plain_click_errors():
             return super().invoke(ctx)
 
 

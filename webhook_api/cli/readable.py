@@ -17,20 +17,22 @@ _PLACED = {
 
 
 def readable(line: str, *, colours: bool) -> str:
-    """Return a log line for people; a line that is not a JSON object is returned unchanged."""
+    """Return a log line for people; of a line that is no JSON object only controls are replaced."""
     try:
         fields = json.loads(line)
     except ValueError:
-        return line
+        return _plain(line)
     if not isinstance(fields, dict) or "ts" not in fields:
-        return line
+        return _plain(line)
     level = str(fields.get("level", ""))
     time = str(fields["ts"]).replace("T", " ").rstrip("Z")
-    text = f"{time}  {level:<8} {_what(fields)}"
+    text = _plain(f"{time}  {level:<8} {_what(fields)}")
     if colours and level in _COLOURS:
         text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
     if "traceback" in fields:
-        text += "\n    " + str(fields["traceback"]).rstrip().replace("\n", "\n    ")
+        text += "".join(
+            "\n    " + _plain(part) for part in str(fields["traceback"]).rstrip().split("\n")
+        )
     return text
 
 
@@ -42,8 +44,12 @@ def _what(fields: Dict[str, Any]) -> str:  # noqa: UP006
     else:
         parts = [str(fields.get("message", ""))]
     parts += [f"{name}={value}" for name, value in fields.items() if name not in _PLACED]
-    # A message_id may hold characters that control the terminal.
-    return "".join(c if c.isprintable() else "\ufffd" for c in "  ".join(parts))
+    return "  ".join(parts)
+
+
+def _plain(text: str) -> str:
+    """Replace what would control a terminal, as `terminal.py` does, which is not on the host."""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 
 def main(lines: TextIO, out: TextIO) -> None:

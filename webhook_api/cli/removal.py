@@ -11,6 +11,7 @@ from webhook_api.cli.durations import Duration
 from webhook_api.cli.failures import EXIT_INTERRUPTED, PlainCommand, interrupts_held
 from webhook_api.cli.numbers import Number
 from webhook_api.cli.progress import progress_bar
+from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.removal import Remover, find, one_at_a_time
@@ -64,7 +65,7 @@ def forget_number(number: str, dry_run: bool) -> None:
         return
     _compact(database, of_number(number))
     for file in other_files(database.path):
-        click.echo(f"{file}: may contain the number; delete it if you do not need it")
+        say(f"{file}: may contain the number; delete it if you do not need it")
 
 
 def _count(database: Database, selection: Selection) -> int:

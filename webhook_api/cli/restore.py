@@ -16,10 +16,10 @@ from webhook_api.maintenance.restore import restore
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @with_appcontext
 def restore_database(file: Path) -> None:
-    """Put a copy of FILE (`-` for stdin) in the place of the database, while the service goes on.
+    """Put the rows of FILE (`-` for stdin) in the place of the database; the service goes on.
 
-    FILE is checked like `verify` does, and its schema is updated. The old database is kept beside
-    it, under a dated name.
+    Each row is checked, and copied into a new file. The old database is kept beside it, under a
+    dated name. Needs space for two copies of FILE.
     """
     check_input(file)
     database = current_database()

@@ -7,6 +7,7 @@ import click
 from flask.cli import with_appcontext
 
 from webhook_api.cli.failures import EXIT_FAILURE, PlainCommand
+from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.verify import verify
 
@@ -27,7 +28,7 @@ def verify_database(scratch: Path | None) -> None:
     database = current_database()
     report = verify(database, scratch)
     for difference in report.differences:
-        click.echo(difference)
+        say(difference)
     if report.differences:
         sys.exit(EXIT_FAILURE)
     click.echo(f"{database.path}: {report.messages} messages, nothing differs")

@@ -165,7 +165,8 @@ class GroupCommit:
         """Write what arrives, until the end."""
         while not self._stopping:
             try:
-                self._take(self._queue.get(timeout=self._chores.wait_s()))
+                wait_s = 0 if self._writer.upkeep_is_due else self._chores.wait_s()
+                self._take(self._queue.get(timeout=wait_s))
                 self._writer.write(self._commit)
             except Empty:
                 pass
@@ -177,6 +178,7 @@ class GroupCommit:
                 # After any error everybody is answered, and the next delivery is written.
                 self._fail(error)
             if not self._stopping:
+                self._do_upkeep()
                 self._chores.do_due()
         self._chores.close()
         self._writer.close(patience_s=self._close_patience_s)
@@ -200,7 +202,7 @@ class GroupCommit:
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
     def _commit(self, connection: Connection) -> None:
-        """Store a batch and answer it; then do the upkeep."""
+        """Store a batch and answer it."""
         self._take_all()
         if self._deliveries:
             self._answer(self._store(connection, self._deliveries))
@@ -209,7 +211,14 @@ class GroupCommit:
             make_space(self._database, connection, pages_to_store(1))
             write_probe(connection)
             self._end_probes(None)
-        self._writer.do_upkeep(connection)
+
+    def _do_upkeep(self) -> None:
+        """Do a step of the upkeep, if it is due. If it fails, no delivery hears of it."""
+        if self._writer.upkeep_is_due:
+            try:
+                self._writer.write(self._writer.do_upkeep, patience_s=0)
+            except (sqlite3.Error, OSError, SchemaError, Unavailable) as error:
+                logger.warning("upkeep of the database failed: %s", error)
 
     def _store(self, connection: Connection, deliveries: list[PendingDelivery]) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
@@ -238,8 +247,5 @@ class GroupCommit:
     def _fail(self, error: Exception) -> None:
         """Answer everything that waits with `error`."""
         self._take_all()
-        if not self._deliveries and not self._probes:
-            # All messages are stored already. The upkeep is tried again later.
-            logger.warning("upkeep of the database failed: %s", error)
         self._answer([error] * len(self._deliveries))
         self._end_probes(error)

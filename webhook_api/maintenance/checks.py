@@ -6,23 +6,13 @@ All that is derived from the messages is made again, and compared with what is k
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 
+from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_AT_ONCE, MOST_SHOWN, wrong_values
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.result_codes import primary_result_code
-from webhook_api.store.schema import migrate
+from webhook_api.store.schema import foreign_objects
 from webhook_api.store.tombstones import DIGEST_BYTES, digest
-
-_SHOWN = 10  # differences of one check
-_INDEX_AT_ONCE = 10_000
-
-_PERIODS = " UNION ALL ".join(
-    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
-    " FROM seconds GROUP BY 2"
-    for length in PERIODS_S
-)
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
@@ -35,11 +25,6 @@ _CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('int
 
 # Name, kept value and counted value of each row that differs; a value that is missing is NULL.
 _DERIVED = {
-    "instant": """
-        SELECT message_id, seconds || ' s ' || nanos || ' ns', ts FROM messages
-            WHERE seconds IS NOT CAST(strftime('%s', substr(ts, 1, 19)) AS INTEGER)
-            OR nanos <> CAST(substr(rtrim(substr(ts, 21), 'Z') || '000000000', 1, 9) AS INTEGER)
-    """,
     "totals": """
         SELECT 'messages', totals.messages, counted.n
             FROM totals, (SELECT count(*) AS n FROM messages) counted
@@ -63,9 +48,7 @@ _DERIVED = {
         ) GROUP BY from_msisdn HAVING max(kept) IS NOT max(counted)
     """,
     "periods": f"""
-        WITH seconds (second, messages) AS (
-            SELECT seconds, count(*) FROM messages GROUP BY 1
-        ), counted (length, start, messages) AS ({_PERIODS})
+        {COUNTED_PERIODS}
         SELECT length || '/' || start, max(kept), max(counted) FROM (
             SELECT length, start, messages AS kept, NULL AS counted FROM periods
             UNION ALL
@@ -85,22 +68,9 @@ _DERIVED = {
 Check = Callable[[Connection], Iterable[str]]
 
 
-def _schema(db: Connection) -> Iterator[str]:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        migrate(fresh)
-        found, expected = (
-            # Without FTS5's own tables, which depend on its version.
-            dict(
-                connection.execute(
-                    "SELECT type || ' ' || name, sql FROM sqlite_master"
-                    " WHERE sql IS NOT NULL AND name NOT LIKE 'messages\\_search\\_%' ESCAPE '\\'"
-                )
-            )
-            for connection in (db, fresh)
-        )
-    for name, sql in expected.items():
-        if found.get(name) != sql:
-            yield f"schema: {name} is {'changed' if name in found else 'missing'}"
+def check_totals(db: Connection) -> Iterator[str]:
+    """Compare the numbers of messages and senders with the rows."""
+    return _described("totals", db.execute(_DERIVED["totals"]).fetchall())
 
 
 def _derived(db: Connection) -> Iterator[str]:
@@ -129,16 +99,16 @@ def _tombstones(db: Connection) -> Iterator[str]:
     kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
     ids = db.execute("SELECT message_id FROM messages") if kept else ()
     both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
-    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:_SHOWN])
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:MOST_SHOWN])
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
-    for row, kept, made in rows[:_SHOWN]:
+    for row, kept, made in rows[:MOST_SHOWN]:
         yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
-    if len(rows) > _SHOWN:
+    if len(rows) > MOST_SHOWN:
         yield f"{name}: {len(rows)} differ in all"
 
 
@@ -148,7 +118,7 @@ def _shown(value: object) -> object:
 
 def _search_index(db: Connection) -> Iterator[str]:
     try:
-        while index_messages(db, most=_INDEX_AT_ONCE):
+        while index_messages(db, most=INDEX_AT_ONCE):
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:
@@ -157,12 +127,12 @@ def _search_index(db: Connection) -> Iterator[str]:
         yield f"messages_search: the index is not that of the texts ({error})"
 
 
-def _file(db: Connection) -> Iterator[str]:
+def check_file(db: Connection) -> Iterator[str]:
     # SQLite does not look for unused pages if the first table in its list has the root page 0,
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
     try:
-        for (text,) in db.execute(f"PRAGMA integrity_check({_SHOWN})"):
+        for (text,) in db.execute(f"PRAGMA integrity_check({MOST_SHOWN})"):
             for line in text.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield f"integrity_check: {line}"
@@ -173,4 +143,7 @@ def _file(db: Connection) -> Iterator[str]:
 
 
 # In two threads; of the two, only the second writes.
-CHECKS: Sequence[Sequence[Check]] = ((_schema, _derived), (_search_index, _file))
+CHECKS: Sequence[Sequence[Check]] = (
+    (foreign_objects, wrong_values, _derived),
+    (_search_index, check_file),
+)

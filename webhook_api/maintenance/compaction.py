@@ -95,9 +95,8 @@ class _Compaction:
         """Write the database to `new`, and nearly all that is stored while this runs."""
         folder = self._database.path.parent
         check_space_for_copy(_COPIES * sum(self._database.sizes().values()), folder)
-        scratch = beside(self._database.path, SCRATCH)
         with naming_full_disk(folder):
-            with temporary_file(scratch):
+            with temporary_file(beside(self._database.path, SCRATCH)) as (scratch, _):
                 self._copy(scratch)
                 with closing(_open(scratch)) as copy:
                     copy.execute("PRAGMA journal_mode = OFF")

@@ -77,10 +77,9 @@ def replace(
 
 
 def _take_owner_of(old: Path, new: Path) -> None:
-    """Give `new` the owner and mode of `old`, so that the service can open it."""
+    """Give `new` the owner of `old`, so that the service can open it."""
     with suppress(FileNotFoundError, PermissionError):
         status = old.stat()
-        new.chmod(status.st_mode)
         os.chown(new, status.st_uid, status.st_gid)
 
 

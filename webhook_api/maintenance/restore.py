@@ -1,27 +1,33 @@
-"""Restore: a copy of a backup, checked and with our schema, replaces the database."""
+"""Restore: a new file with the rows of a backup, each of them checked, replaces the database."""
 
 import errno
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
+from webhook_api.maintenance.checks import check_file, check_totals
 from webhook_api.maintenance.replacing import PATIENCE_S, replace
-from webhook_api.maintenance.verify import DamagedError, Report, check_copy
-from webhook_api.store.connections import connect
+from webhook_api.maintenance.rows import copy_rows
+from webhook_api.maintenance.verify import DamagedError, Report, found_by
+from webhook_api.store.background import at_once
+from webhook_api.store.connections import Connection, connect, distrust_schema
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import WAL, beside
+from webhook_api.store.database_files import SCRATCH, WAL, beside
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
+from webhook_api.store.partial_files import temporary_file
 from webhook_api.store.result_codes import primary_result_code
-from webhook_api.store.schema import migrate
+from webhook_api.store.schema import check_version, foreign_objects, migrate
 
 STDIN = Path("-")
 _PART_BYTES = 1024 * 1024
+_CACHE_KIB = 64 * 1024
+_MAX_ROW_BYTES = 64 * 1024 * 1024  # as much as a delivery can have
 
 
 class Restored(NamedTuple):
@@ -38,7 +44,7 @@ def restore(
     *,
     patience_s: float = PATIENCE_S,
 ) -> Restored:
-    """Put a copy of `file` in the place of the database, checked and with our schema.
+    """Put the rows of `file` into a new file, and that in the place of the database.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
@@ -50,10 +56,13 @@ def restore(
         raise OSError(errno.EINVAL, "is the database itself", str(file))
     reports = []
 
-    def make(partial: Path) -> None:
-        with naming_full_disk(partial):
-            _copy(file, partial)
-        reports.append(_check(file, partial, progress))
+    def make(new: Path) -> None:
+        with (
+            temporary_file(beside(database.path, SCRATCH)) as (copy, _),
+            naming_full_disk(new),
+        ):
+            _copy(file, copy)
+            reports.append(_rebuild(file, copy, new, progress))
 
     kept = replace(database, make, keep=True, patience_s=patience_s)
     return Restored(reports[0], kept)
@@ -85,16 +94,37 @@ def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
             part = content.read(_PART_BYTES)
 
 
-def _check(file: Path, partial: Path, progress: Progress) -> Report:
+def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
+    """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
     try:
-        with closing(connect(partial, "rw", patience_s=0)) as copy:
-            migrate(copy)
-        report = check_copy(partial, progress)
+        with ExitStack() as opened:
+            checked, source, made = (
+                opened.enter_context(closing(_open(path))) for path in (copy, copy, new)
+            )
+            distrust_schema(source)
+            check_version(checked)
+            if differences := list(foreign_objects(checked)):
+                raise DamagedError(Report(0, differences))
+            migrate(made)
+            work = (found_by([check_totals, check_file]), lambda new: copy_rows(source, new))
+            found = at_once(work, [checked, made], progress)
+            messages = made.execute("SELECT messages FROM totals").fetchone()[0]
+            if differences := [*found[0], *found[1]]:
+                raise DamagedError(Report(messages, differences))
+            return Report(messages, [])
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, sqlite3.Warning) as error:
         of_the_disk = primary_result_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-        raise OSError(errno.EIO, str(error), str(partial if of_the_disk else file)) from None
-    if report.differences:
-        raise DamagedError(report)
-    return report
+        about = str(error).partition(" with text")[0]  # of an error in UTF-8
+        raise OSError(errno.EIO, about, str(new if of_the_disk else file)) from None
+
+
+def _open(path: Path) -> Connection:
+    """Open a file that nobody else uses, and that may have been made by anybody."""
+    connection = connect(path, "rw", patience_s=0)
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW_BYTES)
+    return connection

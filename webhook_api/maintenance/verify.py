@@ -1,6 +1,6 @@
 """Checks a database, or a copy of one. `checks.py` has what is compared."""
 
-import tempfile
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
@@ -12,7 +12,7 @@ from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import VERIFIED, VERIFY_PREFIX
+from webhook_api.store.database_files import VERIFIED
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.partial_files import temporary_file
 from webhook_api.store.schema import check_schema
@@ -51,12 +51,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
-    with ExitStack() as temporary:
-        name = temporary.enter_context(
-            tempfile.TemporaryDirectory(dir=folder, prefix=VERIFY_PREFIX)
-        )
-        path = Path(name) / VERIFIED
-        temporary.enter_context(temporary_file(path))
+    with temporary_file(folder / (database.path.name + VERIFIED)) as (path, _):
         with database.reader() as live:
             check_schema(live)
             copy_moment(live, path)
@@ -77,7 +72,7 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
         messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = at_once([_found_by(checks) for checks in CHECKS], connections, progress)
+        found = at_once([found_by(checks) for checks in CHECKS], connections, progress)
     return Report(messages, list(chain.from_iterable(found)))
 
 
@@ -89,5 +84,17 @@ def _open(path: Path) -> Connection:
     return connection
 
 
-def _found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
-    return lambda db: [difference for check in checks for difference in check(db)]
+def found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
+    def found(db: Connection) -> list[str]:
+        differences: list[str] = []
+        for check in checks:
+            try:
+                differences += check(db)
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("Could not decode to UTF-8"):
+                    raise
+                where = str(error).partition(" with text")[0]  # without the text itself
+                differences.append(f"messages: {where}")
+        return differences
+
+    return found

@@ -22,8 +22,14 @@ _CHUNK_ROWS = 1000  # of a stream, read in a few milliseconds
 CHUNK_CHARS = 128 * 1024  # a chunk ends when its ids and texts have so many characters
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-# JSON allows these in a text, but some programs would split the line there.
-_LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+# JSON allows these in a text, but some programs would split the line there, and a terminal would
+# obey some of them: C1 and bidirectional controls.
+_CONTROLS = {
+    code: f"\\u{code:04x}"
+    for code in (
+        *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A),
+    )
+}  # fmt: skip
 
 
 class StoredMessage(NamedTuple):
@@ -49,7 +55,7 @@ class StoredMessage(NamedTuple):
 
     def as_line(self) -> bytes:
         """Return that object as a line of NDJSON, readable in every script."""
-        return _encode(self.as_json()).translate(_LINE_BREAKS).encode() + b"\n"
+        return _encode(self.as_json()).translate(_CONTROLS).encode() + b"\n"
 
 
 class MessagePage(NamedTuple):

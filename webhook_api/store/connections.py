@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -69,10 +70,24 @@ def connect(
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        if mode == "ro":
+            distrust_schema(connection)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def distrust_schema(connection: Connection) -> None:
+    """Let a schema that somebody else made call no function that does more than calculate.
+
+    Not on connections that remove messages: for older versions of SQLite, FTS5 in our own triggers
+    is such a function.
+    """
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
 def sync_folder(folder: Path) -> None:

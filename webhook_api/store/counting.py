@@ -23,6 +23,7 @@ class Totals(NamedTuple):
     senders: int
     indexed: int  # the id up to which rows are in the search index
     removed: int  # messages ever removed from this file
+    newest: int  # the id of the message that arrived last; 0 if there is none
 
 
 @contextmanager
@@ -34,7 +35,10 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
         sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
-        row = db.execute("SELECT messages, senders, indexed, deletions FROM totals").fetchone()
+        row = db.execute(
+            "SELECT messages, senders, indexed, deletions,"
+            " coalesce((SELECT max(id) FROM messages), 0) FROM totals"
+        ).fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)

@@ -18,10 +18,13 @@ from webhook_api.store.connections import (
 )
 from webhook_api.store.database_files import (
     DISCARDED,
+    NAMES_LOCK,
     REPLACEMENT,
     WAL,
     WRITE_LOCK,
     beside,
+    create_private,
+    make_private,
 )
 from webhook_api.store.finishing import (
     is_half_done,
@@ -32,7 +35,7 @@ from webhook_api.store.finishing import (
 from webhook_api.store.free_space import free_bytes
 from webhook_api.store.header import is_database
 from webhook_api.store.idle import IdleReaders
-from webhook_api.store.lock import WriteLock, hold, hold_folder
+from webhook_api.store.lock import WriteLock, hold, hold_names
 from webhook_api.store.partial_files import remove_leftovers
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
@@ -69,8 +72,10 @@ class Database:
             sqlite3.Error, OSError: it cannot be opened or written.
         """
         if create:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.write_lock(_PATIENCE_S) as lock:
+            with self.files_locked(exclusive=False):
+                pass  # its file is made now: later, the disk may be full
             self.finish_replacing()
             # Of a command that was killed before it moved the old file away: the old one stays.
             beside(self.path, REPLACEMENT).unlink(missing_ok=True)
@@ -85,9 +90,10 @@ class Database:
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
-            with closing(
-                connect(self.path, "rwc" if create else "rw", patience_s=_PATIENCE_S)
-            ) as connection:
+            if created:
+                create_private(self.path)
+            make_private(self.path)
+            with closing(connect(self.path, "rw", patience_s=_PATIENCE_S)) as connection:
                 self._check_space_to_migrate(connection)
                 migrate(connection)
             if created:
@@ -137,7 +143,8 @@ class Database:
         SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
         replaced in between, it would mix files of both databases.
         """
-        return hold_folder(self.path.parent, exclusive=exclusive, patience_s=_PATIENCE_S)
+        names = beside(self.path, NAMES_LOCK)
+        return hold_names(names, exclusive=exclusive, patience_s=_PATIENCE_S)
 
     def write_lock(self, patience_s: float | None = None) -> AbstractContextManager[WriteLock]:
         """Return a context that holds the right to write (see `lock.hold`)."""

@@ -1,5 +1,12 @@
 """Text without differences of case, for the search. It is stored where `lower` of SQLite
-would give another text."""
+would give another text.
+
+Canonical equivalents are the same: é is one character or e and an accent (Unicode Standard
+Annex 15). Also İ, i with a dot above, and i are the same.
+"""
+
+import unicodedata
+from collections.abc import Iterator
 
 _REMEMBERED_CHARS = 8192
 
@@ -10,8 +17,7 @@ NUL, NUL_MARK = "\x00", "\x01"
 class _SimpleFolding(dict[int, str]):
     """Unicode's simple case folding (C and S of CaseFolding.txt) for `str.translate`.
 
-    It maps one character to one, so a match in folded text is a match in the text.
-    `str.casefold` would turn ß into two characters.
+    It maps one character to one; `str.casefold` would turn ß into two.
     """
 
     def __missing__(self, code_point: int) -> str:
@@ -27,12 +33,39 @@ class _SimpleFolding(dict[int, str]):
         return folded
 
 
-_FOLDING = _SimpleFolding()
+_FOLDING = _SimpleFolding({0x130: "i"})
+_DOTTED_I = "i\u0307"
 
 
 def fold(text: str) -> str:
-    """Return `text` without differences of case."""
-    return text.lower() if text.isascii() else text.translate(_FOLDING)
+    """Return `text` without differences of case, composed (NFC).
+
+    Composed twice: the small letter of J with a caron is one character, the capital is two.
+    """
+    if text.isascii():
+        return text.lower()
+    small = unicodedata.normalize("NFC", text).translate(_FOLDING)
+    return unicodedata.normalize("NFC", small.replace(_DOTTED_I, "i"))
+
+
+def parts_that_fold_alone(text: str) -> Iterator[str]:
+    """Yield `text` in the smallest parts of which each can be folded without the others."""
+    part = ""
+    for character in text:
+        if part and not _joins(part, character):
+            yield part
+            part = ""
+        part += character
+    if part:
+        yield part
+
+
+def _joins(part: str, character: str) -> bool:
+    """Whether `character` may become one with what is before it."""
+    if character < "\u0300":
+        return False
+    composed = unicodedata.normalize("NFC", part[-2:] + character)
+    return bool(unicodedata.combining(character)) or len(composed) <= len(part[-2:])
 
 
 def folded_form(text: str | None) -> str | None:

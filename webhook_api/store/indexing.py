@@ -7,25 +7,36 @@ are in them. There are few rows above it, and a reader looks at each of these.
 import sqlite3
 from collections import Counter
 
-from webhook_api.store.folding import NUL_MARK
+from webhook_api.store.folding import NUL_MARK, folded_form
 from webhook_api.store.transactions import transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
+_INDEX = "INSERT INTO messages_search (messages_search, rowid, body)"
+_CHARS_OF_A_ROW = 32  # a row takes as long to index as so many characters of its text
 
 
-def index_messages(db: sqlite3.Connection, *, most: int) -> int:
+def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None = None) -> int:
     """Index up to `most` rows that are not yet indexed, in one transaction; return how many.
 
-    The caller holds the write lock.
+    With `most_chars` it ends with the row that brings the texts to so many: a character of Chinese
+    takes 3 to 6 microseconds, since nearly each starts a new term. The caller holds the write lock.
 
     Raises:
         sqlite3.Error: nothing was indexed.
     """
     with transaction(db):
+        found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
+        limits = [most]
+        if most_chars is not None:
+            chars = f"sum({_CHARS_OF_A_ROW} + coalesce(length(coalesce(folded, text)), 0))"
+            found = (
+                f"SELECT id FROM (SELECT id, {chars} OVER (ORDER BY id ROWS BETWEEN UNBOUNDED"
+                f" PRECEDING AND 1 PRECEDING) AS before FROM ({found} ORDER BY id LIMIT ?))"
+                " WHERE coalesce(before, 0) < ?"
+            )
+            limits = [most, most_chars, most]
         last, rows = db.execute(
-            "SELECT max(id), count(*) FROM (SELECT id FROM messages"
-            " WHERE id > (SELECT indexed FROM totals) ORDER BY id LIMIT ?)",
-            [most],
+            f"SELECT max(id), count(*) FROM ({found} ORDER BY id LIMIT ?)", limits
         ).fetchone()
         if not rows:
             return 0
@@ -45,13 +56,56 @@ def index_messages(db: sqlite3.Connection, *, most: int) -> int:
             " WHERE id > (SELECT indexed FROM totals) AND id <= ?",
             [last],
         )
-        db.executemany(
-            "INSERT INTO characters VALUES (?, ?)"
-            " ON CONFLICT DO UPDATE SET messages = messages + excluded.messages",
-            count_characters(texts).items(),
-        )
+        _add_characters(db, count_characters(texts))
         db.execute("UPDATE totals SET indexed = ?", [last])
     return int(rows)
+
+
+def refold(db: sqlite3.Connection) -> None:
+    """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
+
+    In the caller's transaction.
+
+    Raises:
+        sqlite3.Error: the caller has to undo it.
+    """
+    db.create_function("folded_form", 1, folded_form, deterministic=True)
+    rows = db.execute("SELECT id FROM messages WHERE folded IS NOT folded_form(text)").fetchall()
+    (final,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'messages_are_final'")
+    db.execute("DROP TRIGGER messages_are_final")
+    indexed = (
+        "SELECT id, body, lower(body) FROM searchable"
+        " WHERE id = ? AND id <= (SELECT indexed FROM totals)"
+    )
+    characters: Counter[str] = Counter()
+    for row in rows:
+        for *before, text in db.execute(indexed, row).fetchall():
+            db.execute(f"{_INDEX} VALUES ('delete', ?, ?)", before)
+            characters.subtract(set(text))
+        db.execute("UPDATE messages SET folded = folded_form(text) WHERE id = ?", row)
+        for *after, text in db.execute(indexed, row).fetchall():
+            db.execute(f"{_INDEX} VALUES (NULL, ?, ?)", after)
+            characters.update(set(text))
+    _add_characters(db, characters)
+    db.execute(*final)
+
+
+def _add_characters(db: sqlite3.Connection, counts: Counter[str]) -> None:
+    db.executemany(
+        "INSERT INTO characters VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET messages = messages + excluded.messages",
+        counts.items(),
+    )
+
+
+def count_unindexed(db: sqlite3.Connection, *, most: int) -> int:
+    """Return how many rows are not indexed yet, `most` at most."""
+    count: int = db.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM messages"
+        " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
+        [most],
+    ).fetchone()[0]
+    return count
 
 
 def count_characters(texts: sqlite3.Cursor) -> Counter[str]:

@@ -45,29 +45,19 @@ class WriteLock:
 
 
 @contextmanager
-def hold_folder(folder: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
-    """Hold the lock of the file names in `folder`.
+def hold_names(path: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
+    """Hold the lock at `path`, of the names of the files that belong to a database.
 
-    Shared, to open several files that belong together; `exclusive`, to replace them. The lock
-    is on the folder itself, so it needs no space on the disk.
+    Shared, to open several of them; `exclusive`, to replace them. The file is opened to read
+    only, so that a reader can lock it on a disk that became read-only.
 
     Raises:
         BlockingIOError: others still hold it after `patience_s`.
-        OSError: the folder is gone.
+        OSError: the folder is gone, or the file is missing and cannot be created.
     """
-    deadline = time.monotonic() + patience_s
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    descriptor = _take(path, patience_s, operation=operation, access=os.O_RDONLY)
     try:
-        while True:
-            try:
-                fcntl.flock(
-                    descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
-                )
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(_RETRY_S)
         yield
     finally:
         os.close(descriptor)
@@ -84,7 +74,7 @@ def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
         OSError: the folder is gone or cannot be written.
     """
     try:
-        descriptor = take(path, patience_s)
+        descriptor = _take(path, patience_s)
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
     try:
@@ -93,9 +83,16 @@ def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
         os.close(descriptor)
 
 
-def take(path: Path, patience_s: float | None, *, mode: int = 0o644) -> int:
-    """Return a descriptor of the file at `path`, locked; a missing file is created with `mode`.
+def _take(
+    path: Path,
+    patience_s: float | None,
+    *,
+    operation: int = fcntl.LOCK_EX,
+    access: int = os.O_RDWR,
+) -> int:
+    """Return a descriptor of the file at `path`, locked; a missing file is created.
 
+    Only our user can open it: whoever can open a file, even to read, can lock it (flock(2)).
     Without `patience_s` (seconds) the kernel queues us; with it, we try again and again.
 
     Raises:
@@ -105,9 +102,10 @@ def take(path: Path, patience_s: float | None, *, mode: int = 0o644) -> int:
     deadline = None if patience_s is None else time.monotonic() + patience_s
     while True:
         # Opened each time: the folder at this path may be another one now.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        flags = access | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if deadline is not None else 0))
+            fcntl.flock(descriptor, operation | (fcntl.LOCK_NB if deadline is not None else 0))
             # While we waited, the file may have been replaced, or got another name.
             if is_at(descriptor, path):
                 return descriptor

@@ -1,11 +1,14 @@
 """The schema's version, and the numbered migrations that lead to it."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from importlib import resources
 
 from webhook_api.errors import SchemaError
 from webhook_api.store.header import APPLICATION_ID
-from webhook_api.store.indexing import index_messages
+from webhook_api.store.indexing import count_unindexed, index_messages, refold
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
@@ -13,6 +16,7 @@ _INDEX_AT_ONCE = 10_000
 # Of the specification's own table, in the order of a message's fields.
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
 
+_REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
 _CHEAP_FROM = 5  # the migrations of a file of this version need little space
 
 
@@ -56,6 +60,55 @@ def has_specified_table(connection: sqlite3.Connection) -> bool:
     return {*SPECIFIED_COLUMNS} <= {name for (name,) in columns}
 
 
+def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield a line for each object of the schema that is not ours, letter by letter.
+
+    A trigger of somebody else could remove each message that is stored, or copy it. Of FTS5's own
+    tables only the names are compared, since the rest depends on SQLite's version.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    expected = _schema_of(schema_version(connection))
+    found = _objects(connection)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            wrong = "changed" if name in expected else "not of this service"
+            yield f"schema: {name} is {wrong if name in found else 'missing'}"
+    encoding = connection.execute("PRAGMA encoding").fetchone()[0]
+    if encoding != "UTF-8":
+        yield f"schema: the encoding is {encoding}, should be UTF-8"
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, str | None]:
+    rows = connection.execute("SELECT type || ' ' || name, sql, tbl_name FROM sqlite_master")
+    return {
+        name: "" if name.startswith("table messages_search_") else f"{table}: {sql}"
+        for name, sql, table in rows
+    }
+
+
+@cache
+def _schema_of(version: int) -> dict[str, str | None]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        _apply(fresh, 0, version)
+        return _objects(fresh)
+
+
+def check_objects(connection: sqlite3.Connection) -> None:
+    """Check that what our statements meet in the file is ours: no foreign trigger, nothing changed.
+
+    More tables, indexes and views do no harm, so the service runs with them.
+
+    Raises:
+        SchemaError: it is not.
+        sqlite3.Error: it cannot be read.
+    """
+    for line in foreign_objects(connection):
+        if line.startswith("schema: trigger") or not line.endswith("not of this service"):
+            raise SchemaError(line.removeprefix("schema: "))
+
+
 def bytes_to_migrate(connection: sqlite3.Connection) -> int:
     """Return about how many bytes `migrate` needs on the disk, 0 for a file that is up to date."""
     version = schema_version(connection)
@@ -67,12 +120,8 @@ def bytes_to_migrate(connection: sqlite3.Connection) -> int:
     return pages * page_size // (2 if version < _CHEAP_FROM else 5)
 
 
-def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
-    """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
-
-    Then index the rows that are not indexed, if there are `index_at_once` or more. If this is
-    stopped, the next start goes on with it. The caller holds the write lock. A file that is refused
-    is not changed.
+def check_version(connection: sqlite3.Connection) -> int:
+    """Return the version of the schema, which this code knows; 0 for an empty file.
 
     Raises:
         SchemaError: the file is newer than this code, or is another program's database.
@@ -93,27 +142,35 @@ def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ON
             f"schema version is {version}, this code knows up to {SCHEMA_VERSION}: "
             "the file was written by a newer version of the service"
         )
+    return version
+
+
+def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
+    """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
+
+    Then index the rows that are not indexed, if there are `index_at_once` or more. If this is
+    stopped, the next start goes on with it. The caller holds the write lock. A file that is refused
+    is not changed.
+
+    Raises:
+        SchemaError: the file is newer than this code, or is another program's database.
+    """
+    version = check_version(connection)
+    if version:
+        check_objects(connection)
     if version < SCHEMA_VERSION:
-        _apply(connection, version)
-    while _unindexed(connection, index_at_once) == index_at_once:
+        _apply(connection, version, SCHEMA_VERSION)
+    while count_unindexed(connection, most=index_at_once) == index_at_once:
         index_messages(connection, most=index_at_once)
 
 
-def _apply(connection: sqlite3.Connection, version: int) -> None:
+def _apply(connection: sqlite3.Connection, version: int, to: int) -> None:
     # WAL mode stays set in the file, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\n"
-            f"PRAGMA user_version = {number};\nCOMMIT;"
-        )
-
-
-def _unindexed(connection: sqlite3.Connection, most: int) -> int:
-    """Return how many rows are not indexed yet, `most` at most."""
-    count: int = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM messages"
-        " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
-        [most],
-    ).fetchone()[0]
-    return count
+    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}")
+        if _REFOLDS in script:
+            refold(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 DIGEST_BYTES = 16
+KEY_BYTES = 32
 
 
 def digest(key: bytes, message_id: str) -> bytes:

@@ -5,10 +5,7 @@ does the WAL begin again. If the WAL fills the disk, no checkpoint can end, and 
 stored until somebody makes space. During a long read the WAL only grows.
 """
 
-from collections.abc import Iterable
-
 from webhook_api.errors import Unavailable
-from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
@@ -19,7 +16,7 @@ _PAGE_BYTES = 4096
 _BLOCK_BYTES = 512  # of `st_blocks` (stat(2))
 _PAGES_OF_A_COMMIT = 6  # in the WAL, besides those of each message
 _PAGES_OF_A_MESSAGE = 6
-_CHARS_OF_A_PAGE = 150  # of a text, in the search index
+_CHARS_OF_A_PAGE = 75  # of texts in the search index, in a script with many characters
 
 
 def pages_to_store(messages: int) -> int:
@@ -27,9 +24,9 @@ def pages_to_store(messages: int) -> int:
     return _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * messages
 
 
-def pages_to_index(messages: Iterable[InboundMessage]) -> int:
-    """Return about how many pages in the WAL the search index of `messages` takes."""
-    return sum(1 + len(message.text or "") // _CHARS_OF_A_PAGE for message in messages)
+def pages_to_index(chars: int) -> int:
+    """Return about how many pages in the WAL it takes to index texts of so many characters."""
+    return 1 + chars // _CHARS_OF_A_PAGE
 
 
 def make_space(database: Database, connection: Connection, pages: int) -> None:

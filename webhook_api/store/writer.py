@@ -19,22 +19,26 @@ from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
 from webhook_api.store.database import Database
 from webhook_api.store.header import HEADER_STRING
-from webhook_api.store.indexing import index_messages
+from webhook_api.store.indexing import count_unindexed, index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import StoreResult, checkpoint, insert_messages, remove_messages
 from webhook_api.store.result_codes import primary_result_code
-from webhook_api.store.schema import check_schema
+from webhook_api.store.schema import check_objects, check_schema
 from webhook_api.store.selection import Selection
 from webhook_api.store.transactions import synced_later
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
+STEP_CHARS = 32 * 1024  # indexed at once: deliveries wait for it, up to 0.2 s in Chinese
 
 ANOTHER_PROCESS = "another process, which holds the write lock"
 ANOTHER_PROGRAM = "another program, which writes to the file"
 THE_DISK = "the disk"
 
+_SMALL_STEP_CHARS = 4096  # where there is little space
+_MOST_INDEXED = 1024  # messages, at once
+_RETRY_UPKEEP_S = 10.0
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -58,6 +62,7 @@ class Writer:
         checkpoint_every: int = CHECKPOINT_EVERY,
         cache_kib: int | None = None,
         max_idle_wal_bytes: int = _MAX_IDLE_WAL_BYTES,
+        retry_upkeep_s: float = _RETRY_UPKEEP_S,
     ) -> None:
         """Index after `index_every` messages; checkpoint after about `checkpoint_every` pages."""
         self.waits_for = THE_DISK  # what it waits for now, for the error of a caller that gives up
@@ -66,9 +71,10 @@ class Writer:
         self._checkpoint_every = checkpoint_every
         self._cache_kib = cache_kib
         self._max_idle_wal_bytes = max_idle_wal_bytes
+        self._retry_upkeep_s = retry_upkeep_s
         self._unindexed = 0  # messages
-        self._pages_to_index = 0
         self._pages_in_wal = 0
+        self._no_upkeep_before = 0.0  # on the monotonic clock
         self._in_doubt = False
         self._identity: FileIdentity | None = None
         self._connection: Connection | None = None
@@ -172,6 +178,8 @@ class Writer:
         if self._cache_kib:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         check_schema(connection)  # This read makes SQLite create the WAL.
+        check_objects(connection)  # it may be a file that somebody put there
+        self._unindexed = count_unindexed(connection, most=self._index_every)
         sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
     def store(
@@ -185,7 +193,6 @@ class Writer:
         make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
         self._unindexed += len(messages)
-        self._pages_to_index += pages_to_index(messages)
         self._pages_in_wal += pages_to_store(len(messages))
         return results
 
@@ -202,21 +209,46 @@ class Writer:
         with synced_later(connection):
             return remove_messages(connection, row_ids, selection)
 
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether `do_upkeep` has something to do."""
+        return (self._index_is_due or self._checkpoint_is_due) and (
+            time.monotonic() >= self._no_upkeep_before
+        )
+
+    @property
+    def _index_is_due(self) -> bool:
+        return self._unindexed >= self._index_every
+
+    @property
+    def _checkpoint_is_due(self) -> bool:
+        return (
+            self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints
+        )
+
     def do_upkeep(self, connection: Connection) -> None:
-        """Update the search index, and make a checkpoint, each if it is time.
+        """Do a step of indexing, and make a checkpoint, each if it is due.
+
+        Afterwards more may be due.
 
         Raises:
-            Unavailable, sqlite3.Error: it failed. It is tried again after as many more messages.
+            Unavailable, sqlite3.Error: it failed; it is due again after some seconds.
         """
-        if self._unindexed >= self._index_every:
-            # More than ours: other processes may have left some.
-            most, self._unindexed = 4 * self._unindexed, 0
-            pages, self._pages_to_index = self._pages_to_index, 0
-            make_space(self._database, connection, pages)
-            index_messages(connection, most=most)
-        if self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints:
+        self._no_upkeep_before = time.monotonic() + self._retry_upkeep_s
+        if self._index_is_due:
+            chars = STEP_CHARS
+            try:
+                make_space(self._database, connection, pages_to_index(chars))
+            except Unavailable:
+                chars = _SMALL_STEP_CHARS
+                make_space(self._database, connection, pages_to_index(chars))
+            index_messages(connection, most=_MOST_INDEXED, most_chars=chars)
+            # Also those that other processes have left.
+            self._unindexed = count_unindexed(connection, most=self._index_every)
+        if self._checkpoint_is_due:
             self._pages_in_wal = 0
             checkpoint(connection)
+        self._no_upkeep_before = 0.0
 
     def discard(self) -> None:
         """Close the connection; the next write opens the file again."""

@@ -43,6 +43,11 @@ class StoredData(Collector):
             yield GaugeMetricFamily(
                 "stored_senders", "Senders of the stored messages.", value=totals.senders
             )
+            yield GaugeMetricFamily(
+                "unindexed_messages",
+                "Messages that are not in the search index yet, at most: a search reads each.",
+                value=max(0, totals.newest - totals.indexed),
+            )
             yield CounterMetricFamily(
                 "removed_messages", "Messages ever removed from this file.", value=totals.removed
             )

@@ -1,0 +1,71 @@
+"""Text of others reaches a terminal without what would control it: escapes, C1, bidi."""
+
+import json
+import re
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from socket import create_server
+
+from tests.builders import a_message
+from tests.cli.running import Run
+from tests.conftest import Post
+from webhook_api.config import Config
+
+EVIL = "\x1b[2J\x9b2J\x07\x7f\u202e\u2066"
+CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def test_what_restore_says_of_a_file(run: Run, backup: Path, post_signed: Post) -> None:
+    post_signed(a_message(message_id=EVIL))
+    run("backup", backup)
+    with closing(sqlite3.connect(backup)) as db:
+        db.executescript(
+            "DROP TRIGGER messages_are_final; UPDATE messages SET nanos = 5;"
+            "CREATE TRIGGER messages_are_final BEFORE UPDATE ON messages BEGIN\n"
+            "    SELECT raise(ABORT, 'messages are filed once and never changed');\nEND"
+        )
+
+    result = run("restore", backup)
+
+    assert result.exit_code == 1
+    assert "\ufffd[2J" in result.stdout
+    assert not CONTROLS.search(result.stdout + result.stderr)
+
+
+def test_what_forget_and_a_failure_say_of_a_file(run: Run, config: Config, backup: Path) -> None:
+    backup.rename(backup.with_name(f"b{EVIL}.db"))
+
+    for result in (run("forget", "+1"), run("restore", f"/{EVIL}"), run("restore", "--x" + EVIL)):
+        assert "[2J" in result.stdout + result.stderr
+        assert not CONTROLS.search(result.stdout + result.stderr)
+
+
+def test_what_export_writes_is_the_same_json(run: Run, post_signed: Post) -> None:
+    post_signed(a_message(text=f"é 日本 {EVIL}"))
+
+    result = run("export")
+
+    assert "é 日本" in result.stdout
+    assert not CONTROLS.search(result.stdout)
+    assert json.loads(result.stdout)["text"] == f"é 日本 {EVIL}"
+
+
+def test_what_send_says_of_an_answer(run: Run) -> None:
+    with create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(f"{EVIL}\r\n\r\n".encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = server.getsockname()[1]
+        result = run("send", "--count", 1, "--concurrency", 1, "--url", f"http://127.0.0.1:{port}/")
+
+    assert result.exit_code == 1
+    assert "Error: " in result.stderr
+    assert not CONTROLS.search(result.stdout + result.stderr)

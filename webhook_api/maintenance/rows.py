@@ -1,0 +1,222 @@
+"""What a database file holds apart from its schema: rows, of which each value is checked.
+
+A file from elsewhere can hold anything, also what our own code never writes. Nothing else of it is
+used, so the counters and the search index of a copy are made from its rows alone.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS
+from webhook_api.store.connections import Connection
+from webhook_api.store.counting import PERIODS_S
+from webhook_api.store.folding import folded_form
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.tombstones import DIGEST_BYTES, KEY_BYTES
+from webhook_api.store.transactions import transaction
+from webhook_api.timestamps import Timestamp
+
+MOST_SHOWN = 10  # differences of one check
+INDEX_AT_ONCE = 10_000
+_MAX_NUMBER = 2**62  # far from where SQLite's counting ends
+
+_SERVER_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
+# Triggers and indexes that cost less when all rows are there.
+_MADE_LATER = """
+    SELECT type || ' ' || name, sql FROM sqlite_master
+    WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
+"""
+
+_PERIODS = " UNION ALL ".join(
+    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
+    " FROM seconds GROUP BY 2"
+    for length in PERIODS_S
+)
+COUNTED_PERIODS = f"""
+    WITH seconds (second, messages) AS (
+        SELECT seconds, count(*) FROM messages GROUP BY 1
+    ), counted (length, start, messages) AS ({_PERIODS})
+"""
+# What those triggers would have counted.
+COUNTERS = (
+    "INSERT INTO senders SELECT from_msisdn, count(*) FROM messages GROUP BY 1",
+    f"INSERT INTO periods {COUNTED_PERIODS} SELECT * FROM counted",
+    "UPDATE totals SET messages = (SELECT count(*) FROM messages),"
+    " senders = (SELECT count(*) FROM senders)",
+)
+
+_MANY_TERMS = (("hashsize", 64 * 1024 * 1024), ("automerge", 0))
+_USUAL_TERMS = (("hashsize", 1024 * 1024), ("automerge", 4))
+
+IsGood = Callable[[Any], bool]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT_CHARS)
+
+
+def _is_server_time(value: Any) -> bool:
+    return isinstance(value, str) and _SERVER_TIME.fullmatch(value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) < _MAX_NUMBER
+
+
+def _has_bytes(count: int) -> IsGood:
+    return lambda value: isinstance(value, bytes) and len(value) == count
+
+
+# Each table whose rows count, and what a good value of each column is. A table or a column that an
+# older file does not have is left out.
+_TABLES: Mapping[str, Mapping[str, IsGood]] = {
+    "messages": {
+        "id": lambda value: _is_number(value) and value > 0,
+        "ts": _is_name,
+        "seconds": _is_number,
+        "nanos": _is_number,
+        "text": _is_text,
+        "message_id": _is_name,
+        "from_msisdn": _is_name,
+        "to_msisdn": _is_name,
+        "created_at": _is_server_time,
+    },
+    "tombstones": {"digest": _has_bytes(DIGEST_BYTES)},
+    "totals": {
+        "deletions": _is_number,
+        "last_deletion": lambda value: isinstance(value, int),
+        "tombstone_key": _has_bytes(KEY_BYTES),
+    },
+}
+
+
+def wrong_values(db: Connection) -> Iterator[str]:
+    """Yield a line for each value that our own code cannot have stored."""
+    for table in _TABLES:
+        differences = _Differences()
+        for _ in _good_rows(db, table, differences):
+            pass
+        yield from differences.lines()
+
+
+def copy_rows(source: Connection, new: Connection) -> list[str]:
+    """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
+
+    Returns a line for each value that cannot be used; `new` is of no use then.
+
+    Raises:
+        sqlite3.Error: `source` cannot be read, or `new` cannot be written.
+    """
+    differences = _Differences()
+    # One transaction, which need not be undone: if it fails, `new` is deleted.
+    new.execute("PRAGMA journal_mode = OFF")
+    with transaction(new):
+        later = new.execute(_MADE_LATER).fetchall()
+        for name, _ in later:
+            new.execute(f"DROP {name}")
+        for table in _TABLES:
+            columns = [*_columns(source, table), *(["folded"] if table == "messages" else [])]
+            if columns:
+                statement = _update if table == "totals" else _insert
+                rows = _good_rows(source, table, differences)
+                new.executemany(statement(table, columns), rows)
+        for table, last in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
+            if not (table in _TABLES and _is_number(last)):
+                differences.add("sqlite_sequence: the last id cannot be used")
+            # No id is used again, not even one whose row was removed.
+            elif not new.execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [last, table]
+            ).rowcount:
+                new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", [table, last])
+        for counted in COUNTERS:
+            new.execute(counted)
+        for _, sql in later:
+            new.execute(sql)
+    if not differences.count:
+        with _many_terms_in_memory(new):
+            index_messages(new, most=MAX_INTEGER)
+    new.execute("PRAGMA journal_mode = WAL")
+    return list(differences.lines())
+
+
+@contextmanager
+def _many_terms_in_memory(db: Connection) -> Iterator[None]:
+    """Let FTS5 write fewer and larger parts of its index, in a third of the time."""
+    for settings in (_MANY_TERMS, _USUAL_TERMS):
+        db.executemany(
+            "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)", settings
+        )
+        if settings is _MANY_TERMS:
+            yield
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+
+
+def _update(table: str, columns: Sequence[str]) -> str:
+    return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)}"
+
+
+class _Differences:
+    """The first differences, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shown: list[str] = []
+
+    def add(self, line: str) -> None:
+        self.count += 1
+        if self.count <= MOST_SHOWN:
+            self._shown.append(line)
+
+    def lines(self) -> Iterator[str]:
+        yield from self._shown
+        if self.count > MOST_SHOWN:
+            yield f"rows: {self.count} differ in all"
+
+
+def _columns(db: Connection, table: str) -> list[str]:
+    there = {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", [table])}
+    return [column for column in _TABLES[table] if column in there]
+
+
+def _good_rows(db: Connection, table: str, differences: _Differences) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of `table` that can be used, and add the others to `differences`."""
+    columns = _columns(db, table)
+    checks = [_TABLES[table][column] for column in columns]
+    if not columns:
+        return
+    for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
+        wrong = [
+            column
+            for column, is_good, value in zip(columns, checks, row, strict=True)
+            if not is_good(value)
+        ]
+        if wrong:
+            where = f" of row {row[0]}" if table == "messages" else ""
+            differences.add(f"{table}: {', '.join(wrong)}{where} cannot be used")
+        elif table != "messages":
+            yield row
+        elif _instant(row[1]) != row[2:4]:
+            _, ts, seconds, nanos, _, message_id, *_ = row
+            differences.add(f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}")
+        else:
+            yield (*row, folded_form(row[4]))
+
+
+def _instant(ts: str) -> tuple[int, int] | None:
+    try:
+        return Timestamp.parse(ts).instant
+    except PydanticCustomError:
+        return None

@@ -1,0 +1,2 @@
+-- refold: folded texts are composed now, so that é is found as one character and as two; and İ is
+-- found by i. `refold` makes those again that differ, and their part of the indexes.
