@@ -27,7 +27,8 @@ from tests.providers.samples import (
     signed_as,
 )
 from tests.serving import Server, serving
-from webhook_api.inbox.session import MOST_PAUSES, PAUSE_S
+from webhook_api.inbox.session import PAUSE_S
+from webhook_api.server.worker import MAX_PAUSES
 
 TOKEN = "a-token-for-readers"
 DOUBLINGS = 3
@@ -403,7 +404,7 @@ class Meter:
             login.recv(100)
             login.close()
         wrong = raw(Route("POST", "/inbox/login"), FORM, body=b"token=wrong")
-        self._logins = [self._connection() for _ in range(MOST_PAUSES)]
+        self._logins = [self._connection() for _ in range(MAX_PAUSES)]
         self._logins_end = time.monotonic() + 0.8 * PAUSE_S
         for login in self._logins:
             login.sendall(wrong)

@@ -39,7 +39,7 @@ _SIGNALS_BYTES = 4096
 _ACCEPTED = 2  # clients in one turn of the loop, so that other workers accept some
 _BANNER = "webhook"  # does not tell clients which server this is
 _SWITCH_S = 0.0005  # after which a thread gives the interpreter to the loop (Python: 0.005)
-_MAX_PAUSES = 16  # responses that wait because the application says so
+MAX_PAUSES = 16  # responses that wait because the application says so
 _QUIT_S = 1.5  # to finish what was begun, at SIGINT and SIGQUIT
 _ORPHAN_S = 5.0  # the same, when the master is gone
 _OTHER_FILES = 160  # that a process may have open besides its clients
@@ -230,7 +230,7 @@ class LoopWorker(GeventWorker):
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless too many wait already: each keeps a connection."""
-        if seconds and self._pausing < _MAX_PAUSES:
+        if seconds and self._pausing < MAX_PAUSES:
             self._pausing += 1
             gevent.sleep(seconds)
             self._pausing -= 1
