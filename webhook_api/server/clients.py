@@ -110,20 +110,16 @@ class Client:
         Raises:
             OSError: `Late`, `Evicted`, `NoMemory`, or the connection broke.
         """
-        while self._unsent:
-            try:
-                sent = self._sock.sendmsg(islice(self._unsent, _PARTS))
-            except BlockingIOError:
-                sent = 0
-            if sent:
-                self._forget(sent)
-                self.deadline = time.monotonic() + self._clients.limits.send_s
-            if self._unsent:
-                if self._writes is None:
-                    self._writes = self._clients.hub.loop.io(self._sock.fileno(), _WRITE)
+        try:
+            while self._unsent:
+                if self._send_some() or self.deadline == math.inf:
                     self.deadline = time.monotonic() + self._clients.limits.send_s
-                self._wait(self._writes)
-        self.deadline = math.inf
+                if self._unsent:
+                    if self._writes is None:
+                        self._writes = self._clients.hub.loop.io(self._sock.fileno(), _WRITE)
+                    self._wait(self._writes)
+        finally:
+            self.deadline = math.inf
 
     def linger(self) -> None:
         """Close our side, and wait until the client has closed its own.
@@ -146,8 +142,9 @@ class Client:
         wait_s = self._clients.idle_s if self.is_idle else limits.receive_s
         self.deadline = time.monotonic() + wait_s
 
-    def end_request(self) -> None:
-        """Wait no more: all that is needed of the request is here."""
+    def end_request(self, size: int) -> None:
+        """Wait no more: all that is needed of the request is here, and `size` bytes are kept."""
+        self._hold(size - self.held)
         self.deadline = math.inf
 
     def has_left(self) -> bool:
@@ -189,14 +186,20 @@ class Client:
         self.held += size
         self._clients.hold(size)
 
-    def _forget(self, sent: int) -> None:
-        while sent:
+    def _send_some(self) -> int:
+        """Send what the client takes now; return how many bytes these are."""
+        try:
+            sent = rest = self._sock.sendmsg(islice(self._unsent, _PARTS))
+        except BlockingIOError:
+            return 0
+        while rest:
             first = self._unsent.popleft()
-            if len(first) > sent:
-                self._unsent.appendleft(memoryview(first)[sent:])
-                return
-            sent -= len(first)
+            if len(first) > rest:
+                self._unsent.appendleft(memoryview(first)[rest:])
+                break
+            rest -= len(first)
             self._hold(-len(first))
+        return sent
 
 
 class Clients:

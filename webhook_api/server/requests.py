@@ -87,7 +87,7 @@ class Requests:
         self._limits = limits
         self._unreader = SocketUnreader(self, _RECEIVE_BYTES)  # type: ignore[arg-type]
         self._expected_bytes = 0  # that the request may still have
-        self._line = b""  # of the request that arrives
+        self._head = bytearray()  # of the request that arrives
 
     @property
     def has_more(self) -> bool:
@@ -113,7 +113,7 @@ class Requests:
         else:
             self._unreader.unread(rest)
             received = self._receive_body(request)
-        self._client.end_request()
+        self._client.end_request(len(received.body))
         return received
 
     def recv(self, size: int) -> bytes:
@@ -135,16 +135,13 @@ class Requests:
             ParseException: it is too long.
         """
         client = self._client
-        data = bytearray(self._unreader.take_buffered())
+        self._head = data = bytearray(self._unreader.take_buffered())
         self._expected_bytes = _MAX_HEAD_BYTES
         client.begin_request(len(data))
         searched = 0
         while (end := data.find(_HEAD_END, searched)) < 0:
             searched = max(0, len(data) - len(_HEAD_END))
-            try:
-                part = self.recv(_RECEIVE_BYTES)
-            finally:
-                self._line = bytes(data[:_RECEIVE_BYTES])
+            part = self.recv(_RECEIVE_BYTES)
             if not part:
                 return b"", b""
             data += part
@@ -153,7 +150,6 @@ class Requests:
         if not line.isascii():
             # What people type into a shell. Gunicorn accepts only ASCII (RFC 3986, 2.1).
             line = quote_from_bytes(line, _ASCII).encode()
-        self._line = line
         return line + line_end + fields, bytes(data[end:])
 
     def _receive_body(self, request: StrictRequest) -> Received:
@@ -198,7 +194,7 @@ class Requests:
     def _unreadable(self, error: ParseException) -> Received:
         """Return a request that has what is known of one that cannot be read."""
         method, path = b"UNKNOWN", b"/"
-        if known := _KNOWN.match(self._line):
+        if known := _KNOWN.match(self._head):
             method, path = known[1], known[2]
         head = b"%b %b HTTP/1.1\r\nHost: unknown\r\nConnection: close\r\n\r\n" % (method, path)
         request = StrictRequest(self._cfg, IterUnreader([head]), self._client.address)
