@@ -41,6 +41,7 @@ _BANNER = "webhook"  # does not tell clients which server this is
 _SWITCH_S = 0.0005  # after which a thread gives the interpreter to the loop (Python: 0.005)
 MAX_PAUSES = 16  # responses that wait because the application says so
 _QUIT_S = 1.5  # to finish what was begun, at SIGINT and SIGQUIT
+_QUIT_IDLE_S = 0.5  # for a request that may be on its way
 _ORPHAN_S = 5.0  # the same, when the master is gone
 _OTHER_FILES = 160  # that a process may have open besides its clients
 _REFUSALS = {
@@ -249,7 +250,7 @@ class LoopWorker(GeventWorker):
                 grace_s = min(grace_s, _ORPHAN_S)
             if time.monotonic() - stopped > grace_s:
                 break
-            self._clients.shorten_idle(0 if self._has_quit else self.limits.stop_s)
+            self._clients.shorten_idle(_QUIT_IDLE_S if self._has_quit else self.limits.stop_s)
             self.tmp.notify()
             gevent.sleep(_STOP_TICK_S)
         for threads in self._threads.values():
