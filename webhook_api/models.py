@@ -23,6 +23,8 @@ from webhook_api.timestamps import Instant, UtcTimestamp
 
 MAX_TEXT_CHARS = 4096
 MAX_PAGE_SIZE = 100
+MAX_ID_CHARS = 512  # of a provider's message
+MAX_ADDRESS_CHARS = 256
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -70,12 +72,28 @@ def _restore_plus(value: object) -> object:
 
 
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
     Cursor,
     PlainValidator(Cursor.parse),
     WithJsonSchema({"type": "string", "format": "cursor"}),
 ]
+
+
+class Origin(NamedTuple):
+    """Where a message came from: who delivered it, its kind, and the provider's object for it.
+
+    The kind is the provider's own word (`image`), None if there is none. The payload is JSON.
+    """
+
+    provider: str
+    kind: str | None = None
+    payload: str | None = None
+
+
+OWN = "webhook"  # the provider of what comes to /webhook
+_OWN_TEXT, _OWN = Origin(OWN, "text"), Origin(OWN)
 
 
 class InboundMessage(BaseModel):
@@ -95,6 +113,24 @@ class InboundMessage(BaseModel):
     text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = Field(
         None, description="The text, if it has one."
     )
+
+    @property
+    def origin(self) -> Origin:
+        """Who delivered it, and what else is kept of it."""
+        return _OWN_TEXT if self.text is not None else _OWN
+
+
+class ProviderMessage(InboundMessage):
+    """A message of a provider: its addresses need not be numbers."""
+
+    message_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
+    from_msisdn: Address = Field(alias="from")
+    to_msisdn: Address = Field(alias="to")
+    kept: Origin
+
+    @property
+    def origin(self) -> Origin:
+        return self.kept
 
 
 class SenderFilter(BaseModel):
