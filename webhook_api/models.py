@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import codecs
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -71,6 +74,7 @@ def _restore_plus(value: object) -> object:
     return "+" + value[1:] if isinstance(value, str) and value.startswith(" ") else value
 
 
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a pair of surrogates
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
@@ -188,15 +192,34 @@ class MessageQuery(MessageFilter):
 def parse_json(body: bytes) -> Any:
     """Return what the JSON text `body` says (RFC 8259; UTF-8 only, no NaN, no Infinity).
 
+    A byte order mark before it is ignored. Half an emoji, which gateways leave when they cut a
+    text, stays a lone surrogate: `InboundMessage` refuses it except in `text` (see `mended`).
+
     Raises:
         InvalidInput: it is not JSON, not UTF-8, or nested beyond the parser's limit.
     """
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput(
-            [{"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {error}"}]
-        ) from None
+        reason = error
+    with suppress(ValueError, RecursionError):
+        if body.startswith(codecs.BOM_UTF8) and not body.startswith(2 * codecs.BOM_UTF8):
+            return parse_json(body.removeprefix(codecs.BOM_UTF8))
+        if _HALF.search(body):
+            value = json.loads(body.decode(), parse_constant=_refuse)
+            from_json(mended(json.dumps(value, ensure_ascii=False)))  # is it nested too deep?
+            return value
+    fault = {"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {reason}"}
+    raise InvalidInput([fault])
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def mended(text: str) -> str:
+    """Return `text` with U+FFFD in the place of each lone surrogate."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def parse_message(payload: object) -> InboundMessage:
@@ -208,7 +231,12 @@ def parse_message(payload: object) -> InboundMessage:
     try:
         return InboundMessage.model_validate(payload)
     except ValidationError as error:
-        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+        faults = error.errors(include_url=False)
+    if isinstance(payload, dict) and isinstance(text := payload.get("text"), str):
+        whole = mended(text)
+        if whole != text:
+            return parse_message({**payload, "text": whole})
+    raise InvalidInput.from_errors("body", faults)
 
 
 def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
