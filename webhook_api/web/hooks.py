@@ -10,16 +10,14 @@ from flask import Flask, Response, g, request
 
 from webhook_api.web.answered import Answered
 from webhook_api.web.headers import set_headers
-from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.metrics import Metrics
-from webhook_api.web.request_log import MOST_UNSIGNED_LINES, log_left_out, log_request
+from webhook_api.web.request_log import log_request
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
 
 def init_hooks(app: Flask, metrics: Metrics) -> None:
     """Give each request an id; when it is answered, set its headers, count it and log it."""
-    app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
 
     @app.before_request
     def begin() -> None:
@@ -34,6 +32,7 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
         answered = Answered(
             request_id=current.request_id,
             client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),
+            client=asked.environ.get("REMOTE_ADDR", ""),
             method=asked.method,
             path=asked.path,
             rule=asked.url_rule.rule if asked.url_rule else None,
@@ -41,12 +40,12 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
             started=current.started,
             latency_ms=(time.perf_counter() - current.started) * 1000,
             outcome=current.get("outcome"),
-            failure=current.get("failure"),
+            failure=current.get("refusal") or current.get("failure"),
         )
         metrics.count(answered)
         set_headers(response.headers)
         response.headers.add(REQUEST_ID_HEADER, answered.request_id)
-        log_request(answered, response, app.extensions["unsigned_lines"])
+        log_request(answered, response)
         return response
 
 
@@ -56,8 +55,3 @@ def new_request_id() -> str:
     They can be guessed, which does no harm. Python gives each forked process its own seed.
     """
     return f"{random.getrandbits(128):032x}"
-
-
-def close_hooks(app: Flask) -> None:
-    """Log at the end how many lines were left out."""
-    log_left_out(app.extensions["unsigned_lines"])
