@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import IntegerConverter, MapAdapter
+from werkzeug.routing import BaseConverter, IntegerConverter, MapAdapter
 from werkzeug.wsgi import get_host
 
 from webhook_api.web.json_provider import CompactJSON
@@ -26,6 +26,13 @@ class _Number(IntegerConverter):
     regex = "[0-9]+"
 
 
+class _Id(BaseConverter):
+    """The rest of a path, whatever characters it has."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
 class Application(Flask):
     """Has no sessions, and its views and hooks are all synchronous."""
 
@@ -35,6 +42,7 @@ class Application(Flask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.url_map.converters["int"] = _Number
+        self.url_map.converters["id"] = _Id
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         # Flask's own inspects every hook each time.
