@@ -33,8 +33,8 @@ def format_of(provider: str, config: Config) -> Format:
     if provider == OF_THE_SPECIFICATION:
         return lambda body: _as_specified(config, body)
     make, setting, value = {
-        meta.NAME: (_as_meta, "META_APP_SECRET", config.meta_app_secret),
-        twilio.NAME: (_as_twilio, "TWILIO_AUTH_TOKEN", config.twilio_auth_token),
+        meta.NAME: (_as_meta, "META_APP_SECRET", config.meta_app_secrets),
+        twilio.NAME: (_as_twilio, "TWILIO_AUTH_TOKEN", config.twilio_auth_tokens),
         standard.NAME: (
             _as_standard, "STANDARD_WEBHOOKS_SECRET", config.standard_webhooks_keys,
         ),
@@ -66,7 +66,7 @@ def _as_meta(config: Config, message: dict[str, Any]) -> SignedDelivery:
     }
     entry = {"id": "102290129340398", "changes": [{"field": "messages", "value": value}]}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-    return SignedDelivery(meta.sign_delivery(config.meta_app_secret, body), body)
+    return SignedDelivery(meta.sign_delivery(config.meta_app_secrets[0], body), body)
 
 
 def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
@@ -79,7 +79,7 @@ def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
     }
     body = urlencode(fields).encode()
     url = f"{config.public_url}/webhook/{twilio.NAME}"
-    return SignedDelivery(twilio.sign_delivery(config.twilio_auth_token, url, body), body)
+    return SignedDelivery(twilio.sign_delivery(config.twilio_auth_tokens[0], url, body), body)
 
 
 def _as_standard(config: Config, message: dict[str, Any]) -> SignedDelivery:

@@ -4,6 +4,7 @@ Other signature schemes are in `providers/`, a module for each.
 """
 
 import hmac
+from collections.abc import Sequence
 
 from webhook_api.errors import InvalidSignature
 from webhook_api.outcome import Key
@@ -38,6 +39,22 @@ def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous
     if is_previous:
         return Key.PREVIOUS
     raise InvalidSignature
+
+
+def which_key(found: Sequence[bool]) -> Key:
+    """Return which secret made a signature, from whether each did; the first is the current one.
+
+    Raises:
+        InvalidSignature: none did.
+    """
+    if not any(found):
+        raise InvalidSignature
+    return Key.CURRENT if found[0] else Key.PREVIOUS
+
+
+def is_signature(supplied: str, secret: str, body: bytes) -> bool:
+    """Whether `supplied` is the signature of `body`, in one of the forms of `verify_signature`."""
+    return _is_signature(supplied.removeprefix(_PREFIX).lower(), secret, body)
 
 
 def _is_signature(claimed: str, secret: str, body: bytes) -> bool:

@@ -23,6 +23,7 @@ class Totals(NamedTuple):
     senders: int
     indexed: int  # the id up to which rows are in the search index
     removed: int  # messages ever removed from this file
+    dead_letters: int = 0
 
 
 @contextmanager
@@ -34,7 +35,9 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
         sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
-        row = db.execute("SELECT messages, senders, indexed, deletions FROM totals").fetchone()
+        row = db.execute(
+            "SELECT messages, senders, indexed, deletions, dead_letters FROM totals"
+        ).fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")
         yield Totals(*row)

@@ -43,6 +43,11 @@ class StoredData(Collector):
             yield GaugeMetricFamily(
                 "stored_senders", "Senders of the stored messages.", value=totals.senders
             )
+            yield GaugeMetricFamily(
+                "dead_letters",
+                "Deliveries kept aside: signed, but not stored as messages.",
+                value=totals.dead_letters,
+            )
             yield CounterMetricFamily(
                 "removed_messages", "Messages ever removed from this file.", value=totals.removed
             )

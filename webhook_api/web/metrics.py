@@ -21,8 +21,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
+from webhook_api.models import OWN
 from webhook_api.outcome import Key, NotServed, Result, Tally
-from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
+from webhook_api.providers import EVENTS
+from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.turns import Refusal
 from webhook_api.store.database import Database
 from webhook_api.web.answered import Answered
@@ -30,7 +32,6 @@ from webhook_api.web.gauges import Readiness, StoredData
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
-SKIPPED = "skipped"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -92,8 +93,8 @@ class Metrics:
         )
         self.signatures = Counter(
             "webhook_signatures_total",
-            "Deliveries to /webhook with a right signature, by the secret that it was made with.",
-            ["key"],
+            "Deliveries with a right signature, by the secret that it was made with.",
+            ["provider", "key"],
             registry=self.registry,
         )
         self.conflicts = Counter(
@@ -121,8 +122,14 @@ class Metrics:
         )
         self.provider_messages = Counter(
             "provider_messages_total",
-            "Messages in them, by what became of each, and why it was skipped.",
-            ["provider", "result", "reason"],
+            "Messages in them, by what became of each.",
+            ["provider", "result"],
+            registry=self.registry,
+        )
+        self.provider_events = Counter(
+            "provider_events_total",
+            "What in them is neither a message nor a status, by the provider's word for it.",
+            ["provider", "event"],
             registry=self.registry,
         )
         self.provider_statuses = Counter(
@@ -183,7 +190,8 @@ class Metrics:
         if outcome := answered.outcome:
             self._delivery(outcome.result).inc()
             if outcome.key:
-                self._signature(outcome.key).inc()
+                provider = outcome.tally.provider if outcome.tally else OWN
+                self._signature(provider, outcome.key).inc()
             if outcome.conflict:
                 self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
             if outcome.tally:
@@ -192,9 +200,9 @@ class Metrics:
     def _count_tally(self, tally: Tally, result: Result) -> None:
         self.provider_requests.labels(tally.provider, result).inc()
         for one, count in tally.messages.items():
-            self.provider_messages.labels(tally.provider, one, "").inc(count)
-        for reason, count in tally.skipped.items():
-            self.provider_messages.labels(tally.provider, SKIPPED, reason).inc(count)
+            self.provider_messages.labels(tally.provider, one).inc(count)
+        for event, count in tally.events.items():
+            self.provider_events.labels(tally.provider, _label(tally.provider, event)).inc(count)
         for kind, count in tally.statuses.items():
             self.provider_statuses.labels(tally.provider, kind).inc(count)
 
@@ -205,7 +213,7 @@ class Metrics:
         for result in Result:
             self.deliveries.labels(result)
         for key in Key:
-            self.signatures.labels(key)
+            self.signatures.labels(OWN, key)
         for refusal in Refusal:
             self.refused_reads.labels(refusal)
         for reason in NotServed:
@@ -219,12 +227,20 @@ class Metrics:
     def _preset_provider(self, provider: str) -> None:
         for result in Result:
             self.provider_requests.labels(provider, result)
-        for result in (Result.CREATED, Result.DUPLICATE):
-            self.provider_messages.labels(provider, result, "")
-        for reason in REASONS:
-            self.provider_messages.labels(provider, SKIPPED, reason)
-        for kind in (*STATUSES, OTHER_STATUS):
+        for result in (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER):
+            self.provider_messages.labels(provider, result)
+        for event in (*EVENTS[provider], OTHER):
+            self.provider_events.labels(provider, event)
+        for kind in (*STATUSES, OTHER):
             self.provider_statuses.labels(provider, kind)
+        for key in Key:
+            self.signatures.labels(provider, key)
+
+
+def _label(provider: str, event: str) -> str:
+    """Return the label for an event: of the known words only, so that there are few series."""
+    known = (one for one in (event, event.partition(".")[0]) if one in EVENTS[provider])
+    return next(known, OTHER)
 
 
 def init_metrics(app: Flask, database: Database) -> Metrics:

@@ -24,7 +24,7 @@ def log_request(answered: Answered, response: Response) -> None:
         # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)
-    elif logger.isEnabledFor(level := _level_of(answered.status)):
+    elif logger.isEnabledFor(level := _level_of(answered)):
         _write(level, _fields(answered), answered.failure)
 
 
@@ -74,9 +74,14 @@ def _fields(answered: Answered) -> dict[str, Any]:
             fields["conflict"] = True
         if tally := outcome.tally:
             fields["provider"] = tally.provider
-            for name in ("messages", "skipped", "statuses"):
+            for name in ("messages", "statuses", "events"):
                 if counts := getattr(tally, name):
                     fields[name] = dict(counts)
+            for name in ("error_codes", "dead_letters", "reason"):
+                if value := getattr(tally, name):
+                    fields[name] = value
+        if answered.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
+            fields["checked_url"] = outcome.checked_url
     if answered.status == HTTPStatus.UNAUTHORIZED:
         fields["client"] = answered.client
     if _PLAIN_ID.fullmatch(answered.client_request_id):
@@ -84,7 +89,9 @@ def _fields(answered: Answered) -> dict[str, Any]:
     return fields
 
 
-def _level_of(status: int) -> int:
-    if status >= 500 or status == HTTPStatus.UNAUTHORIZED:
+def _level_of(answered: Answered) -> int:
+    if answered.status >= 500 or answered.status == HTTPStatus.UNAUTHORIZED:
         return logging.ERROR
-    return logging.WARNING if status >= 400 else logging.INFO
+    tally = answered.outcome.tally if answered.outcome else None
+    told = tally is not None and (tally.dead_letters or tally.error_codes)
+    return logging.WARNING if answered.status >= 400 or told else logging.INFO
