@@ -222,7 +222,8 @@ class Metrics:
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-                self.requests.labels(method, rule.rule, 200)
+                for status in (200, 401, 422) if method == "POST" else (200,):
+                    self.requests.labels(method, rule.rule, status)
 
     def _preset_provider(self, provider: str) -> None:
         for result in Result:
