@@ -222,20 +222,20 @@ def mended(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def parse_message(payload: object) -> InboundMessage:
+def parse_message(payload: object, model: type[InboundMessage] = InboundMessage) -> InboundMessage:
     """Return the message that a parsed body holds.
 
     Raises:
         InvalidInput: a field is missing or breaks its rule.
     """
     try:
-        return InboundMessage.model_validate(payload)
+        return model.model_validate(payload)
     except ValidationError as error:
         faults = error.errors(include_url=False)
     if isinstance(payload, dict) and isinstance(text := payload.get("text"), str):
         whole = mended(text)
         if whole != text:
-            return parse_message({**payload, "text": whole})
+            return parse_message({**payload, "text": whole}, model)
     raise InvalidInput.from_errors("body", faults)
 
 

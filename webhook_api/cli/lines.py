@@ -10,7 +10,14 @@ from flask import current_app
 from webhook_api.cli.failures import describe
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
-from webhook_api.models import InboundMessage, parse_json, parse_message
+from webhook_api.models import (
+    InboundMessage,
+    Origin,
+    ProviderMessage,
+    parse_json,
+    parse_message,
+)
+from webhook_api.providers import NAMES
 
 _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
 
@@ -32,10 +39,23 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
                 raise InvalidInput("the line is too long")
             if not body.strip():
                 continue
-            message = parse_message(parse_json(body))
+            message = _parse(parse_json(body))
         except InvalidInput as error:
             click.echo(f"{line_start}line {number}: {describe(error)}", err=True)
         yield Line(body or b"", message)
+
+
+def _parse(payload: object) -> InboundMessage:
+    """Return the message of a line; one of a provider may have any address, as `export` writes it.
+
+    Raises:
+        InvalidInput: a field is missing or breaks its rule.
+    """
+    message_id = payload.get("message_id") if isinstance(payload, dict) else None
+    provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
+    if provider not in NAMES or not isinstance(payload, dict):
+        return parse_message(payload)
+    return parse_message({**payload, "kept": Origin(provider)}, ProviderMessage)
 
 
 def _max_line_bytes() -> int:
