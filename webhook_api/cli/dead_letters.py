@@ -127,7 +127,9 @@ def _replay(writer: Writer, number: int) -> bool:
     for at in range(0, len(delivery.messages), _STEP_MESSAGES):
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
-            results = writer.write(partial(writer.store, messages=step), patience_s=_PATIENCE_S)
+            results, _ = writer.write(
+                partial(writer.store_all, messages=step, dead_letters=()), patience_s=_PATIENCE_S
+            )
             created += sum(result.created for result in results)
         writer.write(writer.do_upkeep, patience_s=_PATIENCE_S)
     if not delivery.reason:

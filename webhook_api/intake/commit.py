@@ -236,10 +236,11 @@ class GroupCommit:
     def _store(self, connection: Connection, deliveries: list[PendingDelivery]) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
-        letters = [letter for delivery in deliveries for letter in delivery.dead_letters]
+        of_providers = [one for one in deliveries if one.dead_letters is not None]
         started = time.perf_counter()
         try:
-            if letters:
+            if of_providers:
+                letters = [letter for one in of_providers for letter in one.dead_letters or ()]
                 stored, numbers = self._writer.store_all(connection, messages, letters)
             else:
                 stored, numbers = self._writer.store(connection, messages), []
@@ -249,8 +250,8 @@ class GroupCommit:
             return [self._store(connection, [delivery])[0] for delivery in deliveries]
         self._observer.committed(len(messages), time.perf_counter() - started)
         results, new = iter(stored), iter(numbers)
-        for delivery in deliveries if letters else ():
-            delivery.numbers = list(islice(new, len(delivery.dead_letters)))
+        for delivery in of_providers:
+            delivery.numbers = list(islice(new, len(delivery.dead_letters or ())))
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
     def _answer(self, answers: Sequence[Answer]) -> None:

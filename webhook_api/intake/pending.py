@@ -23,9 +23,9 @@ class PendingDelivery:
         self,
         messages: Sequence[InboundMessage],
         wait: Wait | None = None,
-        dead_letters: Sequence[DeadLetter] = (),
+        dead_letters: Sequence[DeadLetter] | None = None,
     ) -> None:
-        """Without `wait`, the calling thread waits."""
+        """Without `wait`, the calling thread waits. Of a provider are those with `dead_letters`."""
         self.messages = messages
         self.dead_letters = dead_letters
         self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
@@ -35,7 +35,7 @@ class PendingDelivery:
 
     @property
     def size(self) -> int:
-        return len(self.messages) + len(self.dead_letters)
+        return len(self.messages) + len(self.dead_letters or ())
 
     def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
         """Hand this delivery to the thread that writes."""

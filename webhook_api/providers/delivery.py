@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from webhook_api.models import MAX_TEXT_CHARS, Origin, ProviderMessage, mended
-from webhook_api.providers.texts import as_json, as_list, as_object, text_of
+from webhook_api.providers.texts import as_json, text_of
 
 MAX_MESSAGES = 1000  # of a delivery; with more it is kept as a dead letter
 STATUSES = (
@@ -17,7 +17,7 @@ OTHER = "other"
 NO_ID = "without a valid id"
 NO_OBJECT = "not an object"
 
-_MAX_CODES = 10
+_MOST = 20  # words of a delivery in its log line
 _MAX_KIND_CHARS = 64
 
 
@@ -84,12 +84,13 @@ class Delivery:
 
     def add_event(self, name: object) -> None:
         """Count what is neither a message nor a status."""
-        self.events[word(name) or OTHER] += 1
+        event = word(name) or OTHER
+        self.events[event if event in self.events or len(self.events) < _MOST else OTHER] += 1
 
     def add_error(self, code: object) -> None:
         """Note an error code of the provider."""
         shown = word(str(code)) if isinstance(code, str | int) and code else None
-        if shown and shown not in self.error_codes and len(self.error_codes) < _MAX_CODES:
+        if shown and shown not in self.error_codes and len(self.error_codes) < _MOST:
             self.error_codes.append(shown)
 
     @property
@@ -106,6 +107,3 @@ def word(value: object) -> str | None:
 def prefixed(provider: str, message_id: object) -> object:
     """Return the id under which a provider's message is stored; other values stay unchanged."""
     return f"{provider}:{message_id}" if isinstance(message_id, str) and message_id else None
-
-
-__all__ = ["Delivery", "UnreadableError", "as_list", "as_object"]

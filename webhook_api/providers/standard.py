@@ -88,7 +88,7 @@ def parse(
     delivery.add_message(
         NAME,
         message,
-        message_id=message.get("message_id", headers.get(f"{_prefix(headers)}-id")),
+        message_id=message.get("message_id") or headers.get(f"{_prefix(headers)}-id"),
         sender=address([message.get("from")]),
         receiver=address([message.get("to")]),
         ts=next(filter(None, map(as_ts, times)), None),

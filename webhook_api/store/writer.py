@@ -183,7 +183,7 @@ class Writer:
         Raises:
             Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: none was stored.
         """
-        self._make_space(connection, messages)
+        make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
         self._note_stored(messages)
         return results
@@ -194,33 +194,26 @@ class Writer:
         messages: Sequence[InboundMessage],
         dead_letters: Sequence[DeadLetter],
     ) -> tuple[list[StoreResult], list[int]]:
-        """Do the same with dead letters in the same transaction; return their numbers as well.
+        """Do the same with payloads, and with dead letters; return the numbers of these as well.
 
         Raises:
             DeadLettersFull, Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: nothing was stored.
         """
-        self._make_space(connection, messages, dead_letters)
+        kept_bytes = sum(len(message.origin.payload or "") for message in messages)
+        kept_bytes += sum(len(letter.body) for letter in dead_letters)
+        pages = pages_to_store(len(dead_letters), kept_bytes)
+        make_space(self._database, connection, pages + pages_to_store(len(messages)))
         with transaction(connection):
             numbers = insert_dead_letters(connection, dead_letters)
             results = insert_messages(connection, messages) if messages else []
         self._note_stored(messages)
-        return results, numbers
-
-    def _make_space(
-        self,
-        connection: Connection,
-        messages: Sequence[InboundMessage],
-        dead_letters: Sequence[DeadLetter] = (),
-    ) -> None:
-        kept_bytes = sum(len(message.origin.payload or "") for message in messages)
-        kept_bytes += sum(len(letter.body) for letter in dead_letters)
-        pages = pages_to_store(len(messages) + len(dead_letters), kept_bytes)
-        make_space(self._database, connection, pages)
         self._pages_in_wal += pages
+        return results, numbers
 
     def _note_stored(self, messages: Sequence[InboundMessage]) -> None:
         self._unindexed += len(messages)
         self._pages_to_index += pages_to_index(messages)
+        self._pages_in_wal += pages_to_store(len(messages))
 
     def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
         """Remove messages (see `remove_messages`); return how many.
