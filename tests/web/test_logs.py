@@ -115,10 +115,14 @@ def test_a_delivery_is_logged_with_its_id_and_what_became_of_it(
 
 
 def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logged: Logged) -> None:
-    client.post("/webhook", data=encode(a_message()), headers={"X-Signature": "0" * 64})
+    wrong = {"X-Signature": "0" * 64, "X-Forwarded-For": "192.0.2.7, 2001:db8::1"}
+    client.post("/webhook", data=encode(a_message()), headers=wrong)
+    client.post("/webhook", data=b"x", headers={"X-Forwarded-For": "a\x1b[31m"})
 
-    (line,) = logged()
-    assert list(line) == [*KEYS, "dup", "result", "client"]
+    line, other = logged()
+    assert list(line) == [*KEYS, "dup", "result", "client", "forwarded_for"]
+    assert line["forwarded_for"] == "192.0.2.7, 2001:db8::1"
+    assert "forwarded_for" not in other
     assert (line["dup"], line["result"], line["level"]) == (False, "invalid_signature", "ERROR")
     assert line["client"] == "127.0.0.1"
 

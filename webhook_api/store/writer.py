@@ -204,7 +204,7 @@ class Writer:
         pages = pages_to_store(len(dead_letters), kept_bytes)
         make_space(self._database, connection, pages + pages_to_store(len(messages)))
         with transaction(connection):
-            numbers = insert_dead_letters(connection, dead_letters)
+            numbers = insert_dead_letters(connection, dead_letters) if dead_letters else []
             results = insert_messages(connection, messages) if messages else []
         self._note_stored(messages)
         self._pages_in_wal += pages

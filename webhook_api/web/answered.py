@@ -12,6 +12,7 @@ class Answered:
     request_id: str
     client_request_id: str  # as the client sent it; empty: it sent none
     client: str  # its address, or that of the last proxy
+    forwarded_for: str  # what the proxies say of it
     method: str
     path: str
     rule: str | None  # of its route; None if no route matches

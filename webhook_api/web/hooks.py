@@ -33,6 +33,7 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
             request_id=current.request_id,
             client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),
             client=asked.environ.get("REMOTE_ADDR", ""),
+            forwarded_for=asked.environ.get("HTTP_X_FORWARDED_FOR", ""),
             method=asked.method,
             path=asked.path,
             rule=asked.url_rule.rule if asked.url_rule else None,

@@ -15,6 +15,7 @@ from webhook_api.web.streams import StreamedAnswer, StreamEnd
 
 logger = logging.getLogger(__name__)
 
+_ADDRESSES = re.compile(r"[0-9a-fA-F.:, ]{1,200}")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -84,6 +85,8 @@ def _fields(answered: Answered) -> dict[str, Any]:
             fields["checked_url"] = outcome.checked_url
     if answered.status == HTTPStatus.UNAUTHORIZED:
         fields["client"] = answered.client
+        if _ADDRESSES.fullmatch(answered.forwarded_for):
+            fields["forwarded_for"] = answered.forwarded_for
     if _PLAIN_ID.fullmatch(answered.client_request_id):
         fields["client_request_id"] = answered.client_request_id
     return fields
