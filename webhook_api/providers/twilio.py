@@ -5,6 +5,7 @@ URL"; for repeated names and for ports, the official libraries (`RequestValidato
 """
 
 import base64
+import codecs
 import hashlib
 import hmac
 import re
@@ -64,7 +65,8 @@ def parse(
     Raises:
         InvalidInput, UnreadableError: it is neither.
     """
-    fields = parse_json(body) if body.lstrip().startswith((b"{", b"[")) else dict(_fields(body))
+    start = body.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    fields = parse_json(body) if start in (b"{", b"[") else dict(_fields(body))
     if not isinstance(fields, dict):
         raise UnreadableError(NO_OBJECT)
     delivery = Delivery()
