@@ -95,8 +95,25 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
         sys.exit(EXIT_FAILURE)
 
 
-dead_letters.add_command(show_dead_letter)
-dead_letters.add_command(replay_dead_letters)
+@click.command("remove", cls=PlainCommand)
+@click.argument("numbers", metavar="N…", nargs=-1, required=True, type=_NUMBER)
+@with_appcontext
+def remove_numbers(numbers: tuple[int, ...]) -> None:
+    """Remove those that nobody needs."""
+    database = current_database()
+    with one_at_a_time(database):
+        writer = Writer(database)
+        try:
+            count = writer.write(
+                partial(remove_dead_letters, numbers=numbers), patience_s=_PATIENCE_S
+            )
+        finally:
+            writer.close(patience_s=_CLOSE_PATIENCE_S)
+    click.echo(f"{count} removed")
+
+
+for command in (show_dead_letter, replay_dead_letters, remove_numbers):
+    dead_letters.add_command(command)
 
 
 def _shown(text: str) -> str:
