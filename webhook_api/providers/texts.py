@@ -4,6 +4,7 @@ It is what the user wrote or chose, else a short plain rendering. None if there 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import inf
 
 from pydantic_core import to_json
@@ -116,10 +117,6 @@ def _joined(parts: Iterable[object], separator: str = ", ") -> str | None:
     return separator.join(part for part in parts if isinstance(part, str) and part) or None
 
 
-def _edited(value: object) -> str | None:
-    return text_of("meta", value)
-
-
 # The path in the provider's object for the message (empty: all of it), and how it is rendered.
 TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
     # WhatsApp Business Platform, "messages webhook reference", a page for each kind.
@@ -141,7 +138,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("contacts", _cards),
         ("location", _place("name", "address", "latitude", "longitude")),
         ("system.body", _written),
-        ("edit.message", _edited),
+        ("edit.message", partial(text_of, "meta")),
     ),
     # twilio.com/docs, "Twilio's request to your incoming message Webhook URL", and for flows
     # "Content types: WhatsApp flows".
