@@ -55,8 +55,8 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
         ("/metrics", "GET"),
     }
     assert {path for path, _ in routes} <= {
-        "/webhook", "/messages", "/stats", "/health", "/health/live", "/health/ready", "/metrics",
-        "/openapi.json", "/docs", "/docs/<path:filename>",
+        "/webhook", "/messages", "/messages/<id:message_id>", "/stats", "/health", "/health/live",
+        "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/<path:filename>",
         "/", "/inbox", "/inbox/new", "/inbox/messages/<int:row_id>", "/inbox/login",
         "/inbox/logout",
     }  # fmt: skip

@@ -23,7 +23,7 @@ def test_files_with_secrets_are_where_compose_says() -> None:
     named = re.findall(r"^ +(\w+)_FILE: \$\{\1_FILE:\+/run/secrets/(\w+)\}$", COMPOSE, re.MULTILINE)
     given = re.findall(r"^  (\w+):\n    file: \$\{(\w+)_FILE:-/dev/null\}$", COMPOSE, re.MULTILINE)
 
-    assert len(named) == 3
+    assert len(named) == 6
     assert all(secret == name.lower() for name, secret in named)
     assert sorted(given) == sorted((secret, name) for name, secret in named)
     assert f"secrets: [{', '.join(secret for _, secret in named)}]" in COMPOSE

@@ -57,7 +57,10 @@ def test_a_change_of_the_secret_under_load_refuses_no_delivery(tmp_path: Path) -
     assert [set(load.statuses) for load in loads] == [{200}] * 3
     assert stored == set().union(*(load.acknowledged for load in loads))
     assert refused == 401
-    by_key = [series[f'webhook_signatures_total{{key="{key}"}}'] for key in ("current", "previous")]
+    by_key = [
+        series[f'webhook_signatures_total{{key="{key}",provider="webhook"}}']
+        for key in ("current", "previous")
+    ]
     assert sum(by_key) == len(stored)
     assert by_key[1] > 20
 

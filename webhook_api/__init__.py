@@ -15,7 +15,7 @@ from webhook_api.store.database import Database
 from webhook_api.web.access import init_access
 from webhook_api.web.application import Application
 from webhook_api.web.error_handlers import register_errors
-from webhook_api.web.hooks import close_hooks, init_hooks
+from webhook_api.web.hooks import init_hooks
 from webhook_api.web.metrics import init_metrics
 
 # Of one process, while the disk stalls. Each is a client that keeps its connection.
@@ -65,4 +65,3 @@ def close_app(app: Flask) -> None:
     """Stop the threads and close the files; deliveries that still come are refused."""
     app.extensions["commits"].close()
     app.extensions["database"].close()
-    close_hooks(app)

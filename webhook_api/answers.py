@@ -3,12 +3,12 @@
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
-from webhook_api.models import MAX_PAGE_SIZE, PhoneNumber
+from webhook_api.models import MAX_PAGE_SIZE
 from webhook_api.timestamps import TIMESTAMP_PATTERN
 
 TOP_SENDERS = 10  # of /stats
@@ -16,6 +16,9 @@ TOP_SENDERS = 10  # of /stats
 Count = Annotated[int, Field(ge=0)]
 TimestampText = Annotated[
     str, WithJsonSchema({"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN})
+]
+Address = Annotated[
+    str, Field(description="A number; of a provider also another address: `SUPPORT`, `US.1349…`.")
 ]
 _exact = with_config(ConfigDict(extra="forbid"))
 
@@ -42,7 +45,7 @@ class Ready(TypedDict):
 
 
 # No field of a class can have the name `from`.
-_From = TypedDict("_From", {"from": PhoneNumber})
+_From = TypedDict("_From", {"from": Address})
 
 
 @_exact
@@ -50,9 +53,24 @@ class Message(_From):
     """A stored message, as it was delivered."""
 
     message_id: str
-    to: PhoneNumber
+    to: Address
     ts: TimestampText
     text: str | None
+
+
+@_exact
+class WholeMessage(Message):
+    """A stored message with all that is kept of it."""
+
+    received_at: Annotated[TimestampText, Field(description="By the server's time.")]
+    provider: Annotated[str, Field(description="`webhook`, or the provider that delivered it.")]
+    kind: Annotated[
+        str | None, Field(description="The provider's own word for what it is: `text`, `image`, …")
+    ]
+    payload: Annotated[
+        Any,
+        Field(description="The provider's object for this message, whole; null: there is none."),
+    ]
 
 
 def message_object(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:

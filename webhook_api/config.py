@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -43,9 +43,9 @@ class Config:
     # and in Python's development mode (`python -X dev`).
     check_lending: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
-    meta_app_secret: str = field(default="", repr=False)
+    meta_app_secrets: tuple[str, ...] = field(default=(), repr=False)  # the current one first
     meta_verify_token: str = field(default="", repr=False)
-    twilio_auth_token: str = field(default="", repr=False)
+    twilio_auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""  # without a slash at its end
     standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
@@ -83,11 +83,11 @@ class Config:
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
-            meta_app_secret=_needing(given, "META_APP_SECRET", "META_VERIFY_TOKEN"),
-            meta_verify_token=_needing(given, "META_VERIFY_TOKEN", "META_APP_SECRET"),
-            twilio_auth_token=_needing(given, "TWILIO_AUTH_TOKEN", "PUBLIC_URL"),
+            meta_app_secrets=_secrets(given, "META_APP_SECRET", needs="META_VERIFY_TOKEN"),
+            meta_verify_token=_verify_token(given),
+            twilio_auth_tokens=_secrets(given, "TWILIO_AUTH_TOKEN", needs="PUBLIC_URL"),
             public_url=_public_url(given.get("PUBLIC_URL", "")),
-            standard_webhooks_keys=_keys(given.get("STANDARD_WEBHOOKS_SECRET", "")),
+            standard_webhooks_keys=_keys(_secrets(given, "STANDARD_WEBHOOKS_SECRET")),
         )
 
 
@@ -182,11 +182,22 @@ def _seconds(given: Mapping[str, str], name: str, default: float, low: float, hi
     return seconds
 
 
-def _needing(given: Mapping[str, str], name: str, other: str) -> str:
-    """Return the value of `name`, which cannot be used without `other`; empty if not set."""
-    if name in given and other not in given:
-        raise ConfigError(f"{other} is not set: {name} needs it")
-    return given.get(name, "")
+def _secrets(given: Mapping[str, str], name: str, *, needs: str = "") -> tuple[str, ...]:
+    """Return the secrets `name`, which are separated by spaces and cannot be used without `needs`.
+
+    While a secret is changed, both are accepted: the new one is first.
+    """
+    secrets = tuple(read_secret(given, name).split())
+    if secrets and needs and needs not in given:
+        raise ConfigError(f"{needs} is not set: {name} needs it")
+    return secrets
+
+
+def _verify_token(given: Mapping[str, str]) -> str:
+    used = "META_APP_SECRET" in given or "META_APP_SECRET_FILE" in given
+    if "META_VERIFY_TOKEN" in given and not used:
+        raise ConfigError("META_APP_SECRET is not set: META_VERIFY_TOKEN needs it")
+    return given.get("META_VERIFY_TOKEN", "")
 
 
 def _public_url(value: str) -> str:
@@ -202,10 +213,10 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _keys(value: str) -> tuple[bytes, ...]:
-    """Return the keys of Standard Webhooks secrets, which are separated by spaces."""
+def _keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the keys of Standard Webhooks secrets."""
     try:
-        keys = tuple(_key(secret) for secret in value.split())
+        keys = tuple(map(_key, secrets))
     except ValueError:
         keys = (b"",)
     if not all(keys):

@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import codecs
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -23,6 +26,8 @@ from webhook_api.timestamps import Instant, UtcTimestamp, WantedTime
 
 MAX_TEXT_CHARS = 4096
 MAX_PAGE_SIZE = 100
+MAX_ID_CHARS = 512  # of a provider's message
+MAX_ADDRESS_CHARS = 256
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -73,13 +78,30 @@ def _restore_plus(value: object) -> object:
 
 
 WholeNumber = BeforeValidator(_digits)  # after the limits, which the schema then shows
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a pair of surrogates
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
     Cursor,
     PlainValidator(Cursor.parse),
     WithJsonSchema({"type": "string", "format": "cursor"}),
 ]
+
+
+class Origin(NamedTuple):
+    """Where a message came from: who delivered it, its kind, and the provider's object for it.
+
+    The kind is the provider's own word (`image`), None if there is none. The payload is JSON.
+    """
+
+    provider: str
+    kind: str | None = None
+    payload: str | None = None
+
+
+OWN = "webhook"  # the provider of what comes to /webhook
+_OWN_TEXT, _OWN = Origin(OWN, "text"), Origin(OWN)
 
 
 class InboundMessage(BaseModel):
@@ -99,6 +121,24 @@ class InboundMessage(BaseModel):
     text: Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None = Field(
         None, description="The text, if it has one."
     )
+
+    @property
+    def origin(self) -> Origin:
+        """Who delivered it, and what else is kept of it."""
+        return _OWN_TEXT if self.text is not None else _OWN
+
+
+class ProviderMessage(InboundMessage):
+    """A message of a provider: its addresses need not be numbers."""
+
+    message_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
+    from_msisdn: Address = Field(alias="from")
+    to_msisdn: Address = Field(alias="to")
+    kept: Origin
+
+    @property
+    def origin(self) -> Origin:
+        return self.kept
 
 
 class SenderFilter(BaseModel):
@@ -157,27 +197,51 @@ class MessageQuery(MessageFilter):
 def parse_json(body: bytes) -> Any:
     """Return what the JSON text `body` says (RFC 8259; UTF-8 only, no NaN, no Infinity).
 
+    A byte order mark before it is ignored. Half an emoji, which gateways leave when they cut a
+    text, stays a lone surrogate: `InboundMessage` refuses it except in `text` (see `mended`).
+
     Raises:
         InvalidInput: it is not JSON, not UTF-8, or nested beyond the parser's limit.
     """
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput(
-            [{"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {error}"}]
-        ) from None
+        reason = error
+    with suppress(ValueError, RecursionError):
+        if body.startswith(codecs.BOM_UTF8) and not body.startswith(2 * codecs.BOM_UTF8):
+            return parse_json(body.removeprefix(codecs.BOM_UTF8))
+        if _HALF.search(body):
+            value = json.loads(body.decode(), parse_constant=_refuse)
+            from_json(mended(json.dumps(value, ensure_ascii=False)))  # is it nested too deep?
+            return value
+    fault = {"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {reason}"}
+    raise InvalidInput([fault])
 
 
-def parse_message(payload: object) -> InboundMessage:
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def mended(text: str) -> str:
+    """Return `text` with U+FFFD in the place of each lone surrogate."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def parse_message(payload: object, model: type[InboundMessage] = InboundMessage) -> InboundMessage:
     """Return the message that a parsed body holds.
 
     Raises:
         InvalidInput: a field is missing or breaks its rule.
     """
     try:
-        return InboundMessage.model_validate(payload)
+        return model.model_validate(payload)
     except ValidationError as error:
-        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+        faults = error.errors(include_url=False)
+    if isinstance(payload, dict) and isinstance(text := payload.get("text"), str):
+        whole = mended(text)
+        if whole != text:
+            return parse_message({**payload, "text": whole}, model)
+    raise InvalidInput.from_errors("body", faults)
 
 
 def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:

@@ -4,6 +4,7 @@ Also the names of the other ways in which a request can end.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ class Result(StrEnum):
 
     CREATED = "created"
     DUPLICATE = "duplicate"
+    DEAD_LETTER = "dead_letter"  # a provider's, kept aside
     EMPTY = "empty"  # a provider's, without a message to store
     INVALID_SIGNATURE = "invalid_signature"
     VALIDATION_ERROR = "validation_error"
@@ -27,8 +29,8 @@ class Result(StrEnum):
 class Key(StrEnum):
     """Which secret a delivery is signed with; the values of the metric's `key`."""
 
-    CURRENT = "current"  # WEBHOOK_SECRET
-    PREVIOUS = "previous"  # WEBHOOK_SECRET_PREVIOUS
+    CURRENT = "current"  # WEBHOOK_SECRET, or the first of a provider's
+    PREVIOUS = "previous"  # WEBHOOK_SECRET_PREVIOUS, or another of a provider's
 
 
 class NotServed(StrEnum):
@@ -46,10 +48,13 @@ class Tally:
     """What a provider's delivery held, counted when it was stored."""
 
     provider: str
-    messages: Counter[str] = field(default_factory=Counter)  # created, duplicate
-    skipped: Counter[str] = field(default_factory=Counter)  # by the reason
+    messages: Counter[str] = field(default_factory=Counter)  # created, duplicate, dead_letter
     statuses: Counter[str] = field(default_factory=Counter)  # by the kind
+    events: Counter[str] = field(default_factory=Counter)  # by the provider's word
+    error_codes: Sequence[str] = ()  # of the provider
     conflicts: int = 0
+    dead_letters: Sequence[int] = ()  # their numbers
+    reason: str = ""  # why there are dead letters
 
 
 @dataclass
@@ -62,7 +67,8 @@ class Outcome:
 
     result: Result = Result.ERROR
     message_id: str | None = None
-    key: Key | None = None  # of a delivery to /webhook whose signature held
+    key: Key | None = None  # of a delivery whose signature held
+    checked_url: str = ""  # of a delivery whose signature is made with its URL
     conflict: bool = False
     tally: Tally | None = None  # of a provider's delivery
 

@@ -37,6 +37,23 @@ def test_an_export_is_imported_without_loss(run: Run, elsewhere: Flask, rows: Ro
     assert again == exported
 
 
+def test_addresses_that_are_no_numbers_are_exported_and_imported(
+    run: Run, elsewhere: Flask
+) -> None:
+    messages = [
+        a_message(message_id="meta:1", sender="US.1349", to="106540352242922"),
+        a_message(message_id="twilio:SM1", sender="SUPPORT", text="xoxo \ufffd"),
+    ]
+    assert run("import", "-", stdin=as_lines(*messages)).exit_code == 0
+
+    exported = run("export").stdout_bytes
+    runner = elsewhere.test_cli_runner()
+
+    assert runner.invoke(args=["import", "-"], input=exported).exit_code == 0
+    assert runner.invoke(args=["export"]).stdout_bytes == exported
+    assert runner.invoke(args=["import", "-"], input=as_lines(a_message(to="x"))).exit_code == 1
+
+
 def test_export_writes_each_line_no_longer_than_the_body_was(run: Run, post_signed: Post) -> None:
     body = json.dumps(a_message(text="\0é😀"), ensure_ascii=False).encode()
     post_signed(body)

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -14,8 +15,11 @@ from tests.store.files import differences, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.models import Origin, ProviderMessage
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import remove_messages
+from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
+from webhook_api.store.messages import insert_messages, remove_messages
 
 
 @pytest.mark.usefixtures("talk")
@@ -96,6 +100,22 @@ def test_a_number_that_is_none_is_one_line(run: Run, number: str) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
     assert "is no number, as in +919876543210" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["US.13491208655302741918", "68849", "SUPPORT", "rcs:agent_1"])
+def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) -> None:
+    origin = Origin("meta")
+    sent = ProviderMessage.model_validate({**a_message(sender=address), "kept": origin})
+    with closing(connect(config.database_path, "rw", patience_s=5)) as db:
+        insert_messages(db, [sent])
+        letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
+        kept = [DeadLetter.of("meta", "", {}, body) for body in letters]
+        insert_dead_letters(db, kept)
+
+    result = run("forget", address)
+
+    assert result.stdout.startswith("1 messages and 2 dead letters removed\n")
+    assert differences(config.database_path) == []
 
 
 @pytest.mark.usefixtures("talk")

@@ -36,6 +36,13 @@ def test_import_stores_each_message_once(run: Run, rows: Rows) -> None:
     assert rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("b",)]
 
 
+def test_import_takes_half_an_emoji_in_a_text(run: Run, rows: Rows) -> None:
+    result = run("import", "-", stdin=as_lines(a_message(text="xoxo \ud83d")))
+
+    assert result.exit_code == 0
+    assert rows("SELECT text FROM messages") == [("xoxo \ufffd",)]
+
+
 def test_import_keeps_the_first_of_two_that_differ_and_counts_the_other(
     run: Run, post_signed: Post, rows: Rows
 ) -> None:

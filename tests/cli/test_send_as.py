@@ -25,10 +25,13 @@ def test_each_sample_is_accepted_and_stored(
     result = run("send", "--as", provider, "--url", url, "--count", 30)
 
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "200 OK: 30")
+    assert rows("SELECT count(*) FROM dead_letters") == [(0,)]
     found = rows("SELECT message_id, from_msisdn, text FROM messages")
     assert len({message_id for message_id, _, _ in found}) == 30
     assert all(message_id.startswith(f"{provider}:") for message_id, _, _ in found)
     assert len({text for _, _, text in found}) > 3
+    kinds = rows("SELECT count(DISTINCT coalesce(kind, '')) FROM messages")[0][0]
+    assert kinds > (3 if provider == "meta" else 1)
 
 
 def test_the_samples_of_the_specification_go_to_webhook(run: Run, server: str, rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """POST /webhook/meta: what becomes of WhatsApp's messages and statuses, and the handshake."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from tests.providers.samples import (
          {"id": "cancel-button", "title": "Cancel"}}}, "Cancel"),
         ({"type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": "👍"}}, "👍"),
         ({"type": "reaction", "reaction": {"message_id": "wamid.X"}}, None),
+        ({"type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": ""}}, None),
         ({"type": "location", "location": {"name": "Philz Coffee", "address": "101 Forest Ave",
          "latitude": 37.44212, "longitude": -122.161502}},
          "Philz Coffee, 101 Forest Ave, 37.44212, -122.161502"),
@@ -70,29 +72,104 @@ def test_numbers_and_times_are_written_as_the_specification_wants(
     ]
 
 
-def test_what_breaks_a_rule_is_skipped_and_the_others_are_stored(
+def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(
     deliver: Deliver, rows: Rows, scrape: Scrape, logged: Logged
 ) -> None:
     messages = [
         a_whatsapp(1),
         a_whatsapp(2, id=""),
-        a_whatsapp(3, sender="BR.1234abc"),
-        a_whatsapp(4, sender=None),
-        a_whatsapp(5, timestamp="soon"),
+        a_whatsapp(3, id=7),
+        a_whatsapp(4, id="\ud83d"),
         "no object",
         a_whatsapp(6),
     ]
-    reasons = {"message_id": 1, "from": 2, "ts": 1, "not_an_object": 1}
+    body = from_meta(*messages)
 
-    response = deliver("meta", from_meta(*messages))
+    response = deliver("meta", body)
 
     assert response.status_code == 200
     assert rows("SELECT message_id FROM messages") == [("meta:wamid.0001",), ("meta:wamid.0006",)]
-    assert logged()[-1]["skipped"] == reasons
+    reason = "3 messages without a valid id, 1 messages not an object"
+    assert rows("SELECT id, provider, reason, body FROM dead_letters") == [
+        (1, "meta", reason, body)
+    ]
+    (headers,) = rows("SELECT headers FROM dead_letters")[0]
+    assert "x-hub-signature-256" in json.loads(headers)
+    line = logged()[-1]
+    assert (line["level"], line["dead_letters"], line["reason"]) == ("WARNING", [1], reason)
+    assert line["messages"] == {"created": 2, "dead_letter": 4}
     counts = scrape()
-    for reason, count in reasons.items():
-        labels = f'provider="meta",reason="{reason}",result="skipped"'
-        assert counts[f"provider_messages_total{{{labels}}}"] == count
+    assert counts['provider_messages_total{provider="meta",result="dead_letter"}'] == 4
+    assert counts["dead_letters"] == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "sender"),
+    [
+        ({"from": "16505551234"}, "+16505551234"),
+        ({"from": 16505551234}, "+16505551234"),
+        ({"from": "\u200e+1 (650) 555\u20111234"}, "+16505551234"),
+        ({"from": "US.13491208655302741918"}, "US.13491208655302741918"),
+        ({"from": None, "from_user_id": "US.1"}, "US.1"),
+        ({"from": "", "from_user_id": "US.1", "from_parent_user_id": "US.ENT.2"}, "US.1"),
+        ({"from_user_id": "US.1", "contact": {"wa_id": "16505551234", "user_id": "US.1"}},
+         "+16505551234"),
+        ({"contact": {"user_id": "US.9"}}, "US.9"),
+        ({"type": "system", "system": {"previous_user_id": "CO.1", "user_id": "MX.2"}}, "CO.1"),
+        ({"from": {}}, "unknown"),
+        ({}, "unknown"),
+    ],
+)  # fmt: skip
+def test_who_it_is_from_is_a_number_if_there_is_one(
+    deliver: Deliver, rows: Rows, members: dict[str, Any], sender: str
+) -> None:
+    message = {name: value for name, value in a_whatsapp().items() if name != "from"} | members
+    contact = message.pop("contact", None)
+
+    deliver("meta", from_meta(message, **({"contacts": [contact]} if contact else {})))
+
+    assert rows("SELECT from_msisdn FROM messages") == [(sender,)]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "receiver"),
+    [
+        ({"display_phone_number": "+1 (555) 078-3881"}, "+15550783881"),
+        ({"display_phone_number": "\u200e+1 555\u2011078\u20133881\u00a0"}, "+15550783881"),
+        ({"phone_number_id": "106540352242922"}, "106540352242922"),
+        ({}, "102290129340398"),
+        (None, "102290129340398"),
+    ],
+)
+def test_whom_it_is_to(deliver: Deliver, rows: Rows, metadata: Any, receiver: str) -> None:
+    deliver("meta", from_meta(a_whatsapp(), metadata=metadata))
+
+    assert rows("SELECT to_msisdn FROM messages") == [(receiver,)]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "ts"),
+    [
+        ("1749416383", "2025-06-08T20:59:43Z"),
+        (1749416383, "2025-06-08T20:59:43Z"),
+        ("1749416383123", "2025-06-08T20:59:43.123Z"),
+        (1749416383123456, "2025-06-08T20:59:43.123456Z"),
+        ("1749416383000", "2025-06-08T20:59:43Z"),
+        ("2025-06-08T22:59:43.5+02:00", "2025-06-08T20:59:43.500000Z"),
+        ("soon", None),
+        (None, None),
+        (-1, None),
+        ("9" * 25, None),
+    ],
+)
+def test_the_time_is_read_in_any_unit_or_is_that_of_arrival(
+    deliver: Deliver, rows: Rows, timestamp: object, ts: str | None
+) -> None:
+    deliver("meta", from_meta(a_whatsapp(timestamp=timestamp)))
+
+    [(stored, arrived)] = rows("SELECT ts, created_at FROM messages")
+    assert stored == (ts or stored)
+    assert ts or stored[:16] == arrived[:16]
 
 
 def test_statuses_alone_are_counted_by_kind_and_not_stored(
@@ -112,6 +189,97 @@ def test_statuses_alone_are_counted_by_kind_and_not_stored(
     assert counts['provider_requests_total{provider="twilio",result="empty"}'] == 1
     assert logged()[0]["statuses"] == {"sent": 1, "read": 2, "other": 2}
     assert logged()[0]["result"] == "empty"
+    assert logged()[0]["level"] == "INFO"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"statuses": [{"status": "failed", "errors": [{"code": 130472, "title": "t"}]}]},
+        {"errors": [{"code": 130472}, {"code": 130472}]},
+        {"history": [{"errors": [{"code": 130472, "title": "declined"}]}]},
+    ],
+)
+def test_an_error_code_of_meta_is_told_in_a_warning(
+    deliver: Deliver, logged: Logged, value: dict[str, Any]
+) -> None:
+    deliver("meta", from_meta(**value))
+
+    assert (logged()[0]["level"], logged()[0]["error_codes"]) == ("WARNING", ["130472"])
+
+
+def test_other_fields_are_counted_by_name_and_unknown_ones_together(
+    deliver: Deliver, logged: Logged, scrape: Scrape
+) -> None:
+    ban = {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}
+    fields = [("account_update", ban), ("calls", {}), ("of_next_year", {"x": 1}), (7, None)]
+    changes = [{"field": field, "value": value} for field, value in fields]
+    payload = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": changes}]}
+
+    for body in (encode(payload), encode({"object": "instagram", "entry": []}), b"{}"):
+        assert deliver("meta", body).status_code == 200
+
+    assert [line["events"] for line in logged()] == [
+        {"account_update.DISABLED_UPDATE": 1, "calls": 1, "of_next_year": 1, "other": 1},
+        {"instagram": 1},
+        {"other": 1},
+    ]
+    counts = scrape()
+    for event, count in {"account_update": 1, "calls": 1, "instagram": 1, "other": 3}.items():
+        assert counts[f'provider_events_total{{event="{event}",provider="meta"}}'] == count
+
+
+def test_of_a_history_what_customers_wrote_is_stored(
+    deliver: Deliver, rows: Rows, logged: Logged
+) -> None:
+    own = a_whatsapp(2, sender="15550783881", to="16505551234")
+    other_own = a_whatsapp(3, history_context={"from_me": True, "status": "READ"})
+    threads = [
+        {"id": "16505551235", "messages": [a_whatsapp(1), own]},
+        {"id": "US.1", "messages": [a_whatsapp(4, sender=None, from_user_id="US.1"), other_own]},
+    ]
+    history = [{"metadata": {"phase": 0, "chunk_order": 1}, "threads": threads}]
+    body = json.loads(from_meta(history=history))
+    body["entry"][0]["changes"][0]["field"] = "history"
+
+    deliver("meta", encode(body))
+
+    assert rows("SELECT message_id, from_msisdn, to_msisdn FROM messages") == [
+        ("meta:wamid.0001", "+16505551235", "+15550783881"),
+        ("meta:wamid.0004", "US.1", "+15550783881"),
+    ]
+    assert logged()[0]["events"] == {"history.own": 2, "history": 1}
+
+
+def test_the_whole_object_is_kept_with_its_contact(deliver: Deliver, client: FlaskClient) -> None:
+    message = a_whatsapp(1, type="image", image={"id": "9", "mime_type": "image/jpeg"}, x=1e-9)
+    contacts = [{"profile": {"name": f"\ud83d {n}"}, "wa_id": f"1650555{1234 + n}"} for n in (0, 1)]
+
+    deliver("meta", from_meta(message, a_whatsapp(2), contacts=contacts))
+
+    found: Any = client.get("/messages/meta:wamid.0001").json
+    contact = {"profile": {"name": "\ufffd 1"}, "wa_id": "16505551235"}
+    assert found["payload"] == {**message, "contact": contact}
+    assert (found["provider"], found["kind"]) == ("meta", "image")
+    assert client.get("/messages/meta:wamid.0002").json["payload"] == a_whatsapp(2)  # type: ignore[index]
+
+
+def test_more_than_a_thousand_messages_are_one_dead_letter(
+    deliver: Deliver, rows: Rows, logged: Logged
+) -> None:
+    many = from_meta(a_whatsapp()).replace(b'"messages": [', b'"messages": [' + b"{}," * 1_000_000)
+    bodies = [from_meta(*some_whatsapps(1001)), many]
+
+    started = time.monotonic()
+    statuses = [deliver("meta", body).status_code for body in bodies]
+    seconds = time.monotonic() - started
+
+    assert statuses == [200, 200]
+    assert seconds < 3
+    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [body for (body,) in rows("SELECT body FROM dead_letters")] == bodies
+    assert logged()[0]["reason"] == "more than 1,000 messages"
+    assert logged()[1]["reason"] == "more than 250,000 parts"
 
 
 def test_a_thousand_messages_are_one_commit_and_their_repeat_adds_none(

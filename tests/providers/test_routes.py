@@ -11,10 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.builders import an_app, signed
+from tests.builders import an_app, samples, signed
 from tests.conftest import Logged, Rows, Scrape
 from tests.providers.conftest import Deliver
 from tests.providers.samples import (
+    a_config,
     a_whatsapp,
     from_meta,
     from_standard,
@@ -22,7 +23,10 @@ from tests.providers.samples import (
     signed_as,
     some_whatsapps,
 )
+from webhook_api import close_app
 from webhook_api.config import Config
+from webhook_api.providers import PARSERS, meta, standard, twilio
+from webhook_api.store import dead_letters
 
 MIB = 1024 * 1024
 
@@ -96,23 +100,128 @@ def test_without_a_signature_nothing_of_the_body_is_read(
     assert not {"message_id", "messages", "skipped"} & set(line)
 
 
-OTHER_FORMATS = {
-    "meta": [b"", b"{", b"[]", b"null", b'{"object":"page","entry":[]}',
-             b'{"object":"whatsapp_business_account"}', from_meta(*some_whatsapps(1001))],
-    "twilio": [b"", b"{}", b"CallSid=CA1&From=%2B1&To=%2B2", b"MessageSid=SM1&From=%2B1"],
-    "standard": [b"", b"[]", b'{"test": 2432232314}', from_standard(text="x" * 4097),
-                 from_standard(message_id=7), from_standard(ts="now")],
+# Signed bodies without a message: kept aside, or counted.
+KEPT = {
+    "meta": [b"", b"{", b"[]", b"null", b"\xff", b"hello", b'{"x": NaN}', b"[" * 9000],
+    "twilio": [b"From=%2B1&To=%2B2&Body=", b'\xef\xbb\xbf {"Body":"x"}', b"[]", b"{",
+               b"SmsStatus=received&MessageSid="],
+    "standard": [b"", b"[]", b"7", b"{", from_standard(message_id=7),
+                 from_standard(message_id="x" * 600), from_standard(message_id="\udc00")],
+}  # fmt: skip
+COUNTED = {
+    "meta": [b"{}", b'{"object":"page","entry":[]}', b'{"object":"whatsapp_business_account"}'],
+    "twilio": [b"", b"a", b"CallSid=CA1&From=%2B1&To=%2B2", b"MessageSid=SM1&ErrorCode=30003",
+               b"SmsSid=SM1&SmsStatus=delivered&From=%2B1&To=%2B2",
+               b"MessageSid=SM1&EventType=READ&SmsStatus=received&Body=x&From=%2B1&To=%2B2",
+               b"MessageSid=SM1&MessageStatus=sent&Body=x&To=%2B2"],
+    "standard": [b"{}", b'{"test": 2432232314}', b'{"type":"webhook.test","data":{"success":true}}',
+                 b'{"event_type":"ping","data":[1]}', b'{"type":"user.created","data":{"id":"1"}}'],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("provider", OTHER_FORMATS)
-def test_a_body_in_another_format_is_refused(deliver: Deliver, rows: Rows, provider: str) -> None:
-    for body in OTHER_FORMATS[provider]:
-        response = deliver(provider, body)
+@pytest.mark.parametrize("provider", KEPT)
+def test_what_is_signed_and_cannot_be_read_is_kept(
+    deliver: Deliver, rows: Rows, logged: Logged, provider: str
+) -> None:
+    for body in KEPT[provider]:
+        assert deliver(provider, body).status_code == 200, body[:100]
 
-        assert response.status_code == 422, body[:100]
-        assert response.json["detail"][0]["loc"][0] == "body"  # type: ignore[index]
     assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [body for (body,) in rows("SELECT body FROM dead_letters")] == KEPT[provider]
+    assert {(line["result"], line["level"]) for line in logged()} == {("dead_letter", "WARNING")}
+
+
+@pytest.mark.parametrize("provider", COUNTED)
+def test_what_is_signed_and_no_message_is_counted(
+    deliver: Deliver, rows: Rows, logged: Logged, provider: str
+) -> None:
+    for body in COUNTED[provider]:
+        assert deliver(provider, body).status_code == 200, body[:100]
+
+    assert rows("SELECT count(*) FROM messages") == rows("SELECT count(*) FROM dead_letters")
+    assert all(line.get("events") or line.get("statuses") for line in logged())
+    assert {line["result"] for line in logged()} == {"empty"}
+
+
+def test_an_error_of_ours_is_kept_with_its_traceback_in_the_log(
+    deliver: Deliver, rows: Rows, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARSERS, "meta", lambda *_: 1 / 0)
+
+    assert deliver("meta", b"{}").status_code == 200
+
+    assert rows("SELECT reason FROM dead_letters") == [
+        ("an error of the service: ZeroDivisionError",)
+    ]
+    assert logged()[0]["level"] == "WARNING"
+    assert "division by zero" in logged()[0]["traceback"]
+
+
+def test_when_no_more_can_be_kept_the_provider_keeps_it(
+    deliver: Deliver, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MAX_DEAD_LETTERS", 1)
+
+    statuses = [deliver("meta", body).status_code for body in (b"[]", b"[]", from_meta({}))]
+
+    assert statuses == [200, 503, 503]
+    assert deliver("meta", from_meta(a_whatsapp())).status_code == 200
+    assert rows("SELECT count(*) FROM dead_letters") == [(1,)]
+
+
+def test_the_line_of_a_401_of_twilio_says_which_url_was_checked(
+    client: FlaskClient, logged: Logged
+) -> None:
+    """Most often PUBLIC_URL is wrong."""
+    client.post("/webhook/twilio?a=%20b", data=b"x", environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
+    client.post("/webhook/meta", data=b"x")
+
+    assert logged()[0]["checked_url"] == "https://hooks.example.com/webhook/twilio?a=%20b"
+    assert logged()[0]["client"] == "192.0.2.7"
+    assert "checked_url" not in logged()[1]
+
+
+SECRETS = {
+    "meta": ("META_APP_SECRET", "new old"),
+    "twilio": ("TWILIO_AUTH_TOKEN", "new old"),
+    "standard": ("STANDARD_WEBHOOKS_SECRET", "whsec_bmV3 whsec_b2xk"),
+}
+
+
+@pytest.mark.parametrize("provider", SECRETS)
+@pytest.mark.parametrize("in_file", [False, True], ids=["variable", "file"])
+def test_while_a_secret_is_changed_both_are_accepted(
+    tmp_path: Path, provider: str, in_file: bool
+) -> None:
+    name, value = SECRETS[provider]
+    settings = {name: value}
+    if in_file:
+        (tmp_path / "secret").write_text(value + "\n")
+        settings = {name: "", f"{name}_FILE": str(tmp_path / "secret")}
+    app = an_app(a_config(tmp_path, **settings))
+    client = app.test_client()
+    body = {"meta": b"{}", "twilio": b"a=b", "standard": b"{}"}[provider]
+    url = "https://hooks.example.com/webhook/twilio"
+
+    statuses = []
+    for secret in ("new", "old", "old", "other"):
+        headers = {
+            "meta": lambda secret=secret: meta.sign_delivery(secret, body),
+            "twilio": lambda secret=secret: twilio.sign_delivery(secret, url, body),
+            "standard": lambda secret=secret: standard.sign_delivery(
+                secret.encode(), "msg_1", int(time.time()), body
+            ),
+        }[provider]()
+        statuses.append(client.post(f"/webhook/{provider}", data=body, headers=headers).status_code)
+    counts = samples(client.get("/metrics").text)
+    close_app(app)
+
+    assert statuses == [200, 200, 200, 401]
+    used = [
+        counts[f'webhook_signatures_total{{key="{key}",provider="{provider}"}}']
+        for key in ("current", "previous")
+    ]
+    assert used == [1, 2]
 
 
 @pytest.mark.parametrize(("provider", "limit"), [("meta", 3 * MIB), ("twilio", MIB // 4)])
@@ -145,7 +254,7 @@ def test_the_providers_in_use_are_described(client: FlaskClient) -> None:
     webhook = document["paths"]["/webhook"]["post"]
     for provider in ("meta", "twilio", "standard"):
         operation = document["paths"][f"/webhook/{provider}"]["post"]
-        assert set(operation["responses"]) == set(webhook["responses"])
+        assert set(operation["responses"]) == set(webhook["responses"]) - {"422"}
         assert operation["operationId"] != webhook["operationId"]
     assert set(document["paths"]["/webhook/meta"]["get"]["responses"]) == {"200", "403", "500"}
     identifiers = [

@@ -1,6 +1,7 @@
 """Signatures and payloads published by the providers, and signatures of other programs."""
 
 import hashlib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from tests.providers.samples import (
     WHSEC,
     a_config,
 )
-from webhook_api.errors import InvalidInput, InvalidSignature
+from webhook_api.errors import InvalidSignature
+from webhook_api.outcome import Key
 from webhook_api.providers import meta, standard, twilio
 
+NOW = "2025-01-15T10:00:00.000Z"
 META_TEST = (
     b'{"object":"whatsapp_business_account","entry":[{"id":"0","changes":[{"field":"messages",'
     b'"value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"16505551111",'
@@ -38,7 +41,8 @@ def test_the_test_delivery_of_metas_dashboard() -> None:
         "cedb3ff50d084e658ab3f79e03d71347b87ee1402fe1600a908305f0fa5c3e44"
     }
 
-    [message] = meta.read_delivery(headers, META_TEST, "", APP_SECRET).messages
+    assert meta.verify((APP_SECRET,), headers, META_TEST, "") is Key.CURRENT
+    [message] = meta.parse(headers, META_TEST, NOW).messages
 
     assert message.message_id == "meta:ABGGFlA5Fpa"
     assert (message.from_msisdn, message.to_msisdn) == ("+16315551181", "+16505551111")
@@ -83,16 +87,14 @@ CALL += b"&CallSid=CA1234567890ABCDE"
          "http port added", "repeated names", "JSON"],
 )  # fmt: skip
 def test_twilios_own_signatures(url: str, body: bytes, signature: str) -> None:
-    """github.com/twilio/twilio-python, tests/unit/test_request_validator.py, token 12345.
+    """github.com/twilio/twilio-python, tests/unit/test_request_validator.py, token 12345."""
+    headers = {"x-twilio-signature": signature}
 
-    The signature holds: what is refused is that none of these is about a message.
-    """
-    with pytest.raises(InvalidInput, match="MessageSid"):
-        twilio.read_delivery({"x-twilio-signature": signature}, body, url, "12345")
-    with pytest.raises(InvalidSignature):
-        twilio.read_delivery({"x-twilio-signature": signature}, body + b" ", url, "12345")
-    with pytest.raises(InvalidSignature):
-        twilio.read_delivery({"x-twilio-signature": signature}, body, url + "3", "12345")
+    assert twilio.verify(("12345",), headers, body, url) is Key.CURRENT
+    assert twilio.verify(("new", "12345"), headers, body, url) is Key.PREVIOUS
+    for other_body, other_url in ((body + b" ", url), (body, url + "3")):
+        with pytest.raises(InvalidSignature):
+            twilio.verify(("12345",), headers, other_body, other_url)
 
 
 TWILIO_URL = f"{PUBLIC_URL}/webhook/twilio"
@@ -107,7 +109,8 @@ def test_a_twilio_form_that_node_signed() -> None:
     )
     headers = {"x-twilio-signature": "bh52Dz+frQ+ROMvsu00kPZCuhbo="}
 
-    [message] = twilio.read_delivery(headers, body, TWILIO_URL, AUTH_TOKEN).messages
+    assert twilio.verify((AUTH_TOKEN,), headers, body, TWILIO_URL) is Key.CURRENT
+    [message] = twilio.parse(headers, body, NOW).messages
 
     assert message.message_id == "twilio:SM1f0e8ae6ade43cb3c0ce4525424e404f"
     assert (message.from_msisdn, message.to_msisdn) == ("+14155551234", "+14155238886")
@@ -119,11 +122,12 @@ def test_a_twilio_json_that_node_signed() -> None:
     url = f"{TWILIO_URL}?bodySHA256={hashlib.sha256(body).hexdigest()}"
     headers = {"x-twilio-signature": "AQSMUdUtr58uqo4x1uQMNV2d8Y4="}
 
-    [message] = twilio.read_delivery(headers, body, url, AUTH_TOKEN).messages
+    assert twilio.verify((AUTH_TOKEN,), headers, body, url) is Key.CURRENT
+    [message] = twilio.parse(headers, body, NOW).messages
 
     assert (message.message_id, message.text) == ("twilio:SMjson", "as JSON")
     with pytest.raises(InvalidSignature):
-        twilio.read_delivery(headers, body.replace(b"JSON", b"json"), url, AUTH_TOKEN)
+        twilio.verify((AUTH_TOKEN,), headers, body.replace(b"JSON", b"json"), url)
 
 
 STANDARD = {
@@ -138,17 +142,18 @@ def test_the_test_vector_of_standard_webhooks(tmp_path: Path) -> None:
     """github.com/standard-webhooks, libraries/python/tests/test_webhooks.py, `test_sign_function`.
 
     The same of `printf %s "$ID.$TS.$BODY" | openssl dgst -sha256 -mac HMAC -macopt hexkey:31f2...`.
-    The signature holds: what is refused is that this is no message.
     """
     keys = a_config(tmp_path, STANDARD_WEBHOOKS_SECRET=WHSEC).standard_webhooks_keys
 
     assert keys == (KEY,)
-    for now in (1614265330, 1614265330 - 300, 1614265330 + 300):
-        with pytest.raises(InvalidInput, match="from"):
-            standard.read_delivery(STANDARD, STANDARD_BODY, "", keys, partial(float, now))
-    for now in (1614265330 - 301, 1614265330 + 301):
-        with pytest.raises(InvalidSignature):
-            standard.read_delivery(STANDARD, STANDARD_BODY, "", keys, partial(float, now))
+    svix = {name.replace("webhook", "svix"): value for name, value in STANDARD.items()}
+    for headers in (STANDARD, svix):
+        for now in (1614265330, 1614265330 - 300, 1614265330 + 300):
+            used = standard.verify(keys, headers, STANDARD_BODY, "", partial(float, now))
+            assert used is Key.CURRENT
+        for now in (1614265330 - 301, 1614265330 + 301):
+            with pytest.raises(InvalidSignature):
+                standard.verify(keys, headers, STANDARD_BODY, "", partial(float, now))
 
 
 @pytest.mark.parametrize(
@@ -177,5 +182,6 @@ def test_one_good_signature_among_others_is_enough(signatures: str, holds: bool)
         "webhook-signature": signatures.format(STANDARD["webhook-signature"]),
     }
 
-    with pytest.raises(InvalidInput if holds else InvalidSignature):
-        standard.read_delivery(headers, STANDARD_BODY, "", (b"old", KEY), lambda: 1614265330.0)
+    expected = nullcontext() if holds else pytest.raises(InvalidSignature)
+    with expected:
+        standard.verify((b"old", KEY), headers, STANDARD_BODY, "", lambda: 1614265330.0)

@@ -82,6 +82,35 @@ def test_unknown_fields_are_ignored(post_signed: Post, get: Get, extra: str) -> 
     assert get("/messages")["data"] == [a_message()]
 
 
+MARK = b"\xef\xbb\xbf"
+MENDED = {
+    rb"xoxo \ud83d": "xoxo \ufffd",
+    rb"\uDE00\uD83D": "\ufffd\ufffd",
+    rb"\ud83d\ud83d\ude00.": "\ufffd😀.",
+    rb"\\ud83d \ude00": "\\ud83d \ufffd",
+}
+
+
+@pytest.mark.parametrize("text", MENDED)
+def test_half_an_emoji_becomes_a_replacement_character(
+    post_signed: Post, get: Get, text: bytes
+) -> None:
+    """Gateways leave it when they cut a text in the middle of a character."""
+    assert post_signed(VALID.replace(b"Hello", text)).status_code == 200
+
+    assert get("/messages")["data"] == [a_message(text=MENDED[text])]
+
+
+@pytest.mark.parametrize(
+    "body", [MARK + VALID, VALID[:-1] + rb', "x": {"\ud83d": "\ude00", "y": 1e400}}'],
+    ids=["byte order mark", "half an emoji in a field that is ignored"],
+)  # fmt: skip
+def test_what_a_text_does_not_need_is_ignored(post_signed: Post, get: Get, body: bytes) -> None:
+    assert post_signed(body).status_code == 200
+
+    assert get("/messages")["data"] == [a_message()]
+
+
 def test_the_last_of_repeated_keys_counts(post_signed: Post, get: Get) -> None:
     post_signed(b'{"message_id": "first", ' + VALID[1:])
 

@@ -2,7 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from webhook_api.config import Config
 from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store import folding
-from webhook_api.store.connections import connect
+from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
+from webhook_api.store.folding import folded_form
 from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import insert_rows
 from webhook_api.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -72,7 +72,7 @@ def path(tmp_path: Path, old: int, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
         with monkeypatch.context() as patch:
             patch.setattr(folding, "fold", fold_of_version_7)
-            insert_rows(db, [parse_message(message) for message in MESSAGES])
+            insert_old_rows(db)
         if old == 1:
             db.executescript(
                 "INSERT INTO messages_search (rowid, body)"
@@ -88,6 +88,21 @@ def fold_of_version_7(text: str) -> str:
     """Each character alone, without composing."""
     forms = [[c.casefold(), c.lower(), c] for c in text]
     return "".join(next(form for form in three if len(form) == 1) for three in forms)
+
+
+def insert_old_rows(db: Connection, messages: Sequence[object] = MESSAGES) -> None:
+    """Store `messages` as a version did that did not know more columns."""
+    for message in map(parse_message, messages):
+        values = [
+            message.message_id, message.from_msisdn, message.to_msisdn, message.ts.text,
+            message.text, "2025-01-01T00:00:00.000Z", *message.ts.instant,
+            folded_form(message.text),
+        ]  # fmt: skip
+        db.execute(
+            "INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text, created_at,"
+            " seconds, nanos, folded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
 
 
 def version(path: Path) -> int:
@@ -153,11 +168,25 @@ def test_removals_after_the_migration_leave_everything_exact(
     assert stats["total_messages"] == len(MESSAGES) // 3
 
 
+def test_the_ids_of_old_messages_say_who_delivered_them(path: Path) -> None:
+    ids = {"meta:1": "meta", "twilio:": "twilio", "standard:x": "standard", "meta;": "webhook"}
+    with closing(connect(path, "rw", patience_s=0)) as db:
+        db.execute("DELETE FROM messages")
+        insert_old_rows(db, [a_message(message_id=message_id) for message_id in ids])
+
+    Database(path).prepare()
+
+    with closing(sqlite3.connect(path)) as db:
+        assert dict(db.execute("SELECT message_id, provider FROM messages")) == ids
+    assert differences(path) == []
+
+
 @pytest.mark.parametrize(
     ("old", "statement"),
     [
         (1, "DELETE FROM periods"), (1, "CREATE TABLE characters"), (1, "PRAGMA user_version ="),
         (5, "SELECT 86400"), (5, "DROP TABLE old_periods"), (5, "PRAGMA user_version ="),
+        (7, "UPDATE messages SET provider"), (7, "CREATE TRIGGER count_dead_letter"),
     ],
     indirect=["old"],
 )  # fmt: skip

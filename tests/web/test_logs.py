@@ -136,11 +136,56 @@ def test_a_delivery_to_a_host_that_cannot_be_has_a_result(
 
 
 def test_the_id_of_an_unsigned_delivery_is_not_logged(client: FlaskClient, logged: Logged) -> None:
-    client.post("/webhook", data=encode(a_message()), headers={"X-Signature": "0" * 64})
+    wrong = {"X-Signature": "0" * 64, "X-Forwarded-For": "192.0.2.7, 2001:db8::1"}
+    client.post("/webhook", data=encode(a_message()), headers=wrong)
+    client.post("/webhook", data=b"x", headers={"X-Forwarded-For": "a\x1b[31m"})
+
+    line, other = logged()
+    assert list(line) == [*KEYS, "dup", "result", "client", "forwarded_for"]
+    assert line["forwarded_for"] == "192.0.2.7, 2001:db8::1"
+    assert "forwarded_for" not in other
+    assert (line["dup"], line["result"], line["level"]) == (False, "invalid_signature", "ERROR")
+    assert line["client"] == "127.0.0.1"
+
+
+def test_each_of_a_thousand_wrong_signatures_has_its_line(
+    client: FlaskClient, logged: Logged
+) -> None:
+    """Spec 1: "Log an error event"."""
+    for _ in range(1000):
+        client.post("/webhook", data=b"x")
+
+    lines = logged()
+    assert len(lines) == 1000
+    assert {(line["level"], line["status"]) for line in lines} == {("ERROR", 401)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"sender": "very-private"}, r"body.from: String should match pattern '^\+[0-9]+$'"),
+        ({"text": "very-private" * 500}, "body.text: String should have at most 4096 characters"),
+        ({"ts": "very-private", "to": 7},
+         "body.to: Input should be a valid string; body.ts: Input should be a UTC timestamp such as"
+         " 2025-01-15T10:00:00Z"),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_422_names_field_and_reason_and_no_value(
+    post_signed: Post, logged: Logged, fields: dict[str, Any], error: str
+) -> None:
+    post_signed(a_message(**fields))
 
     (line,) = logged()
-    assert list(line) == [*KEYS, "dup", "result"]
-    assert (line["dup"], line["result"], line["level"]) == (False, "invalid_signature", "ERROR")
+    assert (line["level"], line["error"]) == ("WARNING", error)
+    assert "very-private" not in str(line)
+
+
+def test_the_line_of_a_query_that_is_422_names_the_parameter(
+    client: FlaskClient, logged: Logged
+) -> None:
+    client.get("/messages?limit=secret")
+
+    assert logged()[0]["error"] == "query.limit: Input should be a whole number"
 
 
 def test_the_id_of_too_large_a_delivery_is_not_logged(post_signed: Post, logged: Logged) -> None:

@@ -29,6 +29,7 @@ NAMES = {
     "provider_requests_total": "counter",
     "provider_messages_total": "counter",
     "provider_statuses_total": "counter",
+    "provider_events_total": "counter",
     "request_latency_ms": "histogram",
     "commit_duration_seconds": "histogram",
     "commit_batch_messages": "histogram",
@@ -40,6 +41,7 @@ NAMES = {
     "stored_messages": "gauge",
     "unindexed_messages": "gauge",
     "stored_senders": "gauge",
+    "dead_letters": "gauge",
     "removed_messages_total": "counter",
 }
 

@@ -21,6 +21,8 @@ from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
 from webhook_api.intake.signature import sign
 from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
+from webhook_api.store.connections import Connection
+from webhook_api.store.messages import remove_messages
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
 from webhook_api.web.openapi.text import EXAMPLE_BODY, EXAMPLE_SECRET, EXAMPLE_SIGNATURE
@@ -92,7 +94,11 @@ def test_the_link_to_the_next_page_is_described() -> None:
     assert "Link" in response_of("/messages", "get", "200")["headers"]
 
 
-def test_replies_are_as_described(client: FlaskClient, post_signed: Post) -> None:
+def test_replies_are_as_described(
+    client: FlaskClient, post_signed: Post, writer: Connection
+) -> None:
+    post_signed(a_message(message_id="gone"))
+    remove_messages(writer, [1])
     post_signed(a_message())
     ndjson = {"Accept": "application/x-ndjson"}
     replies = [
@@ -104,6 +110,9 @@ def test_replies_are_as_described(client: FlaskClient, post_signed: Post) -> Non
         ("/messages", client.get("/messages")),
         ("/messages", client.get("/messages", headers=ndjson)),
         ("/messages", client.get("/messages?since=now")),
+        ("/messages/{message_id}", client.get("/messages/m1")),
+        ("/messages/{message_id}", client.get("/messages/m2")),
+        ("/messages/{message_id}", client.get("/messages/gone")),
         ("/stats", client.get("/stats")),
         ("/stats", client.get("/stats?until=now")),
         ("/health", client.get("/health")),
@@ -140,6 +149,7 @@ def test_replies_without_a_database_are_as_described(
     replies = [
         ("/webhook", post_signed(a_message())),
         *((path, client.get(path)) for path in ("/messages", "/stats", "/health/ready", "/health")),
+        ("/messages/{message_id}", client.get("/messages/m1")),
     ]
 
     for path, response in replies:

@@ -4,6 +4,7 @@ from flask import Flask
 
 from webhook_api.cli.backup import back_up_database
 from webhook_api.cli.bulk import export_messages, import_messages
+from webhook_api.cli.dead_letters import dead_letters
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
 from webhook_api.cli.init_db import create_database
@@ -22,6 +23,7 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(prune_messages)
     app.cli.add_command(forget_number)
     app.cli.add_command(restore_database)
+    app.cli.add_command(dead_letters)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)
     app.cli.add_command(sign_body)

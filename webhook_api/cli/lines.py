@@ -10,7 +10,14 @@ from flask import current_app
 from webhook_api.cli.failures import describe
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
-from webhook_api.models import InboundMessage, parse_json, parse_message
+from webhook_api.models import (
+    InboundMessage,
+    Origin,
+    ProviderMessage,
+    parse_json,
+    parse_message,
+)
+from webhook_api.providers import NAMES
 
 _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
 
@@ -32,7 +39,7 @@ def read_lines(file: IO[bytes]) -> Iterator[Line]:
                 raise InvalidInput("the line is too long")
             if not body.strip():
                 continue
-            message = parse_message(parse_json(body))
+            message = _parse(parse_json(body))
         except InvalidInput as error:
             report_bad(f"line {number}", error)
         yield Line(message, len(body or b""), body or b"")
@@ -42,6 +49,19 @@ def report_bad(where: str, error: InvalidInput) -> None:
     """Name a bad line or row, and its faults, on stderr."""
     line_start = "\r\x1b[K" if sys.stderr.isatty() else ""  # over the progress bar
     click.echo(f"{line_start}{where}: {describe(error)}", err=True)
+
+
+def _parse(payload: object) -> InboundMessage:
+    """Return the message of a line; one of a provider may have any address, as `export` writes it.
+
+    Raises:
+        InvalidInput: a field is missing or breaks its rule.
+    """
+    message_id = payload.get("message_id") if isinstance(payload, dict) else None
+    provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
+    if provider not in NAMES or not isinstance(payload, dict):
+        return parse_message(payload)
+    return parse_message({**payload, "kept": Origin(provider)}, ProviderMessage)
 
 
 def max_line_bytes() -> int:

@@ -1,6 +1,7 @@
 """`prune` and `forget`: remove messages that are old enough, or of one number."""
 
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -14,9 +15,10 @@ from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.compaction import compact
-from webhook_api.maintenance.removal import Remover, find, one_at_a_time
+from webhook_api.maintenance.removal import PAUSE, Remover, find, one_at_a_time
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import other_files
+from webhook_api.store.dead_letters import select_dead_letters
 from webhook_api.store.selection import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
 
@@ -41,7 +43,7 @@ def prune_messages(age: timedelta, dry_run: bool, compacts: bool) -> None:
     """
     selection = older_than(datetime.now(UTC) - age)
     if dry_run:
-        click.echo(f"{_count(current_database(), selection)} messages would be removed")
+        _show_count(current_database(), selection)
     elif compacts:
         _compact(current_database(), selection)
     else:
@@ -61,11 +63,22 @@ def forget_number(number: str, dry_run: bool) -> None:
     """
     database = current_database()
     if dry_run:
-        click.echo(f"{_count(database, of_number(number))} messages would be removed")
+        _show_count(database, of_number(number))
         return
     _compact(database, of_number(number))
     for file in other_files(database.path):
         say(f"{file}: may contain the number; delete it if you do not need it")
+
+
+def _show_count(database: Database, selection: Selection) -> None:
+    count = _count(database, selection)
+    with database.reader() as db:
+        letters = len(select_dead_letters(db, selection))
+    click.echo(f"{count} messages{_and_letters(letters)} would be removed")
+
+
+def _and_letters(count: int) -> str:
+    return f" and {count} dead letters" if count else ""
 
 
 def _count(database: Database, selection: Selection) -> int:
@@ -85,6 +98,8 @@ def _remove(database: Database, selection: Selection) -> None:
         writer = Writer(database)
         remover = Remover(writer)
         try:
+            while remover.remove_letters(selection):
+                time.sleep(PAUSE * remover.took_s)
             with progress_bar("removing", None) as bar:
                 for found in find(database, selection):
                     for batch in remover.batches(found.row_ids):
@@ -100,7 +115,8 @@ def _remove(database: Database, selection: Selection) -> None:
             raise
         finally:
             writer.close(patience_s=_CLOSE_PATIENCE_S)
-    click.echo(f"{'stopped; ' if stopped else ''}{remover.removed} messages removed")
+    letters = _and_letters(remover.removed_letters)
+    click.echo(f"{'stopped; ' if stopped else ''}{remover.removed} messages{letters} removed")
     if stopped:
         sys.exit(EXIT_INTERRUPTED)
 
@@ -113,5 +129,5 @@ def _compact(database: Database, selection: Selection) -> None:
     except KeyboardInterrupt:
         click.echo("stopped; nothing was removed")
         sys.exit(EXIT_INTERRUPTED)
-    click.echo(f"{done.removed} messages removed")
+    click.echo(f"{done.removed} messages{_and_letters(done.removed_letters)} removed")
     click.echo(f"{database.path}: {done.bytes_after} bytes, {done.bytes_before} before")

@@ -21,6 +21,7 @@ from webhook_api.maintenance.chores import Chores
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.messages import StoreResult, write_probe
 from webhook_api.store.result_codes import FAULTS_OF_A_ROW
 from webhook_api.store.wal_space import make_space, pages_to_store
@@ -82,7 +83,20 @@ class GroupCommit:
             Unavailable: they were not on disk before the deadline, too many others wait, or the
                 process is stopping. They may still be stored; then a repeat is a duplicate.
         """
-        delivery = PendingDelivery(messages)
+        return self._await(PendingDelivery(messages))
+
+    def store_all(
+        self, messages: Sequence[InboundMessage], dead_letters: Sequence[DeadLetter]
+    ) -> tuple[list[StoreResult], Sequence[int]]:
+        """Do the same with dead letters; return their numbers as well.
+
+        Raises:
+            Unavailable: as above, or there are too many dead letters.
+        """
+        delivery = PendingDelivery(messages, dead_letters)
+        return self._await(delivery), delivery.numbers
+
+    def _await(self, delivery: PendingDelivery) -> list[StoreResult]:
         patience_s = self._enter(delivery)
         try:
             answer = delivery.wait(patience_s)
@@ -193,12 +207,12 @@ class GroupCommit:
 
     def _take_all(self) -> None:
         """Take what is waiting, as far as it fits in a batch."""
-        messages = sum(len(job.messages) for job in self._deliveries)
+        size = sum(job.size for job in self._deliveries)
         with suppress(Empty):
-            while messages < MAX_BATCH:
+            while size < MAX_BATCH:
                 job = self._queue.get_nowait()
                 self._take(job)
-                messages += len(job.messages) if isinstance(job, PendingDelivery) else 0
+                size += job.size if isinstance(job, PendingDelivery) else 0
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
     def _commit(self, connection: Connection) -> None:
@@ -223,14 +237,22 @@ class GroupCommit:
     def _store(self, connection: Connection, deliveries: list[PendingDelivery]) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
+        of_providers = [one for one in deliveries if one.dead_letters is not None]
         started = time.perf_counter()
         try:
-            results = iter(self._writer.store(connection, messages))
-        except FAULTS_OF_A_ROW as error:
+            if of_providers:
+                letters = [letter for one in of_providers for letter in one.dead_letters or ()]
+                stored, numbers = self._writer.store_all(connection, messages, letters)
+            else:
+                stored, numbers = self._writer.store(connection, messages), []
+        except (*FAULTS_OF_A_ROW, DeadLettersFull) as error:
             if len(deliveries) == 1:
                 return [error]
             return [self._store(connection, [delivery])[0] for delivery in deliveries]
         self._observer.committed(len(messages), time.perf_counter() - started)
+        results, new = iter(stored), iter(numbers)
+        for delivery in of_providers:
+            delivery.numbers = list(islice(new, len(delivery.dead_letters or ())))
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
     def _answer(self, answers: Sequence[Answer]) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage
+from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.waiting import new_wait
 
@@ -14,15 +15,26 @@ Answer = list[StoreResult] | Exception
 
 
 class PendingDelivery:
-    """Messages to store together, and the answer that their request waits for."""
+    """What to store together, and the answer that its request waits for."""
 
-    __slots__ = ("_answer", "_wait", "given_up", "messages")
+    __slots__ = ("_answer", "_wait", "dead_letters", "given_up", "messages", "numbers")
 
-    def __init__(self, messages: Sequence[InboundMessage]) -> None:
+    def __init__(
+        self,
+        messages: Sequence[InboundMessage],
+        dead_letters: Sequence[DeadLetter] | None = None,
+    ) -> None:
+        """Of a provider are those with `dead_letters`."""
         self.messages = messages
+        self.dead_letters = dead_letters
+        self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
         self.given_up = False
         self._answer: Answer | None = None
         self._wait = new_wait()
+
+    @property
+    def size(self) -> int:
+        return len(self.messages) + len(self.dead_letters or ())
 
     def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
         """Hand this delivery to the thread that writes."""

@@ -4,6 +4,7 @@ Other signature schemes are in `providers/`, a module for each.
 """
 
 import hmac
+from collections.abc import Sequence
 
 from webhook_api.errors import InvalidSignature
 from webhook_api.outcome import Key
@@ -29,10 +30,9 @@ def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous
     Raises:
         InvalidSignature: `supplied` is missing or wrong.
     """
-    claimed = (supplied or "").removeprefix(_PREFIX).lower()
     # Both are always compared, so that the time does not tell which secret it was.
-    is_current = _is_signature(claimed, secret, body)
-    is_previous = previous != "" and _is_signature(claimed, previous, body)
+    is_current = is_signature(supplied or "", secret, body)
+    is_previous = previous != "" and is_signature(supplied or "", previous, body)
     if is_current:
         return Key.CURRENT
     if is_previous:
@@ -40,9 +40,21 @@ def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous
     raise InvalidSignature
 
 
-def _is_signature(claimed: str, secret: str, body: bytes) -> bool:
-    """Compare bytes, in constant time.
+def which_key(found: Sequence[bool]) -> Key:
+    """Return which secret made a signature, from whether each did; the first is the current one.
+
+    Raises:
+        InvalidSignature: none did.
+    """
+    if not any(found):
+        raise InvalidSignature
+    return Key.CURRENT if found[0] else Key.PREVIOUS
+
+
+def is_signature(supplied: str, secret: str, body: bytes) -> bool:
+    """Whether `supplied` is the signature of `body`; bytes are compared, in constant time.
 
     For a `str` that is not ASCII `compare_digest` raises TypeError, and a header may be that.
     """
+    claimed = supplied.removeprefix(_PREFIX).lower()
     return hmac.compare_digest(sign(secret, body).encode(), claimed.encode(errors="replace"))

@@ -35,8 +35,15 @@ _DERIVED = {
             WHERE totals.senders <> counted.n
         UNION ALL
         SELECT 'indexed', totals.indexed, counted.last
-            FROM totals, (SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence) counted
+            FROM totals, (
+                SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'messages'
+            ) counted
             WHERE totals.indexed NOT BETWEEN 0 AND counted.last
+        UNION ALL
+        SELECT 'dead_letters', dead_letters || ' of ' || dead_bytes, n || ' of ' || size
+            FROM totals, (
+                SELECT count(*) AS n, coalesce(sum(length(body)), 0) AS size FROM dead_letters
+            ) WHERE (dead_letters, dead_bytes) <> (n, size)
         UNION ALL
         SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
     """,

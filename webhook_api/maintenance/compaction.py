@@ -21,6 +21,7 @@ from webhook_api.store.connections import Connection, FileIdentity, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, beside
+from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import remove_messages
@@ -44,6 +45,7 @@ class Compacted(NamedTuple):
     """What a compaction did."""
 
     removed: int  # messages
+    removed_letters: int  # dead letters
     bytes_before: int
     bytes_after: int
 
@@ -72,7 +74,8 @@ def compact(
         before = sum(database.sizes().values())
         work = _Compaction(database, selection, progress, few)
         replace(database, work.make, finish=work.finish, keep=False, patience_s=patience_s)
-        return Compacted(work.removed, before, database.sizes()["database"])
+        after = database.sizes()["database"]
+        return Compacted(work.removed, work.removed_letters, before, after)
 
 
 class _Compaction:
@@ -90,6 +93,7 @@ class _Compaction:
         self._progress = progress
         self._few = few
         self.removed = 0  # messages
+        self.removed_letters = 0
 
     def make(self, new: Path) -> None:
         """Write the database to `new`, and nearly all that is stored while this runs."""
@@ -129,12 +133,14 @@ class _Compaction:
             copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
 
     def _remove(self, copy: Connection) -> None:
-        condition, parameters = self._selection
+        condition, parameters, _ = self._selection
         found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
         row_ids = [row_id for (row_id,) in found]
         for at in range(0, len(row_ids), _ROWS_AT_ONCE):
             self._show(1, at, len(row_ids))
             self.removed += remove_messages(copy, row_ids[at : at + _ROWS_AT_ONCE])
+        if letters := select_dead_letters(copy, self._selection):
+            self.removed_letters += remove_dead_letters(copy, letters)
 
     def _add_newer(self, new: Path) -> int:
         """Add to `new` what was stored since it was last done; return how many rows that were.
@@ -142,7 +148,7 @@ class _Compaction:
         Raises:
             BlockingIOError: the database was replaced since, or messages were removed.
         """
-        condition, parameters = self._selection
+        condition, parameters, _ = self._selection
         count = 0
         with self._database.reader() as live, closing(_open(new)) as copy, read_transaction(live):
             if live.identity != self._identity or _removals(live) != self._removals:
@@ -156,12 +162,31 @@ class _Compaction:
             while part := rows.fetchmany(_ROWS_AT_ONCE):
                 count += len(part)
                 self._add(copy, part)
+            self._add_letters(live, copy)
             self._last_id = _last_id(live)
             # Even if the row with the newest id was not added: no id may be used twice.
             copy.execute(
                 "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", [self._last_id]
             )
         return count
+
+    def _add_letters(self, live: Connection, copy: Connection) -> None:
+        """Add the dead letters that are newer than those in `copy`."""
+        last = _last_id(live, "dead_letters")
+        if last == _last_id(copy, "dead_letters"):
+            return
+        selected = set(select_dead_letters(live, self._selection))
+        newer = live.execute(
+            "SELECT * FROM dead_letters WHERE id > ?", [_last_id(copy, "dead_letters")]
+        )
+        with transaction(copy):
+            for letter in newer:
+                if letter[0] in selected:
+                    self.removed_letters += 1
+                else:
+                    copy.execute("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)", letter)
+            copy.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_letters'")
+            copy.execute("INSERT INTO sqlite_sequence VALUES ('dead_letters', ?)", [last])
 
     def _add(self, copy: Connection, rows: Sequence[Sequence[Any]]) -> None:
         kept = [row for selected, *row in rows if not selected]
@@ -193,8 +218,8 @@ def _removals(db: Connection) -> tuple[int, int]:
     return removals
 
 
-def _last_id(db: Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+def _last_id(db: Connection, table: str = "messages") -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
     return row[0] if row else 0
 
 

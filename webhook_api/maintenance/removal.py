@@ -9,6 +9,7 @@ from typing import NamedTuple
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import REMOVAL_LOCK, beside
+from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.lock import hold
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
@@ -16,6 +17,7 @@ from webhook_api.store.writer import Writer
 
 _SCAN_IDS = 10_000  # in one read transaction
 _FIRST_BATCH = 16  # messages
+_LETTERS = 8  # dead letters, which may have megabytes
 _SMALLEST_BATCH = 8  # even on a busy machine, or it would never end
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
@@ -80,6 +82,7 @@ class Remover:
         self.size = _FIRST_BATCH  # rows that the next batch should have
         self.took_s = 0.0  # how long deliveries waited for the last one
         self.removed = 0  # messages, in all batches
+        self.removed_letters = 0
 
     def batches(self, row_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Yield `row_ids` in batches for `remove`, and pause between them for deliveries."""
@@ -88,6 +91,23 @@ class Remover:
             at += len(batch)
             yield batch
             time.sleep(PAUSE * self.took_s)
+
+    def remove_letters(self, selection: Selection, *, patience_s: float = _PATIENCE_S) -> bool:
+        """Remove a few of the dead letters that `selection` selects; return whether there were any.
+
+        Raises:
+            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
+        """
+
+        def remove_some(connection: Connection) -> int:
+            numbers = select_dead_letters(connection, selection, _LETTERS)
+            return remove_dead_letters(connection, numbers) if numbers else 0
+
+        started = time.perf_counter()
+        count = self._writer.write(remove_some, patience_s=patience_s)
+        self.took_s = time.perf_counter() - started
+        self.removed_letters += count
+        return count > 0
 
     def remove(
         self, batch: Sequence[int], selection: Selection, *, patience_s: float = _PATIENCE_S

@@ -67,6 +67,8 @@ class Retention:
         now = datetime.now(UTC)
         selection = older_than(now - timedelta(days=self._days))
         (moment,) = selection.parameters
+        if not self._position and self._remover.remove_letters(selection, patience_s=0):
+            return True
         rows = self._writer.write(self._next_rows, patience_s=0)
         old = [row_id for row_id, created_at in rows if created_at < moment]
         batch = old[: self._remover.size]

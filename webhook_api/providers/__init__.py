@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from webhook_api.config import Config
+from webhook_api.errors import InvalidInput
+from webhook_api.outcome import Key
 from webhook_api.providers import meta, standard, twilio
-from webhook_api.providers.delivery import Delivery
+from webhook_api.providers.delivery import Delivery, UnreadableError
 
-__all__ = ["NAMES", "Delivery", "Provider", "body_limits", "providers_in_use"]
+__all__ = ["EVENTS", "NAMES", "PARSERS", "Delivery", "Provider", "body_limits", "providers_in_use"]
 
-NAMES = (meta.NAME, twilio.NAME, standard.NAME)
+Headers = Mapping[str, str]  # their names in lower case
+
+PARSERS: dict[str, Callable[[Headers, bytes, str, int | None], Delivery]] = {
+    module.NAME: module.parse for module in (meta, twilio, standard)
+}
+NAMES = tuple(PARSERS)
+EVENTS = {module.NAME: module.EVENTS for module in (meta, twilio, standard)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,30 +29,48 @@ class Provider:
     """A provider in use. `url` is the URL that it delivers to, if it signs that."""
 
     name: str
-    read: Callable[[Mapping[str, str], bytes, str], Delivery]
+    verify: Callable[[Headers, bytes, str], Key]
     max_body_bytes: int
     url: str = ""
     answer: str | None = None  # XML; None: the answer of /webhook
     handshake: Callable[[Mapping[str, str]], str | None] | None = None
 
 
+def read_delivery(
+    provider: str, headers: Headers, body: bytes, arrived: str, most: int | None
+) -> Delivery:
+    """Return what a signed delivery holds: of at most `most` messages, if that is given.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    try:
+        return PARSERS[provider](headers, body, arrived, most)
+    except InvalidInput:
+        raise UnreadableError("not JSON") from None
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"an error of the service: {type(error).__name__}") from error
+
+
 def providers_in_use(config: Config) -> dict[str, Provider]:
     """Return the providers whose secrets are set, by their names."""
     found = []
-    if config.meta_app_secret:
+    if config.meta_app_secrets:
         found.append(
             Provider(
                 name=meta.NAME,
-                read=partial(meta.read_delivery, app_secret=config.meta_app_secret),
+                verify=partial(meta.verify, config.meta_app_secrets),
                 max_body_bytes=max(config.max_body_bytes, meta.MAX_BODY_BYTES),
                 handshake=partial(meta.answer_handshake, verify_token=config.meta_verify_token),
             )
         )
-    if config.twilio_auth_token:
+    if config.twilio_auth_tokens:
         found.append(
             Provider(
                 name=twilio.NAME,
-                read=partial(twilio.read_delivery, auth_token=config.twilio_auth_token),
+                verify=partial(twilio.verify, config.twilio_auth_tokens),
                 max_body_bytes=config.max_body_bytes,
                 url=f"{config.public_url}/webhook/{twilio.NAME}",
                 answer=twilio.EMPTY_TWIML,
@@ -54,7 +80,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
         found.append(
             Provider(
                 name=standard.NAME,
-                read=partial(standard.read_delivery, keys=config.standard_webhooks_keys),
+                verify=partial(standard.verify, config.standard_webhooks_keys),
                 max_body_bytes=config.max_body_bytes,
             )
         )

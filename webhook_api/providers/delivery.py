@@ -1,94 +1,109 @@
-"""What a provider's delivery holds, and small functions for reading it."""
+"""What a provider's delivery holds."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from webhook_api.errors import InvalidInput
-from webhook_api.models import MAX_TEXT_CHARS, InboundMessage
+from webhook_api.models import MAX_TEXT_CHARS, Origin, ProviderMessage, mended
+from webhook_api.providers.texts import as_json, text_of
 
-# Why a message is skipped: its first field that breaks a rule, or it is not a JSON object.
-REASONS = ("message_id", "from", "to", "ts", "text", "not_an_object")
+MAX_MESSAGES = 1000  # of a delivery; with more it is kept as a dead letter
 STATUSES = (
     "accepted", "queued", "sending", "sent", "delivered", "undelivered", "read", "played",
     "failed", "deleted", "canceled",
 )  # fmt: skip
-OTHER_STATUS = "other"
+OTHER = "other"
+NO_ID = "without a valid id"
+NO_OBJECT = "not an object"
 
-_NUMBER_FORMATTING = re.compile(r"[\s().+-]")
-_UNIX_TIME = re.compile("[0-9]{1,12}")
-_YEAR_10000 = 253_402_300_800
+_MOST = 20  # words of a delivery in its log line
+_MAX_KIND_CHARS = 64
+
+
+class UnreadableError(Exception):
+    """A signed delivery that cannot be read at all; its text says why."""
 
 
 @dataclass
 class Delivery:
     """The messages to store, and the counts of all else in the delivery.
 
-    `has_own_time` is False if `ts` is the time of arrival, which differs in a repeat.
+    `has_own_time` is False if the `ts` of a message is the time of arrival, which differs in a
+    repeat.
     """
 
-    messages: list[InboundMessage] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)  # of REASONS
-    statuses: Counter[str] = field(default_factory=Counter)  # of STATUSES and OTHER_STATUS
+    messages: list[ProviderMessage] = field(default_factory=list)
+    unstorable: Counter[str] = field(default_factory=Counter)  # messages, by NO_ID or NO_OBJECT
+    statuses: Counter[str] = field(default_factory=Counter)  # of STATUSES and OTHER
+    events: Counter[str] = field(default_factory=Counter)  # by the provider's word for each
+    error_codes: list[str] = field(default_factory=list)  # of the provider
     has_own_time: bool = True
 
     def add_message(
-        self, *, message_id: object, sender: object, receiver: object, ts: object, text: object
+        self,
+        provider: str,
+        message: object,
+        *,
+        message_id: object,
+        sender: str,
+        receiver: str,
+        ts: str | None,
+        arrived: str,
+        kind: object,
+        payload: object,
     ) -> None:
-        """Add a message, or count it as skipped if it breaks a rule of ours (spec 1).
+        """Add a message, or count it as one that cannot be stored: it has no id.
 
-        If it were refused, the provider, which cannot correct it, would repeat the whole delivery
-        again and again. A text that is too long is cut.
+        Without a `ts` it has the time of its arrival. A text that is too long is cut.
         """
-        if isinstance(text, str) and len(text) > MAX_TEXT_CHARS:
+        text = text_of(provider, message)
+        if text and len(text) > MAX_TEXT_CHARS:
             text = text[: MAX_TEXT_CHARS - 1] + "…"
-        fields = {
-            "message_id": message_id, "from": sender, "to": receiver, "ts": ts, "text": text,
-        }  # fmt: skip
+        self.has_own_time &= ts is not None
         try:
-            self.messages.append(InboundMessage.model_validate(fields))
-        except ValidationError as error:
-            self.skipped[str(error.errors()[0]["loc"][0])] += 1
+            self.messages.append(
+                ProviderMessage.model_validate(
+                    {
+                        "message_id": prefixed(provider, message_id),
+                        "from": sender,
+                        "to": receiver,
+                        "ts": ts or arrived,
+                        "text": text,
+                        "kept": Origin(provider, word(kind), as_json(payload)),
+                    }
+                )
+            )
+        except ValidationError:
+            self.unstorable[NO_ID] += 1
 
     def add_status(self, kind: object) -> None:
         """Count a status of a message that was sent through the provider."""
-        name = kind if isinstance(kind, str) and kind in STATUSES else OTHER_STATUS
-        self.statuses[name] += 1
+        name = kind.lower() if isinstance(kind, str) else OTHER
+        self.statuses[name if name in STATUSES else OTHER] += 1
+
+    def add_event(self, name: object) -> None:
+        """Count what is neither a message nor a status."""
+        event = word(name) or OTHER
+        self.events[event if event in self.events or len(self.events) < _MOST else OTHER] += 1
+
+    def add_error(self, code: object) -> None:
+        """Note an error code of the provider."""
+        shown = word(str(code)) if isinstance(code, str | int) and code else None
+        if shown and shown not in self.error_codes and len(self.error_codes) < _MOST:
+            self.error_codes.append(shown)
+
+    @property
+    def reason(self) -> str:
+        """Why not all of it could be stored; empty if all could."""
+        return ", ".join(f"{count} messages {why}" for why, count in self.unstorable.items())
+
+
+def word(value: object) -> str | None:
+    """Return a provider's word for a kind or an event; None if it has none."""
+    return mended(value)[:_MAX_KIND_CHARS] if isinstance(value, str) and value else None
 
 
 def prefixed(provider: str, message_id: object) -> object:
     """Return the id under which a provider's message is stored; other values stay unchanged."""
-    return f"{provider}:{message_id}" if isinstance(message_id, str) and message_id else message_id
-
-
-def as_number(value: object) -> object:
-    """Return `+1 (555) 078-3881` or `15550783881` as `+15550783881`; the model checks it."""
-    return "+" + _NUMBER_FORMATTING.sub("", value) if isinstance(value, str) else value
-
-
-def as_ts(value: object) -> object:
-    """Return a Unix time, in seconds, in the format of `ts`; other values stay unchanged."""
-    if isinstance(value, str) and _UNIX_TIME.fullmatch(value):
-        value = int(value)
-    if not isinstance(value, int) or not 0 <= value < _YEAR_10000:
-        return value
-    return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
-
-
-def as_object(value: object) -> Mapping[str, object]:
-    """Return `value` if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[object]:
-    """Return `value` if it is a JSON array, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def not_of_the_provider(msg: str) -> InvalidInput:
-    """Return the error for a signed body that does not have the provider's format."""
-    return InvalidInput([{"type": "provider", "loc": ["body"], "msg": msg}])
+    return f"{provider}:{message_id}" if isinstance(message_id, str) and message_id else None

@@ -4,17 +4,19 @@ from collections.abc import Collection
 from typing import Any
 
 from webhook_api.providers import meta, standard, twilio
+from webhook_api.providers.delivery import MAX_MESSAGES
 
 Json = dict[str, Any]
 
 _COMMON = (
-    "All messages of a delivery are stored together, or none. Repeats, and deliveries without a"
-    " message to store, are answered 200 as well."
+    "All of a delivery is stored together, or nothing. Whatever is signed is answered 200: repeats,"
+    " deliveries without a message to store, and those that cannot be read, which are kept for the"
+    " operator."
 )
 _META = (
-    f"The format of WhatsApp Cloud API. Messages are stored as `{meta.NAME}:` and their id; those"
-    f" that break a rule are skipped, and statuses are counted. At most"
-    f" {meta.MAX_BODY_BYTES:,} bytes and {meta.MAX_MESSAGES:,} messages. {_COMMON}"
+    f"The format of WhatsApp Cloud API. Messages are stored as `{meta.NAME}:` and their id;"
+    f" statuses and other fields are counted. At most {meta.MAX_BODY_BYTES:,} bytes; a delivery of"
+    f" more than {MAX_MESSAGES:,} messages is kept for the operator. {_COMMON}"
 )
 _TWILIO = (
     f"The format of Twilio Messaging. A message is stored as `{twilio.NAME}:` and its MessageSid,"
@@ -30,7 +32,7 @@ _SCHEMES: dict[str, dict[str, str]] = {
         twilio.SIGNATURE_HEADER: "The base64 HMAC-SHA1 of the public URL and the sorted fields."
     },
     standard.NAME: {
-        "webhook-id": "The id of the delivery; its repeats have the same.",
+        "webhook-id": "The id of the delivery; its repeats have the same. Or Svix' own names.",
         "webhook-timestamp": "When it was sent, in Unix seconds: within 5 minutes of now.",
         "webhook-signature": "`v1,` and the base64 HMAC-SHA256 of id, timestamp and body.",
     },
@@ -72,7 +74,11 @@ def _operations(name: str, receive: Json, refusal: Json) -> Json:
         "description": about,
         "security": [{_scheme(header): [] for header in _SCHEMES[name]}],
         "requestBody": {"required": True, "content": content},
-        "responses": dict(receive["responses"]),
+        "responses": {
+            status: response
+            for status, response in receive["responses"].items()
+            if status != "422"  # what is signed and not valid is kept
+        },
     }
     if name == twilio.NAME:
         response = receive["responses"]["200"]

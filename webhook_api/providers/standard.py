@@ -12,11 +12,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from webhook_api.errors import InvalidSignature
-from webhook_api.models import parse_json, parse_message
-from webhook_api.providers.delivery import Delivery, not_of_the_provider, prefixed
+from webhook_api.intake.signature import which_key
+from webhook_api.models import parse_json
+from webhook_api.outcome import Key
+from webhook_api.providers.addresses import address
+from webhook_api.providers.delivery import NO_OBJECT, Delivery, UnreadableError
+from webhook_api.providers.times import as_ts
 
 NAME = "standard"
 TOLERANCE_S = 5 * 60
+EVENTS = ("webhook.test", "endpoint.test", "ping")  # what is known of the many types
+
+_PREFIXES = ("webhook", "svix")  # of the headers; Svix sends its own names by default
+_OF_A_MESSAGE = ("message_id", "from", "to", "text")
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
 
@@ -29,46 +37,70 @@ def sign_delivery(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> d
     }
 
 
-def read_delivery(
+def verify(
+    keys: Sequence[bytes],
     headers: Mapping[str, str],
     body: bytes,
     _url: str,
-    keys: Sequence[bytes],
     clock: Callable[[], float] = time.time,
+) -> Key:
+    """Return which of `keys` `body` is signed with. The names of `headers` are in lower case.
+
+    Raises:
+        InvalidSignature: with none, or not within five minutes of now.
+    """
+    prefix = _prefix(headers)
+    webhook_id = headers.get(f"{prefix}-id", "")
+    timestamp = headers.get(f"{prefix}-timestamp", "")
+    supplied = headers.get(f"{prefix}-signature", "").encode(errors="replace").split(b" ")
+    found = []
+    for key in keys:
+        expected = _signature(key, webhook_id, timestamp, body).encode()
+        # Signatures of other versions never match.
+        found.append(sum(hmac.compare_digest(expected, signature) for signature in supplied) > 0)
+    used = which_key(found)
+    if not (webhook_id and _is_recent(timestamp, clock())):
+        raise InvalidSignature
+    return used
+
+
+def parse(
+    headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
 ) -> Delivery:
     """Return the one message of `body`, which is its `data`, or the body itself.
 
-    The names of `headers` are in lower case. A message without an id gets the id of its delivery,
-    which its repeats share. A message that breaks a rule is refused, as on /webhook: the
-    provider can correct it.
+    A message without an id gets the id of its delivery, which its repeats share. What has no
+    field of a message is an event, such as the one that tests an endpoint.
 
     Raises:
-        InvalidSignature: it is not signed with any of `keys`, or not within five minutes of now.
-        InvalidInput: it is not a valid message.
+        InvalidInput, UnreadableError: it is no JSON object.
     """
-    webhook_id = headers.get("webhook-id", "")
-    _verify(keys, webhook_id, body, headers, clock())
     payload = parse_json(body)
     if not isinstance(payload, dict):
-        raise not_of_the_provider("Input should be an object")
+        raise UnreadableError(NO_OBJECT)
+    delivery = Delivery()
     message = payload["data"] if isinstance(payload.get("data"), dict) else payload
-    message_id = prefixed(NAME, message.get("message_id", webhook_id))
-    return Delivery(messages=[parse_message({**message, "message_id": message_id})])
+    event = payload.get("type") or payload.get("event_type")
+    if not any(name in message for name in _OF_A_MESSAGE):
+        delivery.add_event(event)
+        return delivery
+    times = (message.get("ts"), message.get("timestamp"), payload.get("timestamp"))
+    delivery.add_message(
+        NAME,
+        message,
+        message_id=message.get("message_id") or headers.get(f"{_prefix(headers)}-id"),
+        sender=address([message.get("from")]),
+        receiver=address([message.get("to")]),
+        ts=next(filter(None, map(as_ts, times)), None),
+        arrived=arrived,
+        kind=event,
+        payload=payload,
+    )
+    return delivery
 
 
-def _verify(
-    keys: Sequence[bytes], webhook_id: str, body: bytes, headers: Mapping[str, str], now: float
-) -> None:
-    timestamp = headers.get("webhook-timestamp", "")
-    supplied = headers.get("webhook-signature", "").encode(errors="replace").split(b" ")
-    genuine = False
-    for key in keys:
-        expected = _signature(key, webhook_id, timestamp, body).encode()
-        for signature in supplied:
-            # Signatures of other versions never match.
-            genuine |= hmac.compare_digest(expected, signature)
-    if not (genuine and webhook_id and _is_recent(timestamp, now)):
-        raise InvalidSignature
+def _prefix(headers: Mapping[str, str]) -> str:
+    return next((one for one in _PREFIXES if f"{one}-id" in headers), _PREFIXES[0])
 
 
 def _is_recent(timestamp: str, now: float) -> bool:

@@ -5,19 +5,23 @@ URL"; for repeated names and for ports, the official libraries (`RequestValidato
 """
 
 import base64
+import codecs
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl
 
 from webhook_api.errors import InvalidSignature
+from webhook_api.intake.signature import which_key
 from webhook_api.models import parse_json
-from webhook_api.providers.delivery import Delivery, as_number, not_of_the_provider, prefixed
-from webhook_api.server_time import now_as_text
+from webhook_api.outcome import Key
+from webhook_api.providers.addresses import address
+from webhook_api.providers.delivery import NO_OBJECT, Delivery, UnreadableError
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
+EVENTS = ("READ", "DELIVERED", "TYPING")  # what an EventType says
 EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 _MAX_FIELDS = 1000
@@ -33,53 +37,79 @@ def sign_delivery(auth_token: str, url: str, body: bytes) -> dict[str, str]:
     }
 
 
-def read_delivery(headers: Mapping[str, str], body: bytes, url: str, auth_token: str) -> Delivery:
-    """Return what `body` holds. `url` is the public URL that it came to, with its query.
+def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str) -> Key:
+    """Return which of our account's tokens Twilio signed `body` with.
 
-    The names of `headers` are in lower case. Twilio does not say when a message was sent: `ts`
-    is the time of its arrival.
+    `url` is the public URL that it came to, with its query. The names of `headers` are in lower
+    case.
 
     Raises:
-        InvalidSignature: Twilio did not sign it with our account's token.
-        InvalidInput: it is not about a message.
+        InvalidSignature: with none.
     """
     _, _, query = url.partition("?")
     digests = parse_qs(query).get("bodySHA256")
     fields = [] if digests else _fields(body)
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
-    genuine = _is_signed(auth_token, url, fields, supplied)
-    if digests:
-        # Then the body is JSON, and the signed URL has its digest.
-        intact = _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
-        genuine = genuine and intact
-    if not genuine:
-        raise InvalidSignature
-    return _read_fields(parse_json(body) if digests else dict(fields))
+    # Then the body is JSON, and the signed URL has its digest.
+    intact = not digests or _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
+    return which_key([_is_signed(token, url, fields, supplied) and intact for token in tokens])
 
 
-def _read_fields(fields: object) -> Delivery:
+def parse(
+    _headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
+) -> Delivery:
+    """Return what `body`, a form or JSON, holds: one message, or word of one that was sent.
+
+    Twilio does not say when a message was sent: `ts` is the time of its arrival.
+
+    Raises:
+        InvalidInput, UnreadableError: it is neither.
+    """
+    start = body.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    fields = parse_json(body) if start in (b"{", b"[") else dict(_fields(body))
     if not isinstance(fields, dict):
-        raise not_of_the_provider("Input should be an object")
-    message_id = fields.get("MessageSid") or fields.get("SmsMessageSid") or fields.get("SmsSid")
-    if not (isinstance(message_id, str) and "From" in fields and "To" in fields):
-        raise not_of_the_provider("Input should have MessageSid, From and To")
-    delivery = Delivery(has_own_time=False)
-    # A MessageStatus means: this is about a message that was sent through Twilio.
-    if "MessageStatus" in fields and fields["MessageStatus"] not in ("receiving", "received"):
-        delivery.add_status(fields["MessageStatus"])
+        raise UnreadableError(NO_OBJECT)
+    delivery = Delivery()
+    if _is_inbound(fields):
+        ids = (fields.get(name) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
+        delivery.add_message(
+            NAME,
+            fields,
+            message_id=next(filter(None, ids), None),
+            sender=address([fields.get("From")], [fields.get("ExternalUserId")]),
+            receiver=address([fields.get("To")], [fields.get("MessagingServiceSid")]),
+            ts=None,
+            arrived=arrived,
+            kind=_kind(fields),
+            payload=fields,
+        )
         return delivery
-    delivery.add_message(
-        message_id=prefixed(NAME, message_id),
-        sender=_number(fields["From"]),
-        receiver=_number(fields["To"]),
-        ts=now_as_text(),
-        text=fields.get("Body") or None,
-    )
+    status = fields.get("MessageStatus") or fields.get("SmsStatus")
+    if status:
+        delivery.add_status(status)
+    if fields.get("EventType") or not status:
+        delivery.add_event(fields.get("EventType"))
+    delivery.add_error(fields.get("ErrorCode"))
     return delivery
 
 
-def _number(value: object) -> object:
-    return as_number(value.removeprefix("whatsapp:") if isinstance(value, str) else value)
+def _is_inbound(fields: Mapping[str, object]) -> bool:
+    """Whether these fields are those of a message from a user.
+
+    A receipt of a message that was sent has other statuses, or an EventType, and never a Body.
+    """
+    said = [
+        str(fields[name]).lower() for name in ("SmsStatus", "MessageStatus") if fields.get(name)
+    ]
+    received = "received" in said or "receiving" in said
+    return not fields.get("EventType") and (received or (not said and "Body" in fields))
+
+
+def _kind(fields: Mapping[str, object]) -> object:
+    """Return what Twilio calls the kind; an SMS has no word for it, but the type of its media."""
+    media_type = fields.get("MediaContentType0")
+    of_media = media_type.partition("/")[0] if isinstance(media_type, str) else ""
+    return fields.get("MessageType") or of_media or ("text" if fields.get("Body") else None)
 
 
 def _fields(body: bytes) -> list[tuple[str, str]]:

@@ -23,15 +23,16 @@ from webhook_api.db import get_db
 from webhook_api.execution import execution_of
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
+from webhook_api.inbox.kinds import describe_kind, kinds_of
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import ArrivalsQuery, InboxFilter, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, begin_session
-from webhook_api.inbox.whole_message import find_message
 from webhook_api.models import MAX_INTEGER, parse_query
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.receivers import LOOKED_AT
+from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
@@ -54,6 +55,7 @@ def shorten_before_hit(text: str) -> str:
 
 class _Shown(NamedTuple):
     page: InboxPage
+    kinds: dict[int, str]  # of messages without text, by their rows
     newest_id: int
     overview: Overview | None
 
@@ -101,11 +103,14 @@ def count_new_messages() -> Response:
 @bp.get("/inbox/messages/<int:row_id>")
 def show_message(row_id: int) -> Response:
     """Answer with one message, as it is stored."""
-    message = find_message(get_db(), row_id) if row_id <= MAX_INTEGER else None
+    message = find_row(get_db(), row_id) if row_id <= MAX_INTEGER else None
     if message is None:
         raise NotFound("There is no such message, or it was removed.")
     json = dumps(message.as_json(), ensure_ascii=False, indent=2)
-    return render_inbox("message.html", message=message, json=json)
+    content = message.content
+    payload = dumps(content, ensure_ascii=False, indent=2) if content else None
+    kind = describe_kind(message.kind, content)
+    return render_inbox("message.html", message=message, json=json, payload=payload, kind=kind)
 
 
 @bp.get("/inbox/login")
@@ -147,7 +152,10 @@ def log_out() -> AnyResponse:
 def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
     newest = newest_id(db)  # before the list, so that no new message is missed
-    return _Shown(list_inbox(db, query, counts), newest, count_overview(db) if plain else None)
+    page = list_inbox(db, query, counts)
+    silent = [message.cursor.id for message in page.messages if not message.text]
+    overview = count_overview(db) if plain else None
+    return _Shown(page, kinds_of(db, silent) if silent else {}, newest, overview)
 
 
 def _is_long(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""GET /messages: a page of the stored messages, or all of them as a stream."""
+"""GET /messages: a page of the stored messages, or all of them as a stream; and one of them."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
+from werkzeug.exceptions import Gone, NotFound
 
-from webhook_api.answers import Page
+from webhook_api.answers import Page, WholeMessage
+from webhook_api.db import get_db
 from webhook_api.execution import Place, execution_of
 from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
 from webhook_api.reading.count_cache import CountCache
@@ -20,8 +22,10 @@ from webhook_api.reading.listing import (
     takes_long,
 )
 from webhook_api.reading.long_reads import LongReads
+from webhook_api.reading.whole_message import find_message
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
+from webhook_api.store.tombstones import was_removed
 from webhook_api.web.streams import StreamedAnswer
 
 _BLOCK_LINES = 200  # sent by one call
@@ -49,6 +53,22 @@ def show_messages() -> Response:
     if page.next_cursor:
         page.response.headers["Link"] = f'<{_next_page(query, page.next_cursor)}>; rel="next"'
     return page.response
+
+
+@bp.get("/messages/<id:message_id>")
+def show_message(message_id: str) -> WholeMessage:
+    """Answer with one message and all that is stored of it.
+
+    Raises:
+        NotFound: 404, there is none with this id.
+        Gone: 410, there was one.
+    """
+    message = find_message(get_db(), message_id)
+    if message is None and was_removed(get_db(), [message_id]):
+        raise Gone("the message was removed")
+    if message is None:
+        raise NotFound("there is no message with this id")
+    return message.as_whole_json()
 
 
 class _PageAnswer(NamedTuple):

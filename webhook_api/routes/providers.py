@@ -3,19 +3,26 @@
 The checks have the order of /webhook: size, signature over the raw bytes, parsing, storing.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 from werkzeug.exceptions import Forbidden
 
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.outcome import Outcome, Result, Tally
-from webhook_api.providers import Delivery, Provider
+from webhook_api.providers import Delivery, Provider, read_delivery
+from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.routes.request_body import read_body
+from webhook_api.server_time import now_as_text
+from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.web.outcome import begin_outcome
+
+# Of the headers of a dead letter: what signs it, and what says how to read it.
+_KEPT = re.compile("content-.*|user-agent|x-.*signature.*|i-twilio-.*|(webhook|svix)-.*")
 
 
 def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:
@@ -31,21 +38,29 @@ def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:
 
 
 def receive_delivery(provider: Provider) -> Response:
-    """Answer 200 once every message of the delivery is on disk, now or since an earlier one.
+    """Answer 200 once all of the delivery is on disk, now or since an earlier one.
+
+    What is signed and cannot be stored as messages is kept as it came, as a dead letter.
 
     Raises:
-        RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
+        RequestRefused: 400, 401, 408, 413 or 503, see `errors`.
     """
     outcome = begin_outcome()
     outcome.tally = Tally(provider.name)
     body = read_body(provider.max_body_bytes)
     # Nothing above this line looks at the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
-    delivery = provider.read(headers, body, provider.url + _end_of_url())
+    outcome.checked_url = provider.url + _end_of_url() if provider.url else ""
+    outcome.key = provider.verify(headers, body, outcome.checked_url)
+    delivery, reason = _read(provider.name, headers, body)
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
+    letters = [DeadLetter.of(provider.name, reason, _kept(headers), body)] if reason else []
     commits: GroupCommit = current_app.extensions["commits"]
-    stored = commits.store(delivery.messages) if delivery.messages else []
+    stored: list[StoreResult] = []
+    if delivery.messages or letters:
+        stored, outcome.tally.dead_letters = commits.store_all(delivery.messages, letters)
+        outcome.tally.reason = reason
     _note(outcome, outcome.tally, delivery, stored)
     if provider.answer is None:
         return jsonify(status="ok")
@@ -71,13 +86,31 @@ def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Re
     return Response(challenge, mimetype="text/plain")
 
 
+def _read(provider: str, headers: Mapping[str, str], body: bytes) -> tuple[Delivery, str]:
+    """Return what a signed delivery holds, and why not all of it can be stored, if so."""
+    try:
+        delivery = read_delivery(provider, headers, body, now_as_text(), MAX_MESSAGES)
+    except UnreadableError as error:
+        if error.__cause__:
+            g.failure = error  # its traceback is logged
+        return Delivery(), str(error)
+    return delivery, delivery.reason
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `headers` that say something about the delivery."""
+    return {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
+
+
 def _note(outcome: Outcome, tally: Tally, delivery: Delivery, stored: list[StoreResult]) -> None:
     results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
+    results += [Result.DEAD_LETTER] * (delivery.unstorable.total() or len(tally.dead_letters))
     # The first of these that a message had is the result of the whole delivery.
-    order = (Result.CREATED, Result.DUPLICATE, Result.EMPTY)
+    order = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER, Result.EMPTY)
     outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
     tally.messages = Counter(results)
-    tally.skipped, tally.statuses = delivery.skipped, delivery.statuses
+    tally.statuses, tally.events = delivery.statuses, delivery.events
+    tally.error_codes = delivery.error_codes
     if delivery.has_own_time:
         tally.conflicts = sum(one.conflict for one in stored)
     outcome.conflict = tally.conflicts > 0

@@ -24,6 +24,7 @@ class Totals(NamedTuple):
     indexed: int  # the id up to which rows are in the search index
     removed: int  # messages ever removed from this file
     newest: int  # the id of the message that arrived last; 0 if there is none
+    dead_letters: int = 0
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
     with read_transaction(db):
         row = db.execute(
             "SELECT messages, senders, indexed, deletions,"
-            " coalesce((SELECT max(id) FROM messages), 0) FROM totals"
+            " coalesce((SELECT max(id) FROM messages), 0), dead_letters FROM totals"
         ).fetchone()
         if row is None:
             raise SchemaError("the table totals is empty")

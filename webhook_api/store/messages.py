@@ -14,7 +14,7 @@ from webhook_api.store.transactions import transaction
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
-    "seconds", "nanos", "folded",
+    "seconds", "nanos", "folded", "provider", "kind", "payload",
 )  # fmt: skip
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
@@ -62,7 +62,7 @@ def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> l
         values += (
             message.message_id, message.from_msisdn, message.to_msisdn,
             message.ts.text, message.text, created_at, *message.ts.instant,
-            folded_form(message.text),
+            folded_form(message.text), *message.origin,
         )  # fmt: skip
     inserted = db.execute(
         f"INSERT INTO messages ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * len(messages))}"

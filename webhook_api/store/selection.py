@@ -1,4 +1,4 @@
-"""Which messages to remove."""
+"""Which messages and dead letters to remove."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,10 +8,14 @@ from webhook_api.server_time import as_text
 
 
 class Selection(NamedTuple):
-    """Which messages to remove: a condition in SQL, and its parameters."""
+    """Which messages to remove: a condition in SQL, and its parameters.
+
+    It selects dead letters as well; if there is an `address`, those that contain it.
+    """
 
     condition: str
     parameters: Sequence[str]
+    address: str | None = None
 
 
 def older_than(moment: datetime) -> Selection:
@@ -20,8 +24,8 @@ def older_than(moment: datetime) -> Selection:
 
 
 def of_number(number: str) -> Selection:
-    """Select the messages from or to `number`."""
-    return Selection("from_msisdn = ? OR to_msisdn = ?", [number, number])
+    """Select the messages from or to `number`, or another address."""
+    return Selection("from_msisdn = ? OR to_msisdn = ?", [number, number], number)
 
 
 EVERYTHING = Selection("TRUE", [])

@@ -19,9 +19,12 @@ _PAGES_OF_A_MESSAGE = 6
 _CHARS_OF_A_PAGE = 75  # of texts in the search index, in a script with many characters
 
 
-def pages_to_store(messages: int) -> int:
-    """Return about how many pages in the WAL it takes to store so many `messages` together."""
-    return _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * messages
+def pages_to_store(messages: int, kept_bytes: int = 0) -> int:
+    """Return about how many pages in the WAL it takes to store so many `messages` together.
+
+    `kept_bytes` is the length of their payloads, and of dead letters.
+    """
+    return _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * messages + kept_bytes // _PAGE_BYTES
 
 
 def pages_to_index(chars: int) -> int:

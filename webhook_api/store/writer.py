@@ -18,6 +18,7 @@ from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
 from webhook_api.store.database import Database
+from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
 from webhook_api.store.header import HEADER_STRING
 from webhook_api.store.indexing import count_unindexed, index_messages
 from webhook_api.store.lock import WriteLock
@@ -25,7 +26,7 @@ from webhook_api.store.messages import StoreResult, checkpoint, insert_messages,
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_objects, check_schema
 from webhook_api.store.selection import Selection
-from webhook_api.store.transactions import synced_later
+from webhook_api.store.transactions import synced_later, transaction
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
@@ -192,9 +193,34 @@ class Writer:
         """
         make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
+        self._note_stored(messages)
+        return results
+
+    def store_all(
+        self,
+        connection: Connection,
+        messages: Sequence[InboundMessage],
+        dead_letters: Sequence[DeadLetter],
+    ) -> tuple[list[StoreResult], list[int]]:
+        """Do the same with payloads, and with dead letters; return the numbers of these as well.
+
+        Raises:
+            DeadLettersFull, Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: nothing was stored.
+        """
+        kept_bytes = sum(len(message.origin.payload or "") for message in messages)
+        kept_bytes += sum(len(letter.body) for letter in dead_letters)
+        pages = pages_to_store(len(dead_letters), kept_bytes)
+        make_space(self._database, connection, pages + pages_to_store(len(messages)))
+        with transaction(connection):
+            numbers = insert_dead_letters(connection, dead_letters) if dead_letters else []
+            results = insert_messages(connection, messages) if messages else []
+        self._note_stored(messages)
+        self._pages_in_wal += pages
+        return results, numbers
+
+    def _note_stored(self, messages: Sequence[InboundMessage]) -> None:
         self._unindexed += len(messages)
         self._pages_in_wal += pages_to_store(len(messages))
-        return results
 
     def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
         """Remove messages (see `remove_messages`); return how many.

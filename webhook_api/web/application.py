@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import IntegerConverter, MapAdapter
+from werkzeug.routing import BaseConverter, IntegerConverter, MapAdapter
 from werkzeug.wsgi import get_host
 
 from webhook_api.web.json_provider import CompactJSON
@@ -26,6 +26,13 @@ class _Number(IntegerConverter):
     regex = "[0-9]+"
 
 
+class _Id(BaseConverter):
+    """The rest of a path, whatever characters it has."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
 class Application(Flask):
     """Has no sessions, and its views and hooks are all synchronous."""
 
@@ -35,6 +42,7 @@ class Application(Flask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.url_map.converters["int"] = _Number
+        self.url_map.converters["id"] = _Id
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         # Flask's own inspects every hook each time.
@@ -44,12 +52,15 @@ class Application(Flask):
         """Return what finds the route of a request, or builds URLs without a request.
 
         Flask's own reads the host twice, and handles WebSockets. One slash more at the end of a
-        path is the same route; it goes from `request.path`, but stays in the WSGI environment.
+        path is the same route; it goes from `request.path`, but stays in the WSGI environment. One
+        that was sent as %2F is part of an id.
         """
         if request is None:
             return super().create_url_adapter(None)
-        if request.path.endswith("/") and not request.path.endswith("//"):
-            request.path = request.path[:-1] or "/"
+        if request.path.endswith("/"):
+            sent, _, _ = request.environ.get("RAW_URI", request.path).partition("?")
+            if sent.endswith("/"):
+                request.path = request.path[:-1] or "/"
         request.host = get_host(request.environ)
         return self.url_map.bind(
             request.host,

@@ -6,7 +6,13 @@ from http import HTTPStatus
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import BadHost, HTTPException
 
-from webhook_api.errors import RETRY_AFTER_S, RequestRefused, SchemaError, Unavailable
+from webhook_api.errors import (
+    RETRY_AFTER_S,
+    InvalidInput,
+    RequestRefused,
+    SchemaError,
+    Unavailable,
+)
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
 from webhook_api.web.outcome import current_outcome
 
@@ -24,6 +30,8 @@ def _refused(error: RequestRefused) -> Response:
     if outcome := current_outcome():
         outcome.result = error.result
     response = _answer(error.status, error.detail)
+    if isinstance(error, InvalidInput):
+        g.refusal = error
     if isinstance(error, Unavailable) or error.reason:
         g.failure = error
     if isinstance(error, Unavailable):

@@ -48,6 +48,11 @@ class StoredData(Collector):
                 "Messages that are not in the search index yet, at most: a search reads each.",
                 value=max(0, totals.newest - totals.indexed),
             )
+            yield GaugeMetricFamily(
+                "dead_letters",
+                "Deliveries kept aside: signed, but not stored as messages.",
+                value=totals.dead_letters,
+            )
             yield CounterMetricFamily(
                 "removed_messages", "Messages ever removed from this file.", value=totals.removed
             )

@@ -13,17 +13,15 @@ from webhook_api.execution import execution_of
 from webhook_api.outcome import Outcome, Result
 from webhook_api.web.answered import Answered
 from webhook_api.web.headers import set_headers
-from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.metrics import Metrics
 from webhook_api.web.outcome import begin_outcome
-from webhook_api.web.request_log import MOST_UNSIGNED_LINES, log_left_out, log_request
+from webhook_api.web.request_log import log_request
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
 
 def init_hooks(app: Flask, metrics: Metrics) -> None:
     """Give each request an id; when it is answered, set its headers, count it and log it."""
-    app.extensions["unsigned_lines"] = LineLimit(MOST_UNSIGNED_LINES)
     of_deliveries = {"/webhook", *(f"/webhook/{name}" for name in app.extensions["providers"])}
 
     @app.before_request
@@ -46,6 +44,8 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
         answered = Answered(
             request_id=current.request_id,
             client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),
+            client=asked.environ.get("REMOTE_ADDR", ""),
+            forwarded_for=asked.environ.get("HTTP_X_FORWARDED_FOR", ""),
             method=asked.method,
             path=asked.path,
             rule=asked.url_rule.rule if asked.url_rule else _rule_without_method(app, asked),
@@ -54,12 +54,12 @@ def init_hooks(app: Flask, metrics: Metrics) -> None:
             latency_ms=(time.perf_counter() - current.started) * 1000,
             outcome=current.get("outcome")
             or (_why_no_delivery(asked) if asked.path in of_deliveries else None),
-            failure=current.get("failure"),
+            failure=current.get("refusal") or current.get("failure"),
         )
         metrics.count(answered)
         set_headers(response.headers)
         response.headers.add(REQUEST_ID_HEADER, answered.request_id)
-        log_request(answered, response, app.extensions["unsigned_lines"])
+        log_request(answered, response)
         return response
 
 
@@ -89,8 +89,3 @@ def new_request_id() -> str:
     They can be guessed, which does no harm. Python gives each forked process its own seed.
     """
     return f"{random.getrandbits(128):032x}"
-
-
-def close_hooks(app: Flask) -> None:
-    """Log at the end how many lines were left out."""
-    log_left_out(app.extensions["unsigned_lines"])

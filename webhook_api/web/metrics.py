@@ -23,8 +23,10 @@ from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.errors import RequestRefused
+from webhook_api.models import OWN
 from webhook_api.outcome import Key, NotServed, Result, Tally
-from webhook_api.providers.delivery import OTHER_STATUS, REASONS, STATUSES
+from webhook_api.providers import EVENTS
+from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
 from webhook_api.web.answered import Answered
@@ -32,7 +34,6 @@ from webhook_api.web.gauges import Readiness, StoredData
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
-SKIPPED = "skipped"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # What everybody looks for first (spec 5); the name of a family is without `_total`.
 _FIRST = ("http_requests", "webhook_requests")
@@ -110,8 +111,8 @@ class Metrics:
         )
         self.signatures = Counter(
             "webhook_signatures_total",
-            "Deliveries to /webhook with a right signature, by the secret that it was made with.",
-            ["key"],
+            "Deliveries with a right signature, by the secret that it was made with.",
+            ["provider", "key"],
             registry=self.registry,
         )
         self.conflicts = Counter(
@@ -139,8 +140,14 @@ class Metrics:
         )
         self.provider_messages = Counter(
             "provider_messages_total",
-            "Messages in them, by what became of each, and why it was skipped.",
-            ["provider", "result", "reason"],
+            "Messages in them, by what became of each.",
+            ["provider", "result"],
+            registry=self.registry,
+        )
+        self.provider_events = Counter(
+            "provider_events_total",
+            "What in them is neither a message nor a status, by the provider's word for it.",
+            ["provider", "event"],
             registry=self.registry,
         )
         self.provider_statuses = Counter(
@@ -199,7 +206,8 @@ class Metrics:
         if outcome := answered.outcome:
             self._delivery(outcome.result).inc()
             if outcome.key:
-                self._signature(outcome.key).inc()
+                provider = outcome.tally.provider if outcome.tally else OWN
+                self._signature(provider, outcome.key).inc()
             if outcome.conflict:
                 self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
             if outcome.tally:
@@ -208,9 +216,9 @@ class Metrics:
     def _count_tally(self, tally: Tally, result: Result) -> None:
         self.provider_requests.labels(tally.provider, result).inc()
         for one, count in tally.messages.items():
-            self.provider_messages.labels(tally.provider, one, "").inc(count)
-        for reason, count in tally.skipped.items():
-            self.provider_messages.labels(tally.provider, SKIPPED, reason).inc(count)
+            self.provider_messages.labels(tally.provider, one).inc(count)
+        for event, count in tally.events.items():
+            self.provider_events.labels(tally.provider, _label(tally.provider, event)).inc(count)
         for kind, count in tally.statuses.items():
             self.provider_statuses.labels(tally.provider, kind).inc(count)
 
@@ -221,7 +229,7 @@ class Metrics:
         for result in Result:
             self.deliveries.labels(result)
         for key in Key:
-            self.signatures.labels(key)
+            self.signatures.labels(OWN, key)
         for refusal in Refusal:
             self.refused_reads.labels(refusal)
         for reason in NotServed:
@@ -230,17 +238,26 @@ class Metrics:
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-                self.requests.labels(method, rule.rule, 200)
+                for status in (200, 401, 422) if method == "POST" else (200,):
+                    self.requests.labels(method, rule.rule, status)
 
     def _preset_provider(self, provider: str) -> None:
         for result in Result:
             self.provider_requests.labels(provider, result)
-        for result in (Result.CREATED, Result.DUPLICATE):
-            self.provider_messages.labels(provider, result, "")
-        for reason in REASONS:
-            self.provider_messages.labels(provider, SKIPPED, reason)
-        for kind in (*STATUSES, OTHER_STATUS):
+        for result in (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER):
+            self.provider_messages.labels(provider, result)
+        for event in (*EVENTS[provider], OTHER):
+            self.provider_events.labels(provider, event)
+        for kind in (*STATUSES, OTHER):
             self.provider_statuses.labels(provider, kind)
+        for key in Key:
+            self.signatures.labels(provider, key)
+
+
+def _label(provider: str, event: str) -> str:
+    """Return the label for an event: of the known words only, so that there are few series."""
+    known = (one for one in (event, event.partition(".")[0]) if one in EVENTS[provider])
+    return next(known, OTHER)
 
 
 def init_metrics(app: Flask, database: Database) -> Metrics:

@@ -1,51 +1,32 @@
-"""The log of requests: one line for each, except in a flood of 401s."""
+"""The log of requests: one line for each."""
 
 import logging
 import re
 import time
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response
 
 from webhook_api.errors import RequestRefused
 from webhook_api.web.answered import Answered
-from webhook_api.web.line_limit import LineLimit
 from webhook_api.web.streams import StreamedAnswer, StreamEnd
 
 logger = logging.getLogger(__name__)
 
-MOST_UNSIGNED_LINES = 10  # a second: anybody can cause them, and more would push out other lines
+_ADDRESSES = re.compile(r"[0-9a-fA-F.:, ]{1,200}")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def log_request(answered: Answered, response: Response, unsigned: LineLimit) -> None:
-    """Write the line of a request: now, or at the end of its answer if that is a stream.
-
-    `unsigned` says which lines of requests with 401 are left out.
-    """
-    _log_left_out(unsigned)
-    if answered.status == 401 and not unsigned.admits():
-        return
+def log_request(answered: Answered, response: Response) -> None:
+    """Write the line of a request: now, or at the end of its answer if that is a stream."""
     if isinstance(response, StreamedAnswer):
         # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)
-    elif logger.isEnabledFor(level := _level_of(answered.status)):
+    elif logger.isEnabledFor(level := _level_of(answered)):
         _write(level, _fields(answered), answered.failure)
-
-
-def log_left_out(unsigned: LineLimit) -> None:
-    """Log how many lines were left out since this was last logged; the service ends now."""
-    _log_left_out(unsigned, at_end=True)
-
-
-def _log_left_out(limit: LineLimit, *, at_end: bool = False) -> None:
-    if left_out := limit.left_out(at_end=at_end):
-        logger.error(
-            "lines of requests with this status were left out",
-            extra={"fields": {"status": 401, "left_out": left_out}},
-        )
 
 
 def _log_stream(
@@ -62,12 +43,19 @@ def _log_stream(
 def _write(level: int, fields: dict[str, Any], failure: Exception | None) -> None:
     """Write a line that has fields and no message."""
     if isinstance(failure, RequestRefused):
-        fields["error"] = failure.detail
+        fields["error"] = _reason(failure.detail)
         failure = None
     cause = (type(failure), failure, failure.__traceback__) if failure else None
     # `logger.log` would also look for the calling line of code, which we do not log.
     record = logger.makeRecord(logger.name, level, "", 0, "", (), cause, extra={"fields": fields})
     logger.handle(record)
+
+
+def _reason(detail: object) -> object:
+    """Return why a request was refused: of a list of faults, field and reason, never the value."""
+    if not isinstance(detail, list):
+        return detail
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in detail)
 
 
 def _fields(answered: Answered) -> dict[str, Any]:
@@ -87,15 +75,26 @@ def _fields(answered: Answered) -> dict[str, Any]:
             fields["conflict"] = True
         if tally := outcome.tally:
             fields["provider"] = tally.provider
-            for name in ("messages", "skipped", "statuses"):
+            for name in ("messages", "statuses", "events"):
                 if counts := getattr(tally, name):
                     fields[name] = dict(counts)
+            for name in ("error_codes", "dead_letters", "reason"):
+                if value := getattr(tally, name):
+                    fields[name] = value
+        if answered.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
+            fields["checked_url"] = outcome.checked_url
+    if answered.status == HTTPStatus.UNAUTHORIZED:
+        fields["client"] = answered.client
+        if _ADDRESSES.fullmatch(answered.forwarded_for):
+            fields["forwarded_for"] = answered.forwarded_for
     if _PLAIN_ID.fullmatch(answered.client_request_id):
         fields["client_request_id"] = answered.client_request_id
     return fields
 
 
-def _level_of(status: int) -> int:
-    if status >= 500 or status == 401:
+def _level_of(answered: Answered) -> int:
+    if answered.status >= 500 or answered.status == HTTPStatus.UNAUTHORIZED:
         return logging.ERROR
-    return logging.WARNING if status >= 400 else logging.INFO
+    tally = answered.outcome.tally if answered.outcome else None
+    told = tally is not None and (tally.dead_letters or tally.error_codes)
+    return logging.WARNING if answered.status >= 400 or told else logging.INFO

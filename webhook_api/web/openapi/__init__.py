@@ -34,6 +34,7 @@ def describe_api() -> Json:
         "paths": {
             "/webhook": {"post": operations.receive_message()},
             "/messages": {"get": operations.show_messages()},
+            "/messages/{message_id}": {"get": operations.show_message()},
             "/stats": {"get": operations.show_stats()},
             "/health/live": {"get": operations.probe("live", "The process serves", Alive, "alive")},
             "/health/ready": {

@@ -6,7 +6,7 @@ from webhook_api.web.openapi.responses import error
 
 Json = dict[str, Any]
 
-READS = ("/messages", "/stats", "/metrics")
+READS = ("/messages", "/messages/{message_id}", "/stats", "/metrics")
 _SCHEME = "read_token"
 _REFUSAL = error(
     "The token is missing or wrong.",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from webhook_api.answers import Accepted, Alive, Page, Statistics
+from webhook_api.answers import Accepted, Alive, Page, Statistics, WholeMessage
 from webhook_api.models import MessageQuery, StatsQuery
 from webhook_api.reading.listing import NDJSON
 from webhook_api.web.assets import ASSETS
@@ -74,6 +74,35 @@ def show_messages() -> Json:
         "Unavailable",
         description=LISTING,
         parameters=parameters(MessageQuery),
+    )
+
+
+def show_message() -> Json:
+    whole = {
+        **MESSAGE,
+        "message_id": "meta:wamid.1",
+        "received_at": "2025-01-15T10:00:01.042Z",
+        "provider": "meta",
+        "kind": "image",
+        "payload": {"type": "image", "image": {"id": "65463453", "mime_type": "image/jpeg"}},
+    }
+    return operation(
+        "messages",
+        "showMessage",
+        "One message, with all that is kept of it",
+        response("The message.", json_content(WholeMessage, whole)),
+        "NoMessage",
+        "Removed",
+        "Unavailable",
+        parameters=[
+            {
+                "name": "message_id",
+                "in": "path",
+                "required": True,
+                "description": "Percent-encoded, whatever characters it has.",
+                "schema": {"type": "string", "minLength": 1},
+            }
+        ],
     )
 
 

@@ -73,6 +73,11 @@ FAILURES: dict[str, tuple[int, Json]] = {
         404,
         error("There is no such path.", "The requested URL was not found on the server."),
     ),
+    "NoMessage": (
+        404,
+        error("There is no message with this id.", "there is no message with this id"),
+    ),
+    "Removed": (410, error("The message was removed.", "the message was removed")),
     "MethodNotAllowed": (
         405,
         error(

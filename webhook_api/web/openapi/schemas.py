@@ -5,13 +5,23 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from webhook_api.answers import Accepted, Alive, Error, Faults, Message, Page, Ready, Statistics
+from webhook_api.answers import (
+    Accepted,
+    Alive,
+    Error,
+    Faults,
+    Message,
+    Page,
+    Ready,
+    Statistics,
+    WholeMessage,
+)
 from webhook_api.models import InboundMessage
 
 Json = dict[str, Any]
 
 _TYPES: list[type] = [
-    InboundMessage, Accepted, Message, Page, Statistics, Alive, Ready, Error, Faults,
+    InboundMessage, Accepted, Message, WholeMessage, Page, Statistics, Alive, Ready, Error, Faults,
 ]  # fmt: skip
 
 

@@ -1,0 +1,50 @@
+"""The inbox shows what a message is where it has no text, and all of it on its own page."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.providers.conftest import Deliver, deliver
+from tests.providers.samples import a_config, a_whatsapp, from_meta
+from webhook_api.config import Config
+
+__all__ = ["deliver"]
+
+FILE = {"id": "9", "mime_type": "application/pdf", "filename": "<b>.pdf"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return a_config(tmp_path)
+
+
+def test_the_list_shows_kind_and_file_where_there_is_no_text(
+    client: FlaskClient, deliver: Deliver
+) -> None:
+    nameless = {"id": "9", "mime_type": "image/jpeg"}
+    deliver("meta", from_meta(a_whatsapp(1, type="image", text=None, image=nameless)))
+    deliver("meta", from_meta(a_whatsapp(2, type="revoke", text=None)))
+    deliver("meta", from_meta(a_whatsapp(3, type=7, text=None, from_user_id="US.1", sender=None)))
+
+    page = client.get("/inbox").text
+
+    none = re.findall(r'<p class="text none">(.*?)</p>', page)
+    assert none == ["No text", "revoke", "image, image/jpeg"]
+    assert 'href="?from=US.1"' in page
+    assert client.get("/inbox?from=US.1").text.count("<article>") == 1
+
+
+def test_the_page_of_a_message_shows_its_payload(client: FlaskClient, deliver: Deliver) -> None:
+    message = a_whatsapp(1, type="document", text=None, document=FILE)
+    deliver("meta", from_meta(message))
+
+    page = client.get("/inbox/messages/1").text
+
+    shown = re.findall(r"<pre [^>]*>(.*?)</pre>", page, re.DOTALL)
+    assert json.loads(html.unescape(shown[1])) == message
+    assert "document, application/pdf, &lt;b&gt;.pdf" in page
+    assert "<dd>meta</dd>" in page

@@ -1,0 +1,169 @@
+"""Dead letters: kept in the commit of the messages, up to a limit, and removed like these."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import run
+from tests.cli.running import Run
+from tests.intake.commits import group, message, stored
+from tests.intake.conftest import record
+from tests.maintenance.test_compaction import once_meanwhile
+from tests.serving import wait_until
+from tests.store.files import differences
+from tests.store.forgotten import NUMBER, traces
+from webhook_api.config import Config
+from webhook_api.errors import Unavailable
+from webhook_api.intake.commit import GroupCommit
+from webhook_api.maintenance.compaction import compact
+from webhook_api.maintenance.retention import Retention
+from webhook_api.store import dead_letters
+from webhook_api.store.connections import connect
+from webhook_api.store.database import Database
+from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters, remove_dead_letters
+from webhook_api.store.selection import of_number
+from webhook_api.store.writer import Writer
+
+__all__ = ["record", "run"]
+
+DIGITS = NUMBER[1:]
+
+
+def a_letter(body: bytes = b"{}", **fields: Any) -> DeadLetter:
+    return DeadLetter.of("meta", "no id", {"content-type": "application/json"}, body)._replace(
+        **fields
+    )
+
+
+def keep(path: Path, *letters: DeadLetter) -> list[int]:
+    with closing(connect(path, "rw", patience_s=5)) as db:
+        return insert_dead_letters(db, letters)
+
+
+def bodies(path: Path) -> list[bytes]:
+    with closing(sqlite3.connect(path)) as db:
+        return [body for (body,) in db.execute("SELECT body FROM dead_letters ORDER BY id")]
+
+
+@pytest.fixture
+def commits(database: Database, record: Any) -> GroupCommit:
+    return group(database, record)
+
+
+def test_messages_and_dead_letters_of_a_delivery_are_one_commit(
+    commits: GroupCommit, record: Any, database: Database
+) -> None:
+    results, numbers = commits.store_all([message()], [a_letter(), a_letter(b"\xff\0")])
+    _, more = commits.store_all([], [a_letter(b"x")])
+
+    assert [one.created for one in results] == [True]
+    assert (numbers, more) == ([1, 2], [3])
+    assert bodies(database.path) == [b"{}", b"\xff\0", b"x"]
+    assert record.batches == [1, 0]
+    with closing(connect(database.path, "rw", patience_s=5)) as db:
+        remove_dead_letters(db, [2, 3])
+    assert keep(database.path, a_letter()) == [4]  # no number is used twice
+    assert differences(database.path) == []
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_DEAD_LETTERS", 2), ("MAX_DEAD_BYTES", 7)])
+def test_when_there_are_too_many_nothing_of_the_delivery_is_stored(
+    commits: GroupCommit,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+) -> None:
+    monkeypatch.setattr(dead_letters, limit, value)
+    commits.store_all([], [a_letter(b"123"), a_letter(b"456")])
+
+    with pytest.raises(Unavailable, match="too many dead letters"):
+        commits.store_all([message()], [a_letter(b"78")])
+
+    assert stored(database) == []
+    assert bodies(database.path) == [b"123", b"456"]
+    commits.store([message()])
+    assert stored(database) == ["m1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "has_it"),
+    [
+        (b'{"from":"%b"}' % DIGITS.encode(), True),
+        (b"From=whatsapp%%3A%%2B%b&To=%%2B1" % DIGITS.encode(), True),
+        (f"({DIGITS[:3]}) {DIGITS[3:6]}\u2011{DIGITS[6:]}".encode(), True),
+        (b"7%b" % DIGITS.encode(), False),
+        (b"%b0" % DIGITS.encode(), False),
+        (DIGITS[:-1].encode(), False),
+    ],
+)
+def test_forget_removes_those_with_the_number(
+    run: Run, config: Config, body: bytes, has_it: bool
+) -> None:
+    keep(config.database_path, a_letter(body), a_letter(b"other"))
+
+    dry = run("forget", NUMBER, "--dry-run").stdout
+    first = run("forget", NUMBER).stdout.splitlines()[0]
+
+    counted = " and 1 dead letters" if has_it else ""
+    assert dry == f"0 messages{counted} would be removed\n"
+    assert first == f"0 messages{counted} removed"
+    assert bodies(config.database_path) == ([b"other"] if has_it else [body, b"other"])
+    assert differences(config.database_path) == []
+
+
+def test_dead_letters_that_come_while_a_number_is_forgotten(database: Database) -> None:
+    path = database.path
+    keep(path, a_letter(DIGITS.encode()), a_letter(b"a"))
+
+    def arrive() -> None:
+        keep(path, a_letter(b"b"), a_letter(b"x" + DIGITS.encode()))
+
+    done = compact(database, of_number(NUMBER), once_meanwhile(arrive))
+
+    assert done.removed_letters == 2
+    assert bodies(path) == [b"a", b"b"]
+    assert traces(path.parent) == []
+    assert keep(path, a_letter()) == [5]
+    assert differences(path) == []
+
+
+OLD = "2020-01-01T00:00:00.000Z"
+
+
+def retain(database: Database) -> None:
+    retention = Retention(database, Writer(database), days=1, every_s=0)
+
+    def step() -> bool:
+        retention.step_if_due()
+        return len(bodies(database.path)) == 1
+
+    wait_until(step)
+
+
+def prune(*more: str) -> Callable[[Run, Database], None]:
+    def do(run: Run, _database: Database) -> None:
+        assert "and 20 dead letters" in run("prune", "--older-than", "1d", "--dry-run").stdout
+        assert "and 20 dead letters" in run("prune", "--older-than", "1d", *more).stdout
+
+    return do
+
+
+@pytest.mark.parametrize(
+    "act", [lambda _run, database: retain(database), prune(), prune("--compact")],
+    ids=["retention", "prune", "prune --compact"],
+)  # fmt: skip
+def test_old_ones_are_removed_like_messages(
+    run: Run, config: Config, act: Callable[[Run, Database], None]
+) -> None:
+    keep(config.database_path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
+
+    with closing(Database(config.database_path)) as database:
+        act(run, database)
+
+    assert bodies(config.database_path) == [b"new"]
+    assert differences(config.database_path) == []

@@ -1,0 +1,157 @@
+"""`dead-letters`: what providers signed and no message could be made of; look at it, try again."""
+
+import sys
+from functools import partial
+
+import click
+from flask.cli import with_appcontext
+
+from webhook_api.cli.failures import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    PlainCommand,
+    clip,
+    interrupts_held,
+)
+from webhook_api.db import current_database
+from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.models import MAX_INTEGER
+from webhook_api.providers import read_delivery
+from webhook_api.providers.delivery import UnreadableError
+from webhook_api.store.dead_letters import (
+    DeadLetter,
+    dead_letter_sizes,
+    find_dead_letter,
+    remove_dead_letters,
+)
+from webhook_api.store.schema import check_schema
+from webhook_api.store.writer import Writer
+
+_STEP_MESSAGES = 1000  # stored by one transaction
+_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
+_CLOSE_PATIENCE_S = 1.0
+_NUMBER = click.IntRange(1, MAX_INTEGER)
+
+
+class _PlainGroup(PlainCommand, click.Group):
+    """A group of commands that fail with one line."""
+
+
+@click.group("dead-letters", cls=_PlainGroup, invoke_without_command=True)
+@click.pass_context
+@with_appcontext
+def dead_letters(context: click.Context) -> None:
+    """List the deliveries that are kept aside; `show N` prints one, `replay` tries again."""
+    if context.invoked_subcommand is not None:
+        return
+    with current_database().reader() as db:
+        check_schema(db)
+        for number, created_at, provider, reason, size in dead_letter_sizes(db):
+            click.echo(f"{number}  {created_at}  {provider}  {size} bytes  {clip(reason)}")
+
+
+@click.command("show", cls=PlainCommand)
+@click.argument("number", metavar="N", type=_NUMBER)
+@with_appcontext
+def show_dead_letter(number: int) -> None:
+    """Print one: its headers, and its body as it came."""
+    letter = _find(number)
+    click.echo(f"{letter.provider}, {letter.created_at}: {clip(letter.reason)}", err=True)
+    for name, value in letter.headers.items():
+        click.echo(f"{name}: {_shown(value)}", err=True)
+    if sys.stdout.isatty():
+        click.echo("\n".join(map(_shown, letter.body.decode(errors="replace").splitlines())))
+    else:
+        with click.open_file("-", "wb") as out:
+            out.write(letter.body)
+
+
+@click.command("replay", cls=PlainCommand)
+@click.argument("numbers", metavar="[N…]", nargs=-1, type=_NUMBER)
+@with_appcontext
+def replay_dead_letters(numbers: tuple[int, ...]) -> None:
+    """Read them again with the present code, all or those given, and store what comes of them.
+
+    Each message is stored once. What still cannot be read stays; the exit code is then 1. Can be
+    used while the service runs, and repeated after a stop.
+    """
+    database = current_database()
+    stay = 0
+    with one_at_a_time(database):
+        if not numbers:
+            with database.reader() as db:
+                check_schema(db)
+                numbers = tuple(number for number, *_ in dead_letter_sizes(db))
+        writer = Writer(database)
+        try:
+            for number in numbers:
+                stay += not _replay(writer, number)
+        except KeyboardInterrupt:
+            click.echo("stopped")
+            sys.exit(EXIT_INTERRUPTED)
+        finally:
+            writer.close(patience_s=_CLOSE_PATIENCE_S)
+    if stay:
+        sys.exit(EXIT_FAILURE)
+
+
+@click.command("remove", cls=PlainCommand)
+@click.argument("numbers", metavar="N…", nargs=-1, required=True, type=_NUMBER)
+@with_appcontext
+def remove_numbers(numbers: tuple[int, ...]) -> None:
+    """Remove those that nobody needs."""
+    database = current_database()
+    with one_at_a_time(database):
+        writer = Writer(database)
+        try:
+            count = writer.write(
+                partial(remove_dead_letters, numbers=numbers), patience_s=_PATIENCE_S
+            )
+        finally:
+            writer.close(patience_s=_CLOSE_PATIENCE_S)
+    click.echo(f"{count} removed")
+
+
+for command in (show_dead_letter, replay_dead_letters, remove_numbers):
+    dead_letters.add_command(command)
+
+
+def _shown(text: str) -> str:
+    """Return `text` without what controls a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _find(number: int) -> DeadLetter:
+    with current_database().reader() as db:
+        check_schema(db)
+        letter = find_dead_letter(db, number)
+    if letter is None:
+        raise click.ClickException(f"there is no dead letter {number}")
+    return letter
+
+
+def _replay(writer: Writer, number: int) -> bool:
+    """Store what one holds, and print what came of it; return whether it could be removed."""
+    letter = _find(number)
+    try:
+        delivery = read_delivery(
+            letter.provider, letter.headers, letter.body, letter.created_at, None
+        )
+    except UnreadableError as error:
+        click.echo(f"{number}: stays, {clip(str(error))}")
+        return False
+    created = 0
+    for at in range(0, len(delivery.messages), _STEP_MESSAGES):
+        step = delivery.messages[at : at + _STEP_MESSAGES]
+        with interrupts_held():
+            results, _ = writer.write(
+                partial(writer.store_all, messages=step, dead_letters=()), patience_s=_PATIENCE_S
+            )
+            created += sum(result.created for result in results)
+        writer.write(writer.do_upkeep, patience_s=_PATIENCE_S)
+    if not delivery.reason:
+        writer.write(partial(remove_dead_letters, numbers=[number]), patience_s=_PATIENCE_S)
+    duplicates = len(delivery.messages) - created
+    stays = f"; stays, {delivery.reason}" if delivery.reason else ""
+    click.echo(f"{number}: created {created}, duplicate {duplicates}{stays}")
+    return not delivery.reason

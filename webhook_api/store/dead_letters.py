@@ -1,0 +1,106 @@
+"""Dead letters: signed deliveries that could not be stored as messages, kept as they came.
+
+What is written here needs the write lock, see `writer.py`.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import quote
+
+from webhook_api.errors import Unavailable
+from webhook_api.server_time import now_as_text
+from webhook_api.store.selection import Selection
+
+MAX_DEAD_LETTERS = 10_000
+MAX_DEAD_BYTES = 256 * 1024 * 1024
+
+_COLUMNS = "provider, reason, headers, body, created_at"
+# What people and programs put between the digits of a number; beyond ASCII, in UTF-8.
+_BETWEEN = rb"[\s().+\x80-\xff-]*"
+
+
+class DeadLettersFull(Unavailable):
+    """No more dead letters can be kept: the provider has to keep the delivery."""
+
+
+class DeadLetter(NamedTuple):
+    """A delivery as it came. The names of `headers` are in lower case."""
+
+    provider: str
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+    created_at: str
+
+    @classmethod
+    def of(
+        cls, provider: str, reason: str, headers: Mapping[str, str], body: bytes
+    ) -> "DeadLetter":
+        """Return a new one."""
+        return cls(provider, reason, headers, body, now_as_text())
+
+
+def insert_dead_letters(db: sqlite3.Connection, letters: Sequence[DeadLetter]) -> list[int]:
+    """Keep `letters`, in the caller's transaction; return their numbers.
+
+    Raises:
+        DeadLettersFull: there would be too many, or they would be too long.
+    """
+    count, size = db.execute("SELECT dead_letters, dead_bytes FROM totals").fetchone()
+    size += sum(len(letter.body) for letter in letters)
+    if count + len(letters) > MAX_DEAD_LETTERS or size > MAX_DEAD_BYTES:
+        raise DeadLettersFull("there are too many dead letters: flask --app wsgi dead-letters")
+    return [_insert(db, letter) for letter in letters]
+
+
+def _insert(db: sqlite3.Connection, letter: DeadLetter) -> int:
+    values = letter._replace(headers=json.dumps(letter.headers))  # type: ignore[arg-type]
+    inserted = db.execute(f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", values)
+    return inserted.lastrowid or 0
+
+
+def dead_letter_sizes(db: sqlite3.Connection) -> Iterator[tuple[int, str, str, str, int]]:
+    """Yield number, time, provider, reason and length of each dead letter, oldest first."""
+    yield from db.execute(
+        "SELECT id, created_at, provider, reason, length(body) FROM dead_letters ORDER BY id"
+    )
+
+
+def find_dead_letter(db: sqlite3.Connection, number: int) -> DeadLetter | None:
+    """Return a dead letter; None if there is none with this number."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", [number]).fetchone()
+    return row and DeadLetter(row[0], row[1], json.loads(row[2]), row[3], row[4])
+
+
+def select_dead_letters(db: sqlite3.Connection, selection: Selection, most: int = -1) -> list[int]:
+    """Return the numbers of those that `selection` selects: all, or the first `most`.
+
+    A number is found in any body that has its digits one after the other, however they are
+    separated; any other address where it stands as it is.
+    """
+    if selection.address is None:
+        found = db.execute(
+            f"SELECT id FROM dead_letters WHERE {selection.condition} ORDER BY id LIMIT {most}",
+            selection.parameters,
+        )
+        return [number for (number,) in found]
+    pattern = _pattern(selection.address)
+    bodies = db.execute("SELECT id, body FROM dead_letters ORDER BY id")
+    return [number for number, body in bodies if pattern.search(body)]
+
+
+def remove_dead_letters(db: sqlite3.Connection, numbers: Sequence[int]) -> int:
+    """Remove dead letters in the caller's transaction; return how many there were."""
+    marks = ", ".join("?" * len(numbers))
+    return db.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", numbers).rowcount
+
+
+def _pattern(address: str) -> re.Pattern[bytes]:
+    if re.fullmatch(r"\+[0-9]+", address):
+        digits = _BETWEEN.join(digit.encode() for digit in address[1:])
+        return re.compile(rb"(?<![0-9])" + digits + rb"(?![0-9])")
+    forms = {address.encode(), quote(address, safe="").encode()}
+    return re.compile(b"|".join(map(re.escape, forms)))
