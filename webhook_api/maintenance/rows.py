@@ -5,8 +5,8 @@ used, so the counters and the search index of a copy are made from its rows alon
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import PydanticCustomError
@@ -43,15 +43,14 @@ COUNTED_PERIODS = f"""
     ), counted (length, start, messages) AS ({_PERIODS})
 """
 # What those triggers would have counted.
-COUNTERS = (
+_COUNTERS = (
     "INSERT INTO senders SELECT from_msisdn, count(*) FROM messages GROUP BY 1",
     f"INSERT INTO periods {COUNTED_PERIODS} SELECT * FROM counted",
     "UPDATE totals SET messages = (SELECT count(*) FROM messages),"
     " senders = (SELECT count(*) FROM senders)",
 )
 
-_MANY_TERMS = (("hashsize", 64 * 1024 * 1024), ("automerge", 0))
-_USUAL_TERMS = (("hashsize", 1024 * 1024), ("automerge", 4))
+_SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 
 IsGood = Callable[[Any], bool]
 
@@ -77,7 +76,7 @@ def _has_bytes(count: int) -> IsGood:
 
 
 # Each table whose rows count, and what a good value of each column is. A table or a column that an
-# older file does not have is left out.
+# older file does not have is left out. `_good_rows` uses the places of the first six of messages.
 _TABLES: Mapping[str, Mapping[str, IsGood]] = {
     "messages": {
         "id": lambda value: _is_number(value) and value > 0,
@@ -99,24 +98,23 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
 }
 
 
-def wrong_values(db: Connection) -> Iterator[str]:
-    """Yield a line for each value that our own code cannot have stored."""
+def wrong_values(db: Connection) -> list[str]:
+    """Return a line for each of the first values that our own code cannot have stored."""
+    wrong: list[str] = []
     for table in _TABLES:
-        differences = _Differences()
-        for _ in _good_rows(db, table, differences):
-            pass
-        yield from differences.lines()
+        deque(_good_rows(db, table, wrong), maxlen=0)
+    return wrong
 
 
 def copy_rows(source: Connection, new: Connection) -> list[str]:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
-    Returns a line for each value that cannot be used; `new` is of no use then.
+    Returns a line for each of the first values that cannot be used; `new` is of no use then.
 
     Raises:
         sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
-    differences = _Differences()
+    wrong: list[str] = []
     # One transaction, which need not be undone: if it fails, `new` is deleted.
     new.execute("PRAGMA journal_mode = OFF")
     with transaction(new):
@@ -125,65 +123,27 @@ def copy_rows(source: Connection, new: Connection) -> list[str]:
             new.execute(f"DROP {name}")
         for table in _TABLES:
             columns = [*_columns(source, table), *(["folded"] if table == "messages" else [])]
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+            if table == "totals":  # `new` has its only row
+                statement = f"UPDATE totals SET ({names}) = ({marks})"
             if columns:
-                statement = _update if table == "totals" else _insert
-                rows = _good_rows(source, table, differences)
-                new.executemany(statement(table, columns), rows)
+                new.executemany(statement, _good_rows(source, table, wrong))
         for table, last in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
             if not (table in _TABLES and _is_number(last)):
-                differences.add("sqlite_sequence: the last id cannot be used")
+                wrong.append("sqlite_sequence: the last id cannot be used")
             # No id is used again, not even one whose row was removed.
-            elif not new.execute(
-                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [last, table]
-            ).rowcount:
-                new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", [table, last])
-        for counted in COUNTERS:
-            new.execute(counted)
-        for _, sql in later:
-            new.execute(sql)
-    if not differences.count:
-        with _many_terms_in_memory(new):
-            index_messages(new, most=MAX_INTEGER)
+            new.execute("DELETE FROM sqlite_sequence WHERE name = ?", [table])
+            new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", [table, last])
+        for statement in (*_COUNTERS, *(sql for _, sql in later)):
+            new.execute(statement)
+    if not wrong:
+        # FTS5 writes fewer and larger parts of its index, in a third of the time.
+        new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
+        index_messages(new, most=MAX_INTEGER)
+        new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
     new.execute("PRAGMA journal_mode = WAL")
-    return list(differences.lines())
-
-
-@contextmanager
-def _many_terms_in_memory(db: Connection) -> Iterator[None]:
-    """Let FTS5 write fewer and larger parts of its index, in a third of the time."""
-    for settings in (_MANY_TERMS, _USUAL_TERMS):
-        db.executemany(
-            "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)", settings
-        )
-        if settings is _MANY_TERMS:
-            yield
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
-
-
-def _update(table: str, columns: Sequence[str]) -> str:
-    return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)}"
-
-
-class _Differences:
-    """The first differences, and how many there are."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._shown: list[str] = []
-
-    def add(self, line: str) -> None:
-        self.count += 1
-        if self.count <= MOST_SHOWN:
-            self._shown.append(line)
-
-    def lines(self) -> Iterator[str]:
-        yield from self._shown
-        if self.count > MOST_SHOWN:
-            yield f"rows: {self.count} differ in all"
+    return wrong
 
 
 def _columns(db: Connection, table: str) -> list[str]:
@@ -191,28 +151,33 @@ def _columns(db: Connection, table: str) -> list[str]:
     return [column for column in _TABLES[table] if column in there]
 
 
-def _good_rows(db: Connection, table: str, differences: _Differences) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of `table` that can be used, and add the others to `differences`."""
+def _good_rows(db: Connection, table: str, wrong: list[str]) -> Iterator[Sequence[Any]]:
+    """Yield the rows of `table` that can be used; name the others in `wrong`, and end after some.
+
+    A row of messages has its folded text as well.
+    """
     columns = _columns(db, table)
-    checks = [_TABLES[table][column] for column in columns]
     if not columns:
         return
+    checks = [_TABLES[table][column] for column in columns]
     for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
-        wrong = [
-            column
-            for column, is_good, value in zip(columns, checks, row, strict=True)
-            if not is_good(value)
-        ]
-        if wrong:
+        if not all(is_good(value) for is_good, value in zip(checks, row, strict=True)):
+            bad = [
+                name
+                for name, value in zip(columns, row, strict=True)
+                if not _TABLES[table][name](value)
+            ]
             where = f" of row {row[0]}" if table == "messages" else ""
-            differences.add(f"{table}: {', '.join(wrong)}{where} cannot be used")
+            wrong.append(f"{table}: {', '.join(bad)}{where} cannot be used")
         elif table != "messages":
             yield row
         elif _instant(row[1]) != row[2:4]:
             _, ts, seconds, nanos, _, message_id, *_ = row
-            differences.add(f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}")
+            wrong.append(f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}")
         else:
             yield (*row, folded_form(row[4]))
+        if len(wrong) >= MOST_SHOWN:
+            return
 
 
 def _instant(ts: str) -> tuple[int, int] | None:
