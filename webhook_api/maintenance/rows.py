@@ -5,9 +5,11 @@ used, so the counters and the search index of a copy are made from its rows alon
 """
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic_core import PydanticCustomError
 
@@ -76,7 +78,7 @@ def _has_bytes(count: int) -> IsGood:
 
 
 # Each table whose rows count, and what a good value of each column is. A table or a column that an
-# older file does not have is left out. `_good_rows` uses the places of the first six of messages.
+# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
 _TABLES: Mapping[str, Mapping[str, IsGood]] = {
     "messages": {
         "id": lambda value: _is_number(value) and value > 0,
@@ -95,89 +97,81 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "last_deletion": lambda value: isinstance(value, int),
         "tombstone_key": _has_bytes(KEY_BYTES),
     },
+    "sqlite_sequence": {"name": _is_name, "seq": _is_number},
 }
 
 
-def wrong_values(db: Connection) -> list[str]:
-    """Return a line for each of the first values that our own code cannot have stored."""
-    wrong: list[str] = []
+def wrong_values(db: Connection) -> Iterator[str]:
+    """Yield a line for each of the first values that our own code cannot have stored."""
     for table in _TABLES:
-        deque(_good_rows(db, table, wrong), maxlen=0)
-    return wrong
+        yield from islice(_wrong_rows(db, table), MOST_SHOWN)
 
 
-def copy_rows(source: Connection, new: Connection) -> list[str]:
+def copy_rows(source: Path, new: Connection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
-    Returns a line for each of the first values that cannot be used; `new` is of no use then.
+    The values are not checked here: if `wrong_values` finds any, `new` is of no use.
 
     Raises:
         sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
-    wrong: list[str] = []
+    new.create_function("fold", 1, _folded, deterministic=True)
     # One transaction, which need not be undone: if it fails, `new` is deleted.
     new.execute("PRAGMA journal_mode = OFF")
+    new.execute("ATTACH ? AS source", [f"file:{quote(str(source))}?mode=ro"])
     with transaction(new):
         later = new.execute(_MADE_LATER).fetchall()
         for name, _ in later:
             new.execute(f"DROP {name}")
         for table in _TABLES:
-            columns = [*_columns(source, table), *(["folded"] if table == "messages" else [])]
-            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-            statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+            columns = ", ".join(_columns(new, table, "source"))
+            values = f"SELECT {columns} FROM source.{table}"
             if table == "totals":  # `new` has its only row
-                statement = f"UPDATE totals SET ({names}) = ({marks})"
-            if columns:
-                new.executemany(statement, _good_rows(source, table, wrong))
-        for table, last in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
-            if not (table in _TABLES and _is_number(last)):
-                wrong.append("sqlite_sequence: the last id cannot be used")
-            # No id is used again, not even one whose row was removed.
-            new.execute("DELETE FROM sqlite_sequence WHERE name = ?", [table])
-            new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", [table, last])
+                new.execute(f"UPDATE main.totals SET ({columns}) = ({values})")
+            elif table == "messages":
+                values = f"SELECT {columns}, fold(CAST(text AS BLOB)) FROM source.messages"
+                new.execute(f"INSERT INTO main.messages ({columns}, folded) {values}")
+            elif columns:
+                if table == "sqlite_sequence":  # by which no id is used again
+                    new.execute("DELETE FROM main.sqlite_sequence")
+                new.execute(f"INSERT INTO main.{table} ({columns}) {values}")
         for statement in (*_COUNTERS, *(sql for _, sql in later)):
             new.execute(statement)
-    if not wrong:
-        # FTS5 writes fewer and larger parts of its index, in a third of the time.
-        new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
-        index_messages(new, most=MAX_INTEGER)
-        new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
+    new.execute("DETACH source")
+    # FTS5 writes fewer and larger parts of its index, in a third of the time.
+    new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
+    index_messages(new, most=MAX_INTEGER)
+    new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
     new.execute("PRAGMA journal_mode = WAL")
-    return wrong
 
 
-def _columns(db: Connection, table: str) -> list[str]:
-    there = {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", [table])}
+def _folded(text: bytes | None) -> str | None:
+    return None if text is None else folded_form(text.decode(errors="replace"))
+
+
+def _columns(db: Connection, table: str, schema: str = "main") -> list[str]:
+    found = db.execute("SELECT name FROM pragma_table_info(?, ?)", [table, schema])
+    there = {name for (name,) in found}
     return [column for column in _TABLES[table] if column in there]
 
 
-def _good_rows(db: Connection, table: str, wrong: list[str]) -> Iterator[Sequence[Any]]:
-    """Yield the rows of `table` that can be used; name the others in `wrong`, and end after some.
-
-    A row of messages has its folded text as well.
-    """
+def _wrong_rows(db: Connection, table: str) -> Iterator[str]:
     columns = _columns(db, table)
     if not columns:
         return
     checks = [_TABLES[table][column] for column in columns]
     for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
         if not all(is_good(value) for is_good, value in zip(checks, row, strict=True)):
-            bad = [
-                name
-                for name, value in zip(columns, row, strict=True)
-                if not _TABLES[table][name](value)
+            wrong = [
+                column
+                for column, is_good, value in zip(columns, checks, row, strict=True)
+                if not is_good(value)
             ]
             where = f" of row {row[0]}" if table == "messages" else ""
-            wrong.append(f"{table}: {', '.join(bad)}{where} cannot be used")
-        elif table != "messages":
-            yield row
-        elif _instant(row[1]) != row[2:4]:
+            yield f"{table}: {', '.join(wrong)}{where} cannot be used"
+        elif table == "messages" and _instant(row[1]) != row[2:4]:
             _, ts, seconds, nanos, _, message_id, *_ = row
-            wrong.append(f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}")
-        else:
-            yield (*row, folded_form(row[4]))
-        if len(wrong) >= MOST_SHOWN:
-            return
+            yield f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}"
 
 
 def _instant(ts: str) -> tuple[int, int] | None:
