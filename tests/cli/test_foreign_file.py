@@ -75,6 +75,9 @@ FOREIGN = {
     "the last of all ids": (
         changed("id", str(2**63 - 1)), ["messages: id of row 9223372036854775807 cannot be used"],
     ),
+    "the last of all ids, as used": (
+        f"UPDATE sqlite_sequence SET seq = {2**63 - 1}", ["sqlite_sequence: seq cannot be used"],
+    ),
     "a short tombstone": (
         "INSERT INTO tombstones VALUES (x'00')", ["tombstones: digest cannot be used"],
     ),

@@ -15,7 +15,7 @@ from webhook_api.config import Config
 from webhook_api.web.metrics import UNMATCHED
 
 UNKNOWN_PATHS = [
-    "/nope", "/nope/", "/webhook//", "/messages//", "/MESSAGES", "/health//", "/health/live//",
+    "/nope", "/nope/", "/webhook//", "/stats//", "/MESSAGES", "/health//", "/health/live//",
     "/health//live", "//health/live", "/static/x.js", "/../etc/passwd", "/%ff", "/%00", "/é",
     '/"x', "/messages;v=1", "/messages/%2F", "/a" * 4000,
 ]  # fmt: skip

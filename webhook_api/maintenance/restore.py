@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -11,10 +12,10 @@ from typing import BinaryIO, NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.maintenance.checks import check_file, check_totals
 from webhook_api.maintenance.replacing import PATIENCE_S, replace
-from webhook_api.maintenance.rows import copy_rows
+from webhook_api.maintenance.rows import copy_rows, wrong_values
 from webhook_api.maintenance.verify import DamagedError, Report, found_by
 from webhook_api.store.background import at_once
-from webhook_api.store.connections import Connection, connect, distrust_schema
+from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.database_files import SCRATCH, WAL, beside
@@ -98,31 +99,31 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
     """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
     try:
         with ExitStack() as opened:
-            checked, source, made = (
-                opened.enter_context(closing(_open(path))) for path in (copy, copy, new)
-            )
-            distrust_schema(source)
+            checked, made = (opened.enter_context(closing(_open(path))) for path in (copy, new))
             check_version(checked)
             if differences := list(foreign_objects(checked)):
                 raise DamagedError(Report(0, differences))
             migrate(made)
-            work = (found_by([check_totals, check_file]), lambda new: copy_rows(source, new))
+            work: list[Callable[[Connection], list[str] | None]] = [
+                found_by([check_totals, wrong_values, check_file]),
+                lambda made: copy_rows(copy, made),
+            ]
             found = at_once(work, [checked, made], progress)
             messages = made.execute("SELECT messages FROM totals").fetchone()[0]
-            if differences := [*found[0], *found[1]]:
-                raise DamagedError(Report(messages, differences))
+            if found[0]:
+                raise DamagedError(Report(messages, found[0]))
             return Report(messages, [])
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except (sqlite3.Error, sqlite3.Warning) as error:
         of_the_disk = primary_result_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-        about = str(error).partition(" with text")[0]  # of an error in UTF-8
-        raise OSError(errno.EIO, about, str(new if of_the_disk else file)) from None
+        raise OSError(errno.EIO, str(error), str(new if of_the_disk else file)) from None
 
 
 def _open(path: Path) -> Connection:
     """Open a file that nobody else uses, and that may have been made by anybody."""
     connection = connect(path, "rw", patience_s=0)
+    connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

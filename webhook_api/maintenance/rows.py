@@ -5,11 +5,13 @@ used, so the counters and the search index of a copy are made from its rows alon
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, from_json
 
 from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS
 from webhook_api.store.connections import Connection
@@ -32,6 +34,12 @@ _MADE_LATER = """
     WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
 """
 
+# Of a message in a file of version 7 or older, as the migration does it.
+_PROVIDER_OF_ID = (
+    "CASE WHEN message_id GLOB 'meta:*' THEN 'meta' WHEN message_id GLOB 'twilio:*' THEN 'twilio'"
+    " WHEN message_id GLOB 'standard:*' THEN 'standard' ELSE 'webhook' END"
+)
+
 _PERIODS = " UNION ALL ".join(
     f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
     " FROM seconds GROUP BY 2"
@@ -43,15 +51,14 @@ COUNTED_PERIODS = f"""
     ), counted (length, start, messages) AS ({_PERIODS})
 """
 # What those triggers would have counted.
-COUNTERS = (
+_COUNTERS = (
     "INSERT INTO senders SELECT from_msisdn, count(*) FROM messages GROUP BY 1",
     f"INSERT INTO periods {COUNTED_PERIODS} SELECT * FROM counted",
     "UPDATE totals SET messages = (SELECT count(*) FROM messages),"
     " senders = (SELECT count(*) FROM senders)",
 )
 
-_MANY_TERMS = (("hashsize", 64 * 1024 * 1024), ("automerge", 0))
-_USUAL_TERMS = (("hashsize", 1024 * 1024), ("automerge", 4))
+_SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 
 IsGood = Callable[[Any], bool]
 
@@ -62,6 +69,16 @@ def _is_name(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT_CHARS)
+
+
+def _is_json(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        from_json(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str)
 
 
 def _is_server_time(value: Any) -> bool:
@@ -77,7 +94,7 @@ def _has_bytes(count: int) -> IsGood:
 
 
 # Each table whose rows count, and what a good value of each column is. A table or a column that an
-# older file does not have is left out.
+# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
 _TABLES: Mapping[str, Mapping[str, IsGood]] = {
     "messages": {
         "id": lambda value: _is_number(value) and value > 0,
@@ -89,6 +106,17 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "from_msisdn": _is_name,
         "to_msisdn": _is_name,
         "created_at": _is_server_time,
+        "provider": _is_name,
+        "kind": _is_text,
+        "payload": _is_json,
+    },
+    "dead_letters": {
+        "id": lambda value: _is_number(value) and value > 0,
+        "provider": _is_name,
+        "reason": _is_name,
+        "headers": _is_json,
+        "body": lambda value: isinstance(value, bytes),
+        "created_at": _is_server_time,
     },
     "tombstones": {"digest": _has_bytes(DIGEST_BYTES)},
     "totals": {
@@ -96,123 +124,84 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "last_deletion": lambda value: isinstance(value, int),
         "tombstone_key": _has_bytes(KEY_BYTES),
     },
+    "sqlite_sequence": {"name": _is_name, "seq": _is_number},
 }
 
 
 def wrong_values(db: Connection) -> Iterator[str]:
-    """Yield a line for each value that our own code cannot have stored."""
+    """Yield a line for each of the first values that our own code cannot have stored."""
     for table in _TABLES:
-        differences = _Differences()
-        for _ in _good_rows(db, table, differences):
-            pass
-        yield from differences.lines()
+        yield from islice(_wrong_rows(db, table), MOST_SHOWN)
 
 
-def copy_rows(source: Connection, new: Connection) -> list[str]:
+def copy_rows(source: Path, new: Connection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
-    Returns a line for each value that cannot be used; `new` is of no use then.
+    The values are not checked here: if `wrong_values` finds any, `new` is of no use.
 
     Raises:
         sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
-    differences = _Differences()
+    new.create_function("fold", 1, _folded, deterministic=True)
     # One transaction, which need not be undone: if it fails, `new` is deleted.
     new.execute("PRAGMA journal_mode = OFF")
+    new.execute("ATTACH ? AS source", [f"file:{quote(str(source))}?mode=ro"])
     with transaction(new):
         later = new.execute(_MADE_LATER).fetchall()
         for name, _ in later:
             new.execute(f"DROP {name}")
         for table in _TABLES:
-            columns = [*_columns(source, table), *(["folded"] if table == "messages" else [])]
-            if columns:
-                statement = _update if table == "totals" else _insert
-                rows = _good_rows(source, table, differences)
-                new.executemany(statement(table, columns), rows)
-        for table, last in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
-            if not (table in _TABLES and _is_number(last)):
-                differences.add("sqlite_sequence: the last id cannot be used")
-            # No id is used again, not even one whose row was removed.
-            elif not new.execute(
-                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [last, table]
-            ).rowcount:
-                new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", [table, last])
-        for counted in COUNTERS:
-            new.execute(counted)
-        for _, sql in later:
-            new.execute(sql)
-    if not differences.count:
-        with _many_terms_in_memory(new):
-            index_messages(new, most=MAX_INTEGER)
+            columns = ", ".join(_columns(new, table, "source"))
+            values = f"SELECT {columns} FROM source.{table}"
+            if table == "totals":  # `new` has its only row
+                new.execute(f"UPDATE main.totals SET ({columns}) = ({values})")
+            elif table == "messages":
+                more = {"folded": "fold(CAST(text AS BLOB))"}
+                if "provider" not in columns:
+                    more["provider"] = _PROVIDER_OF_ID
+                values = f"SELECT {columns}, {', '.join(more.values())} FROM source.messages"
+                new.execute(f"INSERT INTO main.messages ({columns}, {', '.join(more)}) {values}")
+            elif columns:
+                if table == "sqlite_sequence":  # by which no id is used again
+                    new.execute("DELETE FROM main.sqlite_sequence")
+                new.execute(f"INSERT INTO main.{table} ({columns}) {values}")
+        for statement in (*_COUNTERS, *(sql for _, sql in later)):
+            new.execute(statement)
+    new.execute("DETACH source")
+    # FTS5 writes fewer and larger parts of its index, in a third of the time.
+    new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
+    index_messages(new, most=MAX_INTEGER)
+    new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
     new.execute("PRAGMA journal_mode = WAL")
-    return list(differences.lines())
 
 
-@contextmanager
-def _many_terms_in_memory(db: Connection) -> Iterator[None]:
-    """Let FTS5 write fewer and larger parts of its index, in a third of the time."""
-    for settings in (_MANY_TERMS, _USUAL_TERMS):
-        db.executemany(
-            "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)", settings
-        )
-        if settings is _MANY_TERMS:
-            yield
+def _folded(text: bytes | None) -> str | None:
+    return None if text is None else folded_form(text.decode(errors="replace"))
 
 
-def _insert(table: str, columns: Sequence[str]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
-
-
-def _update(table: str, columns: Sequence[str]) -> str:
-    return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)}"
-
-
-class _Differences:
-    """The first differences, and how many there are."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._shown: list[str] = []
-
-    def add(self, line: str) -> None:
-        self.count += 1
-        if self.count <= MOST_SHOWN:
-            self._shown.append(line)
-
-    def lines(self) -> Iterator[str]:
-        yield from self._shown
-        if self.count > MOST_SHOWN:
-            yield f"rows: {self.count} differ in all"
-
-
-def _columns(db: Connection, table: str) -> list[str]:
-    there = {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", [table])}
+def _columns(db: Connection, table: str, schema: str = "main") -> list[str]:
+    found = db.execute("SELECT name FROM pragma_table_info(?, ?)", [table, schema])
+    there = {name for (name,) in found}
     return [column for column in _TABLES[table] if column in there]
 
 
-def _good_rows(db: Connection, table: str, differences: _Differences) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of `table` that can be used, and add the others to `differences`."""
+def _wrong_rows(db: Connection, table: str) -> Iterator[str]:
     columns = _columns(db, table)
-    checks = [_TABLES[table][column] for column in columns]
     if not columns:
         return
+    checks = [_TABLES[table][column] for column in columns]
     for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
-        wrong = [
-            column
-            for column, is_good, value in zip(columns, checks, row, strict=True)
-            if not is_good(value)
-        ]
-        if wrong:
+        if not all(is_good(value) for is_good, value in zip(checks, row, strict=True)):
+            wrong = [
+                column
+                for column, is_good, value in zip(columns, checks, row, strict=True)
+                if not is_good(value)
+            ]
             where = f" of row {row[0]}" if table == "messages" else ""
-            differences.add(f"{table}: {', '.join(wrong)}{where} cannot be used")
-        elif table != "messages":
-            yield row
-        elif _instant(row[1]) != row[2:4]:
+            yield f"{table}: {', '.join(wrong)}{where} cannot be used"
+        elif table == "messages" and _instant(row[1]) != row[2:4]:
             _, ts, seconds, nanos, _, message_id, *_ = row
-            differences.add(f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}")
-        else:
-            yield (*row, folded_form(row[4]))
+            yield f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}"
 
 
 def _instant(ts: str) -> tuple[int, int] | None:

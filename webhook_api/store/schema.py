@@ -17,6 +17,13 @@ _INDEX_AT_ONCE = 10_000
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
 
 _REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
+_OF_LITESTREAM = {  # which makes them where it replicates a database
+    f"table {name}": f"{name}: CREATE TABLE {name} {columns}"
+    for name, columns in (
+        ("_litestream_seq", "(id INTEGER PRIMARY KEY, seq INTEGER)"),
+        ("_litestream_lock", "(id INTEGER)"),
+    )
+}
 
 
 def _migrations() -> list[str]:
@@ -69,7 +76,7 @@ def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
         sqlite3.Error: it cannot be read.
     """
     expected = _schema_of(schema_version(connection))
-    found = _objects(connection)
+    found = dict(_objects(connection).items() - _OF_LITESTREAM.items())
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             wrong = "changed" if name in expected else "not of this service"
@@ -79,7 +86,7 @@ def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"schema: the encoding is {encoding}, should be UTF-8"
 
 
-def _objects(connection: sqlite3.Connection) -> dict[str, str | None]:
+def _objects(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT type || ' ' || name, sql, tbl_name FROM sqlite_master")
     return {
         name: "" if name.startswith("table messages_search_") else f"{table}: {sql}"
@@ -88,7 +95,7 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str | None]:
 
 
 @cache
-def _schema_of(version: int) -> dict[str, str | None]:
+def _schema_of(version: int) -> dict[str, str]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         _apply(fresh, 0, version)
         return _objects(fresh)
