@@ -40,12 +40,13 @@ _DERIVED = {
             ) counted
             WHERE totals.indexed NOT BETWEEN 0 AND counted.last
         UNION ALL
-        SELECT 'dead_letters', dead_letters || ' of ' || dead_bytes, n || ' of ' || size
+        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
+    """,
+    "dead_letters": """
+        SELECT 'totals', dead_letters || ' of ' || dead_bytes, n || ' of ' || size
             FROM totals, (
                 SELECT count(*) AS n, coalesce(sum(length(body)), 0) AS size FROM dead_letters
             ) WHERE (dead_letters, dead_bytes) <> (n, size)
-        UNION ALL
-        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
     """,
     "senders": """
         SELECT from_msisdn, max(kept), max(counted) FROM (

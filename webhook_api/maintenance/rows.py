@@ -113,7 +113,7 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
     "dead_letters": {
         "id": lambda value: _is_number(value) and value > 0,
         "provider": _is_name,
-        "reason": _is_name,
+        "reason": _is_text,
         "headers": _is_json,
         "body": lambda value: isinstance(value, bytes),
         "created_at": _is_server_time,
