@@ -106,6 +106,8 @@ KEPT = {
     "twilio": [b"From=%2B1&To=%2B2&Body=", b'\xef\xbb\xbf {"Body":"x"}', b"[]", b"{",
                b"SmsStatus=received&MessageSid="],
     "standard": [b"", b"[]", b"7", b"{", from_standard(message_id=7),
+                 b'{"type":"message.received","data":{"message":{"from":"+1"}}}',
+                 b'{"type":"sms.inbound","data":[{"from":"+1","text":"Hi"}]}',
                  from_standard(message_id="x" * 600), from_standard(message_id="\udc00")],
 }  # fmt: skip
 COUNTED = {

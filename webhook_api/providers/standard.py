@@ -25,6 +25,8 @@ EVENTS = ("webhook.test", "endpoint.test", "ping")  # what is known of the many 
 
 _PREFIXES = ("webhook", "svix")  # of the headers; Svix sends its own names by default
 _OF_A_MESSAGE = ("message_id", "from", "to", "text")
+# Types that mean a message from a user: what has none of its fields must not be dropped.
+_INBOUND = re.compile("(message|sms).*(receiv|creat|inbound|incoming)", re.IGNORECASE)
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
 
@@ -73,7 +75,7 @@ def parse(
     field of a message is an event, such as the one that tests an endpoint.
 
     Raises:
-        InvalidInput, UnreadableError: it is no JSON object.
+        InvalidInput, UnreadableError: it is no JSON object, or has a message in another format.
     """
     payload = parse_json(body)
     if not isinstance(payload, dict):
@@ -82,6 +84,8 @@ def parse(
     message = payload["data"] if isinstance(payload.get("data"), dict) else payload
     event = payload.get("type") or payload.get("event_type")
     if not any(name in message for name in _OF_A_MESSAGE):
+        if isinstance(event, str) and _INBOUND.search(event):
+            raise UnreadableError("a message in another format")
         delivery.add_event(event)
         return delivery
     times = (message.get("ts"), message.get("timestamp"), payload.get("timestamp"))
