@@ -13,6 +13,16 @@ class SchemaError(Exception):
     """The file's schema is not the one that this code reads and writes."""
 
 
+class StateError(Exception):
+    """What is stored does not allow it; `code` and `fields` tell a program why and what to do."""
+
+    status: int
+
+    def __init__(self, detail: str, *, code: str, **fields: str) -> None:
+        super().__init__(detail)
+        self.answer = {"detail": detail, "code": code, **fields}
+
+
 class RequestRefused(Exception):
     """A request that is answered with an error; `detail` says why."""
 

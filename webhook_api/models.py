@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError, from_json
 
@@ -60,6 +61,35 @@ class Cursor(NamedTuple):
         if max(abs(seconds), abs(nanos), abs(row_id)) > MAX_INTEGER:
             raise PydanticCustomError("cursor", "Input should be a cursor from a Link header")
         return cls(Instant(seconds, nanos), row_id)
+
+
+FeedStart = Literal["start", "now"]
+
+
+class FeedPosition(NamedTuple):
+    """A place in the feed: after the message of the row `id`, which the digits prove."""
+
+    id: int
+    digits: str
+
+    def __str__(self) -> str:
+        return f"{self.id}.{self.digits}"
+
+    @classmethod
+    def parse(cls, value: object) -> "FeedPosition | FeedStart":
+        """Read a position, or the word for the start or the end of the feed.
+
+        Raises:
+            PydanticCustomError: it is none of these. A bare number is not: it proves nothing.
+        """
+        if value in ("start", "now"):
+            return value
+        match = re.fullmatch(r"(0|[1-9][0-9]{0,18})\.([a-z2-7]{8})", str(value))
+        if not match or int(match[1]) > MAX_INTEGER:
+            raise PydanticCustomError(
+                "position", "Input should be start, now, or a position from an earlier answer"
+            )
+        return cls(int(match[1]), match[2])
 
 
 def _digits(value: object) -> object:
@@ -192,6 +222,58 @@ class MessageQuery(MessageFilter):
         None,
         description="Where the page starts: taken from the `Link` header of the page before.",
     )
+
+
+MAX_WAIT_S = 25
+_NOT_IN_A_FEED = ("offset", "cursor", "since", "until", "q")
+PositionText = Annotated[
+    FeedPosition | FeedStart,
+    PlainValidator(FeedPosition.parse),
+    WithJsonSchema({"type": "string", "format": "position"}),
+]
+
+
+class FeedQuery(BaseModel):
+    """Messages in the order in which they were stored: up to `limit` of them after a position."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    after: PositionText | None = Field(
+        None,
+        description="List in the order of arrival, from here on: a `position` of an earlier answer,"
+        " `start` or `now`.",
+        examples=["start"],
+    )
+    consumer: str | None = Field(
+        None, description="The same, from the position that is kept for this consumer."
+    )
+    wait: Annotated[int, Field(ge=0, le=MAX_WAIT_S), WholeNumber] = Field(
+        0, description="With `after` or `consumer`: how many seconds to wait for a message."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = 50
+    from_msisdn: WantedNumber | None = Field(None, alias="from")
+    to_msisdn: WantedNumber | None = Field(
+        None,
+        alias="to",
+        description="With `after` or `consumer`: only messages to exactly this address.",
+    )
+    provider: str | None = Field(
+        None, description="With `after` or `consumer`: only messages of this provider."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_a_list_has(cls, given: Any) -> Any:
+        names = [name for name in _NOT_IN_A_FEED if name in given]
+        if "after" in given and "consumer" in given:
+            names.append("consumer")
+        if names:
+            raise PydanticCustomError(
+                "not_in_a_feed",
+                "{names} cannot be used together with a position",
+                {"names": ", ".join(names)},
+            )
+        return given
 
 
 def parse_json(body: bytes) -> Any:

@@ -26,6 +26,7 @@ from webhook_api.store.free_space import check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.messages import remove_messages
 from webhook_api.store.partial_files import temporary_file
+from webhook_api.store.positions import count_missed, note_removed
 from webhook_api.store.result_codes import primary_result_code
 from webhook_api.store.schema import check_schema
 from webhook_api.store.selection import Selection
@@ -93,6 +94,7 @@ class _Compaction:
         self._progress = progress
         self._few = few
         self.removed = 0  # messages
+        self._pruned: list[int] = []  # their ids, in order, if they are removed by age
         self.removed_letters = 0
 
     def make(self, new: Path) -> None:
@@ -135,10 +137,12 @@ class _Compaction:
     def _remove(self, copy: Connection) -> None:
         condition, parameters, _ = self._selection
         found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
-        row_ids = [row_id for (row_id,) in found]
+        row_ids = sorted(row_id for (row_id,) in found)
+        if self._selection.is_by_age:
+            self._pruned += row_ids
         for at in range(0, len(row_ids), _ROWS_AT_ONCE):
             self._show(1, at, len(row_ids))
-            self.removed += remove_messages(copy, row_ids[at : at + _ROWS_AT_ONCE])
+            self.removed += remove_messages(copy, row_ids[at : at + _ROWS_AT_ONCE], self._selection)
         if letters := select_dead_letters(copy, self._selection):
             self.removed_letters += remove_dead_letters(copy, letters)
 
@@ -163,12 +167,23 @@ class _Compaction:
                 count += len(part)
                 self._add(copy, part)
             self._add_letters(live, copy)
+            self._replace_consumers(live, copy)
             self._last_id = _last_id(live)
             # Even if the row with the newest id was not added: no id may be used twice.
             copy.execute(
                 "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", [self._last_id]
             )
         return count
+
+    def _replace_consumers(self, live: Connection, copy: Connection) -> None:
+        """Take over where the consumers are now; they may have read on since the copy."""
+        with transaction(copy):
+            copy.execute("DELETE FROM consumers")
+            copy.executemany(
+                "INSERT INTO consumers VALUES (?, ?, ?, ?, ?)",
+                live.execute("SELECT * FROM consumers").fetchall(),
+            )
+            count_missed(copy, self._pruned)
 
     def _add_letters(self, live: Connection, copy: Connection) -> None:
         """Add the dead letters that are newer than those in `copy`."""
@@ -190,13 +205,20 @@ class _Compaction:
 
     def _add(self, copy: Connection, rows: Sequence[Sequence[Any]]) -> None:
         kept = [row for selected, *row in rows if not selected]
-        gone = [message_id for selected, _, message_id, *_ in rows if selected]
+        gone = [
+            (row_id, message_id, created_at)
+            for selected, row_id, message_id, _, _, _, _, created_at, *_ in rows
+            if selected
+        ]
         with transaction(copy):
             if kept:
                 marks = ", ".join("?" * len(kept[0]))
                 copy.executemany(f"INSERT INTO messages VALUES ({marks})", kept)
             if gone:
-                add_tombstones(copy, gone)
+                add_tombstones(copy, [message_id for _, message_id, _ in gone])
+                note_removed(copy, gone, by_age=self._selection.is_by_age)
+                if self._selection.is_by_age:
+                    self._pruned += [row_id for row_id, _, _ in gone]
                 copy.execute(
                     "UPDATE totals SET deletions = deletions + ?, last_deletion = random()",
                     [len(gone)],

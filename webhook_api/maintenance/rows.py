@@ -118,6 +118,14 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "body": lambda value: isinstance(value, bytes),
         "created_at": _is_server_time,
     },
+    "removed_positions": {"id": _is_number, "digits": _is_text},
+    "consumers": {
+        "name": _is_name,
+        "id": _is_number,
+        "digits": _is_name,
+        "missed": _is_number,
+        "updated_at": _is_server_time,
+    },
     "tombstones": {"digest": _has_bytes(DIGEST_BYTES)},
     "totals": {
         "deletions": _is_number,
@@ -126,6 +134,8 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
     },
     "sqlite_sequence": {"name": _is_name, "seq": _is_number},
 }
+# `new` has rows of these: by the first no id is used again, the second has the start of the feed.
+_REPLACED = ("sqlite_sequence", "removed_positions")
 
 
 def wrong_values(db: Connection) -> Iterator[str]:
@@ -162,8 +172,8 @@ def copy_rows(source: Path, new: Connection) -> None:
                 values = f"SELECT {columns}, {', '.join(more.values())} FROM source.messages"
                 new.execute(f"INSERT INTO main.messages ({columns}, {', '.join(more)}) {values}")
             elif columns:
-                if table == "sqlite_sequence":  # by which no id is used again
-                    new.execute("DELETE FROM main.sqlite_sequence")
+                if table in _REPLACED:
+                    new.execute(f"DELETE FROM main.{table}")
                 new.execute(f"INSERT INTO main.{table} ({columns}) {values}")
         for statement in (*_COUNTERS, *(sql for _, sql in later)):
             new.execute(statement)

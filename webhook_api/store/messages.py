@@ -8,6 +8,7 @@ from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.server_time import now_as_text
 from webhook_api.store.folding import folded_form
+from webhook_api.store.positions import note_removed
 from webhook_api.store.selection import EVERYTHING, Selection
 from webhook_api.store.tombstones import add_tombstones, was_removed
 from webhook_api.store.transactions import transaction
@@ -110,9 +111,13 @@ def remove_messages(
     condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
     parameters = [*row_ids, *selection.parameters]
     with transaction(db):
-        ids = db.execute(f"SELECT message_id FROM messages WHERE {condition}", parameters)
-        add_tombstones(db, [message_id for (message_id,) in ids])
-        return db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
+        rows = db.execute(
+            f"SELECT id, message_id, created_at FROM messages WHERE {condition}", parameters
+        ).fetchall()
+        add_tombstones(db, [message_id for _, message_id, _ in rows])
+        removed = db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
+        note_removed(db, rows, by_age=selection.is_by_age)
+        return removed
 
 
 def write_probe(db: sqlite3.Connection) -> None:

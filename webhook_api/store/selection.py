@@ -17,6 +17,11 @@ class Selection(NamedTuple):
     parameters: Sequence[str]
     address: str | None = None
 
+    @property
+    def is_by_age(self) -> bool:
+        """Whether it selects by age, so that a reader that was slow has missed messages."""
+        return self.address is None
+
 
 def older_than(moment: datetime) -> Selection:
     """Select the messages that arrived before `moment`, by the server's time."""

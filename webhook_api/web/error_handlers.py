@@ -11,6 +11,7 @@ from webhook_api.errors import (
     InvalidInput,
     RequestRefused,
     SchemaError,
+    StateError,
     Unavailable,
 )
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
@@ -22,6 +23,7 @@ def register_errors(app: Flask) -> None:
     app.register_error_handler(RequestRefused, _refused)
     app.register_error_handler(sqlite3.DatabaseError, _database_failed)
     app.register_error_handler(SchemaError, _database_failed)
+    app.register_error_handler(StateError, _wrong_state)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -41,6 +43,12 @@ def _refused(error: RequestRefused) -> Response:
 
 def _database_failed(error: Exception) -> Response:
     return _refused(Unavailable(f"database: {error}"))
+
+
+def _wrong_state(error: StateError) -> Response:
+    response = jsonify(error.answer)
+    response.status_code = error.status
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:
