@@ -3,7 +3,7 @@
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
@@ -86,6 +86,51 @@ class Page(TypedDict):
     total: Annotated[Count, Field(description="How many match in all.")]
     limit: Count
     offset: Count
+
+
+PositionText = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": r"^[0-9]+\.[a-z2-7]{8}$"})
+]
+
+
+@_exact
+class FeedMessage(WholeMessage):
+    """A message of the feed."""
+
+    position: Annotated[PositionText, Field(description="After this message.")]
+
+
+@_exact
+class FeedPage(TypedDict):
+    """Some messages, in the order in which they were stored."""
+
+    data: Annotated[list[FeedMessage], Field(max_length=MAX_PAGE_SIZE)]
+    position: Annotated[PositionText, Field(description="Where the next request goes on.")]
+    more: Annotated[bool, Field(description="Whether there may be more now.")]
+    acknowledged: NotRequired[
+        Annotated[PositionText, Field(description="The position that is kept for the consumer.")]
+    ]
+
+
+@_exact
+class ConsumerState(TypedDict):
+    """A named consumer, and how far it is behind."""
+
+    name: str
+    position: PositionText
+    behind: Annotated[Count, Field(description="Messages; exact up to 10,000, else not too few.")]
+    oldest_unread_seconds: Annotated[float, Field(ge=0, description="0 if it has read all.")]
+    missed: Annotated[
+        Count, Field(description="How many were removed by age before it had read them.")
+    ]
+    updated_at: TimestampText
+
+
+@_exact
+class ConsumerList(TypedDict):
+    """All consumers, by name."""
+
+    data: list[ConsumerState]
 
 
 @_exact

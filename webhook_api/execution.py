@@ -4,6 +4,7 @@ The server puts an `Execution` into the WSGI environ of a request. Without one, 
 every place is the right one.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -36,6 +37,20 @@ class RunElsewhere(BaseException):
         self.place = place
 
 
+class RunLater(BaseException):
+    """The server must run the request again when messages have arrived, or at `deadline`.
+
+    They have when `look`, which must not block, returns something else than `seen`, which it
+    returned before the request looked for messages. `deadline` is on the monotonic clock.
+    """
+
+    def __init__(self, look: Callable[[], object], seen: object, deadline: float) -> None:
+        super().__init__(look, seen, deadline)
+        self.look = look
+        self.seen = seen
+        self.deadline = deadline
+
+
 @dataclass(eq=False)
 class Execution:
     """One run of a request."""
@@ -44,6 +59,8 @@ class Execution:
     refusal: RequestRefused | None = None  # raise this instead of calling the view
     has_client_left: Callable[[], bool] = lambda: False
     pause_s: float = 0.0  # that the response waits; the application sets it
+    can_wait: bool = False  # for messages
+    waits_until: float | None = None  # on the monotonic clock; None: it has not waited
     _claims: list[bool] = field(default_factory=lambda: [True])
 
     def require(self, place: Place) -> None:
@@ -54,6 +71,17 @@ class Execution:
         """
         if self.place not in (None, place):
             raise RunElsewhere(place)
+
+    def wait_for_more(self, look: Callable[[], object], seen: object, wait_s: float) -> None:
+        """Return if the request must be answered now; see `RunLater`.
+
+        Raises:
+            RunLater: it may wait, for `wait_s` seconds in all.
+        """
+        now = time.monotonic()
+        deadline = now + wait_s if self.waits_until is None else self.waits_until
+        if self.can_wait and now < deadline:
+            raise RunLater(look, seen, deadline)
 
     def claim(self) -> bool:
         """Return True once: the caller may respond, count and log. False: another one did.

@@ -276,6 +276,26 @@ class FeedQuery(BaseModel):
         return given
 
 
+class ConsumerMove(BaseModel):
+    """Where a consumer is from now on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    position: PositionText = Field(description="A position of the feed, `start` or `now`.")
+
+
+def parse_body(model: type[Query], body: bytes) -> Query:
+    """Return what the JSON text `body` holds.
+
+    Raises:
+        InvalidInput: it is not JSON, or breaks a rule.
+    """
+    try:
+        return model.model_validate(parse_json(body))
+    except ValidationError as error:
+        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+
+
 def parse_json(body: bytes) -> Any:
     """Return what the JSON text `body` says (RFC 8259; UTF-8 only, no NaN, no Infinity).
 

@@ -1,6 +1,6 @@
 """GET /messages: a page of the stored messages, or all of them as a stream; and one of them."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from werkzeug.exceptions import Gone, NotFound
 from webhook_api.answers import Page, WholeMessage
 from webhook_api.db import get_db
 from webhook_api.execution import Place, execution_of
-from webhook_api.models import Cursor, MessageFilter, MessageQuery, parse_query
+from webhook_api.models import Cursor, FeedQuery, MessageFilter, MessageQuery, parse_query
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     NDJSON,
@@ -23,6 +23,7 @@ from webhook_api.reading.listing import (
 )
 from webhook_api.reading.long_reads import LongReads
 from webhook_api.reading.whole_message import find_message
+from webhook_api.routes.feed import feed_lines, show_feed
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
 from webhook_api.store.tombstones import was_removed
@@ -37,11 +38,19 @@ bp = Blueprint("messages", __name__)
 def show_messages() -> Response:
     """Answer with one page, oldest first; with every match if the client prefers NDJSON (spec 2).
 
+    With a position, in the order of arrival: see `feed.py`.
+
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
+    in_feed = bool(request.args.get("after") or request.args.get("consumer"))
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
-        return _stream(parse_query(MessageFilter, request.args))
+        if in_feed:
+            return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))
+        wanted = parse_query(MessageFilter, request.args)
+        return _stream(partial(_encode_chunks, wanted=wanted))
+    if in_feed:
+        return show_feed()
     query = parse_query(MessageQuery, request.args)
     make = partial(
         _make_page,
@@ -105,11 +114,11 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
     return f"{request.path}?{urlencode({**parameters, 'cursor': cursor.encode()})}"
 
 
-def _stream(wanted: MessageFilter) -> Response:
+def _stream(chunks: Callable[[Connection], Iterator[list[bytes]]]) -> Response:
     execution = execution_of(request.environ)
     execution.require(Place.STREAM)
     reads: LongReads = current_app.extensions["reading"]
-    blocks = _blocks(reads.stream(partial(_encode_chunks, wanted), execution.has_client_left))
+    blocks = _blocks(reads.stream(chunks, execution.has_client_left))
     # The first is made now: once the answer has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":
@@ -124,7 +133,7 @@ def _blocks(chunks: Generator[list[bytes]]) -> Generator[bytes]:
             yield from blocks
 
 
-def _encode_chunks(wanted: MessageFilter, db: Connection) -> Iterator[list[bytes]]:
+def _encode_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[bytes]]:
     """Yield the lines of each chunk, joined in blocks."""
     for chunk in stream_chunks(db, wanted):
         yield [

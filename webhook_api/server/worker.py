@@ -24,8 +24,9 @@ from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.ggevent import GeventWorker
 
 from webhook_api.errors import Unavailable
-from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere
+from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere, RunLater
 from webhook_api.outcome import NotServed
+from webhook_api.server.arrivals import Arrivals
 from webhook_api.server.clients import Client, Clients, Limits
 from webhook_api.server.gunicorn_settings import GunicornSettings
 from webhook_api.server.places import STREAM_WAIT_S, STREAMS, place_of
@@ -92,6 +93,7 @@ class LoopWorker(GeventWorker):
         self._clients = Clients(self.limits, gevent.get_hub())
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
+        self._arrivals = Arrivals()
         self._trouble: OSError | None = None  # why accepting has paused
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))
@@ -198,10 +200,17 @@ class LoopWorker(GeventWorker):
         If that is not possible in time, the application itself refuses the request, in the loop.
         """
         request, body, refusal = received
+        waits_until = None  # for messages
         method, path = request.method or "", unquote(request.path or "")
         place = Place.LOOP if refusal else place_of(method, path, len(body))
         while True:
-            execution = Execution(place, refusal, client.has_left)
+            execution = Execution(
+                place,
+                refusal,
+                client.has_left,
+                can_wait=self.alive,
+                waits_until=waits_until,
+            )
             response, environ = create(  # type: ignore[call-overload]
                 request, client, client.address, client.server, self._settings
             )
@@ -214,6 +223,10 @@ class LoopWorker(GeventWorker):
                 parts = self._call(app, place)
             except RunElsewhere as elsewhere:
                 place = elsewhere.place
+            except RunLater as later:
+                waits_until = later.deadline
+                refusal = self._arrivals.wait(later, client.has_left)
+                place = Place.LOOP if refusal else place
             except NotRun as error:
                 execution.claim()
                 place = Place.LOOP
@@ -244,6 +257,7 @@ class LoopWorker(GeventWorker):
         stopped = time.monotonic()
         gevent.get_hub().loop.run_callback(self._stop_accepting)
         gevent.sleep(0)
+        self._arrivals.end()
         while len(self._clients):
             grace_s = _QUIT_S if self._has_quit else self.cfg.graceful_timeout
             if os.getppid() != self.ppid:

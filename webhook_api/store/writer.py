@@ -193,7 +193,7 @@ class Writer:
         """
         make_space(self._database, connection, pages_to_store(len(messages)))
         results = insert_messages(connection, messages)
-        self._note_stored(messages)
+        self._note_stored(messages, results)
         return results
 
     def store_all(
@@ -214,11 +214,15 @@ class Writer:
         with transaction(connection):
             numbers = insert_dead_letters(connection, dead_letters) if dead_letters else []
             results = insert_messages(connection, messages) if messages else []
-        self._note_stored(messages)
+        self._note_stored(messages, results)
         self._pages_in_wal += pages
         return results, numbers
 
-    def _note_stored(self, messages: Sequence[InboundMessage]) -> None:
+    def _note_stored(
+        self, messages: Sequence[InboundMessage], results: Sequence[StoreResult]
+    ) -> None:
+        if any(result.created for result in results):
+            self._database.note_arrival()
         self._unindexed += len(messages)
         self._pages_in_wal += pages_to_store(len(messages))
 

@@ -1,0 +1,192 @@
+"""GET /messages?after=: messages in the order of their arrival, each exactly once."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.builders import a_message, some_messages
+from tests.conftest import Get, Post, Store
+from tests.routes.pages import following
+from webhook_api.reading import feed
+from webhook_api.store.connections import Connection
+from webhook_api.store.messages import remove_messages
+from webhook_api.store.selection import of_number
+
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+def ids(page: Any) -> list[str]:
+    return [message["message_id"] for message in page["data"]]
+
+
+def test_a_late_message_comes_where_it_arrived(get: Get, store: Store) -> None:
+    store(a_message(message_id="b", ts="2025-01-15T10:00:00Z"))
+    first = get("/messages", after="start")
+    store(a_message(message_id="a", ts="2025-01-01T10:00:00Z"))
+
+    second = get("/messages", after=first["position"])
+
+    assert (ids(first), ids(second)) == (["b"], ["a"])
+    assert get("/messages", after=second["position"]) == second | {"data": []}
+    assert get("/messages", after="now")["position"] == second["position"]
+
+
+def test_a_message_has_all_that_is_kept_of_it(client: FlaskClient, post_signed: Post) -> None:
+    post_signed(a_message())
+
+    response = client.get("/messages?after=start")
+
+    (message,) = response.json["data"]  # type: ignore[index]
+    position = message.pop("position")
+    assert message == client.get("/messages/m1").json
+    assert response.json == {"data": [message | {"position": position}]} | {
+        "position": position, "more": False,
+    }  # fmt: skip
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "ETag" not in response.headers
+
+
+def test_links_lead_through_all_pages(client: FlaskClient, store: Store) -> None:
+    store(*some_messages(5))
+    url, seen = "/messages?after=start&limit=2&to=%2B14155550100", []
+    for more in (True, True, False):
+        response = client.get(url)
+        page: Any = response.json
+        seen += ids(page)
+        assert page["more"] is more
+        url = following(response)
+
+    assert seen == [f"m{n:04}" for n in range(5)]
+    assert "limit=2" in url
+    assert "to=%2B14155550100" in url
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"from_": "+1"}, ["x"]),
+        ({"to": "+2"}, ["x"]),
+        ({"to": " 2"}, ["x"]),
+        ({"provider": "webhook"}, ["a", "x", "b"]),
+        ({"provider": "meta"}, []),
+        ({"from_": "+1", "to": "+3"}, []),
+    ],
+)
+def test_filters_leave_out_what_does_not_match_and_move_on(
+    get: Get, store: Store, filters: dict[str, str], found: list[str]
+) -> None:
+    store(a_message(message_id="a"), a_message(message_id="x", sender="+1", to="+2"))
+    store(a_message(message_id="b"))
+
+    page = get("/messages", after="start", **filters)
+
+    assert ids(page) == found
+    assert page["position"] == get("/messages", after="now")["position"]
+
+
+def test_a_page_looks_at_a_bounded_number_of_rows(
+    get: Get, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MAX_LOOKED_AT", 3)
+    store(*some_messages(7), a_message(message_id="x", sender="+1"))
+    position, pages = "start", []
+    for _ in range(3):
+        pages.append(get("/messages", after=position, from_="+1"))
+        position = pages[-1]["position"]
+
+    assert [page["position"].split(".")[0] for page in pages] == ["3", "6", "8"]
+    assert [(ids(page), page["more"]) for page in pages] == [([], True), ([], True), (["x"], False)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "after=7", "after=-1", "after=7.abc", "after=07.aaaaaaaa", "after=now.aaaaaaaa",
+        f"after={2**63}.aaaaaaaa", "after=%D9%A1.aaaaaaaa", "after=1.AAAAAAAA", "after=Start",
+        "after=start&limit=0", "after=start&limit=101", "after=start&wait=26",
+        "after=start&wait=-1", "after=start&wait=1.5",
+        *(f"after=start&{name}=1" for name in ("offset", "cursor", "since", "until", "q")),
+        "after=start&consumer=a",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_422(client: FlaskClient, query: str) -> None:
+    response = client.get("/messages?" + query)
+
+    assert response.status_code == 422
+    assert response.json["detail"][0]["loc"][0] == "query"  # type: ignore[index]
+
+
+def test_ndjson_has_a_position_on_each_line(
+    client: FlaskClient, get: Get, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_STREAMED", 3)
+    store(*some_messages(8, text="a\u2028\n"))
+
+    response = client.get("/messages?after=start&limit=2", headers=NDJSON)
+    lines = [json.loads(line) for line in response.data.splitlines()]
+    rest = client.get(f"/messages?after={lines[4]['position']}", headers=NDJSON)
+
+    assert lines == get("/messages", after="start")["data"]
+    assert [json.loads(line) for line in rest.data.splitlines()] == lines[5:]
+    refused = client.get("/messages?after=8.aaaaaaaa", headers=NDJSON)
+    assert (refused.status_code, refused.mimetype) == (410, "application/json")
+
+
+def test_positions_that_are_lost_say_why(
+    client: FlaskClient, get: Get, store: Store, writer: Connection
+) -> None:
+    empty = get("/messages", after="start")["position"]
+    store(*some_messages(6))
+    positions = [message["position"] for message in get("/messages", after="start")["data"]]
+    wrong = ["3.aaaaaaaa", "99.aaaaaaaa", positions[0].replace("1.", "2.")]
+
+    for position in wrong:
+        response = client.get(f"/messages?after={position}")
+        assert (response.status_code, response.json) == (410, {
+            "detail": "the database was turned back to before this position",
+            "code": "diverged", "start": empty, "end": positions[-1],
+        })  # fmt: skip
+
+    remove_messages(writer, [1, 2, 3])
+    for position in (empty, positions[0], positions[1]):
+        response = client.get(f"/messages?after={position}")
+        assert (response.status_code, response.json) == (410, {
+            "detail": "messages after this position were removed",
+            "code": "pruned", "start": positions[2],
+        })  # fmt: skip
+    for position in ("start", positions[2]):
+        assert ids(get("/messages", after=position)) == ["m0003", "m0004", "m0005"]
+
+
+def test_a_position_outlives_its_message_when_that_is_forgotten(
+    client: FlaskClient, get: Get, store: Store, writer: Connection
+) -> None:
+    store(*(a_message(message_id=name, sender=f"+{name}") for name in "1234"))
+    positions = [message["position"] for message in get("/messages", after="start")["data"]]
+
+    remove_messages(writer, [1, 2, 4], of_number("+2"))
+    remove_messages(writer, [1, 2, 4], of_number("+4"))
+
+    assert ids(get("/messages", after=positions[1])) == ["3"]
+    assert ids(get("/messages", after=positions[3])) == []
+    store(a_message(message_id="5"))
+    assert ids(get("/messages", after=positions[3])) == ["5"]
+    wrong = client.get(f"/messages?after=2.{positions[3].split('.')[1]}")
+    assert wrong.json["code"] == "diverged"  # type: ignore[index]
+    remove_messages(writer, [1, 2, 3])
+    assert client.get(f"/messages?after={positions[1]}").json["code"] == "pruned"  # type: ignore[index]
+    assert ids(get("/messages", after=positions[3])) == ["5"]
+
+
+def test_a_large_page_ends_early(
+    get: Get, post_signed: Post, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_MAX_CHARS", 25)
+    store(*some_messages(10, text="x" * 10))
+
+    page = get("/messages", after="start")
+
+    assert (len(page["data"]), page["more"]) == (3, True)
+    assert ids(get("/messages", after=page["position"]))[0] == "m0003"

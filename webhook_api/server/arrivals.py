@@ -1,0 +1,65 @@
+"""Requests that wait for messages: greenlets, without a thread, a transaction or any SQL."""
+
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent.event import Event
+
+from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
+from webhook_api.execution import RunLater
+from webhook_api.outcome import NotServed
+
+MAX_WAITING = 64  # in one process
+_LOOK_EVERY_S = 0.025
+_CHECK_CLIENT_S = 0.5
+
+
+class Arrivals:
+    """Resumes all that wait when a process has stored messages. It looks only while some wait."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Event, RunLater] = {}
+        self._is_looking = False
+        self._has_ended = False
+
+    def wait(self, later: RunLater, has_client_left: Callable[[], bool]) -> RequestRefused | None:
+        """Return when the request must run again, or why it must be refused.
+
+        A message that was stored since the request looked has changed what it saw, so it is
+        noticed at the first look.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            return Unavailable("too many requests wait for messages", NotServed.NO_TURN)
+        resumed = Event()
+        self._waiting[resumed] = later
+        if not self._is_looking:
+            self._is_looking = True
+            gevent.spawn(self._look)
+        try:
+            while not (resumed.is_set() or self._has_ended):
+                left_s = later.deadline - time.monotonic()
+                if left_s <= 0:
+                    break
+                resumed.wait(min(left_s, _CHECK_CLIENT_S))
+                if has_client_left():
+                    return ClientLeft()
+        finally:
+            del self._waiting[resumed]
+        return None
+
+    def end(self) -> None:
+        """Resume all now, and let nobody wait any more."""
+        self._has_ended = True
+        for resumed in self._waiting:
+            resumed.set()
+
+    def _look(self) -> None:
+        """Look again and again at what changes when a message is stored, while requests wait."""
+        while self._waiting:
+            gevent.sleep(_LOOK_EVERY_S)
+            states = {later.look: later.look() for later in self._waiting.values()}
+            for resumed, later in self._waiting.items():
+                if states[later.look] != later.seen:
+                    resumed.set()
+        self._is_looking = False
