@@ -14,20 +14,30 @@ from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 
-from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.errors import SchemaError, StateError, Unavailable
 from webhook_api.intake.observer import CommitObserver
-from webhook_api.intake.pending import Answer, PendingDelivery, PendingProbe, own_exception
+from webhook_api.intake.pending import (
+    Answer,
+    PendingChange,
+    PendingDelivery,
+    PendingProbe,
+    own_exception,
+)
 from webhook_api.maintenance.chores import Chores
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
+from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.messages import StoreResult, write_probe
 from webhook_api.store.result_codes import FAULTS_OF_A_ROW
+from webhook_api.store.transactions import transaction
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 
 logger = logging.getLogger(__name__)
+
+Job = PendingDelivery | PendingChange | PendingProbe
 
 MAX_BATCH = 64  # messages in one transaction, after which no further delivery is added
 STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries are an overload
@@ -59,7 +69,7 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._probe_valid_s = probe_valid_s
         self._close_patience_s = close_patience_s
-        self._queue: SimpleQueue[PendingDelivery | PendingProbe | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._mutex = threading.Lock()  # guards the next five; nobody waits while holding it
         self._waiting = 0
         self._stalled_since = 0.0
@@ -69,6 +79,7 @@ class GroupCommit:
         # Only the writing thread uses these: what it took from the queue and has not answered.
         self._deliveries: list[PendingDelivery] = []
         self._probes: list[PendingProbe] = []
+        self._changes: list[PendingChange] = []
         self._stopping = False
 
     def start(self) -> None:
@@ -107,6 +118,25 @@ class GroupCommit:
         if isinstance(answer, list):
             return answer
         raise self._waited_too_long() if answer is None else own_exception(answer)
+
+    def change(self, change: Change) -> Consumer | None:
+        """Return what `change` returns, once it is on disk.
+
+        Raises:
+            StateError: that `change` raised; nothing was written.
+            Unavailable: it was not on disk before the deadline. It may still be written.
+        """
+        pending = PendingChange(change)
+        with self._mutex:
+            self._start_thread()
+            self._queue.put(pending)
+        try:
+            answer = pending.wait(self._deadline_s)
+        except TimeoutError:
+            raise self._waited_too_long() from None
+        if isinstance(answer, Exception):
+            raise own_exception(answer)
+        return answer
 
     def check(self, deadline_s: float) -> None:
         """Check that a message could be stored now, by writing and syncing a few bytes.
@@ -197,9 +227,11 @@ class GroupCommit:
         self._chores.close()
         self._writer.close(patience_s=self._close_patience_s)
 
-    def _take(self, job: PendingDelivery | PendingProbe | None) -> None:
+    def _take(self, job: Job | None) -> None:
         if isinstance(job, PendingDelivery):
             self._deliveries.append(job)
+        elif isinstance(job, PendingChange):
+            self._changes.append(job)
         elif job is None:  # see `close`
             self._stopping = True
         else:
@@ -220,11 +252,33 @@ class GroupCommit:
         self._take_all()
         if self._deliveries:
             self._answer(self._store(connection, self._deliveries))
+        if self._changes:
+            self._change(connection)
         if self._probes:
             # A few bytes may still fit where a message does not.
             make_space(self._database, connection, pages_to_store(1))
             write_probe(connection)
             self._end_probes(None)
+
+    def _change(self, connection: Connection) -> None:
+        """Make the changes that wait, in one transaction, and answer them."""
+        changes = [one for one in self._changes if not one.given_up]
+        answers: list[Consumer | Exception | None] = []
+        make_space(self._database, connection, pages_to_store(1))
+        with transaction(connection):
+            for pending in changes:
+                try:
+                    answers.append(pending.change(connection))
+                except StateError as error:  # before it had written anything
+                    answers.append(error)
+        self._end_changes(changes, answers)
+
+    def _end_changes(
+        self, changes: Sequence[PendingChange], answers: Sequence[Consumer | Exception | None]
+    ) -> None:
+        self._changes = []
+        for pending, answer in zip(changes, answers, strict=True):
+            pending.answer(answer)
 
     def _do_upkeep(self) -> None:
         """Do a step of the upkeep, if it is due. If it fails, no delivery hears of it."""
@@ -271,3 +325,4 @@ class GroupCommit:
         self._take_all()
         self._answer([error] * len(self._deliveries))
         self._end_probes(error)
+        self._end_changes(self._changes, [error] * len(self._changes))

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from webhook_api.errors import Unavailable
+from webhook_api.errors import StateError, Unavailable
 from webhook_api.models import InboundMessage
+from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.waiting import new_wait
@@ -50,6 +51,31 @@ class PendingDelivery:
         return self._answer
 
 
+class PendingChange:
+    """A change of a consumer, and the answer that its request waits for."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.given_up = False
+        self._answer: Consumer | Exception | None = None
+        self._ended = threading.Event()
+
+    def answer(self, answer: Consumer | Exception | None) -> None:
+        self._answer = answer
+        self._ended.set()
+
+    def wait(self, patience_s: float) -> Consumer | Exception | None:
+        """Return the answer.
+
+        Raises:
+            TimeoutError: there is none within `patience_s` seconds: it is given up.
+        """
+        self.given_up = not self._ended.wait(patience_s)
+        if self.given_up:
+            raise TimeoutError
+        return self._answer
+
+
 class PendingProbe:
     """A write that stores no message. Many requests may wait for its result."""
 
@@ -81,6 +107,8 @@ def own_exception(error: Exception) -> Exception:
     """Return a copy of `error` for one request: a shared one would collect all tracebacks."""
     if isinstance(error, Unavailable):
         return Unavailable(error.detail)
+    if isinstance(error, StateError):
+        return error  # of one change, so nobody else has it
     failure = RuntimeError(f"the message could not be stored: {error}")
     failure.__cause__ = error
     return failure

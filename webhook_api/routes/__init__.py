@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from webhook_api.routes import docs, health, inbox, messages, root, stats, webhook
+from webhook_api.routes import consumers, docs, health, inbox, messages, root, stats, webhook
 from webhook_api.routes.providers import provider_routes
 
 
@@ -12,6 +12,7 @@ def register_routes(app: Flask) -> None:
     app.register_blueprint(webhook.bp)
     app.register_blueprint(provider_routes(app.extensions["providers"]))
     app.register_blueprint(messages.bp)
+    app.register_blueprint(consumers.bp)
     app.register_blueprint(stats.bp)
     app.register_blueprint(docs.bp)
     app.register_blueprint(inbox.bp)
