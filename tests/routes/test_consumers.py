@@ -1,6 +1,5 @@
 """/consumers: a position that the service keeps for a program."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,10 +27,10 @@ def config(config: Config) -> Config:
 
 
 @pytest.fixture
-def client(app: Flask) -> Iterator[FlaskClient]:
+def client(app: Flask) -> FlaskClient:
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
-    yield client
+    return client
 
 
 def put(
