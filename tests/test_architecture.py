@@ -55,12 +55,13 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
         ("/metrics", "GET"),
     }
     assert {path for path, _ in routes} <= {
-        "/webhook", "/messages", "/messages/<id:message_id>", "/stats", "/health", "/health/live",
+        "/webhook", "/messages", "/messages/<id:message_id>", "/consumers",
+        "/consumers/<name>", "/stats", "/health", "/health/live",
         "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/<path:filename>",
         "/", "/inbox", "/inbox/new", "/inbox/messages/<int:row_id>", "/inbox/login",
         "/inbox/logout",
     }  # fmt: skip
-    assert {method for _, method in routes} == {"GET", "POST"}
+    assert {method for _, method in routes} == {"GET", "POST", "PUT", "DELETE"}
 
 
 def test_nothing_that_the_application_calls_is_asynchronous(app: Flask) -> None:

@@ -169,6 +169,19 @@ class Error(TypedDict):
 
 
 @_exact
+class WrongState(TypedDict):
+    """Why what is stored does not allow a request, for people and for programs."""
+
+    detail: str
+    code: Annotated[str, Field(description="`pruned`, `diverged`, `moved`, …")]
+    start: NotRequired[
+        Annotated[PositionText, Field(description="Before all stored messages: go on here.")]
+    ]
+    end: NotRequired[Annotated[PositionText, Field(description="After all stored messages.")]]
+    position: NotRequired[Annotated[PositionText, Field(description="Where the consumer is.")]]
+
+
+@_exact
 class Fault(TypedDict):
     """One thing that is wrong with a body or a query."""
 

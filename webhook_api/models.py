@@ -250,8 +250,12 @@ class FeedQuery(BaseModel):
     wait: Annotated[int, Field(ge=0, le=MAX_WAIT_S), WholeNumber] = Field(
         0, description="With `after` or `consumer`: how many seconds to wait for a message."
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = 50
-    from_msisdn: WantedNumber | None = Field(None, alias="from")
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
+        50, description="How many messages a page may hold."
+    )
+    from_msisdn: WantedNumber | None = Field(
+        None, alias="from", description="Only messages from exactly this address."
+    )
     to_msisdn: WantedNumber | None = Field(
         None,
         alias="to",
@@ -274,6 +278,9 @@ class FeedQuery(BaseModel):
                 {"names": ", ".join(names)},
             )
         return given
+
+
+NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"  # of a consumer
 
 
 class ConsumerMove(BaseModel):

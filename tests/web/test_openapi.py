@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
 from werkzeug.test import TestResponse
 
 from tests.builders import SECRET, a_message
@@ -20,7 +22,7 @@ from tests.conftest import Post
 from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
 from webhook_api.intake.signature import sign
-from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
+from webhook_api.models import FeedQuery, InboundMessage, MessageQuery, StatsQuery
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import remove_messages
 from webhook_api.web.assets import ASSETS
@@ -56,12 +58,14 @@ def test_every_route_is_in_it_and_nothing_else(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "model"), [("/messages", MessageQuery), ("/stats", StatsQuery)], ids=str
+    ("path", "models"),
+    [("/messages", [MessageQuery, FeedQuery]), ("/stats", [StatsQuery])],
+    ids=str,
 )
-def test_every_query_field_is_a_parameter(path: str, model: type[MessageQuery]) -> None:
+def test_every_query_field_is_a_parameter(path: str, models: list[type[BaseModel]]) -> None:
     parameters = DOCUMENT["paths"][path]["get"]["parameters"]
 
-    fields = {field.alias or name for name, field in model.model_fields.items()}
+    fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert {parameter["name"] for parameter in parameters} == fields
     assert all(parameter["description"] for parameter in parameters)
 
@@ -94,8 +98,42 @@ def test_the_link_to_the_next_page_is_described() -> None:
     assert "Link" in response_of("/messages", "get", "200")["headers"]
 
 
+def consumer_replies(
+    app: Flask, config: Config, client: FlaskClient
+) -> list[tuple[str, TestResponse]]:
+    """A reply to each request about consumers; afterwards there is none."""
+    path = "/consumers/{name}"
+
+    def put(name: str, position: str, **headers: str) -> tuple[str, TestResponse]:
+        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        body = {"position": position}
+        return path, client.put(f"/consumers/{name}", json=body, headers=bearer | sent)
+
+    bearer = {"Authorization": "Bearer a"}
+    refused = [put("a", "start"), (path, client.delete("/consumers/a"))]
+    app.config["SETTINGS"] = replace(config, read_token="a")
+    replies = [
+        put("a", "now", If_None_Match="*"),
+        put("a", "now", If_None_Match="*"),
+        put("a", "start", If_Match="*"),
+        put("a", "start"),
+        put("a", "7", If_Match="*"),
+        put("a", "99.aaaaaaaa", If_Match="*"),
+        put("A", "start", If_Match="*"),
+        put("b", "start", If_Match="*"),
+        *(put(f"c{number}", "start", If_None_Match="*") for number in range(64)),
+        ("/consumers", client.get("/consumers")),
+        (path, client.get("/consumers/a")),
+        ("/messages", client.get("/messages?consumer=a")),
+        *((path, client.delete("/consumers/a")) for _ in range(2)),
+        ("/messages", client.get("/messages?consumer=a")),
+    ]
+    app.config["SETTINGS"] = config
+    return [*refused, *replies]
+
+
 def test_replies_are_as_described(
-    client: FlaskClient, post_signed: Post, writer: Connection
+    app: Flask, config: Config, client: FlaskClient, post_signed: Post, writer: Connection
 ) -> None:
     post_signed(a_message(message_id="gone"))
     remove_messages(writer, [1])
@@ -110,6 +148,9 @@ def test_replies_are_as_described(
         ("/messages", client.get("/messages")),
         ("/messages", client.get("/messages", headers=ndjson)),
         ("/messages", client.get("/messages?since=now")),
+        ("/messages", client.get("/messages?after=start")),
+        ("/messages", client.get("/messages?after=99.aaaaaaaa")),
+        *consumer_replies(app, config, client),
         ("/messages/{message_id}", client.get("/messages/m1")),
         ("/messages/{message_id}", client.get("/messages/m2")),
         ("/messages/{message_id}", client.get("/messages/gone")),

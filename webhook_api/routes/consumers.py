@@ -10,7 +10,7 @@ from werkzeug.exceptions import Forbidden, NotFound, PreconditionRequired
 from webhook_api.answers import ConsumerList, ConsumerState
 from webhook_api.db import get_db
 from webhook_api.intake.commit import GroupCommit
-from webhook_api.models import ConsumerMove, parse_body
+from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (
     Change,
@@ -55,7 +55,7 @@ def put_consumer(name: str) -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     _require_writing()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+    if not re.fullmatch(NAME_PATTERN.rstrip("$"), name):
         raise NotFound("a consumer's name has up to 64 of a-z, 0-9, '.', '_' and '-'")
     wanted = parse_body(ConsumerMove, request.get_data()).position
     if request.if_none_match.star_tag:

@@ -28,6 +28,7 @@ def describe_api() -> Json:
         "info": {"title": "Webhook API", "version": API_VERSION, "description": ABOUT},
         "tags": [
             {"name": "messages", "description": "Deliver messages, and read what was delivered."},
+            {"name": "consumers", "description": "Programs whose position is kept here."},
             {"name": "operation", "description": "Probes and metrics."},
             {"name": "description", "description": "This document, and a page to try it."},
         ],
@@ -35,6 +36,12 @@ def describe_api() -> Json:
             "/webhook": {"post": operations.receive_message()},
             "/messages": {"get": operations.show_messages()},
             "/messages/{message_id}": {"get": operations.show_message()},
+            "/consumers": {"get": operations.show_consumers()},
+            "/consumers/{name}": {
+                "get": operations.show_consumer(),
+                "put": operations.put_consumer(),
+                "delete": operations.delete_consumer(),
+            },
             "/stats": {"get": operations.show_stats()},
             "/health/live": {"get": operations.probe("live", "The process serves", Alive, "alive")},
             "/health/ready": {

@@ -2,13 +2,21 @@
 
 from typing import Any
 
-from webhook_api.answers import Accepted, Alive, Page, Statistics, WholeMessage
-from webhook_api.models import MessageQuery, StatsQuery
+from webhook_api.answers import (
+    Accepted,
+    Alive,
+    ConsumerList,
+    ConsumerState,
+    Page,
+    Statistics,
+    WholeMessage,
+)
+from webhook_api.models import NAME_PATTERN, FeedQuery, MessageQuery, StatsQuery
 from webhook_api.reading.listing import NDJSON
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi.responses import FAILURES, error, json_content, response, text_content
 from webhook_api.web.openapi.schemas import parameters
-from webhook_api.web.openapi.text import DELIVERY, EXAMPLE_BODY, LISTING, MESSAGE
+from webhook_api.web.openapi.text import DELIVERY, EXAMPLE_BODY, FEED, LISTING, MESSAGE, POSITION
 
 Json = dict[str, Any]
 
@@ -65,15 +73,112 @@ def show_messages() -> Json:
             "example": EXAMPLE_BODY + "\n",
         }
     }
+    content["application/json"]["schema"] = {
+        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Page", "FeedPage")]
+    }
+    listed = parameters(MessageQuery)
+    names = {parameter["name"] for parameter in listed}
+    listed += [one for one in parameters(FeedQuery) if one["name"] not in names]
     return operation(
         "messages",
         "showMessages",
-        "List messages, oldest first",
+        "List messages, oldest first, or in the order of their arrival",
         response("A page of the messages that match, or all of them.", content, "Link"),
         "InvalidQuery",
+        "NoConsumer",
+        "PositionLost",
         "Unavailable",
-        description=LISTING,
-        parameters=parameters(MessageQuery),
+        description=LISTING + FEED,
+        parameters=listed,
+    )
+
+
+_CONSUMER = {
+    "name": "billing",
+    "position": POSITION,
+    "behind": 3,
+    "oldest_unread_seconds": 1.5,
+    "missed": 0,
+    "updated_at": "2025-01-15T10:00:01.042Z",
+}
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": NAME_PATTERN},
+}
+
+
+def show_consumers() -> Json:
+    return operation(
+        "consumers",
+        "showConsumers",
+        "All named consumers",
+        response("By name.", json_content(ConsumerList, {"data": [_CONSUMER]})),
+        "Unavailable",
+    )
+
+
+def show_consumer() -> Json:
+    return operation(
+        "consumers",
+        "showConsumer",
+        "A named consumer, and how far it is behind",
+        response("The consumer.", json_content(ConsumerState, _CONSUMER), "ETag"),
+        "NoConsumer",
+        "Unavailable",
+        parameters=[_NAME],
+    )
+
+
+def put_consumer() -> Json:
+    content = json_content(ConsumerState, _CONSUMER)
+    headers = {
+        "If-None-Match": "`*` creates the consumer.",
+        "If-Match": "The `ETag` that it has now: it is moved from there. `*` moves it anyway.",
+    }
+    return operation(
+        "consumers",
+        "putConsumer",
+        "Create a consumer, or keep its position",
+        {
+            "200": response("It is at this position, on disk.", content, "ETag"),
+            "201": response("It was created, on disk.", content, "ETag"),
+        },
+        "Forbidden",
+        "NoSuchName",
+        "TooManyConsumers",
+        "PositionLost",
+        "Moved",
+        "InvalidMove",
+        "PreconditionRequired",
+        "Unavailable",
+        parameters=[
+            _NAME,
+            *(
+                {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+                for name, about in headers.items()
+            ),
+        ],
+        requestBody={
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ConsumerMove"}}
+            },
+        },
+    )
+
+
+def delete_consumer() -> Json:
+    return operation(
+        "consumers",
+        "deleteConsumer",
+        "Remove a consumer",
+        {"204": response("It is removed, on disk.", {})},
+        "Forbidden",
+        "NoConsumer",
+        "Unavailable",
+        parameters=[_NAME],
     )
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from webhook_api.answers import Error, Faults
+from webhook_api.answers import Error, Faults, WrongState
 from webhook_api.errors import RETRY_AFTER_S
-from webhook_api.web.openapi.text import NEXT_PAGE
+from webhook_api.web.openapi.text import NEXT_PAGE, POSITION
 
 Json = dict[str, Any]
 
@@ -24,6 +24,12 @@ HEADERS: Json = {
         "description": 'The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.',
         "schema": {"type": "string"},
         "example": f'<{NEXT_PAGE}>; rel="next"',
+    },
+    "ETag": {
+        "description": "The position of the consumer, for `If-Match`.",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": f'"{POSITION}"',
     },
     "Allow": {
         "description": "The methods that the path has.",
@@ -56,6 +62,11 @@ def error(description: str, detail: str, *headers: str) -> Json:
     return response(description, json_content(Error, {"detail": detail}), *headers)
 
 
+def _wrong_state(description: str, detail: str, code: str, **more: str) -> Json:
+    example = {"detail": detail, "code": code, **more}
+    return response(description, json_content(WrongState, example))
+
+
 def _faults(type_: str, loc: list[str], msg: str) -> Json:
     return {"detail": [{"type": type_, "loc": loc, "msg": msg}]}
 
@@ -78,6 +89,63 @@ FAILURES: dict[str, tuple[int, Json]] = {
         error("There is no message with this id.", "there is no message with this id"),
     ),
     "Removed": (410, error("The message was removed.", "the message was removed")),
+    "PositionLost": (
+        410,
+        _wrong_state(
+            "`pruned`: retention has removed messages after this position; go on at `start`."
+            " `diverged`: the database was turned back to before it; go on at an older position, or"
+            " at `start`, and drop what you have by `message_id`.",
+            "messages after this position were removed",
+            "pruned",
+            start=POSITION,
+        ),
+    ),
+    "NoConsumer": (
+        404,
+        _wrong_state(
+            "There is no such consumer.", "there is no consumer with this name", "no_consumer"
+        ),
+    ),
+    "NoSuchName": (
+        404,
+        response(
+            "There is no such consumer, or none can have this name.",
+            {
+                "application/json": {
+                    "schema": {
+                        "anyOf": [
+                            {"$ref": "#/components/schemas/WrongState"},
+                            {"$ref": "#/components/schemas/Error"},
+                        ]
+                    }
+                }
+            },
+        ),
+    ),
+    "TooManyConsumers": (
+        409,
+        _wrong_state("There are 64 already.", "there are 64 consumers already", "full"),
+    ),
+    "Moved": (
+        412,
+        _wrong_state(
+            "It is at another position than `If-Match` says, or is there already.",
+            "the consumer is at another position",
+            "moved",
+            position=POSITION,
+        ),
+    ),
+    "PreconditionRequired": (
+        428,
+        error("There is no precondition.", "If-Match or If-None-Match: * is needed"),
+    ),
+    "Forbidden": (
+        403,
+        error(
+            "The service has no `READ_TOKEN`.",
+            "consumers can be changed only where READ_TOKEN is set",
+        ),
+    ),
     "MethodNotAllowed": (
         405,
         error(
@@ -106,6 +174,13 @@ FAILURES: dict[str, tuple[int, Json]] = {
         response(
             "The signature is right, but the body is not a valid message. Nothing was stored.",
             json_content(Faults, _faults("missing", ["body", "message_id"], "Field required")),
+        ),
+    ),
+    "InvalidMove": (
+        422,
+        response(
+            "The body is not JSON, or has no position.",
+            json_content(Faults, _faults("missing", ["body", "position"], "Field required")),
         ),
     ),
     "InvalidQuery": (

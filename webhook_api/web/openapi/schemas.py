@@ -8,20 +8,26 @@ from pydantic.json_schema import GenerateJsonSchema
 from webhook_api.answers import (
     Accepted,
     Alive,
+    ConsumerList,
+    ConsumerState,
     Error,
     Faults,
+    FeedMessage,
+    FeedPage,
     Message,
     Page,
     Ready,
     Statistics,
     WholeMessage,
+    WrongState,
 )
-from webhook_api.models import InboundMessage
+from webhook_api.models import ConsumerMove, InboundMessage
 
 Json = dict[str, Any]
 
 _TYPES: list[type] = [
     InboundMessage, Accepted, Message, WholeMessage, Page, Statistics, Alive, Ready, Error, Faults,
+    FeedMessage, FeedPage, ConsumerMove, ConsumerState, ConsumerList, WrongState,
 ]  # fmt: skip
 
 

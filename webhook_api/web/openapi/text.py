@@ -57,4 +57,12 @@ all messages that match come in one answer, one on each line; `limit`, `offset` 
 ignored then.
 """
 
+FEED = """
+With `after` or `consumer`, messages come in the order in which they were stored, so that a program
+sees each of them: a late one, too, which the order above puts among those that were read before.
+`position` is where the next request goes on; once an answer had it, nothing at or before it ever
+appears. `wait` lets the answer wait for a message. With NDJSON each line has its position.
+"""
+
+POSITION = "1042.h3k7q2mx"
 NEXT_PAGE = f"/messages?limit=50&cursor={Cursor(Instant(1736935200, 0), 1).encode()}"
