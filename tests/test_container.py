@@ -23,10 +23,10 @@ def test_files_with_secrets_are_where_compose_says() -> None:
     named = re.findall(r"^ +(\w+)_FILE: \$\{\1_FILE:\+/run/secrets/(\w+)\}$", COMPOSE, re.MULTILINE)
     given = re.findall(r"^  (\w+):\n    file: \$\{(\w+)_FILE:-/dev/null\}$", COMPOSE, re.MULTILINE)
 
-    assert len(named) == 6
+    assert len(named) == 7
     assert all(secret == name.lower() for name, secret in named)
     assert sorted(given) == sorted((secret, name) for name, secret in named)
-    assert f"secrets: [{', '.join(secret for _, secret in named)}]" in COMPOSE
+    assert f"secrets: &secrets [{', '.join(secret for _, secret in named)}]" in COMPOSE
     prometheus = (PROJECT / ".monitoring/prometheus/prometheus.yml").read_text()
     assert "credentials_file: /run/secrets/read_token\n" in prometheus
     assert "secrets: [read_token]\n" in COMPOSE
@@ -41,7 +41,7 @@ def test_an_example_sets_nothing_but_the_secret() -> None:
 def test_docker_waits_for_deliveries_longer_than_gunicorn_does() -> None:
     gunicorn = (PROJECT / "gunicorn.conf.py").read_text()
     (graceful,) = re.findall(r"^graceful_timeout = (\d+)$", gunicorn, re.MULTILINE)
-    (grace,) = re.findall(r"^ +stop_grace_period: (\d+)s", COMPOSE, re.MULTILINE)
+    grace, *_ = re.findall(r"^ +stop_grace_period: (\d+)s", COMPOSE, re.MULTILINE)
 
     assert int(grace) > int(graceful)
 

@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import pytest
 from flask import Flask
 
 from tests.builders import SECRET
-from tests.serving import ROOT, serving
+from tests.serving import ROOT, serving, wait_until
 
 README = (ROOT / "README.md").read_text()
 PROVIDERS = (ROOT / "webhook_api" / "providers" / "README.md").read_text()
@@ -68,6 +70,34 @@ def test_every_console_command_prints_what_is_shown(tmp_path: Path) -> None:
     ]
     assert len(commands) > 10
     assert printed == commands, run.stderr
+
+
+def test_its_program_handles_each_message_once_though_it_is_killed(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    rows = "SELECT message_id FROM texts ORDER BY rowid"
+
+    def handled() -> list[str]:
+        with closing(sqlite3.connect(tmp_path / "mine.db")) as db, suppress(sqlite3.Error):
+            return [name for (name,) in db.execute(rows)]
+        return []
+
+    def run_until(last: str, delivered: list[str]) -> None:
+        with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path) as running:
+            for name in delivered:
+                server.deliver(message_id=name)
+            wait_until(lambda: last in handled())
+            running.kill()
+
+    with serving(tmp_path) as server:
+        program = program.replace("localhost:8000", f"localhost:{server.port}")
+        program = program.replace("OR IGNORE ", "")  # without it, a repeat would end the program
+        sent = [f"m{number}" for number in range(30)]
+        for part in (sent[:10], sent[10:20], sent[20:]):
+            run_until(part[5], part)
+        run_until(sent[-1], [])
+
+    assert handled() == sent
+    assert len([line for line in program.splitlines() if line]) == 15
 
 
 def test_every_make_target_it_uses_exists() -> None:

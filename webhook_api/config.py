@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -48,6 +48,7 @@ class Config:
     twilio_auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""  # without a slash at its end
     standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    forward_keys: tuple[bytes, ...] = field(default=(), repr=False)  # of `forward`; the first signs
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -87,7 +88,8 @@ class Config:
             meta_verify_token=_verify_token(given),
             twilio_auth_tokens=_secrets(given, "TWILIO_AUTH_TOKEN", needs="PUBLIC_URL"),
             public_url=_public_url(given.get("PUBLIC_URL", "")),
-            standard_webhooks_keys=_keys(_secrets(given, "STANDARD_WEBHOOKS_SECRET")),
+            standard_webhooks_keys=_keys(given, "STANDARD_WEBHOOKS_SECRET"),
+            forward_keys=_keys(given, "FORWARD_SECRET"),
         )
 
 
@@ -213,16 +215,16 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
-    """Return the keys of Standard Webhooks secrets."""
+def _keys(given: Mapping[str, str], name: str) -> tuple[bytes, ...]:
+    """Return the keys of the Standard Webhooks secrets `name`."""
     try:
-        keys = tuple(map(_key, secrets))
+        keys = tuple(map(_key, _secrets(given, name)))
     except ValueError:
         keys = (b"",)
     if not all(keys):
         raise ConfigError(
-            "STANDARD_WEBHOOKS_SECRET cannot be used: accepted are whsec_ and base64, and several"
-            " of these separated by spaces"
+            f"{name} cannot be used: accepted are whsec_ and base64, and several of these"
+            " separated by spaces"
         )
     return keys
 

@@ -61,9 +61,9 @@ def environment(database: Path) -> dict[str, Any]:
     return {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{database}"}
 
 
-def command(database: Path, *args: object) -> Command:
+def command(database: Path, *args: object, **settings: str) -> Command:
     """Start a command in a process of its own, which need not import the service."""
-    return _start(*args, **environment(database))
+    return _start(*args, **environment(database) | settings)
 
 
 def forked(*args: object, stdin_closed: bool = False, **environ: str) -> tuple[int, str, str]:

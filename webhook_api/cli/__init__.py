@@ -7,6 +7,7 @@ from webhook_api.cli.bulk import export_messages, import_messages
 from webhook_api.cli.dead_letters import dead_letters
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
+from webhook_api.cli.forward import forward_messages
 from webhook_api.cli.init_db import create_database
 from webhook_api.cli.removal import forget_number, prune_messages
 from webhook_api.cli.restore import restore_database
@@ -26,5 +27,6 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(dead_letters)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)
+    app.cli.add_command(forward_messages)
     app.cli.add_command(sign_body)
     app.cli.add_command(send_messages)

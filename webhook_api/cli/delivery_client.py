@@ -21,7 +21,7 @@ class DeliveryClient:
         Raises:
             click.ClickException: `url` is not one of http or https.
         """
-        target = _target(url)
+        target = target_of(url, "--url")
         self.url = url
         self.answers: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
@@ -73,11 +73,16 @@ class DeliveryClient:
         return response.status
 
 
-def _target(url: str) -> SplitResult:
+def target_of(url: str, option: str) -> SplitResult:
+    """Return the parts of `url`.
+
+    Raises:
+        click.ClickException: it is not one of http or https.
+    """
     try:
         target = urlsplit(url)
         if target.scheme in ("http", "https") and target.hostname and target.port != 0:
             return target
     except ValueError:
         pass
-    raise click.ClickException(f"--url is {url!r}: accepted are http:// and https:// URLs")
+    raise click.ClickException(f"{option} is {url!r}: accepted are http:// and https:// URLs")
