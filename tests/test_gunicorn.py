@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from tests.kill_rounds import kill_rounds
 from tests.serving import (
     ROOT,
     Load,
@@ -29,6 +28,7 @@ from tests.serving import (
     start,
     wait_until,
 )
+from tests.tools.kill_rounds import kill_rounds
 from webhook_api.server.metrics_folder import make_folder, place_of_folder, remove_left_behind
 from webhook_api.store.database import Database
 

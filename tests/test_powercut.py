@@ -1,4 +1,4 @@
-"""Power cuts and failing disks: every acknowledged message is on disk. See also tests.powercut."""
+"""Power cuts and failing disks: every acknowledged message is on disk (`tests.tools.powercut`)."""
 
 import errno
 import random
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.powercut.disk import PAGE, Disk, Luck, Names
-from tests.powercut.images import Findings, cut_often
-from tests.powercut.record import Event, Kind, read_record
-from tests.powercut.rig import Rig
-from tests.powercut.scenarios import SCENARIOS, fresh
-from tests.powercut.shim import Calls, Shim, build, why_not
 from tests.serving import ROOT, inherited
+from tests.tools.powercut.disk import PAGE, Disk, Luck, Names
+from tests.tools.powercut.images import Findings, cut_often
+from tests.tools.powercut.record import Event, Kind, read_record
+from tests.tools.powercut.rig import Rig
+from tests.tools.powercut.scenarios import SCENARIOS, fresh
+from tests.tools.powercut.shim import Calls, Shim, build, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -100,7 +100,7 @@ def test_whichever_write_or_sync_fails_no_message_is_lost_and_the_next_succeeds(
     shim = Shim(library, tmp_path / "shim", tmp_path.resolve() / "app.db")
 
     run = subprocess.run(
-        [sys.executable, "-m", "tests.powercut.each_call", str(calls.name)],
+        [sys.executable, "-m", "tests.tools.powercut.each_call", str(calls.name)],
         cwd=ROOT,
         env=inherited() | shim.environment,
         capture_output=True,

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.powercut.rig import Rig, Senders
-from tests.powercut.shim import Calls, Fault, Files
 from tests.serving import Server
+from tests.tools.powercut.rig import Rig, Senders
+from tests.tools.powercut.shim import Calls, Fault, Files
 
 LAST = "last"  # delivered when all is over, and acknowledged
 

@@ -18,11 +18,11 @@ from typing import Any, Self
 
 import click
 
-from tests.benchmarks.measured import Commits, Measured
 from tests.builders import SECRET
+from tests.tools.benchmarks.measured import Commits, Measured
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parents[2]
 FIRST_PORT = 8180
 _START_S = 10.0
 

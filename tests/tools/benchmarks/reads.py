@@ -1,4 +1,4 @@
-"""What each read costs on a large table: `python -m tests.benchmarks.reads --help`.
+"""What each read costs on a large table: `python -m tests.tools.benchmarks.reads --help`.
 
 Every read is measured beside GET /health/live on the same server, in turn: the ratio says what
 the read itself costs, whatever else the machine does.
@@ -20,10 +20,10 @@ from urllib.request import Request, urlopen
 
 import click
 
-from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
-from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, require, show_table
-from tests.benchmarks.measured import middle
 from tests.builders import SECRET, an_app
+from tests.tools.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
+from tests.tools.benchmarks.harness import FIRST_PORT, ROOT, Server, require, show_table
+from tests.tools.benchmarks.measured import middle
 from webhook_api.config import Config
 from webhook_api.store.database import Database
 

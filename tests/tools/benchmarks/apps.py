@@ -1,10 +1,10 @@
-"""The service with one part replaced, for comparison: `gunicorn tests.benchmarks.apps:...`."""
+"""The service with one part replaced, for comparison; Gunicorn loads these by name."""
 
 from collections.abc import Sequence
 
 from flask import Flask
 
-from tests.benchmarks import plain
+from tests.tools.benchmarks import plain
 from webhook_api import create_app
 from webhook_api.config import Config
 from webhook_api.intake.waiting import Wait

@@ -1,6 +1,6 @@
 """Sends mutated requests over raw sockets: what does the service do, and does it survive?
 
-`python -m tests.fuzz SECONDS SEED` prints what was seen.
+`python -m tests.tools.fuzz SECONDS SEED` prints what was seen.
 """
 
 import random

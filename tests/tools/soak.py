@@ -1,6 +1,6 @@
 """Hours of usual load in minutes: does anything grow, become slower or get lost?
 
-`python -m tests.soak 20` prints a line a minute, and compares the last minute with the first.
+`python -m tests.tools.soak 20` prints a line a minute, and compares the last minute with the first.
 """
 
 import http.client

@@ -215,7 +215,7 @@ def execute(code: str) -> str:
 def compose(*arguments: str) -> str:
     run = subprocess.run(
         ["docker", "compose", *arguments],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

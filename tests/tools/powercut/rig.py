@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.builders import SECRET, a_message, encode
-from tests.powercut.disk import Disk
-from tests.powercut.record import read_record
-from tests.powercut.shim import Shim
 from tests.serving import ROOT, Client, Server, database_in, serving
+from tests.tools.powercut.disk import Disk
+from tests.tools.powercut.record import read_record
+from tests.tools.powercut.shim import Shim
 
 # Upkeep comes often, so that a short run has many checkpoints.
 KNOBS = {"webhook_api.store.writer": {"checkpoint_every": 600, "index_every": 48}}

@@ -1,8 +1,8 @@
 """Load, kill -9 of a process, new start: is any acknowledged message lost?
 
-`python -m tests.kill_rounds 100` prints a table of so many rounds; `python -m tests.kill_rounds 20
-prune forget` kills these commands in each of them. Kills that are held at a point of a commit or of
-a checkpoint are in `tests.powercut`.
+`python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `20 prune forget`, it
+kills these commands in each of them. Kills that are held at a point of a commit or of
+a checkpoint are in `tests.tools.powercut`.
 """
 
 import os

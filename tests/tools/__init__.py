@@ -1,0 +1,1 @@
+"""What is run by hand to try or measure the service, and is no test itself."""
