@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -77,13 +78,52 @@ class Client:
         self._connection.close()
 
 
-class Server:
+class Service:
+    """A service at a port of this machine, however it was started."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def client(self, timeout_s: float = 10.0) -> "closing[Client]":
+        return closing(Client(self.port, timeout_s))
+
+    def get(self, path: str, timeout_s: float = 10.0) -> Reply:
+        with self.client(timeout_s) as client:
+            return client.request("GET", path, headers={"Connection": "close"})
+
+    def get_stream(self) -> Reply:
+        """Return all messages as NDJSON."""
+        headers = {"Accept": "application/x-ndjson", "Connection": "close"}
+        with self.client(30) as client:
+            return client.request("GET", "/messages", headers=headers)
+
+    def deliver(self, **fields: Any) -> Reply:
+        with self.client() as client:
+            return client.deliver(**fields)
+
+    def deliver_all(
+        self, message_ids: Iterable[str], threads: int = 16, *, secret: str = SECRET
+    ) -> Counter[int]:
+        """Deliver a message for each of the ids; return how often each status was answered."""
+        waiting = iter(list(message_ids))
+        statuses: list[int] = []
+
+        def work() -> None:
+            with self.client() as client:
+                for message_id in iter(lambda: next(waiting, None), None):
+                    statuses.append(client.deliver(message_id=message_id, secret=secret).status)
+
+        in_threads(threads, work)
+        return Counter(statuses)
+
+
+class Server(Service):
     """A running service and its log so far."""
 
     def __init__(self, folder: Path, process: Process, port: int) -> None:
+        super().__init__(port)
         self.folder = folder
         self.process = process
-        self.port = port
         self.database = database_in(folder)
 
     @property
@@ -104,36 +144,6 @@ class Server:
         """Return what the largest worker has in memory now."""
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]
         return max(pages) * os.sysconf("SC_PAGE_SIZE")
-
-    def client(self, timeout_s: float = 10.0) -> "closing[Client]":
-        return closing(Client(self.port, timeout_s))
-
-    def get(self, path: str, timeout_s: float = 10.0) -> Reply:
-        with self.client(timeout_s) as client:
-            return client.request("GET", path, headers={"Connection": "close"})
-
-    def get_stream(self) -> Reply:
-        """Return all messages as NDJSON."""
-        headers = {"Accept": "application/x-ndjson", "Connection": "close"}
-        with self.client(30) as client:
-            return client.request("GET", "/messages", headers=headers)
-
-    def deliver(self, **fields: Any) -> Reply:
-        with self.client() as client:
-            return client.deliver(**fields)
-
-    def deliver_all(self, message_ids: Iterable[str], threads: int = 16) -> Counter[int]:
-        """Deliver a message for each of the ids; return how often each status was answered."""
-        waiting = iter(list(message_ids))
-        statuses: list[int] = []
-
-        def work() -> None:
-            with self.client() as client:
-                for message_id in iter(lambda: next(waiting, None), None):
-                    statuses.append(client.deliver(message_id=message_id).status)
-
-        in_threads(threads, work)
-        return Counter(statuses)
 
     def query(self, sql: str) -> list[Any]:
         """Return the rows of a query on the file, through a connection that only reads."""
@@ -162,15 +172,29 @@ class Load:
     """
 
     def __init__(
-        self, server: Server, prefix: str, threads: int = 8, *, secret: str = SECRET
+        self,
+        service: Service,
+        prefix: str,
+        threads: int = 8,
+        *,
+        secret: str = SECRET,
+        timeout_s: float = 10.0,
+        repeats: float = 0.0,
+        acknowledge: Callable[[str], object] = lambda _message_id: None,
+        finish_s: float = 0.0,
     ) -> None:
+        """Repeat a share of the messages later; call `acknowledge` for each that was answered 200.
+
+        At the end of the block, each message that is on its way has `finish_s` seconds more.
+        """
         self.acknowledged: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.failures: list[Exception] = []
-        self._server = server
-        self._prefix = prefix
-        self._secret = secret
-        self._going = True
+        self._service, self._prefix, self._secret = service, prefix, secret
+        self._timeout_s, self._repeats = timeout_s, repeats
+        self._acknowledge = acknowledge
+        self._finish_s = finish_s
+        self._end = float("inf")
         self._threads = [threading.Thread(target=self._work, args=[n]) for n in range(threads)]
 
     def __enter__(self) -> Self:
@@ -179,27 +203,35 @@ class Load:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._going = False
+        self._end = time.monotonic()
         for thread in self._threads:
             thread.join()
 
     def _work(self, number: int) -> None:
-        sent = 0
-        with self._server.client() as client:
-            while self._going:
-                message_id = f"{self._prefix}-{number}-{sent}"
-                try:
-                    status = client.deliver(message_id=message_id, secret=self._secret).status
-                except (OSError, http.client.HTTPException) as error:
-                    self.failures.append(error)
-                    time.sleep(0.02)
-                    continue
+        chance = random.Random(f"{self._prefix} {number}")
+        done: list[str] = []
+        with self._service.client(self._timeout_s) as client:
+            while time.monotonic() < self._end:
+                message_id = f"{self._prefix}-{number}-{len(done)}"
+                repeat = done and chance.random() < self._repeats
+                if self._deliver(client, chance.choice(done) if repeat else message_id):
+                    done += [] if repeat else [message_id]
+
+    def _deliver(self, client: Client, message_id: str) -> bool:
+        """Deliver a message until it is acknowledged, or until it is too late."""
+        while time.monotonic() < self._end + self._finish_s:
+            try:
+                status = client.deliver(message_id=message_id, secret=self._secret).status
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(error)
+            else:
                 self.statuses[status] += 1
                 if status == 200:
+                    self._acknowledge(message_id)
                     self.acknowledged.add(message_id)
-                    sent += 1
-                else:
-                    time.sleep(0.02)
+                    return True
+            time.sleep(0.02)
+        return False
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,8 +18,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.builders import SECRET, a_message, encode
-from tests.serving import ROOT, Load, Server, database_in, serving, wait_until
+from tests.builders import a_message, encode
+from tests.cli.running import command
+from tests.serving import Load, Server, database_in, serving, wait_until
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.store.connections import connect
@@ -68,24 +68,11 @@ def _import(server: Server, chance: random.Random) -> None:
     with lines.open("wb") as file:
         for number in range(_IMPORTED):
             file.write(encode(a_message(message_id=f"{name}-{number}")) + b"\n")
-    running = _command(server, "import", lines)
+    running = command(server.database, "import", lines)
     time.sleep(chance.uniform(0.8, 2.0))
     running.kill()
     running.wait(10)
     server.kill()
-
-
-def _command(server: Server, *arguments: object) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, arguments)],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{server.database}",
-        },
-        stdout=subprocess.DEVNULL,
-    )
 
 
 class _Command:
@@ -98,7 +85,7 @@ class _Command:
 
     def __call__(self, server: Server, chance: random.Random) -> None:
         arguments = [one.format(folder=server.folder) for one in self._arguments]
-        running = _command(server, *arguments)
+        running = command(server.database, *arguments)
         wait_until(lambda: running.poll() is not None or _uses_database(running.pid, server), 30)
         time.sleep(chance.uniform(0.0, 1.0) * self._takes_s)
         ended = running.poll() is not None

@@ -79,9 +79,8 @@ def _deliver(_server: Server, client: Client, seen: Seen, chance: random.Random)
     text = " ".join(chance.choices(_WORDS, k=12))
     sender = f"+9198765{chance.randrange(2000):05}"
     message_id = f"soak-{chance.getrandbits(64):x}"
-    body = encode(a_message(message_id=message_id, sender=sender, ts=_ago(0), text=text))
     started = time.perf_counter()
-    reply = client.request("POST", "/webhook", body, signed(body))
+    reply = client.deliver(message_id=message_id, sender=sender, ts=_ago(0), text=text)
     seen.times_s.append(time.perf_counter() - started)
     if seen.take("delivery", reply):
         seen.acknowledged.append(message_id)
