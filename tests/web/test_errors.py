@@ -92,7 +92,7 @@ def test_a_failure_within_the_webhook_is_counted_as_error(
 @pytest.mark.parametrize(
     "path", ["/messages", "/messages?q=x", "/stats", "/health", "/health/ready"]
 )
-def test_a_database_that_is_gone_is_503_with_retry_after(
+def test_a_database_that_is_gone_is_503_with_retry_after_and_is_not_created(
     client: FlaskClient, config: Config, logged: Logged, path: str
 ) -> None:
     config.database_path.unlink()
@@ -106,6 +106,8 @@ def test_a_database_that_is_gone_is_503_with_retry_after(
     assert (line["status"], line["level"]) == (503, "ERROR")
     assert line["error"] == "database: No such file or directory"
     assert "traceback" not in line
+    assert not config.database_path.exists()
+    assert client.get("/health/live").status_code == 200
 
 
 def test_a_delivery_that_cannot_be_stored_is_503_and_stored_when_it_comes_again(
