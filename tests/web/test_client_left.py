@@ -1,70 +1,54 @@
 """Whether a client is there, told by its socket."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
 from webhook_api.web.client_left import whether_client_left
 
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(5)
-    yield ours, theirs
-    ours.close()
-    theirs.close()
+Act = Callable[[socket.socket, socket.socket], object]
 
 
-def test_a_client_that_waits_is_there(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, _ = pair
-
-    assert not whether_client_left({"gunicorn.socket": ours})()
-
-
-def test_a_client_that_has_sent_its_next_request_is_there_and_nothing_of_it_is_read(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
-    ours, theirs = pair
-    theirs.sendall(b"GET /")
-
-    is_gone = whether_client_left({"gunicorn.socket": ours})
-
-    assert not is_gone()
-    assert not is_gone()
-    assert ours.recv(10) == b"GET /"
+def reset(ours: socket.socket, theirs: socket.socket) -> None:
+    ours.sendall(b"unread")
+    theirs.recv(1)
+    theirs.close()  # with unread bytes, which resets the connection
 
 
-def test_a_client_that_closed_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = pair
-    is_gone = whether_client_left({"gunicorn.socket": ours})
-    theirs.close()
-
-    assert is_gone()
-
-
-def test_a_client_whose_connection_was_reset_is_gone() -> None:
+@pytest.mark.parametrize(
+    ("act", "is_gone"),
+    [
+        (lambda _ours, _theirs: None, False),
+        (lambda _ours, theirs: theirs.sendall(b"GET /"), False),  # its next request
+        (lambda _ours, theirs: theirs.close(), True),
+        (lambda ours, _theirs: ours.close(), True),
+        (reset, True),
+    ],
+    ids=["waits", "sends", "closed", "closed by us", "reset"],
+)
+def test_a_client_is_there_until_its_connection_ends(act: Act, is_gone: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
-        ours.sendall(b"unread")
-        # Closing with unread bytes resets the connection.
-        theirs.recv(1)
-        theirs.close()
+    with ours, theirs:
+        ours.settimeout(5)
+        whether_gone = whether_client_left({"gunicorn.socket": ours})
 
-        with ours:
-            assert whether_client_left({"gunicorn.socket": ours})()
+        act(ours, theirs)
+
+        assert whether_gone() is is_gone
+        assert whether_gone() is is_gone
 
 
-def test_a_client_that_we_closed_is_gone(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
-    ours, _ = pair
-    is_gone = whether_client_left({"gunicorn.socket": ours})
-    ours.close()
+def test_nothing_of_the_next_request_is_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET /")
 
-    assert is_gone()
+        assert not whether_client_left({"gunicorn.socket": ours})()
+
+        assert ours.recv(10) == b"GET /"
 
 
 def test_without_a_socket_the_client_is_there() -> None:

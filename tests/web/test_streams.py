@@ -33,33 +33,27 @@ def blocks(store: Store, client: FlaskClient) -> Iterator[bytes]:
     response.close()
 
 
-def test_a_stream_is_logged_when_it_ends_with_all_of_its_time(
-    blocks: Iterator[bytes], logged: Logged
+@pytest.mark.parametrize("taken", [0, 1, 3, None])
+def test_a_stream_is_logged_when_it_ends_or_its_client_leaves(
+    blocks: Iterator[bytes], logged: Logged, taken: int | None
 ) -> None:
-    next(blocks)
+    for _ in range(1 if taken is None else taken):
+        next(blocks)
     before_the_end = logged()
     time.sleep(0.05)
-    b"".join(blocks)
+    if taken is None:
+        b"".join(blocks)
+    else:
+        blocks.close()  # type: ignore[attr-defined]
 
     (line,) = logged()
     assert before_the_end == []
-    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "whole")
+    ended = "whole" if taken is None else "client_left"
+    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, ended)
     assert line["latency_ms"] > 50
     assert set(line) == {
         "ts", "level", "request_id", "method", "path", "status", "latency_ms", "stream",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("taken", [0, 1, 3])
-def test_a_stream_whose_client_leaves_is_logged_as_client_left(
-    blocks: Iterator[bytes], logged: Logged, taken: int
-) -> None:
-    for _ in range(taken):
-        next(blocks)
-    blocks.close()  # type: ignore[attr-defined]
-
-    (line,) = logged()
-    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "client_left")
 
 
 def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection(
