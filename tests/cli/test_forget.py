@@ -13,8 +13,6 @@ from tests.serving import Load, serving, wait_until
 from tests.store.files import differences, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
-from webhook_api.maintenance.removal import one_at_a_time
-from webhook_api.store.database import Database
 from webhook_api.store.messages import remove_messages
 
 
@@ -86,33 +84,6 @@ def test_an_empty_database_can_be_compacted(run: Run, config: Config, post_signe
 
     assert post_signed(a_message()).status_code == 200
     assert differences(config.database_path) == []
-
-
-@pytest.mark.parametrize(
-    "number", ["", "+", "4915112345678", "+49 151", "+49x", "+٤٩", "+49\n", "-5", "%", "++49"]
-)
-def test_a_number_that_is_none_is_one_line(run: Run, number: str) -> None:
-    result = run("forget", "--", number)
-
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1
-    assert "is no number, as in +919876543210" in result.stderr
-
-
-@pytest.mark.usefixtures("talk")
-def test_two_at_once_and_no_database_are_one_line(run: Run, config: Config) -> None:
-    with closing(Database(config.database_path)) as database, one_at_a_time(database):
-        busy = [run("forget", NUMBER), run("prune", "--older-than", "1d", "--compact")]
-    everything = stored(config.database_path)
-    config.database_path.unlink()
-    gone = run("forget", NUMBER)
-
-    assert [result.stderr for result in busy] == [
-        "Error: another process is removing messages\n"
-    ] * 2
-    assert everything == {"from", "to", "other"}
-    assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
-    assert [result.exit_code for result in (*busy, gone)] == [1, 1, 1]
 
 
 def test_under_load_no_acknowledged_message_is_lost(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import Post
 from tests.dying import forget_until
 from tests.forks import killed
 from tests.serving import wait_until
-from tests.store.files import differences, fill, removed, stored
+from tests.store.files import differences, failing, fill, removed, stored
 from tests.store.forgotten import NUMBER, traces
 from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
@@ -43,13 +43,8 @@ def test_ctrl_c_in_the_last_step_comes_too_late(
 def test_a_full_disk_leaves_the_database(
     run: Run, config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def full(*_args: object) -> None:
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
-
     before = {file.name for file in tmp_path.iterdir()} | {"app.db.removal.lock"}
-    monkeypatch.setattr(compaction, "_vacuum_into", full)
+    monkeypatch.setattr(compaction, "_vacuum_into", failing(sqlite3.SQLITE_FULL))
     in_the_midst = run("forget", NUMBER)
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=100_000))
     at_first = run("forget", NUMBER)

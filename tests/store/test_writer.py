@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
+from tests.store.files import failing
 from webhook_api.errors import Unavailable
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.compaction import compact
@@ -138,12 +139,6 @@ def test_only_without_litestream_the_wal_is_moved_into_the_file(
         assert (file.read() == before) is leaves
 
 
-def fail(_connection: Connection) -> None:
-    error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-    raise error
-
-
 def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
     database: Database,
     writer: Writer,
@@ -153,8 +148,8 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
     store(writer, "m1")
     other_process = new_writer()
     store(other_process, "m2")
-    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        writer.write(fail)
+    with pytest.raises(sqlite3.OperationalError, match="of a test"):
+        writer.write(failing(sqlite3.SQLITE_IOERR_FSYNC))
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", lambda _file: os.close(-1))  # an OSError
@@ -174,7 +169,7 @@ def test_the_doubt_outlives_the_process_that_had_the_error(
 ) -> None:
     store(writer, "m1")
     with pytest.raises(sqlite3.OperationalError):
-        writer.write(fail)
+        writer.write(failing(sqlite3.SQLITE_IOERR_FSYNC))
 
     with database.write_lock() as lock:
         assert lock.in_doubt
