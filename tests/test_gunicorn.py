@@ -68,7 +68,7 @@ def setting(**values: object) -> Callable[[Path], dict[str, object]]:
         (setting(WEB_CONCURRENCY="two"), "WEB_CONCURRENCY"),
         (newer_schema, "newer version"),
         (garbage, "not a database"),
-        (file_for_folder, "data/app.db: "),
+        (file_for_folder, "start failed: DATABASE_URL leads to"),
     ],
     ids=["secret", "url", "level", "port", "threads", "processes", "schema", "garbage", "folder"],
 )
