@@ -306,12 +306,14 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(
+    condition: Callable[[], bool], timeout_s: float = 10.0, *, every_s: float = 0.005
+) -> None:
     """Return as soon as `condition` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 def in_threads(number: int, work: Callable[[], None]) -> None:

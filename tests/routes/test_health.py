@@ -49,23 +49,6 @@ def test_another_file_or_version_is_live_and_not_ready(
     assert client.get("/health/live").status_code == 200
 
 
-def test_a_database_that_another_program_writes_is_not_ready_until_it_is_done(
-    client: FlaskClient, config: Config
-) -> None:
-    other = sqlite3.connect(config.database_path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    locked = client.get("/health/ready")
-    reading = client.get("/messages")
-    live = client.get("/health/live")
-    other.execute("ROLLBACK")
-    other.close()
-
-    assert locked.status_code == 503
-    assert "another program" in locked.text
-    assert (reading.status_code, live.status_code) == (200, 200)
-    assert client.get("/health/ready").status_code == 200
-
-
 def test_a_probe_changes_no_message(client: FlaskClient, post_signed: Post, rows: Rows) -> None:
     post_signed(a_message())
     all_but_probes = "SELECT messages, senders, deletions, indexed FROM totals"

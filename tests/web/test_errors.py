@@ -1,7 +1,5 @@
 """Every failure in the application is answered with `{"detail": ...}` and no internals."""
 
-import sqlite3
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -128,18 +126,3 @@ def test_a_delivery_that_cannot_be_stored_is_503_and_stored_when_it_comes_again(
     ]
     assert scrape()['webhook_requests_total{result="unavailable"}'] == 1
     assert rows("SELECT message_id FROM messages") == [("m1",)]
-
-
-def test_a_dropped_table_is_503_everywhere_and_live_stays_200(
-    client: FlaskClient, config: Config, post_signed: Post
-) -> None:
-    post_signed(a_message())
-    db = sqlite3.connect(config.database_path)
-    db.execute("DROP TABLE messages")
-    db.close()
-
-    answers = [client.get(path).status_code for path in ["/messages", "/stats", "/health/ready"]]
-
-    assert answers == [503, 503, 503]
-    assert post_signed(a_message(message_id="m2")).status_code == 503
-    assert client.get("/health/live").status_code == 200
