@@ -1,7 +1,6 @@
 """A full disk: the write-ahead log never takes the space of the checkpoint that shortens it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,8 @@ DISK_BYTES = 8 * 1024 * 1024
 BATCH = 32
 
 
-@pytest.fixture
-def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the database believe that there is space for its own files only."""
 
     def free_bytes(database: Database) -> int:
@@ -26,7 +25,6 @@ def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
         return max(0, DISK_BYTES - used)
 
     monkeypatch.setattr(Database, "free_bytes", free_bytes)
-    return database.path
 
 
 @pytest.fixture
@@ -61,7 +59,6 @@ def bytes_of_both(database: Database) -> int:
     return sum(database.sizes().values())
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
     database: Database, writer: Writer
 ) -> None:
@@ -78,7 +75,6 @@ def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
     assert count == BATCH * (stored + 1)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     database: Database, writer: Writer
 ) -> None:
@@ -96,7 +92,6 @@ def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     assert bytes_of_both(database) <= DISK_BYTES
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: Database) -> None:
     database.leaves_checkpoints = True
     writer = Writer(database)
@@ -109,7 +104,6 @@ def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: D
     writer.discard()
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_removing_and_indexing_keep_that_space_too(database: Database, writer: Writer) -> None:
     fill(writer)
 
