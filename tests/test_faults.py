@@ -5,9 +5,9 @@ import os
 import signal
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message, an_app, encode, signed
-from tests.serving import Reply, Server, database_in, in_threads, serving, wait_until
+from tests.serving import Reply, Server, database_in, serving, wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
@@ -54,37 +54,35 @@ def lock_file_is_held(server: Server) -> Iterator[None]:
 
 
 @contextmanager
-def folder_is_away(server: Server) -> Iterator[None]:
-    folder = server.database.parent
-    folder.rename(folder.with_name("away"))
+def moved(path: Path) -> Iterator[None]:
+    away = path.with_name("away")
+    path.rename(away)
     yield
-    folder.with_name("away").rename(folder)
+    away.rename(path)
 
 
-@contextmanager
-def file_is_away(server: Server) -> Iterator[None]:
-    away = server.database.with_name("away.db")
-    server.database.rename(away)
-    yield
-    away.rename(server.database)
+def folder_is_away(server: Server) -> AbstractContextManager[None]:
+    return moved(server.database.parent)
+
+
+def file_is_away(server: Server) -> AbstractContextManager[None]:
+    return moved(server.database)
 
 
 @contextmanager
 def file_is_empty(server: Server) -> Iterator[None]:
-    away = server.database.with_name("away.db")
-    server.database.rename(away)
-    server.database.touch()
-    yield
-    away.rename(server.database)
+    with moved(server.database):
+        server.database.touch()
+        yield
 
 
 @contextmanager
 def file_is_garbage(server: Server) -> Iterator[None]:
     content = server.database.read_bytes()
-    with server.database.open("r+b") as file:
+    with server.database.open("r+b", buffering=0) as file:
         file.write(b"\xde\xad\xbe\xef" * (len(content) // 4))
-    yield
-    with server.database.open("r+b") as file:
+        yield
+        file.seek(0)
         file.write(content)
 
 
@@ -111,17 +109,8 @@ def timed(ask: Callable[[], Reply]) -> tuple[Reply, float]:
 
 
 def deliver_together(server: Server, ids: list[str]) -> list[tuple[Reply, float]]:
-    waiting = iter(ids)
-    answers: list[tuple[Reply, float]] = []
-    take = threading.Lock()
-
-    def work() -> None:
-        with take:
-            message_id = next(waiting)
-        answers.append(timed(lambda: server.deliver(message_id=message_id)))
-
-    in_threads(len(ids), work)
-    return answers
+    with ThreadPoolExecutor(len(ids)) as threads:
+        return list(threads.map(lambda name: timed(lambda: server.deliver(message_id=name)), ids))
 
 
 def check_that_it_refuses_and_recovers(
