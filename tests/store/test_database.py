@@ -5,30 +5,17 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from tests.builders import a_message
 from tests.serving import in_threads, wait_until
+from tests.store.files import count, store
 from webhook_api.db import get_db
 from webhook_api.errors import Unavailable
-from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import insert_messages
-
-
-def store(database: Database, message_id: str) -> None:
-    with database.write_lock(), closing(connect(database.path, "rw", patience_s=0)) as connection:
-        insert_messages(connection, [parse_message(a_message(message_id=message_id))])
-
-
-def count(connection: Connection) -> int:
-    rows: int = connection.execute("SELECT count(*) FROM messages").fetchone()[0]
-    return rows
 
 
 def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
@@ -109,7 +96,7 @@ def test_a_reader_comes_back_without_its_transaction(database: Database) -> None
     with database.reader() as reader:
         reader.execute("BEGIN")
         assert count(reader) == 0
-    store(database, "m1")
+    store(database.path, "m1")
 
     with database.reader() as again:
         assert again is reader
@@ -123,7 +110,7 @@ def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
         assert count(old) == 0
     other = Database(tmp_path / "other.db")
     other.prepare(create=True)
-    store(other, "from-the-other")
+    store(other.path, "from-the-other")
     other.path.replace(database.path)
 
     with database.reader() as reader:
@@ -138,7 +125,7 @@ def test_what_an_older_version_left_half_replaced_is_finished(
 ) -> None:
     new = Database(tmp_path / "app.db.restored")
     new.prepare(create=True)
-    store(new, "new")
+    store(new.path, "new")
     database.path.rename(tmp_path / "app.db.discarded")
 
     with database.reader() as reader:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.builders import a_message
+from tests.store.files import count
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
@@ -71,8 +72,7 @@ def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
 
     assert bytes_of_both(database) <= DISK_BYTES
     with database.reader() as reader:
-        (count,) = reader.execute("SELECT count(*) FROM messages").fetchone()
-    assert count == BATCH * (stored + 1)
+        assert count(reader) == BATCH * (stored + 1)
 
 
 def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.store.files import failing
+from tests.store.files import count, failing
 from webhook_api.errors import Unavailable
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.removal import Remover
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.selection import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
@@ -45,10 +44,6 @@ def writer(database: Database) -> Iterator[Writer]:
 def store(writer: Writer, message_id: str) -> None:
     messages = [parse_message(a_message(message_id=message_id))]
     writer.write(lambda connection: writer.store(connection, messages))
-
-
-def count(connection: Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
 
 
 def wal(database: Database) -> Path:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from flask.testing import FlaskClient
 
 from tests.builders import samples, some_messages
 from tests.conftest import Logged, Scrape, Store
-from tests.serving import Load, Server, serving, wait_until
-from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
-from webhook_api.store.messages import insert_messages
+from tests.serving import Load, serving, wait_until
+from tests.store.files import fill
+from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -113,13 +111,6 @@ def test_a_stream_and_another_request_have_two_readers(
     assert b"".join(taken).count(b"\n") == 1500
 
 
-def fill(server: Server, rows: int) -> None:
-    with closing(connect(server.database, "rw", patience_s=5)) as writer:
-        payloads = some_messages(rows)
-        for at in range(0, rows, 300):
-            insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])
-
-
 def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Path) -> None:
     rows = 800
     answers: Counter[tuple[int, bool]] = Counter()
@@ -136,7 +127,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
                 answers[reply.status, whole] += 1
 
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
-        fill(server, rows)
+        fill(server.database, rows)
         wait_until(lambda: len(server.workers) == 2)
         workers = set(server.workers)
         with Load(server, "beside", threads=2) as load:
@@ -163,7 +154,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
 def test_a_client_that_leaves_is_noticed_while_a_stream_finds_nothing(tmp_path: Path) -> None:
     """Nothing is sent to it, so no failed sending shows that it has left."""
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        fill(server, 3000)
+        fill(server.database, 3000)
         for _ in range(20):
             client = http.client.HTTPConnection("127.0.0.1", server.port)
             client.request("GET", "/messages?q=%01", headers=NDJSON)
