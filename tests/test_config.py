@@ -211,15 +211,13 @@ if os.getuid() == 0:
     del NO_SECRET["forbidden"]  # root may read every file
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [(name, *case) for case in NO_SECRET.values() for name in SECRETS
-     if case[1] != EMPTY or name != "WEBHOOK_SECRET_PREVIOUS"],
-    ids=lambda value: ascii(value)[:30],
-)  # fmt: skip
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(("content", "reason"), NO_SECRET.values(), ids=NO_SECRET)
 def test_a_file_without_a_secret_stops_the_start_and_is_named(
     tmp_path: Path, name: str, content: bytes | Callable[[Any], object], reason: str
 ) -> None:
+    if name == "WEBHOOK_SECRET_PREVIOUS" and reason == EMPTY:
+        return  # there is none then, see above
     file = tmp_path / "secret"
     file.write_bytes(content) if isinstance(content, bytes) else content(file)
 
