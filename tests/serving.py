@@ -140,6 +140,17 @@ class Server(Service):
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def wait_for_workers(self, number: int, *, but: Iterable[int] = ()) -> list[int]:
+        """Return the ids of the workers once there are so many, and none of `but`."""
+        wait_until(lambda: len(self.workers) == number and not {*but} & {*self.workers}, 20)
+        return self.workers
+
+    def kill_worker(self) -> None:
+        """Kill a worker, and return when another has taken its place."""
+        before = self.workers
+        os.kill(before[0], signal.SIGKILL)
+        self.wait_for_workers(len(before), but=before[:1])
+
     def memory_bytes(self) -> int:
         """Return what the largest worker has in memory now."""
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]

@@ -1,7 +1,6 @@
 """Faults of a running service's disk: it answers 503 in time, loses nothing, and recovers."""
 
 import fcntl
-import os
 import signal
 import sqlite3
 import subprocess
@@ -32,8 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all faults, none of which may need it to be started again."""
     folder = tmp_path_factory.mktemp("faults")
     with serving(folder, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
-        wait_until(lambda: len(server.workers) == 2)
-        workers = server.workers
+        workers = server.wait_for_workers(2)
         yield server
         assert server.workers == workers
 
@@ -271,10 +269,8 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
 def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, COMMIT_DEADLINE_S=DEADLINE_S) as server:
         assert server.deliver(message_id="before").status == 200
-        (old,) = server.workers
         with folder_is_away(server):
-            os.kill(old, signal.SIGKILL)
-            wait_until(lambda: server.workers not in ([], [old]))
+            server.kill_worker()
             assert server.get("/health/live").status == 200
             assert server.get("/health/ready").status == 503
             assert server.deliver(message_id="after").status == 503
@@ -291,10 +287,10 @@ def test_a_reload_beside_a_newer_schema_does_not_end_the_service(tmp_path: Path)
             db.execute(f"PRAGMA user_version = {version}")
 
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        (old,) = server.workers
+        old = server.workers
         set_version(SCHEMA_VERSION + 1)
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: bool(server.workers) and old not in server.workers)
+        server.wait_for_workers(1, but=old)
 
         ready, delivery = server.get("/health/ready"), server.deliver(message_id="m")
         assert (ready.status, delivery.status) == (503, 503)

@@ -55,8 +55,9 @@ def _master(server: Server, _chance: random.Random) -> None:
 
 def _workers(server: Server, chance: random.Random) -> None:
     for _ in range(3):
-        os.kill(chance.choice(server.workers), signal.SIGKILL)
-        wait_until(lambda: len(server.workers) == 2)
+        killed = chance.choice(server.workers)
+        os.kill(killed, signal.SIGKILL)
+        server.wait_for_workers(2, but=[killed])
         time.sleep(chance.uniform(0, 0.4))
     server.kill()
 
@@ -133,7 +134,7 @@ def kill_rounds(
         if isinstance(kill, _Command):
             acknowledged |= _old_messages(folder, f"old{number}")
         with serving(folder, WEB_CONCURRENCY=2) as server, Load(server, f"r{number}") as load:
-            wait_until(lambda server=server: len(server.workers) == 2)  # type: ignore[misc]
+            server.wait_for_workers(2)
             wait_until(lambda load=load: load.acknowledged)  # type: ignore[misc]
             time.sleep(chance.uniform(0.5, 1.0) * load_s)
             kill(server, chance)

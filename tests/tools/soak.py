@@ -23,7 +23,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Client, Reply, Server, serving, wait_until
+from tests.serving import Client, Reply, Server, serving
 
 _WORKERS = 2
 _MINUTE_S = 60.0
@@ -232,8 +232,7 @@ def main(minutes: int) -> None:
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder), WEB_CONCURRENCY=_WORKERS) as server,
     ):
-        wait_until(lambda: len(server.workers) == _WORKERS)
-        workers = server.workers
+        workers = server.wait_for_workers(_WORKERS)
         looks = soak(server, seen, minutes=minutes)
         found = faults(server, seen, workers, looks)
     print(f" first  {looks[0]}\n  last  {looks[-1]}")  # noqa: T201

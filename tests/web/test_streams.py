@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.builders import samples, some_messages
 from tests.conftest import Logged, Scrape, Store
-from tests.serving import Load, serving, wait_until
+from tests.serving import Load, serving
 from tests.store.files import fill
 from webhook_api.store.connections import Connection
 
@@ -128,8 +128,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
 
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
         fill(server.database, rows)
-        wait_until(lambda: len(server.workers) == 2)
-        workers = set(server.workers)
+        workers = set(server.wait_for_workers(2))
         with Load(server, "beside", threads=2) as load:
             readers = [threading.Thread(target=read) for _ in range(24)]
             for reader in readers:
