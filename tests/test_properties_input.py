@@ -101,7 +101,9 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("input") / "app.db"
-    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(
+        Config(webhook_secret=SECRET, database_path=path, log_level="ERROR", read_deadline_s=60)
+    )
     writer = connect(path, "rw", patience_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     yield Service(app.test_client(), writer)

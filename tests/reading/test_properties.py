@@ -114,7 +114,9 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("counts") / "app.db"
-    app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
+    app = an_app(
+        Config(webhook_secret=SECRET, database_path=path, log_level="ERROR", read_deadline_s=60)
+    )
     writer = connect(path, "rw", patience_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     # What needs a thousand rows is done from a few on, so that both ways are taken.
