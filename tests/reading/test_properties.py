@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import SECRET, an_app
@@ -131,7 +131,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     close_app(app)
 
 
+ONE = {"message_id": "a", "from": "+1", "to": "+9", "ts": MOMENTS[2], "text": None}
+
+
 @given(STEPS, FILTERS, st.integers(1, 7), st.integers(0, 20))
+@example([[ONE]], {"since": ONE["ts"], "from": None}, 1, 0)
+@example([[ONE]], {"since": None, "until": ONE["ts"], "from": None}, 1, 0)
 @settings(max_examples=100)
 def test_every_page_total_and_stream_equals_a_filter_of_the_rows(
     service: Service, steps: Steps, wanted: dict[str, str | None], limit: int, offset: int
