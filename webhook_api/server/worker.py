@@ -111,9 +111,9 @@ class LoopWorker(GeventWorker):
         self._stop()
         signals.close()
 
-    def _log_exception(self, _context: object, kind: Any, error: Any, trace: Any) -> None:
+    def _log_exception(self, context: object, t: Any, v: Any, tb: Any) -> None:
         """Log what a callback of the loop raised: gevent would print it."""
-        self.log.error("the event loop failed", exc_info=(kind, error, trace))
+        self.log.error("the event loop failed", exc_info=(t, v, tb))
 
     def _take_signals(self) -> None:
         os.read(self.PIPE[0], _SIGNALS_BYTES)
