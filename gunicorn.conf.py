@@ -113,6 +113,7 @@ def post_worker_init(worker: Any) -> None:
         worker.alive = False
     prepare_if_possible(worker.wsgi.extensions["database"])
     worker.wsgi.extensions["commits"].start()
+    worker.report_waiting = worker.wsgi.extensions["metrics"].feed_waiting.set
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -21,6 +21,8 @@ from tests.test_replica import CONFIGURATION as REPLICA
 from tests.test_replica import LITESTREAM
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import remember_backup
+from webhook_api.store.connections import Connection
+from webhook_api.store.consumers import create_consumer
 from webhook_api.store.database import Database
 
 PROJECT = Path(__file__).parent.parent
@@ -62,16 +64,18 @@ def measured_by(expression: str) -> set[str]:
     for variable, value in VARIABLES.items():
         expression = expression.replace(variable, value)
     parts = [
-        re.sub(r"^time\(\) - | (==|<|>|>=) [\de]+$", "", part) for part in expression.split(" and ")
+        re.sub(r"^time\(\) - | (==|<|>|>=) [\d.e]+$", "", part)
+        for part in expression.split(" and ")
     ]
     return {part for part in parts if " offset " not in part}  # a new service has no past
 
 
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
 def test_every_expression_names_metrics_that_the_service_has(
-    client: FlaskClient, config: Config, expression: str
+    client: FlaskClient, config: Config, writer: Connection, expression: str
 ) -> None:
     remember_backup(Database(config.database_path), 1.0)
+    create_consumer(writer, "a", "start")
     families = text_string_to_metric_families(client.get("/metrics").text)
     exposed = {sample.name for family in families for sample in family.samples}
 
@@ -159,6 +163,10 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
         replicating(tmp_path) as replica,
         scraping(tmp_path, service, replica) as prometheus,
     ):
+        with service.client() as client:
+            headers = {"Authorization": "Bearer a-token", "If-None-Match": "*"}
+            put = client.request("PUT", "/consumers/a", b'{"position":"start"}', headers)
+            assert put.status == 201
 
         def all_have_data() -> bool:
             service.deliver(message_id=f"m{next(number)}")

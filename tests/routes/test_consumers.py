@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.builders import a_message, some_messages
+from tests.builders import a_message, samples, some_messages
 from tests.conftest import Store
 from webhook_api.config import Config
 from webhook_api.store import consumers
@@ -189,3 +189,17 @@ def test_without_a_token_nobody_changes_consumers(
     assert put(client, CREATE).status_code == 403
     assert client.delete("/consumers/billing").status_code == 403
     assert client.get("/consumers").json == {"data": []}
+
+
+def test_the_metrics_of_a_consumer(app: Flask, client: FlaskClient, store: Store) -> None:
+    store(*some_messages(3))
+    put(client, CREATE)
+
+    found = samples(client.get("/metrics").text)
+
+    labels = '{consumer="billing"}'
+    assert found[f"consumer_behind_messages{labels}"] == 3
+    assert found[f"consumer_oldest_unread_seconds{labels}"] > 0
+    assert found[f"consumer_retention_used_ratio{labels}"] == 0
+    assert found[f"consumer_missed_messages_total{labels}"] == 0
+    assert found["feed_waiting"] == 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import samples
 from tests.serving import Server, serving, wait_until
 from webhook_api.server.arrivals import MAX_WAITING
 
@@ -95,6 +96,7 @@ def test_so_many_may_wait_and_a_stop_answers_them(tmp_path: Path) -> None:
         refused = server.get(path)
         assert (refused.status, refused.headers["retry-after"]) == (503, "2")
         assert server.get("/messages").status == 200  # no thread waits
+        assert samples(server.get("/metrics").body.decode())["feed_waiting"] == MAX_WAITING
         left = waiting.pop()
         left.close()
         wait_until(lambda: len(lines_of(server, 499)) == 1)

@@ -25,12 +25,14 @@ TYPES = {
         "webhook_signatures_total", "requests_refused_total", "reads_refused_total",
         "provider_requests_total", "provider_messages_total", "provider_statuses_total",
         "provider_events_total", "removed_messages_total",
+        "consumer_missed_messages_total",
     ],
     "histogram": ["request_latency_ms", "commit_duration_seconds", "commit_batch_messages"],
     "gauge": [
         "webhook_pending_deliveries", "webhook_ready", "database_size_bytes", "wal_size_bytes",
         "disk_free_bytes", "stored_messages", "unindexed_messages", "stored_senders",
-        "dead_letters",
+        "dead_letters", "feed_waiting", "consumer_behind_messages",
+        "consumer_oldest_unread_seconds", "consumer_retention_used_ratio",
     ],
 }  # fmt: skip
 
@@ -134,7 +136,7 @@ def test_a_method_that_a_route_lacks_is_counted_under_its_rule(
     for path in rules:
         for name, value in values.items():
             path = path.replace(name, value)
-        assert client.delete(path).status_code == 405
+        assert client.patch(path).status_code == 405
     client.options("/webhook")
 
     series = scrape()
@@ -162,7 +164,7 @@ def test_the_number_of_label_values_is_bounded_for_any_requests(
     paths = {path for key in series for path in re.findall(r'path="([^"]*)"', key)}
     methods = {method for key in series for method in re.findall(r'method="([^"]*)"', key)}
     assert paths == {UNMATCHED} | {rule.rule for rule in app.url_map.iter_rules()}
-    assert methods == {"GET", "POST", OTHER_METHOD}
+    assert methods == {"GET", "POST", "PUT", "DELETE", OTHER_METHOD}
     assert series[f'http_requests_total{{method="GET",path="{UNMATCHED}",status="404"}}'] == 32
 
 

@@ -18,7 +18,9 @@ _CHECK_CLIENT_S = 0.5
 class Arrivals:
     """Resumes all that wait when a process has stored messages. It looks only while some wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[int], None]) -> None:
+        """Tell `report` how many wait, whenever that changes."""
+        self._report = report
         self._waiting: dict[Event, RunLater] = {}
         self._is_looking = False
         self._has_ended = False
@@ -33,6 +35,7 @@ class Arrivals:
             return Unavailable("too many requests wait for messages", NotServed.NO_TURN)
         resumed = Event()
         self._waiting[resumed] = later
+        self._report(len(self._waiting))
         if not self._is_looking:
             self._is_looking = True
             gevent.spawn(self._look)
@@ -46,6 +49,7 @@ class Arrivals:
                     return ClientLeft()
         finally:
             del self._waiting[resumed]
+            self._report(len(self._waiting))
         return None
 
     def end(self) -> None:

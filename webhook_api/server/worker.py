@@ -67,6 +67,7 @@ class LoopWorker(GeventWorker):
     """
 
     limits = Limits()
+    report_waiting: Callable[[int], None] = staticmethod(lambda _requests: None)  # for messages
 
     @classmethod
     def limited(cls, limits: Limits) -> type[Self]:
@@ -95,7 +96,7 @@ class LoopWorker(GeventWorker):
         self._clients = Clients(self.limits, hub)
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(self.report_waiting)
         self._trouble: OSError | None = None  # why accepting has paused
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))

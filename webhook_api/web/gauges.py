@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 
 from flask import Flask
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -9,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
 from webhook_api.maintenance.backup import last_backup
+from webhook_api.store.consumers import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
 from webhook_api.store.schema import check_schema
@@ -56,6 +58,45 @@ class StoredData(Collector):
             yield CounterMetricFamily(
                 "removed_messages", "Messages ever removed from this file.", value=totals.removed
             )
+
+
+class ConsumerLag(Collector):
+    """How far each named consumer is behind."""
+
+    def __init__(self, database: Database, *, retention_days: int) -> None:
+        self._database = database
+        self._retention_s = retention_days * 86400
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["consumer"]
+        behind = GaugeMetricFamily(
+            "consumer_behind_messages", "Messages that it has not read.", labels=labels
+        )
+        oldest = GaugeMetricFamily(
+            "consumer_oldest_unread_seconds", "Age of the first of them.", labels=labels
+        )
+        used = GaugeMetricFamily(
+            "consumer_retention_used_ratio",
+            "How much of the time until retention removes that message is over.",
+            labels=labels,
+        )
+        missed = CounterMetricFamily(
+            "consumer_missed_messages",
+            "Messages that were removed by age before it had read them.",
+            labels=labels,
+        )
+        for consumer, lag in self._consumers():
+            behind.add_metric([consumer.name], lag.behind)
+            oldest.add_metric([consumer.name], lag.oldest_unread_seconds)
+            ratio = lag.oldest_unread_seconds / self._retention_s if self._retention_s else 0
+            used.add_metric([consumer.name], ratio)
+            missed.add_metric([consumer.name], consumer.missed)
+        yield from (behind, oldest, used, missed)
+
+    def _consumers(self) -> list[tuple[Consumer, Lag]]:
+        with suppress(Unavailable, sqlite3.Error), self._database.reader() as db:
+            return [(one, lag_of(db, one)) for one in list_consumers(db)]
+        return []
 
 
 class Readiness(Collector):

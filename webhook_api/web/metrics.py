@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
+from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
 from webhook_api.models import OWN
 from webhook_api.outcome import Key, NotServed, Result, Tally
@@ -30,7 +31,7 @@ from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
 from webhook_api.web.answered import Answered
-from webhook_api.web.gauges import Readiness, StoredData
+from webhook_api.web.gauges import ConsumerLag, Readiness, StoredData
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -162,6 +163,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self.registry,
         )
+        self.feed_waiting = Gauge(
+            "feed_waiting",
+            "Requests waiting for messages.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "commit_duration_seconds",
             "Seconds that a transaction took, its fsync included.",
@@ -265,7 +272,10 @@ def init_metrics(app: Flask, database: Database) -> Metrics:
     metrics = Metrics(database)
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
     readiness = Readiness(app, database)
-    metrics.registry.register(readiness)
-    exporter.at_scrape = (metrics.stored, readiness)
+    settings: Config = app.config["SETTINGS"]
+    consumers = ConsumerLag(database, retention_days=settings.retention_days)
+    for collector in (readiness, consumers):
+        metrics.registry.register(collector)
+    exporter.at_scrape = (metrics.stored, readiness, consumers)
     exporter.init_app(app)
     return metrics
