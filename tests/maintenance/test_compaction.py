@@ -6,18 +6,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.store.files import differences, removed, store, stored
+from tests.store.files import NOW, arrived, differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from webhook_api.maintenance.compaction import compact
+from webhook_api.models import FeedPosition, FeedQuery
+from webhook_api.reading.feed import read_feed
 from webhook_api.store.connections import connect
+from webhook_api.store.consumers import create_consumer, list_consumers, move_consumer
 from webhook_api.store.copying import Progress
 from webhook_api.store.database import Database
 from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import of_number
+from webhook_api.store.positions import PositionLost
+from webhook_api.store.selection import of_number, older_than
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:
@@ -54,6 +59,41 @@ def test_what_is_stored_meanwhile_is_in_the_new_file(database: Database, few: in
     with closing(sqlite3.connect(path)) as db:
         newest = db.execute("SELECT max(id) FROM messages WHERE message_id = 'later'").fetchone()
     assert newest == (last + 1,) > (8,)  # ids of removed messages are not used again
+    assert differences(path) == []
+
+
+def test_positions_and_consumers_outlive_it_and_missed_is_exact(database: Database) -> None:
+    path = database.path
+    arrived(path, days_ago=3, count=6)
+    with closing(connect(path, "rw", patience_s=5)) as db:
+        positions = [
+            FeedPosition.parse(one["position"])
+            for one in read_feed(db, FeedQuery(), "start", 100).messages
+        ]
+        for name in ("a", "b"):
+            create_consumer(db, name, "start")
+
+    def read_on() -> None:
+        with closing(connect(path, "rw", patience_s=5)) as db:
+            move_consumer(db, "a", positions[3])
+        store(path, "new")
+
+    done = compact(database, older_than(NOW - timedelta(days=1)), once_meanwhile(read_on))
+
+    assert done.removed == 6
+    with closing(connect(path, "ro", patience_s=5)) as db:
+        assert [one.missed for one in list_consumers(db)] == [2, 6]
+        (message,) = read_feed(db, FeedQuery(), positions[5], 100).messages
+        assert message["message_id"] == "new"
+        with pytest.raises(PositionLost):
+            read_feed(db, FeedQuery(), positions[4], 100)
+    store(path, "x", sender=NUMBER)
+    with closing(connect(path, "ro", patience_s=5)) as db:
+        last = read_feed(db, FeedQuery(), "now", 100).position
+    compact(database, of_number(NUMBER))
+    with closing(connect(path, "ro", patience_s=5)) as db:
+        assert read_feed(db, FeedQuery(), last, 100) == ([], last, False)
+        assert [one.missed for one in list_consumers(db)] == [2, 6]
     assert differences(path) == []
 
 

@@ -1,6 +1,7 @@
 """GET /messages?after=: messages in the order of their arrival, each exactly once."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from flask.testing import FlaskClient
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Post, Store
 from tests.routes.pages import following
+from tests.store.files import steps_of
+from webhook_api.models import FeedQuery
 from webhook_api.reading import feed
+from webhook_api.reading.feed import read_feed
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import remove_messages
 from webhook_api.store.selection import of_number
@@ -190,3 +194,19 @@ def test_a_large_page_ends_early(
 
     assert (len(page["data"]), page["more"]) == (3, True)
     assert ids(get("/messages", after=page["position"]))[0] == "m0003"
+
+
+def test_a_page_costs_the_same_with_many_messages(store: Store, writer: Connection) -> None:
+    costs = []
+    for start in (0, 2000):
+        for part in range(start, start + 200 if not start else 4000, 200):
+            store(*(a_message(message_id=f"m{part + n}", sender=f"+{n}") for n in range(200)))
+        costs.append(
+            [
+                steps_of(writer, partial(read_feed, writer, FeedQuery(), after, 50))
+                for after in ("start", "now")
+            ]
+        )
+
+    few, many = costs
+    assert max(many[0] / few[0], many[1] / few[1]) < 1.1

@@ -39,19 +39,23 @@ def read_feed(
     """
     with read_transaction(db):
         position, key = resolve_position(db, after), key_of(db)
-        # Rows as they lie in the table, never through an index that has another order.
-        conditions, parameters = "id > ?", [position.id]
-        last = db.execute(
-            "SELECT id, message_id, created_at FROM messages WHERE id > ?"
-            f" ORDER BY id LIMIT 1 OFFSET {MAX_LOOKED_AT - 1}",
-            parameters,
-        ).fetchone()
+        conditions, parameters, last = "id > ?", [position.id], None
+        filters = {
+            column: value
+            for column in ("from_msisdn", "to_msisdn", "provider")
+            if (value := getattr(wanted, column)) is not None
+        }
+        if filters:
+            last = db.execute(
+                "SELECT id, message_id, created_at FROM messages WHERE id > ?"
+                f" ORDER BY id LIMIT 1 OFFSET {MAX_LOOKED_AT - 1}",
+                parameters,
+            ).fetchone()
         if last:
             conditions, parameters = "id BETWEEN ? AND ?", [position.id + 1, last[0]]
-        for column in ("from_msisdn", "to_msisdn", "provider"):
-            if (value := getattr(wanted, column)) is not None:
-                conditions += f" AND +{column} = ?"
-                parameters.append(value)
+        # With a plus, no index is used, which would have another order.
+        conditions += "".join(f" AND +{column} = ?" for column in filters)
+        parameters += filters.values()
         found = db.execute(
             f"SELECT id, {_COLUMNS} FROM messages WHERE {conditions} ORDER BY id LIMIT ?",
             [*parameters, limit + 1],

@@ -56,7 +56,11 @@ def insert_messages(
 
 
 def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
-    """Do the same, without a look at the tombstones."""
+    """Do the same, without a look at the tombstones.
+
+    The rows get their ids here, under the write lock, so that the order of the ids is that of the
+    commits: the feed relies on it (`positions.py`).
+    """
     created_at = now_as_text()
     values: list[str | int | None] = []
     for message in messages:

@@ -49,7 +49,7 @@ def start_of(db: sqlite3.Connection) -> FeedPosition:
     """Return the position before all stored messages."""
     row_id, digits = db.execute(
         "SELECT id, digits FROM removed_positions ORDER BY id LIMIT 1"
-    ).fetchone()
+    ).fetchone() or (0, "")
     return FeedPosition(row_id, digits) if row_id else position_of(key_of(db), 0, "", "")
 
 
