@@ -1,4 +1,4 @@
-"""Tells Schemathesis what the API's description cannot: how to sign, and what a cursor is."""
+"""Tells Schemathesis what the API's description cannot: how to sign, and what a cursor and a position are."""
 
 import schemathesis
 from hypothesis import strategies as st
@@ -33,3 +33,4 @@ cursors = st.builds(
 ).map(Cursor.encode)
 schemathesis.openapi.format("date-time", timestamps)
 schemathesis.openapi.format("cursor", cursors)
+schemathesis.openapi.format("position", st.sampled_from(["start", "now"]))

@@ -55,7 +55,7 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
         "/consumers/<name>", "/stats", "/health", "/health/live",
         "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/<path:filename>",
         "/", "/inbox", "/inbox/new", "/inbox/messages/<int:row_id>", "/inbox/login",
-        "/inbox/logout",
+        "/inbox/logout", "/inbox/consumers",
     }  # fmt: skip
     assert {method for _, method in routes} == {"GET", "POST", "PUT", "DELETE"}
     assert set(app.blueprints) >= {"health", "webhook", "messages", "stats"}

@@ -112,7 +112,7 @@ def test_a_page_looks_at_a_bounded_number_of_rows(
         "after=start&limit=0", "after=start&limit=101", "after=start&wait=26",
         "after=start&wait=-1", "after=start&wait=1.5",
         *(f"after=start&{name}=1" for name in ("offset", "cursor", "since", "until", "q")),
-        "after=start&consumer=a",
+        "after=start&consumer=a", "wait=1",
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_422(client: FlaskClient, query: str) -> None:

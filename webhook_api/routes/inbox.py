@@ -35,11 +35,12 @@ from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
+from webhook_api.store.consumers import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import may_read, render_inbox
 
 _OPEN = {"inbox.show_login", "inbox.log_in"}
-_OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+)?(\?[!-~]*)?")
+_OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+|/consumers)?(\?[!-~]*)?")
 
 _CHARS_BEFORE_HIT = 100
 _LONG_CHARS, _LONG_LINES = 700, 7  # of a text: in the list, it is cut short after them
@@ -111,6 +112,14 @@ def show_message(row_id: int) -> Response:
     payload = dumps(content, ensure_ascii=False, indent=2) if content else None
     kind = describe_kind(message.kind, content)
     return render_inbox("message.html", message=message, json=json, payload=payload, kind=kind)
+
+
+@bp.get("/inbox/consumers")
+def show_consumers() -> Response:
+    """Answer with the named consumers, and how far each is behind."""
+    db = get_db()
+    consumers = [(one, lag_of(db, one)) for one in list_consumers(db)]
+    return render_inbox("consumers.html", consumers=consumers)
 
 
 @bp.get("/inbox/login")

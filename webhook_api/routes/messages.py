@@ -43,7 +43,7 @@ def show_messages() -> Response:
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
-    in_feed = bool(request.args.get("after") or request.args.get("consumer"))
+    in_feed = any(request.args.get(name) for name in ("after", "consumer", "wait"))
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         if in_feed:
             return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))

@@ -13,6 +13,7 @@ from webhook_api.outcome import NotServed
 MAX_WAITING = 64  # in one process
 _LOOK_EVERY_S = 0.025
 _CHECK_CLIENT_S = 0.5
+_PAUSE_S = 0.07  # after a look in vain: with a filter, each message resumes all that wait
 
 
 class Arrivals:
@@ -25,11 +26,13 @@ class Arrivals:
         self._is_looking = False
         self._has_ended = False
 
-    def wait(self, later: RunLater, has_client_left: Callable[[], bool]) -> RequestRefused | None:
+    def wait(
+        self, later: RunLater, has_client_left: Callable[[], bool], *, again: bool
+    ) -> RequestRefused | None:
         """Return when the request must run again, or why it must be refused.
 
         A message that was stored since the request looked has changed what it saw, so it is
-        noticed at the first look.
+        noticed at the first look. With `again`, it has waited before, and found nothing since.
         """
         if len(self._waiting) >= MAX_WAITING:
             return Unavailable("too many requests wait for messages", NotServed.NO_TURN)
@@ -40,6 +43,8 @@ class Arrivals:
             self._is_looking = True
             gevent.spawn(self._look)
         try:
+            if again:
+                gevent.sleep(_PAUSE_S)
             while not (resumed.is_set() or self._has_ended):
                 left_s = later.deadline - time.monotonic()
                 if left_s <= 0:

@@ -231,8 +231,8 @@ class LoopWorker(GeventWorker):
             except RunElsewhere as elsewhere:
                 place = elsewhere.place
             except RunLater as later:
-                waits_until = later.deadline
-                refusal = self._arrivals.wait(later, client.has_left)
+                again, waits_until = waits_until is not None, later.deadline
+                refusal = self._arrivals.wait(later, client.has_left, again=again)
                 place = Place.LOOP if refusal else place
             except NotRun as error:
                 execution.claim()

@@ -6,7 +6,9 @@ from webhook_api.web.openapi.responses import error
 
 Json = dict[str, Any]
 
-READS = ("/messages", "/messages/{message_id}", "/stats", "/metrics")
+READS = (
+    "/messages", "/messages/{message_id}", "/consumers", "/consumers/{name}", "/stats", "/metrics",
+)  # fmt: skip
 _SCHEME = "read_token"
 _REFUSAL = error(
     "The token is missing or wrong.",
@@ -32,7 +34,9 @@ def describe_access(document: Json) -> Json:
     return {
         **document,
         "paths": {
-            path: {"get": _behind_token(item["get"])} if path in READS else item
+            path: {method: _behind_token(one) for method, one in item.items()}
+            if path in READS
+            else item
             for path, item in document["paths"].items()
         },
         "components": {
