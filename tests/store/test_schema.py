@@ -203,6 +203,30 @@ def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
     assert [int(name[:3]) for name in names] == list(range(1, SCHEMA_VERSION + 1))
 
 
+@pytest.mark.parametrize("old", range(1, SCHEMA_VERSION))
+def test_a_new_file_and_one_of_an_older_version_end_in_the_same_schema(
+    path: Path, old: int
+) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            f"{' '.join(MIGRATIONS[:old])} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {old}"
+        )
+    new = path.with_name("new.db")
+
+    Database(path).prepare()
+    Database(new).prepare(create=True)
+
+    objects = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+    start = (
+        "SELECT messages, senders, deletions, indexed, last_deletion, probes, dead_letters,"
+        " dead_bytes, length(tombstone_key) FROM totals"
+    )
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(new)) as other:
+        assert one.execute(objects).fetchall() == other.execute(objects).fetchall()
+        assert one.execute(start).fetchall() == other.execute(start).fetchall()
+
+
 @pytest.mark.parametrize("content", [b"", b"junk" * 5000], ids=["empty", "junk"])
 def test_another_file_in_the_place_of_the_database_does_not_cost_its_wal(
     config: Config, post_signed: Post, content: bytes
