@@ -19,8 +19,8 @@ from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.restore import restore
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.messages import of_number
 from webhook_api.store.schema import migrate
-from webhook_api.store.selection import of_number
 from webhook_api.web.hooks import new_request_id
 
 

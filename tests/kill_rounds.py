@@ -25,7 +25,7 @@ from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.messages import was_removed
 
 _IMPORTED = 60_000
 _IDS_AT_ONCE = 10_000

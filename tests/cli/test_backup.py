@@ -19,9 +19,8 @@ from webhook_api.config import Config
 from webhook_api.maintenance import backup as backups
 from webhook_api.maintenance import verify as verifying
 from webhook_api.maintenance.verify import verify
-from webhook_api.store.copying import copy_moment
+from webhook_api.store.copies import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.partial_files import in_place_when_complete
 
 
 def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(

@@ -20,7 +20,7 @@ from tests.store.forgotten import NUMBER, traces
 from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
 from webhook_api.store.database import Database
-from webhook_api.store.finishing import put_in_place
+from webhook_api.store.files import put_in_place
 
 
 @pytest.mark.usefixtures("talk")

@@ -9,7 +9,7 @@ import pytest
 from tests.intake.commits import Record, group, message, store_one, store_together, stored
 from tests.serving import in_threads
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import MAX_BATCH, GroupCommit
+from webhook_api.intake.group_commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database

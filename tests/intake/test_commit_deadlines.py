@@ -12,8 +12,8 @@ import pytest
 from tests.intake.commits import MAX_PENDING, Record, group, message, store_one, stored
 from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
-from webhook_api.intake import commit
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake import group_commit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
@@ -97,7 +97,7 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_in_a_stall(
         with pytest.raises(Unavailable, match="too many"):
             store_one(commits, message(message_id="third"))
 
-        assert time.monotonic() - started < commit.STALL_S / 2
+        assert time.monotonic() - started < group_commit.STALL_S / 2
     for thread in waiting:
         thread.join()
     commits.close()

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.running import command
 from tests.serving import database_in, in_threads, serving, wait_until
 from tests.store.files import arrived, store
-from webhook_api.maintenance.chores import Chores
+from webhook_api.maintenance.background_tasks import Chores
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer
 

@@ -14,10 +14,9 @@ from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import of_number
+from webhook_api.store.messages import of_number, remove_messages
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:

@@ -14,8 +14,7 @@ from webhook_api.maintenance.removal import Remover
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import EVERYTHING, Selection, older_than
+from webhook_api.store.messages import EVERYTHING, Selection, older_than, remove_messages
 from webhook_api.store.writer import Writer
 
 

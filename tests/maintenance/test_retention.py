@@ -12,7 +12,7 @@ from tests.serving import wait_until
 from tests.store.files import arrived, count, differences, stored
 from webhook_api import close_app
 from webhook_api.config import Config
-from webhook_api.maintenance.retention import Retention
+from webhook_api.maintenance.background_tasks import Retention
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer
 

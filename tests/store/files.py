@@ -10,9 +10,7 @@ from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import insert_messages
-from webhook_api.store.selection import older_than
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.messages import insert_messages, older_than, was_removed
 
 NOW = datetime.now(UTC)
 # A query that only ends when it is interrupted.

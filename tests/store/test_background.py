@@ -13,7 +13,7 @@ import pytest
 from tests.store.files import ENDLESS
 from webhook_api.store.background import at_once
 from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import no_progress
+from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
 
 

@@ -18,14 +18,14 @@ from tests.store.files import differences
 from tests.store.forgotten import NUMBER, traces
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
+from webhook_api.maintenance.background_tasks import Retention
 from webhook_api.maintenance.compaction import compact
-from webhook_api.maintenance.retention import Retention
 from webhook_api.store import dead_letters
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters, remove_dead_letters
-from webhook_api.store.selection import of_number
+from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
 
 __all__ = ["record", "run"]

@@ -10,9 +10,8 @@ import pytest
 
 from tests.serving import in_threads, wait_until
 from tests.store.files import ENDLESS
-from webhook_api.store.connections import Connection
+from webhook_api.store.connections import Connection, LendingError
 from webhook_api.store.database import Database
-from webhook_api.store.lending import LendingError
 
 
 def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> None:

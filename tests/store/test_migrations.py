@@ -21,8 +21,8 @@ from webhook_api.models import parse_message
 from webhook_api.store import folding
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
+from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.folding import folded_form
-from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.schema import (
     MIGRATIONS,

@@ -19,7 +19,7 @@ from webhook_api.maintenance.verify import verify
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
-from webhook_api.store.header import APPLICATION_ID
+from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,

@@ -10,7 +10,7 @@ from tests.builders import a_message
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING
+from webhook_api.store.messages import EVERYTHING
 from webhook_api.store.transactions import read_transaction
 from webhook_api.store.wal_space import pages_to_index
 from webhook_api.store.writer import Writer

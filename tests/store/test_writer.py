@@ -17,7 +17,7 @@ from webhook_api.maintenance.removal import Remover
 from webhook_api.models import parse_message
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING, of_number
+from webhook_api.store.messages import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
 
 

@@ -20,10 +20,10 @@ from webhook_api.cli.sqlite_rows import read_rows
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
+from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import refuse_own_file
+from webhook_api.store.files import refuse_own_file
 from webhook_api.store.messages import StoreResult
-from webhook_api.store.partial_files import in_place_when_complete
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 

@@ -17,9 +17,9 @@ from webhook_api.db import current_database
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.removal import PAUSE, Remover, find, one_at_a_time
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import other_files
 from webhook_api.store.dead_letters import select_dead_letters
-from webhook_api.store.selection import Selection, of_number, older_than
+from webhook_api.store.files import other_files
+from webhook_api.store.messages import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
 
 _CLOSE_PATIENCE_S = 1.0

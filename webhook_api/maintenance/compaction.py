@@ -17,19 +17,20 @@ from typing import Any, NamedTuple
 from webhook_api.maintenance.removal import one_at_a_time
 from webhook_api.maintenance.replacing import PATIENCE_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
-from webhook_api.store.connections import Connection, FileIdentity, connect
-from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
+from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
+from webhook_api.store.copies import (
+    Progress,
+    copy_moment,
+    naming_full_disk,
+    no_progress,
+    temporary_file,
+)
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
-from webhook_api.store.free_space import check_space_for_copy
+from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.partial_files import temporary_file
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.schema import check_schema
-from webhook_api.store.selection import Selection
-from webhook_api.store.tombstones import add_tombstones
 from webhook_api.store.transactions import read_transaction, transaction
 
 _COPIES = 2  # of the database, that are on the disk at the same time

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import REMOVAL_LOCK, beside
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
+from webhook_api.store.files import REMOVAL_LOCK, beside
 from webhook_api.store.lock import hold
+from webhook_api.store.messages import Selection
 from webhook_api.store.schema import check_schema
-from webhook_api.store.selection import Selection
 from webhook_api.store.writer import Writer
 
 _SCAN_IDS = 10_000  # in one read transaction

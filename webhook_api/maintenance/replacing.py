@@ -15,13 +15,19 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook_api.store.connections import connect, sync_folder
+from webhook_api.store.connections import connect, primary_result_code
+from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import DISCARDED, REPLACEMENT, WAL, WAL_INDEX, beside
-from webhook_api.store.finishing import put_in_place
-from webhook_api.store.header import is_database
-from webhook_api.store.partial_files import in_place_when_complete
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.files import (
+    DISCARDED,
+    REPLACEMENT,
+    WAL,
+    WAL_INDEX,
+    beside,
+    is_database,
+    put_in_place,
+    sync_folder,
+)
 
 PATIENCE_S = 10.0  # with a long read
 _RETRY_S = 0.05

@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.maintenance.checks import check_file, check_totals
 from webhook_api.maintenance.replacing import PATIENCE_S, replace
 from webhook_api.maintenance.rows import copy_rows, wrong_values
-from webhook_api.maintenance.verify import DamagedError, Report, found_by
+from webhook_api.maintenance.verify import DamagedError, Report, check_file, check_totals, found_by
 from webhook_api.store.background import at_once
-from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
+from webhook_api.store.connections import Connection, connect, primary_result_code
+from webhook_api.store.copies import (
+    Progress,
+    copy_moment,
+    naming_full_disk,
+    no_progress,
+    temporary_file,
+)
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import SCRATCH, WAL, beside
-from webhook_api.store.free_space import check_space_for_copy
-from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
-from webhook_api.store.partial_files import temporary_file
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.files import (
+    HEADER_BYTES,
+    SCRATCH,
+    WAL,
+    beside,
+    check_space_for_copy,
+    is_our_header,
+    is_ours,
+)
 from webhook_api.store.schema import check_version, foreign_objects, migrate
 
 STDIN = Path("-")

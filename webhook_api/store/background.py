@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 
 _NICENESS = 10
 _INTERRUPT_EVERY_S = 0.05

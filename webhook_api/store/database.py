@@ -12,11 +12,12 @@ from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
     FileIdentity,
+    IdleReaders,
     connect,
     identity_of,
-    sync_folder,
 )
-from webhook_api.store.database_files import (
+from webhook_api.store.copies import remove_leftovers
+from webhook_api.store.files import (
     DISCARDED,
     NAMES_LOCK,
     REPLACEMENT,
@@ -24,19 +25,16 @@ from webhook_api.store.database_files import (
     WRITE_LOCK,
     beside,
     create_private,
-    make_private,
-)
-from webhook_api.store.finishing import (
+    free_bytes,
+    is_database,
     is_half_done,
     is_missing_or_empty,
+    make_private,
     put_in_place,
     set_old_wal_aside,
+    sync_folder,
 )
-from webhook_api.store.free_space import free_bytes
-from webhook_api.store.header import is_database
-from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_names
-from webhook_api.store.partial_files import remove_leftovers
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
 _IDLE_READERS = 16

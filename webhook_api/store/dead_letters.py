@@ -11,8 +11,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from webhook_api.errors import Unavailable
-from webhook_api.server_time import now_as_text
-from webhook_api.store.selection import Selection
+from webhook_api.store.messages import Selection
+from webhook_api.timestamps import now_as_text
 
 MAX_DEAD_LETTERS = 10_000
 MAX_DEAD_BYTES = 256 * 1024 * 1024

@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from webhook_api.errors import SchemaError
-from webhook_api.store.header import APPLICATION_ID
+from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.indexing import count_unindexed, index_messages, refold
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.

@@ -16,16 +16,20 @@ from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
+from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
-from webhook_api.store.header import HEADER_STRING
+from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
 from webhook_api.store.lock import WriteLock
-from webhook_api.store.messages import StoreResult, checkpoint, insert_messages, remove_messages
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.messages import (
+    Selection,
+    StoreResult,
+    checkpoint,
+    insert_messages,
+    remove_messages,
+)
 from webhook_api.store.schema import check_objects, check_schema
-from webhook_api.store.selection import Selection
 from webhook_api.store.transactions import synced_later, transaction
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
@@ -48,7 +52,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
+    """The connection of a process that writes, for one thread: `writer` (`intake/group_commit.py`).
 
     `_anchor` is a reader that is closed after it. When the last connection is closed and may write,
     SQLite makes a checkpoint and deletes the WAL *by name*: after a replacement that is the WAL of

@@ -2,30 +2,31 @@
 
 A request hands its message to the one thread of its process that writes, and waits for the
 answer, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
-waits for nobody. After the answers that thread does upkeep and chores (`maintenance/chores.py`).
+waits for nobody. After the answers that thread does upkeep, and the tasks of
+`maintenance/background_tasks.py`.
 """
 
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.intake.observer import CommitObserver
-from webhook_api.intake.pending import Answer, PendingDelivery, PendingProbe, own_exception
-from webhook_api.maintenance.chores import Chores
+from webhook_api.maintenance.background_tasks import Chores
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
+from webhook_api.store.connections import FAULTS_OF_A_ROW, Connection
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.result_codes import FAULTS_OF_A_ROW
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
+from webhook_api.waiting import new_wait
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,90 @@ MAX_BATCH = 64  # messages in one transaction, after which no further delivery i
 STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries are an overload
 PROBE_VALID_S = 1.0  # how long other requests get the result of a probe
 _CLOSE_PATIENCE_S = 1.0
+
+Answer = list[StoreResult] | Exception
+
+
+class CommitObserver(Protocol):
+    """Is told what a `GroupCommit` does: the metrics."""
+
+    def waiting(self, deliveries: int) -> None:
+        """`deliveries` of this process now wait for the disk."""
+
+    def committed(self, messages: int, seconds: float) -> None:
+        """`messages` were put on disk together, in so many `seconds`."""
+
+
+class PendingDelivery:
+    """What to store together, and the answer that its request waits for."""
+
+    __slots__ = ("_answer", "_wait", "dead_letters", "given_up", "messages", "numbers")
+
+    def __init__(
+        self,
+        messages: Sequence[InboundMessage],
+        dead_letters: Sequence[DeadLetter] | None = None,
+    ) -> None:
+        """Of a provider are those with `dead_letters`."""
+        self.messages = messages
+        self.dead_letters = dead_letters
+        self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
+        self.given_up = False
+        self._answer: Answer | None = None
+        self._wait = new_wait()
+
+    @property
+    def size(self) -> int:
+        return len(self.messages) + len(self.dead_letters or ())
+
+    def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
+        """Hand this delivery to the thread that writes."""
+        self._wait.start(partial(hand_over, self))
+
+    def answer(self, answer: Answer) -> None:
+        self._answer = answer
+        self._wait.end()
+
+    def wait(self, patience_s: float) -> Answer | None:
+        """Return the answer. None if there is none within `patience_s` seconds: it is given up."""
+        self.given_up = not self._wait.until_ended(patience_s)
+        return self._answer
+
+
+class PendingProbe:
+    """A write that stores no message. Many requests may wait for its result."""
+
+    def __init__(self, valid_s: float) -> None:
+        self._valid_s = valid_s
+        self._ended = threading.Event()
+        self._failure: Exception | None = None
+        self._valid_until = float("inf")
+
+    def end(self, failure: Exception | None) -> None:
+        self._failure = failure
+        self._valid_until = time.monotonic() + self._valid_s
+        self._ended.set()
+
+    @property
+    def is_valid(self) -> bool:
+        return time.monotonic() < self._valid_until
+
+    def wait(self, patience_s: float) -> bool:
+        """Return whether it ended within `patience_s` seconds; if it failed, raise why."""
+        if not self._ended.wait(patience_s):
+            return False
+        if self._failure is not None:
+            raise own_exception(self._failure)
+        return True
+
+
+def own_exception(error: Exception) -> Exception:
+    """Return a copy of `error` for one request: a shared one would collect all tracebacks."""
+    if isinstance(error, Unavailable):
+        return Unavailable(error.detail)
+    failure = RuntimeError(f"the message could not be stored: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 class GroupCommit:
