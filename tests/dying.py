@@ -19,6 +19,7 @@ from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.restore import restore
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.schema import migrate
 from webhook_api.web.hooks import new_request_id
@@ -97,7 +98,7 @@ def migrate_until(path: Path, statement: str, index_at_once: int) -> None:
         if statement in sql:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with closing(connect(path, "rw", patience_s=0)) as db:
+    with closing(unshared(connect(path, "rw", patience_s=0))) as db:
         db.set_trace_callback(die)
         migrate(db, index_at_once=index_at_once)
 

@@ -1,6 +1,5 @@
 """`flask --app wsgi forget`: no file has the number any more, nor a text to or from it."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from webhook_api.models import Origin, ProviderMessage
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages, remove_messages
 
 
@@ -55,7 +55,7 @@ def test_after_forget_no_file_has_the_number_or_its_texts(
 def test_what_an_earlier_removal_left_in_free_pages_goes_as_well(
     run: Run, config: Config, tmp_path: Path
 ) -> None:
-    with closing(sqlite3.connect(config.database_path, isolation_level=None)) as db:
+    with closing(unshared(connect(config.database_path, "rw", patience_s=5))) as db:
         remove_messages(db, [1, 2])
     assert traces(tmp_path)
 
@@ -106,7 +106,7 @@ def test_a_number_that_is_none_is_one_line(run: Run, number: str) -> None:
 def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) -> None:
     origin = Origin("meta")
     sent = ProviderMessage.model_validate({**a_message(sender=address), "kept": origin})
-    with closing(connect(config.database_path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(config.database_path, "rw", patience_s=5))) as db:
         insert_messages(db, [sent])
         letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
         kept = [DeadLetter.of("meta", "", {}, body) for body in letters]

@@ -21,15 +21,16 @@ from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
 from webhook_api.store.database import Database
 from webhook_api.store.files import put_in_place
+from webhook_api.store.lock import WriteLock
 
 
 @pytest.mark.usefixtures("talk")
 def test_ctrl_c_in_the_last_step_comes_too_late(
     run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path) -> None:
+    def interrupted(path: Path, lock: WriteLock) -> None:
         signal.raise_signal(signal.SIGINT)
-        put_in_place(path)
+        put_in_place(path, lock)
 
     monkeypatch.setattr(replacing, "put_in_place", interrupted)
 

@@ -18,14 +18,14 @@ from tests.store.files import arrived, differences, removed, stored
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
 from webhook_api.maintenance.removal import one_at_a_time
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.writer import Writer
 
 
 def test_prune_removes_what_is_old_and_leaves_everything_exact(
-    run: Run, config: Config, writer: Connection, get: Get
+    run: Run, config: Config, writer: LockedConnection, get: Get
 ) -> None:
     arrived(config.database_path, days_ago=91, count=30, prefix="old")
     arrived(config.database_path, days_ago=89, count=5, prefix="new")

@@ -11,8 +11,8 @@ from tests.serving import in_threads
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -124,7 +124,7 @@ def test_a_bug_is_raised_and_the_next_delivery_is_stored(
         bug: str | None = "a bug"
 
         def store(
-            self, connection: Connection, messages: Sequence[InboundMessage]
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
         ) -> list[StoreResult]:
             if self.bug:
                 raise TypeError(self.bug)

@@ -15,8 +15,8 @@ from webhook_api.errors import Unavailable
 from webhook_api.intake import group_commit
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -192,7 +192,7 @@ def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
 
     class Hanging(Writer):
         def store(
-            self, connection: Connection, messages: Sequence[InboundMessage]
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
         ) -> list[StoreResult]:
             release.wait()
             return super().store(connection, messages)

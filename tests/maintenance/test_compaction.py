@@ -16,6 +16,7 @@ from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
 from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number, remove_messages
 
 
@@ -57,7 +58,7 @@ def test_what_is_stored_meanwhile_is_in_the_new_file(database: Database, few: in
 
 
 def _remove_one(path: Path) -> None:
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", patience_s=5))) as db:
         remove_messages(db, [1])
 
 

@@ -11,14 +11,14 @@ from tests.conftest import Rows, Store
 from tests.store.files import arrived, count, differences
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import Remover
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import EVERYTHING, Selection, older_than, remove_messages
 from webhook_api.store.writer import Writer
 
 
-def steps_to_remove(db: Connection, row_id: int) -> int:
+def steps_to_remove(db: LockedConnection, row_id: int) -> int:
     steps = 0
 
     def count() -> int:
@@ -33,7 +33,7 @@ def steps_to_remove(db: Connection, row_id: int) -> int:
 
 
 def test_a_removal_costs_the_same_however_many_messages_there_are(
-    store: Store, writer: Connection
+    store: Store, writer: LockedConnection
 ) -> None:
     # Each in periods of its own.
     days = [a_message(message_id=f"m{n}", ts=f"{2000 + n}-01-15T10:00:00Z") for n in range(900)]
@@ -45,7 +45,7 @@ def test_a_removal_costs_the_same_however_many_messages_there_are(
 
 
 def test_a_removal_does_not_look_at_every_character_that_there_is(
-    store: Store, writer: Connection, config: Config
+    store: Store, writer: LockedConnection, config: Config
 ) -> None:
     chinese = [chr(0x4E00 + n) for n in range(8000)]
     store(
@@ -67,7 +67,7 @@ def test_a_removal_does_not_look_at_every_character_that_there_is(
 
 
 def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(
-    store: Store, writer: Connection, rows: Rows
+    store: Store, writer: LockedConnection, rows: Rows
 ) -> None:
     store(a_message())
     writer.execute(
@@ -88,11 +88,11 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
     writer = Writer(database)
     done: list[str] = []
 
-    def remove(connection: Connection) -> int:
+    def remove(connection: LockedConnection) -> int:
         connection.set_trace_callback(done.append)
         return writer.remove(connection, [4], EVERYTHING)
 
-    def level(connection: Connection) -> int:
+    def level(connection: LockedConnection) -> int:
         found: int = connection.execute("PRAGMA synchronous").fetchone()[0]
         return found
 

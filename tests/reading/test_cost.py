@@ -15,6 +15,7 @@ from webhook_api.models import MessageFilter, parse_message
 from webhook_api.reading.listing import stream_messages
 from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
 
 SENDER = "+919876543210"
@@ -56,7 +57,7 @@ def app(config: Config) -> Iterator[Flask]:
         payload["from"] = SENDER if n % 4 else f"+{n % 7}"
     payloads[1236]["text"] = "a RARE phrase that is longer than the index is asked for"
     app = an_app(config)
-    with closing(connect(config.database_path, "rw", patience_s=5)) as writer:
+    with closing(unshared(connect(config.database_path, "rw", patience_s=5))) as writer:
         for start in range(0, 3000, 500):
             messages = [parse_message(each) for each in payloads[start : start + 500]]
             insert_messages(writer, messages)

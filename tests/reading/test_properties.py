@@ -17,8 +17,9 @@ from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
 from webhook_api.reading import listing, search
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import insert_messages, remove_messages
 
 IDS = [*"abcdefghijklmnopqrstuvwxyz", "A", "é", "a\x00b", "\U0001f600", "%"]
@@ -75,7 +76,7 @@ FILTERS = st.fixed_dictionaries(
 
 class Service(NamedTuple):
     client: FlaskClient
-    writer: Connection
+    writer: LockedConnection
 
     def get(self, path: str, parameters: dict[str, Any]) -> tuple[Any, str]:
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -113,7 +114,7 @@ class Service(NamedTuple):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("counts") / "app.db"
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
-    writer = connect(path, "rw", patience_s=5)
+    writer = unshared(connect(path, "rw", patience_s=5))
     writer.execute("PRAGMA synchronous = OFF")
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:

@@ -23,8 +23,11 @@ from webhook_api.store.schema import SCHEMA_VERSION, schema_version
 
 
 def store(database: Database, message_id: str) -> None:
-    with database.write_lock(), closing(connect(database.path, "rw", patience_s=0)) as connection:
-        insert_messages(connection, [parse_message(a_message(message_id=message_id))])
+    with (
+        database.write_lock() as lock,
+        closing(connect(database.path, "rw", patience_s=0)) as connection,
+    ):
+        insert_messages(lock.admit(connection), [parse_message(a_message(message_id=message_id))])
 
 
 def count(connection: Connection) -> int:
@@ -218,3 +221,14 @@ def test_a_file_that_is_not_a_database_is_not_kept_open(tmp_path: Path) -> None:
 
     assert refused.value.__traceback__  # which would keep a connection that was not closed
     assert garbage not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+
+
+def test_a_lock_that_was_released_admits_no_writing(database: Database) -> None:
+    with database.write_lock() as lock:
+        pass
+
+    with closing(connect(database.path, "rw", patience_s=0)) as connection:
+        with pytest.raises(AssertionError, match="released"):
+            lock.admit(connection)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            lock.mark_in_doubt(True)

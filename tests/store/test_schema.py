@@ -20,6 +20,7 @@ from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
 from webhook_api.store.files import APPLICATION_ID
+from webhook_api.store.lock import unshared
 from webhook_api.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -185,7 +186,7 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
     monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with (
-        closing(connect(path, "rw", patience_s=0)) as db,
+        closing(unshared(connect(path, "rw", patience_s=0))) as db,
         pytest.raises(sqlite3.OperationalError, match="already exists"),
     ):
         migrate(db)

@@ -21,7 +21,7 @@ from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
 from webhook_api.intake.signature import sign
 from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
-from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
@@ -95,7 +95,7 @@ def test_the_link_to_the_next_page_is_described() -> None:
 
 
 def test_replies_are_as_described(
-    client: FlaskClient, post_signed: Post, writer: Connection
+    client: FlaskClient, post_signed: Post, writer: LockedConnection
 ) -> None:
     post_signed(a_message(message_id="gone"))
     remove_messages(writer, [1])

@@ -16,7 +16,8 @@ from tests.builders import samples, some_messages
 from tests.conftest import Logged, Scrape, Store
 from tests.serving import Load, Server, serving, wait_until
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import insert_messages
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -63,7 +64,7 @@ def test_a_stream_whose_client_leaves_is_logged_as_client_left(
 
 
 def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection(
-    blocks: Iterator[bytes], logged: Logged, writer: Connection, scrape: Scrape
+    blocks: Iterator[bytes], logged: Logged, writer: LockedConnection, scrape: Scrape
 ) -> None:
     next(blocks)
     writer.execute("ALTER TABLE messages RENAME TO elsewhere")
@@ -81,7 +82,7 @@ def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection
 
 
 def test_a_stream_without_an_answer_yet_is_refused_with_a_status(
-    client: FlaskClient, writer: Connection, logged: Logged
+    client: FlaskClient, writer: LockedConnection, logged: Logged
 ) -> None:
     writer.execute("ALTER TABLE messages RENAME TO elsewhere")
 
@@ -120,7 +121,7 @@ def test_a_stream_and_another_request_have_two_readers(
 
 
 def fill(server: Server, rows: int) -> None:
-    with closing(connect(server.database, "rw", patience_s=5)) as writer:
+    with closing(unshared(connect(server.database, "rw", patience_s=5))) as writer:
         payloads = some_messages(rows)
         for at in range(0, rows, 300):
             insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])

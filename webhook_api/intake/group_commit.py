@@ -20,9 +20,10 @@ from typing import Protocol
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.maintenance.background_tasks import Chores
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import FAULTS_OF_A_ROW, Connection
+from webhook_api.store.connections import FAULTS_OF_A_ROW
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult, write_probe
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
@@ -300,7 +301,7 @@ class GroupCommit:
                 size += job.size if isinstance(job, PendingDelivery) else 0
         self._deliveries = [job for job in self._deliveries if not job.given_up]
 
-    def _commit(self, connection: Connection) -> None:
+    def _commit(self, connection: LockedConnection) -> None:
         """Store a batch and answer it."""
         self._take_all()
         if self._deliveries:
@@ -319,7 +320,9 @@ class GroupCommit:
             except (sqlite3.Error, OSError, SchemaError, Unavailable) as error:
                 logger.warning("upkeep of the database failed: %s", error)
 
-    def _store(self, connection: Connection, deliveries: list[PendingDelivery]) -> list[Answer]:
+    def _store(
+        self, connection: LockedConnection, deliveries: list[PendingDelivery]
+    ) -> list[Answer]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
         of_providers = [one for one in deliveries if one.dead_letters is not None]

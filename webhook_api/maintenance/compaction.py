@@ -29,6 +29,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.schema import check_schema
 from webhook_api.store.transactions import read_transaction, transaction
@@ -120,7 +121,7 @@ class _Compaction:
                     break
 
     def finish(self, new: Path) -> None:
-        """Add the last rows to `new`; the caller holds the write lock."""
+        """Add the last rows to `new`; `replace` calls this under the write lock."""
         with naming_full_disk(self._database.path.parent):
             self._add_newer(new)
 
@@ -133,7 +134,7 @@ class _Compaction:
             self._identity = live.identity
             copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
 
-    def _remove(self, copy: Connection) -> None:
+    def _remove(self, copy: LockedConnection) -> None:
         condition, parameters, _ = self._selection
         found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
         row_ids = [row_id for (row_id,) in found]
@@ -171,7 +172,7 @@ class _Compaction:
             )
         return count
 
-    def _add_letters(self, live: Connection, copy: Connection) -> None:
+    def _add_letters(self, live: Connection, copy: LockedConnection) -> None:
         """Add the dead letters that are newer than those in `copy`."""
         last = _last_id(live, "dead_letters")
         if last == _last_id(copy, "dead_letters"):
@@ -189,7 +190,7 @@ class _Compaction:
             copy.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_letters'")
             copy.execute("INSERT INTO sqlite_sequence VALUES ('dead_letters', ?)", [last])
 
-    def _add(self, copy: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    def _add(self, copy: LockedConnection, rows: Sequence[Sequence[Any]]) -> None:
         kept = [row for selected, *row in rows if not selected]
         gone = [message_id for selected, _, message_id, *_ in rows if selected]
         with transaction(copy):
@@ -205,9 +206,9 @@ class _Compaction:
                 self.removed += len(gone)
 
 
-def _open(path: Path) -> Connection:
+def _open(path: Path) -> LockedConnection:
     """Open a file that nobody uses until it is complete and synced."""
-    connection = connect(path, "rw", patience_s=0)
+    connection = unshared(connect(path, "rw", patience_s=0))
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
@@ -224,7 +225,7 @@ def _last_id(db: Connection, table: str = "messages") -> int:
     return row[0] if row else 0
 
 
-def _tidy(copy: Connection) -> None:
+def _tidy(copy: LockedConnection) -> None:
     """Leave nothing of removed messages in the search index and among the characters."""
     while index_messages(copy, most=10 * _ROWS_AT_ONCE):
         pass

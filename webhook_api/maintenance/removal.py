@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.files import REMOVAL_LOCK, beside
-from webhook_api.store.lock import hold
+from webhook_api.store.lock import LockedConnection, hold
 from webhook_api.store.messages import Selection
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
@@ -99,7 +98,7 @@ class Remover:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
         """
 
-        def remove_some(connection: Connection) -> int:
+        def remove_some(connection: LockedConnection) -> int:
             numbers = select_dead_letters(connection, selection, _LETTERS)
             return remove_dead_letters(connection, numbers) if numbers else 0
 
@@ -122,14 +121,14 @@ class Remover:
         """
         batch_s = 0.0
 
-        def remove_timed(connection: Connection) -> int:
+        def remove_timed(connection: LockedConnection) -> int:
             nonlocal batch_s
             started = time.perf_counter()
             count = self._writer.remove(connection, batch, selection)
             batch_s = time.perf_counter() - started
             return count
 
-        def upkeep_timed(connection: Connection) -> None:
+        def upkeep_timed(connection: LockedConnection) -> None:
             started = time.perf_counter()
             self._writer.do_upkeep(connection)
             self.took_s = batch_s + time.perf_counter() - started

@@ -28,6 +28,7 @@ from webhook_api.store.files import (
     put_in_place,
     sync_folder,
 )
+from webhook_api.store.lock import WriteLock
 
 PATIENCE_S = 10.0  # with a long read
 _RETRY_S = 0.05
@@ -64,18 +65,18 @@ def replace(
             break
     with ExitStack() as locks:
         with in_place_when_complete(beside(database.path, REPLACEMENT)) as partial:
-            with database.write_lock():  # a killed command may have left something
-                database.finish_replacing()
+            with database.write_lock() as lock:  # a killed command may have left something
+                database.finish_replacing(lock)
                 beside(database.path, DISCARDED).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
-            complete = locks.enter_context(_at_rest(database, keep, patience_s))
+            lock, complete = locks.enter_context(_at_rest(database, keep, patience_s))
             if finish:
                 finish(partial)
         try:
             with _signals_held():
-                kept = _move_files(database, complete=complete, keep=keep)
+                kept = _move_files(database, lock, complete=complete, keep=keep)
         finally:
             if database.path.exists():
                 beside(database.path, REPLACEMENT).unlink(missing_ok=True)
@@ -95,10 +96,11 @@ def _sync(file: Path) -> None:
 
 
 @contextmanager
-def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[bool]:
+def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[tuple[WriteLock, bool]]:
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
-    Yields whether the WAL can be deleted: not if the database file is damaged or missing.
+    Yields the lock, and whether the WAL can be deleted: not if the database file is damaged or
+    missing.
 
     Raises:
         BlockingIOError: a reader still needs the WAL.
@@ -108,10 +110,10 @@ def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[bool
             complete = None
             if not _may_be_replicated(database):
                 database.make_wal_durable(lock)
-                database.finish_replacing()
-                complete = _checkpoint(database) if keep else True
+                database.finish_replacing(lock)
+                complete = _checkpoint(database, lock) if keep else True
             if complete is not None:
-                yield complete
+                yield lock, complete
                 return
 
 
@@ -152,13 +154,13 @@ def _is_read(database: Database) -> bool:
     return False
 
 
-def _checkpoint(database: Database) -> bool | None:
+def _checkpoint(database: Database, lock: WriteLock) -> bool | None:
     """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
         if not is_database(database.path):
             return False
         with closing(connect(database.path, "rw", patience_s=0)) as connection:
-            busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
+            busy, logged, moved = lock.admit(connection).execute("PRAGMA wal_checkpoint").fetchone()
     except sqlite3.DatabaseError as error:
         if primary_result_code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return False
@@ -166,7 +168,7 @@ def _checkpoint(database: Database) -> bool | None:
     return True if not busy and logged == moved else None
 
 
-def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | None:
+def _move_files(database: Database, lock: WriteLock, *, complete: bool, keep: bool) -> Path | None:
     """Move the old file away, and put the replacement in its place.
 
     Renaming the old file is the decisive step. If this process is killed after it, the next one
@@ -184,7 +186,7 @@ def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | Non
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
                 database.wal_path.rename(beside(old, WAL))
-        put_in_place(database.path)
+        put_in_place(database.path, lock)
     return old if keep else None
 
 

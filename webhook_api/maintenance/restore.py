@@ -14,7 +14,7 @@ from webhook_api.maintenance.replacing import PATIENCE_S, replace
 from webhook_api.maintenance.rows import copy_rows, wrong_values
 from webhook_api.maintenance.verify import DamagedError, Report, check_file, check_totals, found_by
 from webhook_api.store.background import at_once
-from webhook_api.store.connections import Connection, connect, primary_result_code
+from webhook_api.store.connections import connect, primary_result_code
 from webhook_api.store.copies import (
     Progress,
     copy_moment,
@@ -32,6 +32,7 @@ from webhook_api.store.files import (
     is_our_header,
     is_ours,
 )
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.schema import check_version, foreign_objects, migrate
 
 STDIN = Path("-")
@@ -113,7 +114,7 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
             if differences := list(foreign_objects(checked)):
                 raise DamagedError(Report(0, differences))
             migrate(made)
-            work: list[Callable[[Connection], list[str] | None]] = [
+            work: list[Callable[[LockedConnection], list[str] | None]] = [
                 found_by([check_totals, wrong_values, check_file]),
                 lambda made: copy_rows(copy, made),
             ]
@@ -129,9 +130,9 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
         raise OSError(errno.EIO, str(error), str(new if of_the_disk else file)) from None
 
 
-def _open(path: Path) -> Connection:
+def _open(path: Path) -> LockedConnection:
     """Open a file that nobody else uses, and that may have been made by anybody."""
-    connection = connect(path, "rw", patience_s=0)
+    connection = unshared(connect(path, "rw", patience_s=0))
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA synchronous = OFF")

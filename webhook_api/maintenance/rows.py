@@ -18,6 +18,7 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES
 from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import Timestamp
@@ -134,7 +135,7 @@ def wrong_values(db: Connection) -> Iterator[str]:
         yield from islice(_wrong_rows(db, table), MOST_SHOWN)
 
 
-def copy_rows(source: Path, new: Connection) -> None:
+def copy_rows(source: Path, new: LockedConnection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
     The values are not checked here: if `wrong_values` finds any, `new` is of no use.

@@ -21,6 +21,7 @@ from webhook_api.store.copies import (
 from webhook_api.store.database import Database
 from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import DIGEST_BYTES, digest
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.store.transactions import read_transaction
@@ -84,7 +85,7 @@ _DERIVED = {
     """,
 }
 
-Check = Callable[[Connection], Iterable[str]]
+Check = Callable[[LockedConnection], Iterable[str]]
 
 
 def check_totals(db: Connection) -> Iterator[str]:
@@ -135,7 +136,7 @@ def _shown(value: object) -> object:
     return "nothing" if value is None else value
 
 
-def _search_index(db: Connection) -> Iterator[str]:
+def _search_index(db: LockedConnection) -> Iterator[str]:
     try:
         while index_messages(db, most=INDEX_AT_ONCE):
             pass
@@ -226,16 +227,16 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
     return Report(messages, list(chain.from_iterable(found)))
 
 
-def _open(path: Path) -> Connection:
-    connection = connect(path, "rw", patience_s=0)
+def _open(path: Path) -> LockedConnection:
+    connection = unshared(connect(path, "rw", patience_s=0))
     connection.execute("PRAGMA journal_mode = WAL")  # so that one can read while another writes
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
-def found_by(checks: Sequence[Check]) -> Callable[[Connection], list[str]]:
-    def found(db: Connection) -> list[str]:
+def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
+    def found(db: LockedConnection) -> list[str]:
         differences: list[str] = []
         for check in checks:
             try:

@@ -15,6 +15,7 @@ _INTERRUPT_EVERY_S = 0.05
 _LOOK_EVERY_S = 0.2
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
 
 
 def be_nice() -> None:
@@ -25,8 +26,8 @@ def be_nice() -> None:
 
 
 def at_once(
-    work: Sequence[Callable[[Connection], T]],
-    connections: Sequence[Connection],
+    work: Sequence[Callable[[C], T]],
+    connections: Sequence[C],
     progress: Progress,
 ) -> list[T]:
     """Do each piece of `work` with its connection, all at the same time; return the results.
@@ -54,7 +55,7 @@ def at_once(
     return [future.result() for future in futures]
 
 
-def _do(work: Callable[[Connection], T], connection: Connection, future: Future[T]) -> None:
+def _do(work: Callable[[C], T], connection: C, future: Future[T]) -> None:
     be_nice()
     try:
         future.set_result(work(connection))

@@ -74,7 +74,7 @@ class Database:
         with self.write_lock(_PATIENCE_S) as lock:
             with self.files_locked(exclusive=False):
                 pass  # its file is made now: later, the disk may be full
-            self.finish_replacing()
+            self.finish_replacing(lock)
             # Of a command that was killed before it moved the old file away: the old one stays.
             beside(self.path, REPLACEMENT).unlink(missing_ok=True)
             beside(self.path, DISCARDED).unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Database:
             make_private(self.path)
             with closing(connect(self.path, "rw", patience_s=_PATIENCE_S)) as connection:
                 self._check_space_to_migrate(connection)
-                migrate(connection)
+                migrate(lock.admit(connection))
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
@@ -123,17 +123,15 @@ class Database:
         if lock.in_doubt:
             lock.mark_in_doubt(False)
 
-    def finish_replacing(self) -> None:
+    def finish_replacing(self, lock: WriteLock) -> None:
         """Finish replacing the file, if a command was killed after it had moved the old one away.
-
-        The caller holds the write lock.
 
         Raises:
             OSError: the folder cannot be written.
         """
         if is_half_done(self.path):
             with self.files_locked(exclusive=True):
-                put_in_place(self.path)
+                put_in_place(self.path, lock)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
         """Return a context in which no other process can replace the database's files.
@@ -168,8 +166,8 @@ class Database:
                 return reader
         try:
             if is_half_done(self.path):
-                with self.write_lock(_PATIENCE_S):
-                    self.finish_replacing()
+                with self.write_lock(_PATIENCE_S) as lock:
+                    self.finish_replacing(lock)
             with self.files_locked(exclusive=False):
                 identity = self.identity()
                 reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)

@@ -1,7 +1,4 @@
-"""Dead letters: signed deliveries that could not be stored as messages, kept as they came.
-
-What is written here needs the write lock, see `writer.py`.
-"""
+"""Dead letters: signed deliveries that could not be stored as messages, kept as they came."""
 
 import json
 import re
@@ -11,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from webhook_api.errors import Unavailable
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import Selection
 from webhook_api.timestamps import now_as_text
 
@@ -43,7 +41,7 @@ class DeadLetter(NamedTuple):
         return cls(provider, reason, headers, body, now_as_text())
 
 
-def insert_dead_letters(db: sqlite3.Connection, letters: Sequence[DeadLetter]) -> list[int]:
+def insert_dead_letters(db: LockedConnection, letters: Sequence[DeadLetter]) -> list[int]:
     """Keep `letters`, in the caller's transaction; return their numbers.
 
     Raises:
@@ -56,7 +54,7 @@ def insert_dead_letters(db: sqlite3.Connection, letters: Sequence[DeadLetter]) -
     return [_insert(db, letter) for letter in letters]
 
 
-def _insert(db: sqlite3.Connection, letter: DeadLetter) -> int:
+def _insert(db: LockedConnection, letter: DeadLetter) -> int:
     values = letter._replace(headers=json.dumps(letter.headers))  # type: ignore[arg-type]
     inserted = db.execute(f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", values)
     return inserted.lastrowid or 0
@@ -92,7 +90,7 @@ def select_dead_letters(db: sqlite3.Connection, selection: Selection, most: int 
     return [number for number, body in bodies if pattern.search(body)]
 
 
-def remove_dead_letters(db: sqlite3.Connection, numbers: Sequence[int]) -> int:
+def remove_dead_letters(db: LockedConnection, numbers: Sequence[int]) -> int:
     """Remove dead letters in the caller's transaction; return how many there were."""
     marks = ", ".join("?" * len(numbers))
     return db.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", numbers).rowcount

@@ -5,8 +5,8 @@ is a database, and one of this service (sqlite.org/fileformat.html).
 
 When another file replaces the database, the old one is first moved away: this is the decisive
 step. Then its WAL and WAL index are moved away. Then the replacement, complete and checked, gets
-the name. All under the write lock: after a kill, another process does the rest. The old file is
-kept under another name; or it is discarded, that is, deleted at the end.
+the name. After a kill, another process does the rest. The old file is kept under another name; or
+it is discarded, that is, deleted at the end.
 """
 
 import errno
@@ -15,6 +15,8 @@ import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
+
+from webhook_api.store.lock import WriteLock
 
 WAL = "-wal"
 WAL_INDEX = "-shm"
@@ -167,7 +169,7 @@ def is_half_done(path: Path) -> bool:
     return not path.exists() and beside(path, REPLACEMENT).exists()
 
 
-def put_in_place(path: Path) -> None:
+def put_in_place(path: Path, _lock: WriteLock) -> None:
     """Rename the replacement to `path`, where no database is now.
 
     Raises:

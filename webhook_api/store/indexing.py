@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 
 from webhook_api.store.folding import NUL_MARK, folded_form
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.transactions import transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
@@ -15,11 +16,11 @@ _INDEX = "INSERT INTO messages_search (messages_search, rowid, body)"
 _CHARS_OF_A_ROW = 32  # a row takes as long to index as so many characters of its text
 
 
-def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None = None) -> int:
+def index_messages(db: LockedConnection, *, most: int, most_chars: int | None = None) -> int:
     """Index up to `most` rows that are not yet indexed, in one transaction; return how many.
 
     With `most_chars` it ends with the row that brings the texts to so many: a character of Chinese
-    takes 3 to 6 microseconds, since nearly each starts a new term. The caller holds the write lock.
+    takes 3 to 6 microseconds, since nearly each starts a new term.
 
     Raises:
         sqlite3.Error: nothing was indexed.
@@ -61,7 +62,7 @@ def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None 
     return int(rows)
 
 
-def refold(db: sqlite3.Connection) -> None:
+def refold(db: LockedConnection) -> None:
     """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
 
     In the caller's transaction.
@@ -90,7 +91,7 @@ def refold(db: sqlite3.Connection) -> None:
     db.execute(*final)
 
 
-def _add_characters(db: sqlite3.Connection, counts: Counter[str]) -> None:
+def _add_characters(db: LockedConnection, counts: Counter[str]) -> None:
     db.executemany(
         "INSERT INTO characters VALUES (?, ?)"
         " ON CONFLICT DO UPDATE SET messages = messages + excluded.messages",

@@ -6,6 +6,8 @@ which can corrupt a WAL in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetb
 no lock: their connections are read-only, and such a connection never checkpoints. Litestream does
 not know the lock, so with CHECKPOINTS=litestream it alone makes checkpoints: the defect is in the
 connection that makes one, and Litestream 0.5.17 has SQLite 3.53.0.
+
+What writes takes a `LockedConnection`, so a call without the lock does not pass the type checker.
 """
 
 import errno
@@ -15,8 +17,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NewType
+
+from webhook_api.store.connections import Connection
 
 _RETRY_S = 0.01
+
+
+# A connection that may write now. Only `WriteLock.admit` and `unshared` make one.
+LockedConnection = NewType("LockedConnection", Connection)
 
 
 class WriteLock:
@@ -42,6 +51,24 @@ class WriteLock:
             OSError: the file system does not take it.
         """
         os.ftruncate(self._descriptor, int(in_doubt))
+
+    def admit(self, connection: Connection) -> LockedConnection:
+        """Return `connection`, which may write until the lock is released."""
+        assert self._descriptor >= 0, "the write lock was released"
+        return LockedConnection(connection)
+
+    def release(self) -> None:
+        """Let others write."""
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def unshared(connection: Connection) -> LockedConnection:
+    """Return `connection`, which may write without the lock: nobody else uses its file.
+
+    That is a temporary file, which has a lock of its own, or a database in memory.
+    """
+    return LockedConnection(connection)
 
 
 @contextmanager
@@ -77,10 +104,11 @@ def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
         descriptor = _take(path, patience_s)
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+    lock = WriteLock(descriptor)
     try:
-        yield WriteLock(descriptor)
+        yield lock
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _take(

@@ -1,4 +1,4 @@
-"""The SQL that stores and removes messages; all of it needs the write lock, see `writer.py`.
+"""The SQL that stores and removes messages.
 
 A removed message leaves a tombstone, a digest of its id, to recognise a repeat.
 """
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.store.folding import folded_form
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import as_text, now_as_text
 
@@ -32,9 +33,7 @@ class StoreResult(NamedTuple):
     conflict: bool = False  # a repeat whose content differs from the row
 
 
-def insert_messages(
-    db: sqlite3.Connection, messages: Sequence[InboundMessage]
-) -> list[StoreResult]:
+def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
     """Store `messages` in one transaction, and return what became of each, in their order.
 
     The first message of a `message_id` is kept; the others, in this call or later, are repeats.
@@ -60,7 +59,7 @@ def insert_messages(
     ]
 
 
-def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+def insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
     """Do the same, without a look at the tombstones."""
     created_at = now_as_text()
     values: list[str | int | None] = []
@@ -127,12 +126,11 @@ EVERYTHING = Selection("TRUE", [])
 
 
 def remove_messages(
-    db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
+    db: LockedConnection, row_ids: Sequence[int], selection: Selection = EVERYTHING
 ) -> int:
     """Remove those of the rows `row_ids` that `selection` selects; return how many.
 
     It is one transaction. The triggers of the schema correct the counters and the search index.
-    The caller holds the write lock.
 
     Raises:
         sqlite3.Error: none was removed.
@@ -164,7 +162,7 @@ def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
     return {ids[found_digest] for (found_digest,) in found}
 
 
-def add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
+def add_tombstones(db: LockedConnection, message_ids: Iterable[str]) -> None:
     """Make a repeat of each of `message_ids` a duplicate, in the caller's transaction."""
     (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
     # Sorted, so that digests on the same page are written together.
@@ -172,7 +170,7 @@ def add_tombstones(db: sqlite3.Connection, message_ids: Iterable[str]) -> None:
     db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", ([one] for one in digests))
 
 
-def write_probe(db: sqlite3.Connection) -> None:
+def write_probe(db: LockedConnection) -> None:
     """Write and sync a few bytes, to see whether a message could be stored.
 
     Raises:
@@ -182,6 +180,6 @@ def write_probe(db: sqlite3.Connection) -> None:
         raise SchemaError("the table totals is empty")
 
 
-def checkpoint(db: sqlite3.Connection) -> None:
+def checkpoint(db: LockedConnection) -> None:
     """Move the pages of the WAL that no reader needs any more into the database file."""
     db.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -8,8 +8,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from webhook_api.errors import SchemaError
+from webhook_api.store.connections import Connection
 from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.indexing import count_unindexed, index_messages, refold
+from webhook_api.store.lock import LockedConnection, unshared
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
 _INDEX_AT_ONCE = 10_000
@@ -97,7 +99,8 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
 
 @cache
 def _schema_of(version: int) -> dict[str, str]:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+    memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
+    with closing(unshared(memory)) as fresh:
         if version == SCHEMA_VERSION:
             _create(fresh)
         else:
@@ -155,12 +158,12 @@ def check_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
+def migrate(connection: LockedConnection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
     """Make the schema in an empty file, or bring an older one up to `SCHEMA_VERSION`.
 
     Each step is one transaction. Then index the rows that are not indexed, if there are
-    `index_at_once` or more. If this is stopped, the next start goes on with it. The caller holds
-    the write lock. A file that is refused is not changed.
+    `index_at_once` or more. If this is stopped, the next start goes on with it. A file that
+    is refused is not changed.
 
     Raises:
         SchemaError: the file is newer than this code, or is another program's database.
@@ -175,16 +178,16 @@ def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ON
         index_messages(connection, most=index_at_once)
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: LockedConnection) -> None:
     _run(connection, SCHEMA, SCHEMA_VERSION)
 
 
-def _apply(connection: sqlite3.Connection, version: int, to: int) -> None:
+def _apply(connection: LockedConnection, version: int, to: int) -> None:
     for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
         _run(connection, script, number)
 
 
-def _run(connection: sqlite3.Connection, script: str, version: int) -> None:
+def _run(connection: LockedConnection, script: str, version: int) -> None:
     """Run `script` and set the version that the file has then, in one transaction."""
     # WAL mode stays set in the file, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")

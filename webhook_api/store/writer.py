@@ -21,7 +21,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
 from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
-from webhook_api.store.lock import WriteLock
+from webhook_api.store.lock import LockedConnection, WriteLock
 from webhook_api.store.messages import (
     Selection,
     StoreResult,
@@ -86,7 +86,7 @@ class Writer:
         self._anchor: Connection | None = None
         self._file = -1
 
-    def write(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+    def write(self, work: Callable[[LockedConnection], T], *, patience_s: float | None = None) -> T:
         """Call `work` under the write lock, and return what it returns.
 
         If another program locks the database without our write lock, this tries again and again,
@@ -112,7 +112,7 @@ class Writer:
             time.sleep(_RETRY_LOCKED_S)
 
     @contextmanager
-    def _locked(self) -> Iterator[Connection]:
+    def _locked(self) -> Iterator[LockedConnection]:
         """Hold the write lock; yield a connection that reads only what is on disk."""
         if self.waits_for is THE_DISK:
             self.waits_for = ANOTHER_PROCESS
@@ -137,7 +137,7 @@ class Writer:
         elif code not in (sqlite3.SQLITE_FULL, *_LOCKED):
             self.discard()
 
-    def _ready_connection(self, lock: WriteLock) -> Connection:
+    def _ready_connection(self, lock: WriteLock) -> LockedConnection:
         """Return a connection to the file that is at the database's path now.
 
         SQLite would go on committing to a file that was deleted, moved away or overwritten. So
@@ -146,7 +146,7 @@ class Writer:
         try:
             identity = self._database.identity()
         except Unavailable:
-            self._database.finish_replacing()
+            self._database.finish_replacing(lock)
             identity = self._database.identity()
         if self._identity != identity:
             self.discard()
@@ -171,7 +171,7 @@ class Writer:
                 self.discard()
                 raise
         assert self._connection is not None
-        return self._connection
+        return lock.admit(self._connection)
 
     def _open(self) -> None:
         self._anchor = connect(self._database.path, "ro", patience_s=0)
@@ -188,7 +188,7 @@ class Writer:
         sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
     def store(
-        self, connection: Connection, messages: Sequence[InboundMessage]
+        self, connection: LockedConnection, messages: Sequence[InboundMessage]
     ) -> list[StoreResult]:
         """Store all of `messages` in one transaction; return what became of each, in their order.
 
@@ -202,7 +202,7 @@ class Writer:
 
     def store_all(
         self,
-        connection: Connection,
+        connection: LockedConnection,
         messages: Sequence[InboundMessage],
         dead_letters: Sequence[DeadLetter],
     ) -> tuple[list[StoreResult], list[int]]:
@@ -226,7 +226,9 @@ class Writer:
         self._unindexed += len(messages)
         self._pages_in_wal += pages_to_store(len(messages))
 
-    def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
+    def remove(
+        self, connection: LockedConnection, row_ids: Sequence[int], selection: Selection
+    ) -> int:
         """Remove messages (see `remove_messages`); return how many.
 
         The next commit of anything else puts this on disk as well, and so does `close`.
@@ -256,7 +258,7 @@ class Writer:
             self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints
         )
 
-    def do_upkeep(self, connection: Connection) -> None:
+    def do_upkeep(self, connection: LockedConnection) -> None:
         """Do a step of indexing, and make a checkpoint, each if it is due.
 
         Afterwards more may be due.
