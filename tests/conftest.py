@@ -61,7 +61,7 @@ def config(tmp_path: Path) -> Config:
         webhook_secret=SECRET,
         database_path=tmp_path / "app.db",
         read_deadline_s=60,  # reads have a low priority: a busy machine lets them wait
-        check_lending=True,
+        check_connections=True,
     )
 
 
@@ -78,7 +78,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(tmp_path: Path, new_database: Path) -> Iterator[Database]:
     shutil.copyfile(new_database, tmp_path / "app.db")
-    database = Database(tmp_path / "app.db", check_lending=True)
+    database = Database(tmp_path / "app.db", check_connections=True)
     yield database
     database.close()
 
@@ -110,7 +110,7 @@ def post_signed(client: FlaskClient) -> Post:
 @pytest.fixture
 def writer(app: Flask, config: Config) -> Iterator[LockedConnection]:
     """The test's own connection, which may write."""
-    connection = unshared(connect(config.database_path, "rw", patience_s=5))
+    connection = unshared(connect(config.database_path, "rw", timeout_s=5))
     yield connection
     connection.close()
 

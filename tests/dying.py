@@ -91,16 +91,16 @@ def _append(file: Path, line: str) -> None:
         opened.write(f"{line}\n")
 
 
-def migrate_until(path: Path, statement: str, index_at_once: int) -> None:
+def migrate_until(path: Path, statement: str, index_from: int) -> None:
     """Migrate, and die just before `statement` runs."""
 
     def die(sql: str) -> None:
         if statement in sql:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with closing(unshared(connect(path, "rw", patience_s=0))) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
         db.set_trace_callback(die)
-        migrate(db, index_at_once=index_at_once)
+        migrate(db, index_from=index_from)
 
 
 def _die_after(steps: int, counts: Callable[[str, tuple[Any, ...]], bool]) -> None:

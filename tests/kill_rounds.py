@@ -161,7 +161,7 @@ def _old_messages(folder: Path, prefix: str) -> set[str]:
     stored = set()
     with closing(Database(database_in(folder))) as database:
         database.prepare(create=True)
-        with closing(connect(database.path, "rw", patience_s=5)) as db:
+        with closing(connect(database.path, "rw", timeout_s=5)) as db:
             (left,) = db.execute("SELECT count(*) FROM messages WHERE to_msisdn = '+1'").fetchone()
             if left < _OLD:
                 stored = {f"{prefix}{n}" for n in range(1, _OLD + 1)}

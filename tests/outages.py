@@ -24,7 +24,7 @@ SECRET = "outages"
 PORT = int(os.environ.get("PORT") or 8000)
 SENDERS = 8
 BEFORE_S = 2.0  # of load, and again after the outage
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 # Of the processes in the container, in the order in which they were started: the init of Docker,
 # Gunicorn's arbiter, its workers. The last is the one that asks.
 KILL = "import os, signal; pids = sorted(int(p) for p in os.listdir('/proc') if p.isdigit()); "
@@ -103,7 +103,7 @@ def senders(prefix: str) -> Iterator[list[tuple[str, str]]]:
         connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
         while not stop.is_set():
             message_id = f"{prefix}-{next(numbers)}"
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + TIMEOUT_S
             while time.monotonic() < deadline:
                 status = deliver(connection, message_id)
                 answers.append((message_id, status))
@@ -183,7 +183,7 @@ def created() -> float:
 
 
 def until_ready() -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             get("/health/ready")

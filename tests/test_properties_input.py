@@ -104,7 +104,7 @@ class Service(NamedTuple):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("input") / "app.db"
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
-    writer = connect(path, "rw", patience_s=5)
+    writer = connect(path, "rw", timeout_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     yield Service(app.test_client(), writer)
     writer.close()

@@ -37,7 +37,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["providers"] = providers_in_use(config)
     database = Database(
         config.database_path,
-        check_lending=config.check_lending,
+        check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
     )
 

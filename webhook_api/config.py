@@ -49,7 +49,7 @@ class Config:
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
-    check_lending: bool = sys.flags.dev_mode
+    check_connections: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
     meta_app_secrets: tuple[str, ...] = field(default=(), repr=False)  # the current one first
     meta_verify_token: str = field(default="", repr=False)

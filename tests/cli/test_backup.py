@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_old_backup(
     if step == "copies":
         monkeypatch.setattr(backups, "copy_moment", failing_copy(full))
     else:
-        monkeypatch.setattr(verifying, "at_once", full)
+        monkeypatch.setattr(verifying, "run_in_parallel", full)
     result = run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

@@ -13,7 +13,7 @@ from tests.serving import Load, serving, wait_until
 from tests.store.files import differences, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.removal import removal_lock
 from webhook_api.models import Origin, ProviderMessage
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -55,7 +55,7 @@ def test_after_forget_no_file_has_the_number_or_its_texts(
 def test_what_an_earlier_removal_left_in_free_pages_goes_as_well(
     run: Run, config: Config, tmp_path: Path
 ) -> None:
-    with closing(unshared(connect(config.database_path, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         remove_messages(db, [1, 2])
     assert traces(tmp_path)
 
@@ -106,7 +106,7 @@ def test_a_number_that_is_none_is_one_line(run: Run, number: str) -> None:
 def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) -> None:
     origin = Origin("meta")
     sent = ProviderMessage.model_validate({**a_message(sender=address), "kept": origin})
-    with closing(unshared(connect(config.database_path, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         insert_messages(db, [sent])
         letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
         kept = [DeadLetter.of("meta", "", {}, body) for body in letters]
@@ -120,7 +120,7 @@ def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) 
 
 @pytest.mark.usefixtures("talk")
 def test_two_at_once_and_no_database_are_one_line(run: Run, config: Config) -> None:
-    with closing(Database(config.database_path)) as database, one_at_a_time(database):
+    with closing(Database(config.database_path)) as database, removal_lock(database):
         busy = [run("forget", NUMBER), run("prune", "--older-than", "1d", "--compact")]
     everything = stored(config.database_path)
     config.database_path.unlink()

@@ -20,7 +20,7 @@ from tests.store.forgotten import NUMBER, traces
 from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
 from webhook_api.store.database import Database
-from webhook_api.store.files import put_in_place
+from webhook_api.store.files import complete_replacement
 from webhook_api.store.lock import WriteLock
 
 
@@ -30,9 +30,9 @@ def test_ctrl_c_in_the_last_step_comes_too_late(
 ) -> None:
     def interrupted(path: Path, lock: WriteLock) -> None:
         signal.raise_signal(signal.SIGINT)
-        put_in_place(path, lock)
+        complete_replacement(path, lock)
 
-    monkeypatch.setattr(replacing, "put_in_place", interrupted)
+    monkeypatch.setattr(replacing, "complete_replacement", interrupted)
 
     result = run("forget", NUMBER)
 

@@ -17,7 +17,7 @@ from tests.serving import wait_until
 from tests.store.files import arrived, differences, removed, stored
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.removal import removal_lock
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import LockedConnection
@@ -29,7 +29,7 @@ def test_prune_removes_what_is_old_and_leaves_everything_exact(
 ) -> None:
     arrived(config.database_path, days_ago=91, count=30, prefix="old")
     arrived(config.database_path, days_ago=89, count=5, prefix="new")
-    index_messages(writer, most=20)
+    index_messages(writer, max_rows=20)
     assert get("/messages", q="hell")["total"] == 35  # which is remembered
 
     dry = run("prune", "--older-than", "90d", "--dry-run")
@@ -90,7 +90,7 @@ def test_a_wrong_duration_is_one_line(run: Run, duration: str, named: str) -> No
 
 
 def test_a_second_prune_and_a_missing_database_are_one_line(run: Run, config: Config) -> None:
-    with closing(Database(config.database_path)) as database, one_at_a_time(database):
+    with closing(Database(config.database_path)) as database, removal_lock(database):
         busy = run("prune", "--older-than", "1d")
     config.database_path.unlink()
     gone = run("prune", "--older-than", "1d")
@@ -108,7 +108,7 @@ def test_a_prune_whose_upkeep_fails_says_how_many_it_has_removed(
     def fail(*_arguments: Any) -> None:
         raise Unavailable("database: the disk is full")
 
-    monkeypatch.setattr(Writer, "do_upkeep", fail)
+    monkeypatch.setattr(Writer, "index_and_checkpoint", fail)
 
     result = run("prune", "--older-than", "1d")
 

@@ -182,7 +182,7 @@ def test_a_closed_group_refuses_and_leaves_an_empty_wal(
 
 
 def test_closing_waits_only_a_while_for_another_process(database: Database, record: Record) -> None:
-    commits = group(database, record, close_patience_s=0.1)
+    commits = group(database, record, close_timeout_s=0.1)
     store_one(commits, message(message_id="m1"))
     started = time.monotonic()
 

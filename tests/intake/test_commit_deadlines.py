@@ -56,7 +56,7 @@ def test_another_program_that_writes_is_waited_for_without_the_lock(
 
         with pytest.raises(Unavailable, match="another program, which writes"):
             store_one(commits, message(message_id="m1"))
-        with database.write_lock(patience_s=0.2):
+        with database.write_lock(timeout_s=0.2):
             pass
         other.execute("COMMIT")
 

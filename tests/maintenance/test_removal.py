@@ -53,11 +53,11 @@ def test_a_removal_does_not_look_at_every_character_that_there_is(
         a_message(message_id="long", text="".join(chinese[:4000])),
         a_message(message_id="same", text="".join(chinese[10:30])),
     )
-    while index_messages(writer, most=10):
+    while index_messages(writer, max_rows=10):
         pass
     with_4000 = steps_to_remove(writer, 1)
     store(a_message(message_id="other", text="".join(chinese[4000:8000])))
-    while index_messages(writer, most=10):
+    while index_messages(writer, max_rows=10):
         pass
 
     assert steps_to_remove(writer, 3) < 1.2 * with_4000
@@ -102,7 +102,7 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
     with pytest.raises(sqlite3.OperationalError, match="no such column"):
         writer.write(lambda connection: writer.remove(connection, [5], nonsense))
     after_failure = writer.write(level)
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     assert done.index("PRAGMA synchronous = NORMAL") < done.index("COMMIT")
     assert (after_success, after_failure) == (2, 2)  # FULL
@@ -115,7 +115,7 @@ def test_rows_that_a_restore_has_exchanged_are_not_removed(database: Database) -
     remover = Remover(writer)
 
     remover.remove([4, 5, 6], older_than(datetime.now(UTC) - timedelta(days=2)))
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     assert remover.removed == 0
     with closing(sqlite3.connect(database.path)) as db:

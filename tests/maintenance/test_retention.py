@@ -65,7 +65,7 @@ def test_of_several_processes_one_removes_and_a_failure_is_tried_again(
             second.step_if_due()
     second.close()
     for writer in writers:
-        writer.close(patience_s=1)
+        writer.close(timeout_s=1)
 
     assert after_one == 84
     assert "removal of old messages failed: database is locked" in caplog.text
@@ -82,7 +82,7 @@ def test_messages_from_the_future_do_not_keep_older_ones_behind_them(database: D
 
     while (wait_s := retention.wait_s()) is not None and wait_s < 1:
         retention.step_if_due()
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     left = stored(database.path)
     assert (len(left), {name for name in left if name.startswith("old")}) == (605, set())

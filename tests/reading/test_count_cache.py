@@ -79,7 +79,7 @@ def test_what_was_counted_before_is_not_counted_twice(
     for n in range(0, 40, 10):
         store(*some_messages(40)[n : n + 10])
         assert found(get, q=q) == (n + 10, n + 10)
-        index_messages(writer, most=7)
+        index_messages(writer, max_rows=7)
         assert found(get, q=q) == (n + 10, n + 10)
 
 

@@ -69,7 +69,7 @@ def test_the_counters_of_removed_rows_leave_nothing_behind(
     store: Store, writer: LockedConnection, rows: Rows
 ) -> None:
     store(*some_messages(40), a_message(message_id="x", ts="0001-01-01T00:00:00Z", sender="+1"))
-    index_messages(writer, most=10)
+    index_messages(writer, max_rows=10)
 
     writer.execute("DELETE FROM messages")
 
@@ -97,7 +97,7 @@ def test_vacuum_keeps_the_index_on_its_rows(
     store: Store, writer: LockedConnection, get: Get
 ) -> None:
     store(*some_messages(5), a_message(message_id="x", text="needle"))
-    index_messages(writer, most=10)
+    index_messages(writer, max_rows=10)
     writer.execute("DELETE FROM messages WHERE message_id < 'm0003'")
 
     writer.execute("VACUUM")

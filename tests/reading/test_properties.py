@@ -98,7 +98,7 @@ class Service(NamedTuple):
                     del stored[step]
                     removed.add(step)
             elif isinstance(step, int):
-                index_messages(self.writer, most=step)
+                index_messages(self.writer, max_rows=step)
             else:
                 results = insert_messages(self.writer, [parse_message(one) for one in step])
                 for message, result in zip(step, results, strict=True):
@@ -114,7 +114,7 @@ class Service(NamedTuple):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("counts") / "app.db"
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
-    writer = unshared(connect(path, "rw", patience_s=5))
+    writer = unshared(connect(path, "rw", timeout_s=5))
     writer.execute("PRAGMA synchronous = OFF")
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:
@@ -234,7 +234,7 @@ def test_the_counters_equal_count_and_group_by(
         for second in seconds
         for length in (16, 3600, 86400, 256 * 86400)
     )
-    while index_messages(service.writer, most=100):
+    while index_messages(service.writer, max_rows=100):
         pass
     assert sorted(query("SELECT * FROM sender_periods")) == sorted(
         query("SELECT seconds >> 20, from_msisdn, count(*) FROM messages GROUP BY 1, 2")

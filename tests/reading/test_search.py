@@ -18,7 +18,7 @@ Index = Callable[[], object]
 @pytest.fixture(params=["in the index", "not yet in the index"])
 def index(request: pytest.FixtureRequest, writer: LockedConnection) -> Index:
     """Return a function that indexes what is stored, or does nothing."""
-    return lambda: request.param == "in the index" and index_messages(writer, most=10_000)
+    return lambda: request.param == "in the index" and index_messages(writer, max_rows=10_000)
 
 
 # Pairs of Unicode's CaseFolding.txt, status C or S, and what they look like in a word.
@@ -235,7 +235,7 @@ def test_a_removed_row_is_not_found(
 
     found = get("/messages", q="ärger")
     assert ([message["message_id"] for message in found["data"]], found["total"]) == (["b"], 1)
-    index_messages(writer, most=10)  # for the check compares all rows with the index
+    index_messages(writer, max_rows=10)  # for the check compares all rows with the index
     writer.execute(
         "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
     )

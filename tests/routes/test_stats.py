@@ -165,7 +165,7 @@ def test_windows_of_many_days_are_counted_from_either_side(
         for n in range(900)
     ]
     store(*[a_message(message_id=str(n), ts=ts, sender=who) for n, (ts, who) in enumerate(sent)])
-    index_messages(writer, most=800)
+    index_messages(writer, max_rows=800)
 
     # Both ends in each part of the periods of 12 days, and in the same one.
     for first, days in product(range(0, 60, 3), [1, 5, 13, 25, 60]):

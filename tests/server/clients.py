@@ -94,7 +94,7 @@ def streams(server: Server) -> Counter[int]:
 
 def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str = "") -> None:
     """Store messages of 4 KiB, together more than the buffers of a socket hold."""
-    with closing(unshared(connections.connect(database, "rw", patience_s=5))) as writer:
+    with closing(unshared(connections.connect(database, "rw", timeout_s=5))) as writer:
         for number in range(0, messages, 50):
             insert_messages(
                 writer,

@@ -21,7 +21,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:
     """Store `count` messages as if they had arrived some days ago."""
     at = older_than(NOW - timedelta(days=days_ago)).parameters[0]
-    with closing(unshared(connect(database, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(database, "rw", timeout_s=5))) as db:
         db.execute("PRAGMA synchronous = OFF")
         # Stored, taken out and put back as they were, but for the time: rows are final.
         before = db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
@@ -50,7 +50,7 @@ def count(db: sqlite3.Connection) -> int:
 
 
 def store(path: Path, *message_ids: str, **fields: object) -> None:
-    with closing(unshared(connect(path, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         messages = [parse_message(a_message(message_id=one, **fields)) for one in message_ids]
         insert_messages(db, messages)
 

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from tests.store.files import ENDLESS
-from webhook_api.store.background import at_once
+from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
@@ -63,10 +63,10 @@ def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     steps = []
     with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
     ):
-        results = at_once(
+        results = run_in_parallel(
             [niceness, second], [one, another], lambda done, of: steps.append((done, of))
         )
 
@@ -82,18 +82,18 @@ def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
     database: Database, work: Callable[[Connection], None], raised: type[BaseException]
 ) -> None:
     with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
         pytest.raises(raised),
     ):
-        at_once([go_on, work], [one, another], no_progress)
+        run_in_parallel([go_on, work], [one, another], no_progress)
 
 
 @pytest.mark.usefixtures("main_blocks_sigint")
 def test_ctrl_c_is_seen_whichever_thread_receives_it(database: Database) -> None:
     with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
         pytest.raises(KeyboardInterrupt),
     ):
-        at_once([go_on, interrupt_elsewhere], [one, another], no_progress)
+        run_in_parallel([go_on, interrupt_elsewhere], [one, another], no_progress)

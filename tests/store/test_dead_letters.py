@@ -41,7 +41,7 @@ def a_letter(body: bytes = b"{}", **fields: Any) -> DeadLetter:
 
 
 def keep(path: Path, *letters: DeadLetter) -> list[int]:
-    with closing(unshared(connect(path, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         return insert_dead_letters(db, letters)
 
 
@@ -65,7 +65,7 @@ def test_messages_and_dead_letters_of_a_delivery_are_one_commit(
     assert (numbers, more) == ([1, 2], [3])
     assert bodies(database.path) == [b"{}", b"\xff\0", b"x"]
     assert record.batches == [1, 0]
-    with closing(unshared(connect(database.path, "rw", patience_s=5))) as db:
+    with closing(unshared(connect(database.path, "rw", timeout_s=5))) as db:
         remove_dead_letters(db, [2, 3])
     assert keep(database.path, a_letter()) == [4]  # no number is used twice
     assert differences(database.path) == []

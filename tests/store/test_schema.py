@@ -46,7 +46,7 @@ def schema_of() -> Callable[[Path], list[tuple[str, str]]]:
 def test_a_fresh_file_gets_the_schema_and_its_number(path: Path) -> None:
     Database(path).prepare(create=True)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
@@ -108,7 +108,7 @@ def test_threads_that_start_at_once_make_one_schema(path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: Database(path).prepare(create=True), range(8)))
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
 
@@ -116,7 +116,7 @@ def test_processes_that_start_at_once_make_one_schema(path: Path) -> None:
     processes = [Forked(prepare, path) for _ in range(6)]
 
     assert [process.wait(60) for process in processes] == [0] * 6
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
@@ -129,7 +129,7 @@ def test_a_start_goes_on_where_an_earlier_one_was_stopped(path: Path) -> None:
 
     Database(path).prepare(create=True)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
 
 
@@ -186,12 +186,12 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
     monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with (
-        closing(unshared(connect(path, "rw", patience_s=0))) as db,
+        closing(unshared(connect(path, "rw", timeout_s=0))) as db,
         pytest.raises(sqlite3.OperationalError, match="already exists"),
     ):
         migrate(db)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone()
 

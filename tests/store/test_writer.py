@@ -38,7 +38,7 @@ def new_writer(database: Database) -> Iterator[Callable[[], Writer]]:
 def writer(database: Database) -> Iterator[Writer]:
     writer = Writer(database)
     yield writer
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
 
 def store(writer: Writer, message_id: str) -> None:
@@ -58,7 +58,7 @@ def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
     database: Database, writer: Writer, tmp_path: Path
 ) -> None:
     store(writer, "m1")
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
     shutil.copy(database.path, tmp_path / "backup.db")
     store(writer, "m2")
     (tmp_path / "backup.db").replace(database.path)
@@ -109,7 +109,7 @@ def test_a_connection_that_closes_last_leaves_the_wal_alone(
 def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writer: Writer) -> None:
     store(writer, "m1")
 
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     assert wal(database).stat().st_size == 0
     alone = database.path.with_name("alone.db")
@@ -127,11 +127,11 @@ def test_only_without_litestream_the_wal_is_moved_into_the_file(
     with database.path.open("rb") as file, closing(database):
         before = file.read()
         store(writer, "m0")
-        writer.write(writer.do_upkeep)
+        writer.write(writer.index_and_checkpoint)
         Remover(writer).remove([1], EVERYTHING)
         store(writer, "m1")
         back_up(database, tmp_path / "b.db")
-        writer.close(patience_s=1)
+        writer.close(timeout_s=1)
         compact(database, of_number("+1"))
 
         file.seek(0)
@@ -164,7 +164,7 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
 
     store(other_process, "m3")
     store(writer, "m4")
-    other_process.close(patience_s=1)
+    other_process.close(timeout_s=1)
     with database.reader() as reader:
         assert count(reader) == 4
 
@@ -177,11 +177,11 @@ def test_the_doubt_outlives_the_process_that_had_the_error(
         writer.write(fail)
 
     with database.write_lock() as lock:
-        assert lock.in_doubt
+        assert lock.wal_suspect
     store(new_writer(), "m2")
 
     with database.write_lock() as lock:
-        assert not lock.in_doubt
+        assert not lock.wal_suspect
 
 
 def test_a_writer_syncs_what_another_wrote_before_it_was_killed(

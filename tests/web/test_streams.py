@@ -121,7 +121,7 @@ def test_a_stream_and_another_request_have_two_readers(
 
 
 def fill(server: Server, rows: int) -> None:
-    with closing(unshared(connect(server.database, "rw", patience_s=5))) as writer:
+    with closing(unshared(connect(server.database, "rw", timeout_s=5))) as writer:
         payloads = some_messages(rows)
         for at in range(0, rows, 300):
             insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])

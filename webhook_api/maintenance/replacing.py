@@ -24,13 +24,13 @@ from webhook_api.store.files import (
     WAL,
     WAL_INDEX,
     beside,
+    complete_replacement,
     is_database,
-    put_in_place,
     sync_folder,
 )
 from webhook_api.store.lock import WriteLock
 
-PATIENCE_S = 10.0  # with a long read
+TIMEOUT_S = 10.0  # with a long read
 _RETRY_S = 0.05
 _LITESTREAM_CHECKPOINT_S = 0.3  # longer than one takes
 _READ_LOCKS = (5, 123)  # how many bytes, and from which (sqlite.org/walformat.html#locks)
@@ -45,7 +45,7 @@ def replace(
     *,
     keep: bool,
     finish: Step | None = None,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> Path | None:
     """Put the file that `make` writes in the place of the database.
 
@@ -56,22 +56,22 @@ def replace(
     Raises:
         OSError: the database is a link, or the folder cannot be written.
         BlockingIOError: another command does the same; or Litestream's read, or with `keep` any
-            long read, did not end within `patience_s` seconds.
+            long read, did not end within `timeout_s` seconds.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
-    for _ in _attempts(database, patience_s):
+    for _ in _attempts(database, timeout_s):
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
         with in_place_when_complete(beside(database.path, REPLACEMENT)) as partial:
             with database.write_lock() as lock:  # a killed command may have left something
-                database.finish_replacing(lock)
+                database.complete_replacement(lock)
                 beside(database.path, DISCARDED).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
-            lock, complete = locks.enter_context(_at_rest(database, keep, patience_s))
+            lock, complete = locks.enter_context(_at_rest(database, keep, timeout_s))
             if finish:
                 finish(partial)
         try:
@@ -96,7 +96,7 @@ def _sync(file: Path) -> None:
 
 
 @contextmanager
-def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[tuple[WriteLock, bool]]:
+def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple[WriteLock, bool]]:
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
     Yields the lock, and whether the WAL can be deleted: not if the database file is damaged or
@@ -105,25 +105,25 @@ def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[tupl
     Raises:
         BlockingIOError: a reader still needs the WAL.
     """
-    for _ in _attempts(database, patience_s):
+    for _ in _attempts(database, timeout_s):
         with database.write_lock() as lock:
             complete = None
             if not _may_be_replicated(database):
                 database.make_wal_durable(lock)
-                database.finish_replacing(lock)
+                database.complete_replacement(lock)
                 complete = _checkpoint(database, lock) if keep else True
             if complete is not None:
                 yield lock, complete
                 return
 
 
-def _attempts(database: Database, patience_s: float) -> Iterator[None]:
+def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
     """Yield again and again, while a read goes on.
 
     Raises:
-        BlockingIOError: it did not end within `patience_s` seconds.
+        BlockingIOError: it did not end within `timeout_s` seconds.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while True:
         yield
         if time.monotonic() > deadline:
@@ -159,7 +159,7 @@ def _checkpoint(database: Database, lock: WriteLock) -> bool | None:
     try:
         if not is_database(database.path):
             return False
-        with closing(connect(database.path, "rw", patience_s=0)) as connection:
+        with closing(connect(database.path, "rw", timeout_s=0)) as connection:
             busy, logged, moved = lock.admit(connection).execute("PRAGMA wal_checkpoint").fetchone()
     except sqlite3.DatabaseError as error:
         if primary_result_code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
@@ -186,7 +186,7 @@ def _move_files(database: Database, lock: WriteLock, *, complete: bool, keep: bo
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
                 database.wal_path.rename(beside(old, WAL))
-        put_in_place(database.path, lock)
+        complete_replacement(database.path, lock)
     return old if keep else None
 
 

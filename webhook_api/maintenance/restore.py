@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.maintenance.replacing import PATIENCE_S, replace
+from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.rows import copy_rows, wrong_values
 from webhook_api.maintenance.verify import DamagedError, Report, check_file, check_totals, found_by
-from webhook_api.store.background import at_once
+from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import connect, primary_result_code
 from webhook_api.store.copies import (
     Progress,
@@ -53,14 +53,14 @@ def restore(
     file: Path,
     progress: Progress = no_progress,
     *,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> Restored:
     """Put the rows of `file` into a new file, and that in the place of the database.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
             space.
-        BlockingIOError: a long read did not end within `patience_s` seconds.
+        BlockingIOError: a long read did not end within `timeout_s` seconds.
         DamagedError: `file` failed its check.
     """
     if file != STDIN and database.path.exists() and file.samefile(database.path):
@@ -75,7 +75,7 @@ def restore(
             _copy(file, copy)
             reports.append(_rebuild(file, copy, new, progress))
 
-    kept = replace(database, make, keep=True, patience_s=patience_s)
+    kept = replace(database, make, keep=True, timeout_s=timeout_s)
     return Restored(reports[0], kept)
 
 
@@ -86,7 +86,7 @@ def _copy(file: Path, partial: Path) -> None:
     with file.open("rb") as content:
         check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
         if is_ours(file) and beside(file, WAL).exists():
-            with closing(connect(file, "ro", patience_s=0)) as source:
+            with closing(connect(file, "ro", timeout_s=0)) as source:
                 copy_moment(source, partial)
         else:
             # SQLite could not open a backup in a read-only folder.
@@ -118,7 +118,7 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
                 found_by([check_totals, wrong_values, check_file]),
                 lambda made: copy_rows(copy, made),
             ]
-            found = at_once(work, [checked, made], progress)
+            found = run_in_parallel(work, [checked, made], progress)
             messages = made.execute("SELECT messages FROM totals").fetchone()[0]
             if found[0]:
                 raise DamagedError(Report(messages, found[0]))
@@ -132,7 +132,7 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
 
 def _open(path: Path) -> LockedConnection:
     """Open a file that nobody else uses, and that may have been made by anybody."""
-    connection = unshared(connect(path, "rw", patience_s=0))
+    connection = unshared(connect(path, "rw", timeout_s=0))
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA synchronous = OFF")

@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_AT_ONCE, MOST_SHOWN, wrong_values
-from webhook_api.store.background import at_once
+from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_ROWS, MAX_SHOWN, wrong_values
+from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect, primary_result_code
 from webhook_api.store.copies import (
     Progress,
@@ -119,16 +119,16 @@ def _tombstones(db: Connection) -> Iterator[str]:
     kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
     ids = db.execute("SELECT message_id FROM messages") if kept else ()
     both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
-    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:MOST_SHOWN])
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:MAX_SHOWN])
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
-    for row, kept, made in rows[:MOST_SHOWN]:
+    for row, kept, made in rows[:MAX_SHOWN]:
         yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
-    if len(rows) > MOST_SHOWN:
+    if len(rows) > MAX_SHOWN:
         yield f"{name}: {len(rows)} differ in all"
 
 
@@ -138,7 +138,7 @@ def _shown(value: object) -> object:
 
 def _search_index(db: LockedConnection) -> Iterator[str]:
     try:
-        while index_messages(db, most=INDEX_AT_ONCE):
+        while index_messages(db, max_rows=INDEX_ROWS):
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:
@@ -152,7 +152,7 @@ def check_file(db: Connection) -> Iterator[str]:
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
     try:
-        for (text,) in db.execute(f"PRAGMA integrity_check({MOST_SHOWN})"):
+        for (text,) in db.execute(f"PRAGMA integrity_check({MAX_SHOWN})"):
             for line in text.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield f"integrity_check: {line}"
@@ -223,12 +223,12 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
         messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = at_once([found_by(checks) for checks in CHECKS], connections, progress)
+        found = run_in_parallel([found_by(checks) for checks in CHECKS], connections, progress)
     return Report(messages, list(chain.from_iterable(found)))
 
 
 def _open(path: Path) -> LockedConnection:
-    connection = unshared(connect(path, "rw", patience_s=0))
+    connection = unshared(connect(path, "rw", timeout_s=0))
     connection.execute("PRAGMA journal_mode = WAL")  # so that one can read while another writes
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

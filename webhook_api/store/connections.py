@@ -1,8 +1,8 @@
-"""Connections to the database file: opening them, lending them, and what their errors mean.
+"""Connections to the database file: opening them, their pool, and what their errors mean.
 
-Each knows on which file it was opened. A lent one may be used by one thread at a time, and not
-after its return: with either fault SQLite crashes much later, somewhere else. Checks of this cost
-a few microseconds for each call, so only tests and Python's development mode have them.
+Each knows on which file it was opened. One thread at a time may use it, and nobody after it was
+released to the pool: with either fault SQLite crashes much later, somewhere else. Checks of this
+cost a few microseconds for each call, so only tests and Python's development mode have them.
 """
 
 import sqlite3
@@ -28,8 +28,8 @@ FAULTS_OF_A_ROW = (
 )
 
 
-class LendingError(Exception):
-    """A connection was used by two threads at once, or after its return: a bug of ours.
+class MisuseError(Exception):
+    """A connection was used by two threads at once, or after its release: a bug of ours.
 
     It is not a `sqlite3.Error`, because the database is not at fault.
     """
@@ -68,7 +68,7 @@ class CheckedCursor(sqlite3.Cursor):
 class CheckedUse(sqlite3.Connection):
     """A base class for connections that check how they are used."""
 
-    lent: bool
+    acquired: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,12 +89,12 @@ class CheckedUse(sqlite3.Connection):
         """Check that nobody else uses the connection during a `with` block.
 
         Raises:
-            LendingError: another thread uses it now, or it is not lent.
+            MisuseError: another thread uses it now, or it was released.
         """
-        if not self.lent:
-            raise LendingError("a connection was used after its return")
+        if not self.acquired:
+            raise MisuseError("a connection was used after its release")
         if not self._in_use.acquire(blocking=False):
-            raise LendingError("a connection was used by two threads at once")
+            raise MisuseError("a connection was used by two threads at once")
         try:
             yield
         finally:
@@ -126,18 +126,18 @@ def identity_of(path: Path) -> FileIdentity:
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows on which file it was opened, and whether it is lent to somebody."""
+    """A connection that knows on which file it was opened, and whether somebody has acquired it."""
 
     identity: FileIdentity
-    lent = True
+    acquired = True
 
 
 class CheckedConnection(CheckedUse, Connection):
-    """A connection that raises LendingError if two threads use it at once."""
+    """A connection that raises MisuseError if two threads use it at once."""
 
 
 def connect(
-    path: Path, mode: str, *, patience_s: float, factory: type[Connection] = Connection
+    path: Path, mode: str, *, timeout_s: float, factory: type[Connection] = Connection
 ) -> Connection:
     """Open the file at `path`; only the mode `rwc` creates it.
 
@@ -151,7 +151,7 @@ def connect(
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
-        timeout=patience_s,
+        timeout=timeout_s,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -179,45 +179,45 @@ def distrust_schema(connection: Connection) -> None:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
-class IdleReaders:
-    """At most `most` open connections, each of them lent to nobody.
+class ConnectionPool:
+    """At most `max_idle` open connections that nobody uses now.
 
-    The next one who needs a reader takes it, and opens no file.
+    The next one who needs a reader acquires it, and opens no file.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._mutex = threading.Lock()  # guards the next one, and `lent` of each reader
+    def __init__(self, max_idle: int) -> None:
+        self._max_idle = max_idle
+        self._mutex = threading.Lock()  # guards the next one, and `acquired` of each reader
         self._readers: list[Connection] = []
 
     def __len__(self) -> int:
         return len(self._readers)
 
-    def take(self, identity: FileIdentity) -> Connection | None:
-        """Return a reader of that file, which is lent now; None if there is none."""
+    def acquire(self, identity: FileIdentity) -> Connection | None:
+        """Return an idle reader of that file, for the caller alone; None if there is none."""
         with self._mutex:
-            # First the one that was used last: it has most in its cache.
+            # First the one that was used last: it has the most in its cache.
             for at in reversed(range(len(self._readers))):
                 if self._readers[at].identity == identity:
-                    self._readers[at].lent = True
+                    self._readers[at].acquired = True
                     return self._readers.pop(at)
         return None
 
-    def put(self, reader: Connection, *, reusable: bool) -> None:
-        """Take back a lent reader, even in the middle of a transaction; close it if not `reusable`.
+    def release(self, reader: Connection, *, reusable: bool) -> None:
+        """Take a reader back, even in the middle of a transaction; close it if not `reusable`.
 
         Raises:
-            LendingError: it is not lent; somebody else may use it by now.
+            MisuseError: it was released before; somebody else may use it by now.
         """
         with self._mutex:
-            if not reader.lent:
-                raise LendingError("a connection was returned that is not lent")
-            reader.lent = False
+            if not reader.acquired:
+                raise MisuseError("a connection was released that was not acquired")
+            reader.acquired = False
         with suppress(sqlite3.Error):
             if reader.in_transaction:
                 reader.rollback()
             with self._mutex:
-                if reusable and len(self._readers) < self._most:
+                if reusable and len(self._readers) < self._max_idle:
                     self._readers.append(reader)
                     return
         reader.close()

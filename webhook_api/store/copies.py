@@ -130,7 +130,7 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
         OSError: the disk of `path` is full.
         sqlite3.Error: it cannot be copied.
     """
-    copy = connect(path, "rw", patience_s=0)
+    copy = connect(path, "rw", timeout_s=0)
     with closing(copy), path.open("rb") as file:
 
         def after_each_part(_status: int, remaining: int, total: int) -> None:

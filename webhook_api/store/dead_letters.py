@@ -73,15 +73,15 @@ def find_dead_letter(db: sqlite3.Connection, number: int) -> DeadLetter | None:
     return row and DeadLetter(row[0], row[1], json.loads(row[2]), row[3], row[4])
 
 
-def select_dead_letters(db: sqlite3.Connection, selection: Selection, most: int = -1) -> list[int]:
-    """Return the numbers of those that `selection` selects: all, or the first `most`.
+def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int = -1) -> list[int]:
+    """Return the numbers of those that `selection` selects: all, or the first `limit`.
 
     A number is found in any body that has its digits one after the other, however they are
     separated; any other address where it stands as it is.
     """
     if selection.address is None:
         found = db.execute(
-            f"SELECT id FROM dead_letters WHERE {selection.condition} ORDER BY id LIMIT {most}",
+            f"SELECT id FROM dead_letters WHERE {selection.condition} ORDER BY id LIMIT {limit}",
             selection.parameters,
         )
         return [number for (number,) in found]

@@ -164,12 +164,12 @@ def check_space_for_copy(size: int, folder: Path) -> None:
         raise OSError(errno.ENOSPC, about, str(folder))
 
 
-def is_half_done(path: Path) -> bool:
+def is_replacement_interrupted(path: Path) -> bool:
     """Return whether the old file was moved away, and the replacement is not yet in its place."""
     return not path.exists() and beside(path, REPLACEMENT).exists()
 
 
-def put_in_place(path: Path, _lock: WriteLock) -> None:
+def complete_replacement(path: Path, _lock: WriteLock) -> None:
     """Rename the replacement to `path`, where no database is now.
 
     Raises:

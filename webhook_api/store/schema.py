@@ -14,7 +14,7 @@ from webhook_api.store.indexing import count_unindexed, index_messages, refold
 from webhook_api.store.lock import LockedConnection, unshared
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
-_INDEX_AT_ONCE = 10_000
+_INDEX_FROM = 10_000
 
 # Of the specification's own table, in the order of a message's fields.
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
@@ -158,11 +158,11 @@ def check_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: LockedConnection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
+def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> None:
     """Make the schema in an empty file, or bring an older one up to `SCHEMA_VERSION`.
 
     Each step is one transaction. Then index the rows that are not indexed, if there are
-    `index_at_once` or more. If this is stopped, the next start goes on with it. A file that
+    `index_from` or more. If this is stopped, the next start goes on with it. A file that
     is refused is not changed.
 
     Raises:
@@ -174,8 +174,8 @@ def migrate(connection: LockedConnection, *, index_at_once: int = _INDEX_AT_ONCE
         _apply(connection, version, SCHEMA_VERSION)
     else:
         _create(connection)
-    while count_unindexed(connection, most=index_at_once) == index_at_once:
-        index_messages(connection, most=index_at_once)
+    while count_unindexed(connection, max_rows=index_from) == index_from:
+        index_messages(connection, max_rows=index_from)
 
 
 def _create(connection: LockedConnection) -> None:
