@@ -141,7 +141,7 @@ def test_a_reader_does_not_create_a_file_and_cannot_write(
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_reader_is_lent_to_one_at_a_time_and_lent_again(database: Database) -> None:
+def test_a_reader_is_used_by_one_at_a_time_and_used_again(database: Database) -> None:
     first = database.acquire_reader()
     second = database.acquire_reader()
     database.release_reader(first)
