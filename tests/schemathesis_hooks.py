@@ -1,4 +1,4 @@
-"""Tells Schemathesis what the API's description cannot: how to sign, and what a cursor and a position are."""
+"""Tells Schemathesis what the API's description cannot: how to sign, and what cursors are."""
 
 import schemathesis
 from hypothesis import strategies as st

@@ -21,9 +21,9 @@ from tests.test_replica import CONFIGURATION as REPLICA
 from tests.test_replica import LITESTREAM
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import remember_backup
-from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import create_consumer
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 
 PROJECT = Path(__file__).parent.parent
 PROMETHEUS = PROJECT / ".monitoring/prometheus"
@@ -72,7 +72,7 @@ def measured_by(expression: str) -> set[str]:
 
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
 def test_every_expression_names_metrics_that_the_service_has(
-    client: FlaskClient, config: Config, writer: Connection, expression: str
+    client: FlaskClient, config: Config, writer: LockedConnection, expression: str
 ) -> None:
     remember_backup(Database(config.database_path), 1.0)
     create_consumer(writer, "a", "start")

@@ -271,7 +271,7 @@ class FeedQuery(BaseModel):
         names = [name for name in _NOT_IN_A_FEED if name in given]
         if "after" in given and "consumer" in given:
             names.append("consumer")
-        if not ("after" in given or "consumer" in given):
+        if "wait" in given and not ("after" in given or "consumer" in given):
             raise PydanticCustomError("no_position", "wait needs after or consumer")
         if names:
             raise PydanticCustomError(

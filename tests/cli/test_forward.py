@@ -17,6 +17,7 @@ from tests.store.files import store
 from webhook_api.providers.standard import verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import remove_messages
 
 SECRET = "whsec_a2V5a2V5a2V5"
@@ -133,7 +134,7 @@ def test_it_goes_on_after_what_was_removed_by_age(database: Database) -> None:
     with Target(500) as target:
         running = command(path, "forward", "x", "--to", target.url, FORWARD_SECRET=SECRET)
         wait_until(lambda: bool(target.ids) and has_consumer(path), 20)
-        with closing(connect(path, "rw", patience_s=5)) as db:
+        with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
             remove_messages(db, [1, 2])
             assert db.execute("SELECT missed FROM consumers").fetchone() in ((1,), (2,))
         wait_until(lambda: target.ids[-1] == "c")

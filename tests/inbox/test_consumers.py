@@ -4,13 +4,13 @@ from flask.testing import FlaskClient
 
 from tests.builders import some_messages
 from tests.conftest import Store
-from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import create_consumer
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 
 
 def test_the_page_shows_how_far_each_is_behind(
-    client: FlaskClient, store: Store, writer: Connection
+    client: FlaskClient, store: Store, writer: LockedConnection
 ) -> None:
     assert "There is none." in client.get("/inbox/consumers").text
     store(*some_messages(1500))

@@ -18,11 +18,11 @@ from webhook_api.models import FeedPosition, FeedQuery
 from webhook_api.reading.feed import read_feed
 from webhook_api.store.connections import connect
 from webhook_api.store.consumers import create_consumer, list_consumers, move_consumer
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
-from webhook_api.store.messages import remove_messages
+from webhook_api.store.lock import unshared
+from webhook_api.store.messages import of_number, older_than, remove_messages
 from webhook_api.store.positions import PositionLost
-from webhook_api.store.selection import of_number, older_than
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:
@@ -65,7 +65,7 @@ def test_what_is_stored_meanwhile_is_in_the_new_file(database: Database, few: in
 def test_positions_and_consumers_outlive_it_and_missed_is_exact(database: Database) -> None:
     path = database.path
     arrived(path, days_ago=3, count=6)
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         positions = [
             FeedPosition.parse(one["position"])
             for one in read_feed(db, FeedQuery(), "start", 100).messages
@@ -74,31 +74,31 @@ def test_positions_and_consumers_outlive_it_and_missed_is_exact(database: Databa
             create_consumer(db, name, "start")
 
     def read_on() -> None:
-        with closing(connect(path, "rw", patience_s=5)) as db:
+        with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
             move_consumer(db, "a", positions[3])
         store(path, "new")
 
     done = compact(database, older_than(NOW - timedelta(days=1)), once_meanwhile(read_on))
 
     assert done.removed == 6
-    with closing(connect(path, "ro", patience_s=5)) as db:
-        assert [one.missed for one in list_consumers(db)] == [2, 6]
-        (message,) = read_feed(db, FeedQuery(), positions[5], 100).messages
+    with closing(connect(path, "ro", timeout_s=5)) as reader:
+        assert [one.missed for one in list_consumers(reader)] == [2, 6]
+        (message,) = read_feed(reader, FeedQuery(), positions[5], 100).messages
         assert message["message_id"] == "new"
         with pytest.raises(PositionLost):
-            read_feed(db, FeedQuery(), positions[4], 100)
+            read_feed(reader, FeedQuery(), positions[4], 100)
     store(path, "x", sender=NUMBER)
-    with closing(connect(path, "ro", patience_s=5)) as db:
-        last = read_feed(db, FeedQuery(), "now", 100).position
+    with closing(connect(path, "ro", timeout_s=5)) as reader:
+        last = read_feed(reader, FeedQuery(), "now", 100).position
     compact(database, of_number(NUMBER))
-    with closing(connect(path, "ro", patience_s=5)) as db:
-        assert read_feed(db, FeedQuery(), last, 100) == ([], last, False)
-        assert [one.missed for one in list_consumers(db)] == [2, 6]
+    with closing(connect(path, "ro", timeout_s=5)) as reader:
+        assert read_feed(reader, FeedQuery(), last, 100) == ([], last, False)
+        assert [one.missed for one in list_consumers(reader)] == [2, 6]
     assert differences(path) == []
 
 
 def _remove_one(path: Path) -> None:
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         remove_messages(db, [1])
 
 
@@ -114,7 +114,7 @@ def test_what_was_removed_or_exchanged_meanwhile_does_not_come_back(
     path = database.path
     store(path, "a", "b")
     if act is _exchange:
-        with closing(connect(path, "rw", patience_s=5)) as db:
+        with closing(connect(path, "rw", timeout_s=5)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     with pytest.raises(BlockingIOError, match="something else"):
@@ -166,7 +166,7 @@ def test_where_litestream_reads_it_is_refused_before_the_work(
                 replicated,
                 of_number(NUMBER),
                 lambda done, of: steps.append((done, of)),
-                patience_s=0.1,
+                timeout_s=0.1,
             )
 
         other.communicate()

@@ -12,16 +12,16 @@ from tests.builders import a_message
 from webhook_api.models import FeedPosition, FeedQuery, parse_message
 from webhook_api.reading.feed import read_feed
 from webhook_api.store import messages
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.consumers import (
     create_consumer,
     find_consumer,
     list_consumers,
     move_consumer,
 )
-from webhook_api.store.messages import insert_messages, remove_messages
+from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.messages import insert_messages, of_number, remove_messages
 from webhook_api.store.positions import PositionLost, start_of
-from webhook_api.store.selection import of_number
 
 STEPS = 40
 ROUNDS = 200
@@ -52,8 +52,8 @@ class History:
         self.known: list[tuple[FeedPosition, set[Row]]] = []
         self.lost: Counter[str] = Counter()
 
-    def opened(self) -> Connection:
-        db = connect(self.path, "rw", patience_s=0)
+    def opened(self) -> LockedConnection:
+        db = unshared(connect(self.path, "rw", timeout_s=0))
         db.execute("PRAGMA synchronous = OFF")
         return db
 

@@ -12,9 +12,8 @@ from tests.builders import a_message, samples, some_messages
 from tests.conftest import Store
 from webhook_api.config import Config
 from webhook_api.store import consumers
-from webhook_api.store.connections import Connection
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import of_number
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import of_number, remove_messages
 
 TOKEN = "token"
 CREATE = {"If-None-Match": "*"}
@@ -139,7 +138,7 @@ def test_there_are_64_at_most(client: FlaskClient) -> None:
 
 
 def test_missed_is_what_age_removed_unread(
-    client: FlaskClient, store: Store, writer: Connection
+    client: FlaskClient, store: Store, writer: LockedConnection
 ) -> None:
     store(*(a_message(message_id=f"m{n}", sender=f"+{n}") for n in range(1, 9)))
     put(client, CREATE, name="slow")

@@ -14,9 +14,8 @@ from tests.store.files import steps_of
 from webhook_api.models import FeedQuery
 from webhook_api.reading import feed
 from webhook_api.reading.feed import read_feed
-from webhook_api.store.connections import Connection
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import of_number
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import of_number, remove_messages
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -139,7 +138,7 @@ def test_ndjson_has_a_position_on_each_line(
 
 
 def test_positions_that_are_lost_say_why(
-    client: FlaskClient, get: Get, store: Store, writer: Connection
+    client: FlaskClient, get: Get, store: Store, writer: LockedConnection
 ) -> None:
     empty = get("/messages", after="start")["position"]
     store(*some_messages(6))
@@ -165,7 +164,7 @@ def test_positions_that_are_lost_say_why(
 
 
 def test_a_position_outlives_its_message_when_that_is_forgotten(
-    client: FlaskClient, get: Get, store: Store, writer: Connection
+    client: FlaskClient, get: Get, store: Store, writer: LockedConnection
 ) -> None:
     store(*(a_message(message_id=name, sender=f"+{name}") for name in "1234"))
     positions = [message["position"] for message in get("/messages", after="start")["data"]]
@@ -196,7 +195,7 @@ def test_a_large_page_ends_early(
     assert ids(get("/messages", after=page["position"]))[0] == "m0003"
 
 
-def test_a_page_costs_the_same_with_many_messages(store: Store, writer: Connection) -> None:
+def test_a_page_costs_the_same_with_many_messages(store: Store, writer: LockedConnection) -> None:
     costs = []
     for start in (0, 2000):
         for part in range(start, start + 200 if not start else 4000, 200):
@@ -209,4 +208,4 @@ def test_a_page_costs_the_same_with_many_messages(store: Store, writer: Connecti
         )
 
     few, many = costs
-    assert max(many[0] / few[0], many[1] / few[1]) < 1.1
+    assert max(many[0] / few[0], many[1] / few[1]) < 1.1, costs

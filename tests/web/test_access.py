@@ -118,6 +118,7 @@ def test_every_other_route_needs_the_token(app: Flask) -> None:
         "/openapi.json", "/",
         # Which ask for a login by themselves, see tests/inbox.
         "/inbox", "/inbox/messages/<int:row_id>", "/inbox/login", "/inbox/logout",
+        "/inbox/consumers",
     }  # fmt: skip
 
 

@@ -29,9 +29,9 @@ from webhook_api.errors import StateError, Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
-from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.positions import PositionLost
 from webhook_api.store.transactions import transaction
 from webhook_api.store.wal_space import make_space, pages_to_store
@@ -40,7 +40,7 @@ from webhook_api.store.writer import Writer
 _LOOK_EVERY_S = 0.1
 _FIRST_PAUSE_S = 0.5  # after a failure; doubled after each further one
 _LONGEST_PAUSE_S = 60.0
-_CLOSE_PATIENCE_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 
 HandOn = Callable[[str, bytes], str]  # of an id and a body; returns why it failed, or nothing
 
@@ -162,7 +162,7 @@ class _Forwarder:
                 else:
                     pause_s = _FIRST_PAUSE_S
         finally:
-            self._writer.close(patience_s=_CLOSE_PATIENCE_S)
+            self._writer.close(timeout_s=_CLOSE_TIMEOUT_S)
         self._show("stopped")
 
     def _step(self) -> str:
@@ -201,8 +201,8 @@ class _Forwarder:
     def _move(self, kept: FeedPosition, wanted: FeedPosition | FeedStart) -> None:
         self._write(partial(move_consumer, name=self._name, wanted=wanted, expected={str(kept)}))
 
-    def _write(self, change: Callable[[Connection], object]) -> None:
-        def work(connection: Connection) -> None:
+    def _write(self, change: Callable[[LockedConnection], object]) -> None:
+        def work(connection: LockedConnection) -> None:
             make_space(self._database, connection, pages_to_store(1))
             with transaction(connection):
                 change(connection)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import Forbidden, NotFound, PreconditionRequired
 
 from webhook_api.answers import ConsumerList, ConsumerState
 from webhook_api.db import get_db
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (

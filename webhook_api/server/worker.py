@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from signal import SIGINT, SIGQUIT, SIGTERM
 from types import FrameType
 from typing import Any, Self
-from urllib.parse import unquote
 
 import gevent
 from gevent.event import Event
@@ -29,7 +28,7 @@ from webhook_api.outcome import NotServed
 from webhook_api.server.arrivals import Arrivals
 from webhook_api.server.clients import Client, Clients, Limits
 from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.places import STREAM_WAIT_S, STREAMS, place_of
+from webhook_api.server.places import STREAM_WAIT_S, STREAMS, path_of_route, place_of
 from webhook_api.server.requests import Received, Requests
 from webhook_api.server.threads import NotRun, Threads
 
@@ -208,7 +207,7 @@ class LoopWorker(GeventWorker):
         """
         request, body, refusal = received
         waits_until = None  # for messages
-        method, path = request.method or "", unquote(request.path or "")
+        method, path = request.method or "", path_of_route(request.path or "")
         place = Place.LOOP if refusal else place_of(method, path, len(body))
         while True:
             execution = Execution(

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from webhook_api.errors import StateError
 from webhook_api.models import FeedPosition, FeedStart
-from webhook_api.server_time import now_as_text
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.positions import resolve_position
+from webhook_api.timestamps import now_as_text
 
 MAX_CONSUMERS = 64
 EXACT_UP_TO = 10_000  # messages that a consumer is behind
 
-Change = Callable[[sqlite3.Connection], "Consumer | None"]
+Change = Callable[[LockedConnection], "Consumer | None"]
 _SELECT = "SELECT name, id, digits, missed, updated_at FROM consumers"
 
 
@@ -74,9 +75,7 @@ def find_consumer(db: sqlite3.Connection, name: str) -> Consumer:
     return _from_row(row)
 
 
-def create_consumer(
-    db: sqlite3.Connection, name: str, wanted: FeedPosition | FeedStart
-) -> Consumer:
+def create_consumer(db: LockedConnection, name: str, wanted: FeedPosition | FeedStart) -> Consumer:
     """Keep a new consumer, in the caller's transaction.
 
     Raises:
@@ -98,7 +97,7 @@ def create_consumer(
 
 
 def move_consumer(
-    db: sqlite3.Connection,
+    db: LockedConnection,
     name: str,
     wanted: FeedPosition | FeedStart,
     expected: Container[str] | None = None,
@@ -118,7 +117,7 @@ def move_consumer(
     return find_consumer(db, name)
 
 
-def remove_consumer(db: sqlite3.Connection, name: str) -> None:
+def remove_consumer(db: LockedConnection, name: str) -> None:
     """Remove a consumer, in the caller's transaction.
 
     Raises:

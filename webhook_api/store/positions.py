@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 from webhook_api.errors import StateError
 from webhook_api.models import FeedPosition, FeedStart
+from webhook_api.store.lock import LockedConnection
 
 _DIGEST_BYTES = 5  # 8 digits
 _PURPOSE = b"position"  # the tombstones' digests have the same key
@@ -91,7 +92,7 @@ def _position_at(db: sqlite3.Connection, row_id: int) -> FeedPosition | None:
     return FeedPosition(*row) if row else None
 
 
-def note_removed(db: sqlite3.Connection, rows: Sequence[Removed], *, by_age: bool) -> None:
+def note_removed(db: LockedConnection, rows: Sequence[Removed], *, by_age: bool) -> None:
     """Keep the positions of messages that were removed, in the same transaction.
 
     If they were removed `by_age`, count them for each consumer that had not read them. Positions
@@ -109,7 +110,7 @@ def note_removed(db: sqlite3.Connection, rows: Sequence[Removed], *, by_age: boo
             db.execute("DELETE FROM removed_positions WHERE id < ?", [below[-1]])
 
 
-def count_missed(db: sqlite3.Connection, ids: Sequence[int]) -> None:
+def count_missed(db: LockedConnection, ids: Sequence[int]) -> None:
     """Add to each consumer how many of `ids`, in order, come after its position."""
     for name, row_id in db.execute("SELECT name, id FROM consumers").fetchall():
         if missed := len(ids) - bisect_right(ids, row_id):
