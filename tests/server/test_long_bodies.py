@@ -4,19 +4,19 @@ import time
 
 import pytest
 
-from tests.server.clients import a_delivery, chunks, connect, exchange, read_reply, status
+from tests.server.clients import CLOSE, a_delivery, chunks, connect, exchange, read_reply, status
 from tests.serving import Server
 
 
 def test_only_the_path_of_a_provider_takes_bodies_as_long_as_its_own(server: Server) -> None:
     started = time.monotonic()
     refused = {path: exchange(server, an_announced(path)) for path in PATHS}
-    at_once = time.monotonic() - started
+    run_in_parallel = time.monotonic() - started
     meta = exchange(server, an_announced("/webhook/meta"))
-    took = time.monotonic() - started - at_once
+    took = time.monotonic() - started - run_in_parallel
 
     assert {path: status(reply) for path, reply in refused.items()} == PATHS
-    assert at_once < 0.5
+    assert run_in_parallel < 0.5
     assert (status(meta), took > 0.5) == (408, True)  # the rest was waited for
 
 
@@ -53,3 +53,14 @@ def test_a_sender_of_20_mb_gets_to_read_its_413(server: Server, chunked: bool) -
         reply = read_reply(client)
 
     assert status(reply) == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhook/", "//webhook", "///webhook", "/%77ebhook", "http://x/webhook"]
+)
+def test_a_path_that_leads_to_the_route_has_its_limit(server: Server, path: str) -> None:
+    head, body = a_delivery(CLOSE, message_id=f"long-{path}", text="x" * 4000, more="x" * 20_000)
+
+    reply = exchange(server, head.replace(b"/webhook", path.encode(), 1) + body)
+
+    assert status(reply) == 200

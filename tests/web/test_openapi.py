@@ -23,7 +23,7 @@ from webhook_api.intake.signature import sign
 from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
 from webhook_api.providers import meta
 from webhook_api.providers.delivery import MAX_MESSAGES
-from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
@@ -94,7 +94,7 @@ def test_every_reply_names_its_headers(method: str, path: str, operation: dict[s
 
 
 def test_replies_are_as_described(
-    client: FlaskClient, post_signed: Post, writer: Connection
+    client: FlaskClient, post_signed: Post, writer: LockedConnection
 ) -> None:
     post_signed(a_message(message_id="gone"))
     remove_messages(writer, [1])
