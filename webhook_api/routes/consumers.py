@@ -4,13 +4,13 @@ import re
 from functools import partial
 from http import HTTPStatus
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import Forbidden, NotFound, PreconditionRequired
 
 from webhook_api.answers import ConsumerList, ConsumerState
 from webhook_api.db import get_db
-from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (
     Change,
@@ -87,8 +87,7 @@ def _require_writing() -> None:
 
 
 def _commit(change: Change) -> Consumer | None:
-    commits: GroupCommit = current_app.extensions["commits"]
-    return commits.change(change)
+    return current_services().commits.change(change)
 
 
 def _answer(consumer: Consumer | None, status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -22,7 +22,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from webhook_api.config import Config
 from webhook_api.errors import RequestRefused
 from webhook_api.models import OWN
 from webhook_api.outcome import Key, NotServed, Result, Tally
@@ -31,7 +30,7 @@ from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
 from webhook_api.web.answered import Answered
-from webhook_api.web.gauges import ConsumerLag, Readiness, StoredData
+from webhook_api.web.gauges import StoredData
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
@@ -267,15 +266,10 @@ def _label(provider: str, event: str) -> str:
     return next(known, OTHER)
 
 
-def init_metrics(app: Flask, database: Database) -> Metrics:
-    """Make the metrics of `app`, and serve /metrics."""
-    metrics = Metrics(database)
+def serve_metrics(app: Flask, metrics: Metrics, *at_scrape: Collector) -> None:
+    """Serve /metrics, also with what `at_scrape` collects."""
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
-    readiness = Readiness(app, database)
-    settings: Config = app.config["SETTINGS"]
-    consumers = ConsumerLag(database, retention_days=settings.retention_days)
-    for collector in (readiness, consumers):
+    for collector in at_scrape:
         metrics.registry.register(collector)
-    exporter.at_scrape = (metrics.stored, readiness, consumers)
+    exporter.at_scrape = (metrics.stored, *at_scrape)
     exporter.init_app(app)
-    return metrics
