@@ -163,15 +163,19 @@ def _summary(counts: Counter[str], *, dry_run: bool) -> str:
 @click.command("export", cls=PlainCommand)
 @click.argument("file", metavar="[FILE|-]", default="-")
 @click.option("--from", "sender", help="Only messages of this number.")
+@click.option("--to", help="Only messages to this number.")
+@click.option("--provider", help="Only messages that this provider delivered.")
+@click.option("--message-id", help="Only the message with this id.")
 @click.option("--since", help="Only messages of this instant or later: 2025-01-15T10:00:00Z.")
+@click.option("--until", help="Only messages of an earlier instant.")
 @click.option("--q", help="Only messages with this in their text, in any case.")
 @with_appcontext
-def export_messages(file: str, sender: str | None, since: str | None, q: str | None) -> None:
+def export_messages(file: str, sender: str | None, **filters: str | None) -> None:
     """Write the messages to FILE or stdout, one JSON object a line, oldest first.
 
     The filters are those of GET /messages. `import` reads what this writes.
     """
-    given = {"from": sender, "since": since, "q": q}
+    given = {"from": sender, **filters}
     wanted = parse_query(
         MessageFilter, {name: value for name, value in given.items() if value is not None}
     )
