@@ -207,7 +207,7 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
 
     order = [press(Keys.TAB) for _ in range(5)]
     press(Keys.ENTER)
-    fields = [press(Keys.TAB) for _ in range(6)]
+    fields = [press(Keys.TAB) for _ in range(7)]
     press(Keys.TAB)
     show(server, browser, "/inbox")
     for _ in range(4):
@@ -225,9 +225,9 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
         "Inbox",
         "API",
         "q",
-        "Sender, receiver, provider and time",
+        "Sender, receiver, provider, time and order",
     ]
-    assert fields == ["from", "to", "provider", "message_id", "since", "until"]
+    assert fields == ["from", "to", "provider", "message_id", "since", "until", "order"]
     assert hit == "Привет"
     assert find(browser, ".message .text").text == "Привет, мир"
 

@@ -14,6 +14,36 @@ from tests.conftest import Get, Logged, Store
 from tests.inbox.reading import link, texts
 
 
+@pytest.mark.parametrize(
+    "filters", ["", "q=TEXT", "q=%C3%A9", "from=%2B919876543210&q=tex", "until=2100-01-01"]
+)
+def test_messages_of_the_far_future_hide_no_new_one(
+    client: FlaskClient, store: Store, filters: str
+) -> None:
+    far = "9999-12-31T23:59:59Z"
+    store(*(one | {"text": f"Text é far {one['message_id']}"} for one in some_messages(60, ts=far)))
+    store(a_message(message_id="new", ts="2025-01-15T10:00:00Z", text="Text é new"))
+    store(a_message(message_id="old", ts="2024-01-15T10:00:00Z", text="Text é old"))
+    near = "until" in filters
+
+    page = client.get(f"/inbox?{filters}").text
+    by_time = client.get(f"/inbox?{filters}&order=ts").text
+
+    assert texts(page)[:2] == ["Text é old", "Text é new"]
+    assert texts(page)[2:3] == ([] if near else ["Text é far m0059"])
+    assert texts(by_time)[:1] == ["Text é new" if near else "Text é far m0059"]
+    if not near:
+        assert texts(client.get(link(by_time, "next")).text)[-2:] == ["Text é new", "Text é old"]
+        assert texts(client.get(link(page, "next")).text)[-1] == "Text é far m0000"
+        back = client.get(link(client.get(link(by_time, "next")).text, "prev"))
+        assert texts(back.text) == texts(by_time)
+
+
+def test_an_order_that_there_is_not_is_refused(client: FlaskClient) -> None:
+    assert client.get("/inbox?order=text").status_code == 422
+    assert client.get("/inbox?order=").status_code == 200
+
+
 @pytest.mark.parametrize("filters", ["", "q=TEXT", "q=%C3%A9", "from=%2B919876543210&q=tex"])
 def test_pages_lead_both_ways_and_leave_none_out(
     client: FlaskClient, store: Store, filters: str

@@ -209,7 +209,12 @@ def test_a_stream_whose_client_leaves_ends_at_its_next_block(
         ("/messages", None),
         ("/messages?q=&since=2025-01-01T00:00:00Z", None),
         ("/stats?from=%2B1", None),
-        ("/inbox?from=%2B1", None),
+        ("/inbox", None),
+        ("/inbox?from=%2B1", Place.LONG_READ),
+        ("/inbox?until=2025-01-01", Place.LONG_READ),
+        ("/inbox?from=%2B1&order=ts", None),
+        ("/inbox?order=ts&until=2025-01-01", None),
+        ("/inbox?message_id=m1&from=%2B1", None),
     ],
 )
 def test_the_view_alone_says_which_read_is_long(

@@ -1,4 +1,4 @@
-"""Pages of the inbox, newest first, in both directions."""
+"""Pages of the inbox in both directions, those first that arrived last or have the newest `ts`."""
 
 from typing import NamedTuple
 
@@ -47,12 +47,22 @@ def _list(
     db: Connection, query: InboxQuery, counts: CountCache, *, newer: bool = False
 ) -> MessagePage:
     asked = _as_listed(query, query.newer if newer else query.older)
-    return list_messages(db, asked, counts, Order(newest_first=not newer))
+    return list_messages(db, asked, counts, _order(query, asked, newest_first=not newer))
+
+
+def _order(query: InboxQuery, asked: MessageQuery, *, newest_first: bool) -> Order:
+    # A `ts` may be anything: with messages of the year 9999, nobody would see a new one.
+    if query.order == "ts":
+        return Order(newest_first=newest_first)
+    return Order.of_arrival(asked, newest_first=newest_first)
 
 
 def page_takes_long(query: InboxQuery) -> bool:
     """Whether the cost of the page grows with the data, or is high."""
-    return takes_long(_as_listed(query, None))
+    listed = _as_listed(query, None)
+    in_time = query.since is not None or query.until is not None
+    sorts = query.order == "arrival" and (query.from_msisdn is not None or in_time)
+    return takes_long(listed) or (sorts and query.message_id is None)
 
 
 def _as_listed(query: InboxQuery, cursor: Cursor | None) -> MessageQuery:

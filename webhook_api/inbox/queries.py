@@ -1,6 +1,6 @@
 """What may be asked of the pages at /inbox."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,5 +16,6 @@ class ArrivalsQuery(MessageFilter):
 class InboxQuery(MessageFilter):
     """A page of the inbox: the newest that match, or those before or after a cursor."""
 
+    order: Literal["arrival", "ts"] = "arrival"
     older: CursorText | None = None
     newer: CursorText | None = None

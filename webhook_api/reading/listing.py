@@ -162,7 +162,7 @@ def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Po
             chars += len(hit.message_id) + len(hit.text or "")
         if chars >= CHUNK_CHARS or number == _CHUNK_ROWS:
             last = StoredMessage.from_row(row)
-            return hits, Position(last.cursor.instant, last.message_id)
+            return hits, Position(last.cursor.instant, last.message_id, last.cursor.id)
     return hits, None
 
 

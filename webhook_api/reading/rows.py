@@ -1,5 +1,6 @@
 """Conditions on rows of messages, and the orders in which they are listed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ class Position(NamedTuple):
 
     instant: Instant
     message_id: str
+    id: int
 
     @classmethod
     def of(cls, db: Connection, cursor: Cursor | None) -> "Position | None":
@@ -24,7 +26,7 @@ class Position(NamedTuple):
         if cursor is None:
             return None
         row = db.execute("SELECT message_id FROM messages WHERE id = ?", [cursor.id]).fetchone()
-        return cls(cursor.instant, row[0] if row else "")
+        return cls(cursor.instant, row[0] if row else "", cursor.id)
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,27 @@ class Order:
     columns: tuple[str, ...] = ("m.seconds", "m.nanos", "m.message_id")
     newest_first: bool = False
 
+    @classmethod
+    def of_arrival(cls, wanted: MessageFilter, *, newest_first: bool) -> "Order":
+        """Return the order in which the rows came in.
+
+        The plus keeps SQLite from reading whole rows in this order, for what an index can say.
+        """
+        filtered = any(getattr(wanted, name) for name in MessageFilter.model_fields if name != "q")
+        return cls(("+m.id" if filtered else "m.id",), newest_first)
+
     @property
     def sql(self) -> str:
         """What follows ORDER BY."""
         return ", ".join(f"{one} DESC" if self.newest_first else one for one in self.columns)
 
-    def beyond(self, position: Position) -> tuple[str, list[object]]:
+    def beyond(self, position: Position) -> tuple[str, Sequence[object]]:
         """Return the condition on the rows after `position`, and its parameters."""
         sign = "<" if self.newest_first else ">"
-        values: list[object] = [*position.instant, position.message_id]
-        return f"({', '.join(self.columns)}) {sign} (?, ?, ?)", values
+        instant, message_id, row_id = position
+        values = [*instant, message_id] if len(self.columns) > 1 else [row_id]
+        marks = ", ".join("?" * len(values))
+        return f"({', '.join(self.columns)}) {sign} ({marks})", values
 
 
 OLDEST_FIRST = Order()

@@ -86,6 +86,7 @@ def show_inbox() -> Response:
         shown=shown,
         query=query,
         given=given,
+        linked=given if query.order == "arrival" else {**given, "order": query.order},
         is_long=_is_long,
         mark=mark_hits,
         draw=draw,
@@ -148,7 +149,7 @@ def log_out() -> AnyResponse:
 
 
 def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
-    plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
+    plain = not query.model_dump(exclude_none=True, exclude={"order"})
     newest = newest_id(db)  # before the list, so that no new message is missed
     page = list_inbox(db, query, counts)
     silent = [message.cursor.id for message in page.messages if not message.text]
