@@ -235,6 +235,7 @@ def test_a_malformed_standard_webhooks_secret_stops_the_start_unprinted(
 def test_no_secret_of_a_provider_is_printed() -> None:
     names = ["META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN"]
     environ = {name: f"{name}-value" for name in names} | {"PUBLIC_URL": "https://x"}
+    environ["TWILIO_API_KEY"] = "SK1:key-value"
 
     printed = repr(Config.from_env({"WEBHOOK_SECRET": SECRET, **environ}))
 
