@@ -10,13 +10,7 @@ from tests.builders import SECRET, an_app
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.execution import EXECUTION_KEY, Execution
-from webhook_api.inbox.session import (
-    COOKIE,
-    PAUSE_S,
-    SESSION_S,
-    begin_session,
-    is_session,
-)
+from webhook_api.inbox.session import PAUSE_S, SESSION_S, begin_session, is_session
 
 TOKEN = "a-token-for-readers"
 
@@ -96,16 +90,21 @@ def test_a_wrong_token_takes_its_time_and_keeps_no_right_one_out(locked: FlaskCl
     assert [execution.pause_s for execution in executions] == [PAUSE_S, 0]
 
 
-@pytest.mark.parametrize("cookie", ["", ".", "99999999999", "99999999999.00", "é.é", "1.2.3"])
-def test_a_session_cannot_be_made_up(cookie: str) -> None:
-    assert not is_session(TOKEN, cookie, 0)
+BEGUN = begin_session(TOKEN, 1000)
+LAST = 1000 + SESSION_S - 1
 
 
-def test_a_session_ends_with_its_time_and_with_its_token() -> None:
-    cookie = begin_session(TOKEN, 1000)
-
-    assert is_session(TOKEN, cookie, 1000 + SESSION_S - 1)
-    assert not is_session(TOKEN, cookie, 1000 + SESSION_S)
-    assert not is_session("another", cookie, 1000)
-    assert not is_session(TOKEN, "9" + cookie, 1000)
-    assert COOKIE
+@pytest.mark.parametrize(
+    ("token", "cookie", "now", "holds"),
+    [
+        (TOKEN, BEGUN, LAST, True), (TOKEN, BEGUN, LAST + 1, False),
+        ("another", BEGUN, 1000, False),
+        *((TOKEN, made_up, 0, False) for made_up in (
+            "9" + BEGUN, "", ".", "99999999999", "99999999999.00", "é.é", "1.2.3",
+        )),
+    ],
+)  # fmt: skip
+def test_a_session_ends_with_its_time_and_its_token_and_cannot_be_made_up(
+    token: str, cookie: str, now: int, holds: bool
+) -> None:
+    assert is_session(token, cookie, now) is holds

@@ -51,30 +51,20 @@ def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
 def test_another_program_that_writes_is_waited_for_without_the_lock(
     commits: GroupCommit, database: Database
 ) -> None:
-    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+    with closing(
+        sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
-
         with pytest.raises(Unavailable, match="another program, which writes"):
             store_one(commits, message(message_id="m1"))
         with database.write_lock(patience_s=0.2):
             pass
-        other.execute("COMMIT")
+        release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
+        release.start()
 
-    assert store_one(commits, message(message_id="m1")).created
+        result = store_one(commits, message(message_id="m1"))
 
-
-def test_a_delivery_is_stored_as_soon_as_the_other_program_has_finished(
-    commits: GroupCommit, database: Database
-) -> None:
-    other = sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
-    release.start()
-
-    result = store_one(commits, message(message_id="m1"))
-
-    release.join()
-    other.close()
+        release.join()
     assert result == StoreResult(created=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import a_message
 from tests.conftest import Rows, Store
-from tests.store.files import arrived, count, differences
+from tests.store.files import arrived, count, differences, steps_of
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import Remover
 from webhook_api.store.connections import Connection
@@ -20,17 +20,7 @@ from webhook_api.store.writer import Writer
 
 
 def steps_to_remove(db: Connection, row_id: int) -> int:
-    steps = 0
-
-    def count() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    db.set_progress_handler(count, 1)
-    remove_messages(db, [row_id])
-    db.set_progress_handler(None, 1)
-    return steps
+    return steps_of(db, lambda: remove_messages(db, [row_id]))
 
 
 def test_a_removal_costs_the_same_however_many_messages_there_are(

@@ -39,7 +39,7 @@ def matches(message: Message, wanted: dict[str, str | None]) -> bool:
     return (
         (wanted["from"] is None or message["from"] == wanted["from"])
         and wanted.get("to") in (None, message["to"])
-        and wanted.get("message_id") in (None, message["message_id"])
+        and (wanted.get("message_id") or None) in (None, message["message_id"])
         and wanted.get("provider") in (None, provider_of(message))
         and (wanted["since"] is None or instant(message["ts"]) >= instant(wanted["since"]))
         and (

@@ -1,6 +1,7 @@
 """Database files: filled and looked into, without the service."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,32 @@ def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -
             DROP TABLE kept;
             COMMIT;
         """)
+
+
+def failing(code: int) -> Callable[..., None]:
+    """Return a function that fails as SQLite does, with this code."""
+
+    def fail(*_arguments: object) -> None:
+        error = sqlite3.OperationalError("of a test")
+        error.sqlite_errorcode = code
+        raise error
+
+    return fail
+
+
+def steps_of(db: sqlite3.Connection, work: Callable[[], object]) -> int:
+    """Return how many steps SQLite takes for `work`: its cost, whatever else the machine does."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 1)
+    work()
+    db.set_progress_handler(None, 1)
+    return steps
 
 
 def differences(path: Path) -> list[str]:

@@ -15,7 +15,9 @@ from webhook_api.store.database import Database
 from webhook_api.store.lending import LendingError
 
 
-def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> None:
+def test_a_reader_is_lent_to_one_at_a_time_lent_again_and_returned_once(
+    database: Database,
+) -> None:
     reader = database.lend_reader()
     database.return_reader(reader)
 
@@ -23,7 +25,7 @@ def test_a_reader_that_is_not_lent_cannot_be_returned(database: Database) -> Non
         database.return_reader(reader)
 
     first, second = database.lend_reader(), database.lend_reader()
-    assert first is not second
+    assert first is reader is not second
     database.return_reader(first)
     database.return_reader(second)
 
@@ -55,22 +57,25 @@ def test_a_reader_that_is_not_reusable_is_closed(database: Database) -> None:
         assert other is not reader
 
 
-@pytest.mark.parametrize("use", ["execute", "cursor", "fetchone", "fetchall", "fetchmany", "next"])
-def test_use_after_its_return_fails(database: Database, use: str) -> None:
-    reader = database.lend_reader()
-    cursor = reader.execute("SELECT 1")
-    database.return_reader(reader)
+USES: dict[str, Callable[[Connection, sqlite3.Cursor], object]] = {
+    "execute": lambda reader, _cursor: reader.execute("SELECT 1"),
+    "cursor": lambda reader, _cursor: reader.cursor().execute("SELECT 1"),
+    "fetchone": lambda _reader, cursor: cursor.fetchone(),
+    "fetchall": lambda _reader, cursor: cursor.fetchall(),
+    "fetchmany": lambda _reader, cursor: cursor.fetchmany(),
+    "next": lambda _reader, cursor: next(cursor),
+}
 
-    uses: dict[str, Callable[[], object]] = {
-        "execute": lambda: reader.execute("SELECT 1"),
-        "cursor": lambda: reader.cursor().execute("SELECT 1"),
-        "fetchone": cursor.fetchone,
-        "fetchall": cursor.fetchall,
-        "fetchmany": cursor.fetchmany,
-        "next": lambda: next(cursor),
-    }
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_use_after_its_return_fails(
+    database: Database, use: Callable[[Connection, sqlite3.Cursor], object]
+) -> None:
+    with database.reader() as reader:
+        cursor = reader.execute("SELECT 1")
+
     with pytest.raises(LendingError, match="after its return"):
-        uses[use]()
+        use(reader, cursor)
 
 
 def test_use_by_two_threads_at_once_fails(database: Database) -> None:

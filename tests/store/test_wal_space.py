@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from tests.builders import a_message
+from tests.store.files import count
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
@@ -19,8 +19,8 @@ DISK_BYTES = 8 * 1024 * 1024
 BATCH = 32
 
 
-@pytest.fixture
-def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the database believe that there is space for its own files only."""
 
     def free_bytes(database: Database) -> int:
@@ -28,7 +28,6 @@ def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
         return max(0, DISK_BYTES - used)
 
     monkeypatch.setattr(Database, "free_bytes", free_bytes)
-    return database.path
 
 
 @pytest.fixture
@@ -63,7 +62,6 @@ def bytes_of_both(database: Database) -> int:
     return sum(database.sizes().values())
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
     database: Database, writer: Writer
 ) -> None:
@@ -76,11 +74,9 @@ def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
 
     assert bytes_of_both(database) <= DISK_BYTES
     with database.reader() as reader:
-        (count,) = reader.execute("SELECT count(*) FROM messages").fetchone()
-    assert count == BATCH * (stored + 1)
+        assert count(reader) == BATCH * (stored + 1)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     database: Database, writer: Writer
 ) -> None:
@@ -98,7 +94,6 @@ def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     assert bytes_of_both(database) <= DISK_BYTES
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: Database) -> None:
     database.leaves_checkpoints = True
     writer = Writer(database)
@@ -111,7 +106,6 @@ def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: D
     writer.discard()
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_removing_and_indexing_keep_that_space_too(database: Database, writer: Writer) -> None:
     fill(writer)
 

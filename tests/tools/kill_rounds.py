@@ -1,8 +1,8 @@
 """Load, kill -9 of a process, new start: is any acknowledged message lost?
 
-`python -m tests.kill_rounds 100` prints a table of so many rounds; `python -m tests.kill_rounds 20
-prune forget` kills these commands in each of them. Kills that are held at a point of a commit or of
-a checkpoint are in `tests.powercut`.
+`python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `20 prune forget`, it
+kills these commands in each of them. Kills that are held at a point of a commit or of
+a checkpoint are in `tests.tools.powercut`.
 """
 
 import os
@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,8 +18,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.builders import SECRET, a_message, encode
-from tests.serving import ROOT, Load, Server, database_in, serving, wait_until
+from tests.builders import a_message, encode
+from tests.cli.running import command
+from tests.serving import Load, Server, database_in, serving, wait_until
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.store.connections import connect
@@ -55,8 +55,9 @@ def _master(server: Server, _chance: random.Random) -> None:
 
 def _workers(server: Server, chance: random.Random) -> None:
     for _ in range(3):
-        os.kill(chance.choice(server.workers), signal.SIGKILL)
-        wait_until(lambda: len(server.workers) == 2)
+        killed = chance.choice(server.workers)
+        os.kill(killed, signal.SIGKILL)
+        server.wait_for_workers(2, but=[killed])
         time.sleep(chance.uniform(0, 0.4))
     server.kill()
 
@@ -68,24 +69,11 @@ def _import(server: Server, chance: random.Random) -> None:
     with lines.open("wb") as file:
         for number in range(_IMPORTED):
             file.write(encode(a_message(message_id=f"{name}-{number}")) + b"\n")
-    running = _command(server, "import", lines)
+    running = command(server.database, "import", lines)
     time.sleep(chance.uniform(0.8, 2.0))
     running.kill()
     running.wait(10)
     server.kill()
-
-
-def _command(server: Server, *arguments: object) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, arguments)],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{server.database}",
-        },
-        stdout=subprocess.DEVNULL,
-    )
 
 
 class _Command:
@@ -98,7 +86,7 @@ class _Command:
 
     def __call__(self, server: Server, chance: random.Random) -> None:
         arguments = [one.format(folder=server.folder) for one in self._arguments]
-        running = _command(server, *arguments)
+        running = command(server.database, *arguments)
         wait_until(lambda: running.poll() is not None or _uses_database(running.pid, server), 30)
         time.sleep(chance.uniform(0.0, 1.0) * self._takes_s)
         ended = running.poll() is not None
@@ -146,7 +134,7 @@ def kill_rounds(
         if isinstance(kill, _Command):
             acknowledged |= _old_messages(folder, f"old{number}")
         with serving(folder, WEB_CONCURRENCY=2) as server, Load(server, f"r{number}") as load:
-            wait_until(lambda server=server: len(server.workers) == 2)  # type: ignore[misc]
+            server.wait_for_workers(2)
             wait_until(lambda load=load: load.acknowledged)  # type: ignore[misc]
             time.sleep(chance.uniform(0.5, 1.0) * load_s)
             kill(server, chance)

@@ -1,10 +1,10 @@
-"""The service with one part replaced, for comparison: `gunicorn tests.benchmarks.apps:...`."""
+"""The service with one part replaced, for comparison; Gunicorn loads these by name."""
 
 from collections.abc import Sequence
 
 from flask import Flask
 
-from tests.benchmarks import plain
+from tests.tools.benchmarks import plain
 from webhook_api import create_app
 from webhook_api.config import Config
 from webhook_api.models import InboundMessage
@@ -12,17 +12,15 @@ from webhook_api.store import writer
 from webhook_api.store.messages import StoreResult
 
 
-class _StoreNothing:
-    """Says that every message was stored."""
-
-    def store(self, _messages: Sequence[InboundMessage]) -> list[StoreResult]:
-        return [StoreResult(created=True)]
+def _store_nothing(messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    """Say that every message was stored."""
+    return [StoreResult(created=True)] * len(messages)
 
 
 def ceiling(config: Config | None = None) -> Flask:
     """Return the service without its database: only HTTP, checks, logs and metrics."""
     app = create_app(config)
-    app.extensions["commits"] = _StoreNothing()
+    app.extensions["commits"].store = _store_nothing
     return app
 
 

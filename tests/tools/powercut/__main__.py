@@ -1,4 +1,4 @@
-"""`python -m tests.powercut 300`: 300 power cuts in each scenario; prints a table.
+"""`python -m tests.tools.powercut 300`: 300 power cuts in each scenario; prints a table.
 
 A second argument chooses the scenarios whose name contains it.
 """
@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.powercut.images import Findings, cut_often
-from tests.powercut.record import read_record
-from tests.powercut.rig import Rig
-from tests.powercut.scenarios import SCENARIOS
-from tests.powercut.shim import build, why_not
+from tests.tools.powercut.images import Findings, cut_often
+from tests.tools.powercut.record import read_record
+from tests.tools.powercut.rig import Rig
+from tests.tools.powercut.scenarios import SCENARIOS
+from tests.tools.powercut.shim import build, why_not
 
 _LOAD_S = 4.0
 

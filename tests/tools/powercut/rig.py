@@ -2,21 +2,19 @@
 
 import random
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.builders import SECRET, a_message, encode
-from tests.powercut.disk import Disk
-from tests.powercut.record import read_record
-from tests.powercut.shim import Shim
-from tests.serving import ROOT, Client, Server, database_in, serving
+from tests.builders import a_message, encode
+from tests.cli.running import environment, start_in_a_shell
+from tests.serving import ROOT, Load, Server, database_in, serving
+from tests.tools.powercut.disk import Disk
+from tests.tools.powercut.record import read_record
+from tests.tools.powercut.shim import Shim
 
 # Upkeep comes often, so that a short run has many checkpoints.
 KNOBS = {"webhook_api.store.writer": {"checkpoint_every": 600, "index_every": 48}}
@@ -82,17 +80,17 @@ class Rig:
         lines.write_bytes(
             b"".join(encode(a_message(message_id=f"{prefix}-{n}")) + b"\n" for n in range(messages))
         )
-        environment = {
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{self.database}",
-            **self._environment,
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", "wsgi", "import", lines],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        return start_in_a_shell("import", lines, **environment(self.database), **self._environment)
+
+    def load(self, server: Server, prefix: str) -> Load:
+        """Return senders of distinct messages; each tenth message is a repeat."""
+        return Load(
+            server,
+            prefix,
+            threads=12,
+            timeout_s=5,
+            repeats=0.1,
+            acknowledge=self.shim.acknowledge,
         )
 
     def deliver(self, server: Server, message_id: str) -> int:
@@ -127,50 +125,3 @@ class Rig:
             if not path.name.endswith("-shm")
         }
         assert found == disk.cached(), "the record has a hole"
-
-
-class Senders:
-    """Senders of distinct messages during a `with` block; each tenth message is a repeat."""
-
-    def __init__(self, rig: Rig, server: Server, prefix: str, threads: int = 12) -> None:
-        self.acknowledged: list[str] = []
-        self.refused = 0
-        self._rig, self._server, self._prefix = rig, server, prefix
-        self._numbers = count()
-        self._going = True
-        self._threads = [
-            threading.Thread(target=self._send, args=[random.Random(f"{prefix} {number}")])
-            for number in range(threads)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._going = False
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, chance: random.Random) -> None:
-        with self._server.client(timeout_s=5) as client:
-            while self._going:
-                message_id = f"{self._prefix}-{next(self._numbers)}"
-                if self.acknowledged and chance.random() < 0.1:
-                    message_id = chance.choice(self.acknowledged)
-                while self._going and not self._deliver(client, message_id):
-                    time.sleep(0.02)
-
-    def _deliver(self, client: Client, message_id: str) -> bool:
-        sender = f"+9198765432{len(message_id) % 100:02}"
-        try:
-            status = client.deliver(message_id=message_id, sender=sender).status
-        except (OSError, HTTPException):
-            return False
-        if status == 200:
-            self._rig.shim.acknowledge(message_id)
-            self.acknowledged.append(message_id)
-        else:
-            self.refused += 1
-        return status == 200

@@ -1,4 +1,4 @@
-"""What each read costs on a large table: `python -m tests.benchmarks.reads --help`.
+"""What each read costs on a large table: `python -m tests.tools.benchmarks.reads --help`.
 
 Every read is measured beside GET /health/live on the same server, in turn: the ratio says what
 the read itself costs, whatever else the machine does.
@@ -12,18 +12,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
 
 import click
 
-from tests.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
-from tests.benchmarks.harness import FIRST_PORT, ROOT, Server, require, show_table
-from tests.benchmarks.measured import middle
 from tests.builders import SECRET, an_app
+from tests.serving import ROOT
+from tests.tools.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
+from tests.tools.benchmarks.harness import FIRST_PORT, Server, require, show_table
+from tests.tools.benchmarks.measured import middle
 from webhook_api.config import Config
 from webhook_api.store.database import Database
 
@@ -71,13 +70,12 @@ def _reads(server: Server, rows: int) -> Iterator[Read]:
         return "/messages?" + urlencode(parameters)
 
     def ts_at(offset: int) -> str:
-        reply = _get(server, messages_where(offset=offset, limit=1))
-        return str(json.loads(reply.read())["data"][0]["ts"])
+        reply = server.service.get(messages_where(offset=offset, limit=1))
+        return str(reply.json["data"][0]["ts"])
 
-    stats = json.loads(_get(server, "/stats").read())
-    sender = stats["messages_per_sender"][-1]["from"]
+    sender = server.service.get("/stats").json["messages_per_sender"][-1]["from"]
     half = ts_at(rows // 2)
-    link = _get(server, messages_where(offset=rows // 2)).headers["Link"]
+    link = server.service.get(messages_where(offset=rows // 2)).headers["link"]
     yield Read("first page", "/messages")
     yield Read("from", messages_where(**{"from": sender}))
     yield Read("since, half of all", messages_where(since=half))
@@ -99,11 +97,6 @@ def _reads(server: Server, rows: int) -> Iterator[Read]:
     yield Read(f"NDJSON, {_STREAMED} messages", streamed, _NDJSON)
 
 
-def _get(server: Server, path: str, accept: str = "*/*") -> HTTPResponse:
-    reply: HTTPResponse = urlopen(Request(server.url + path, headers={"Accept": accept}))
-    return reply
-
-
 def _forget(path: Path) -> None:
     """Make the kernel drop what it holds of a file in memory."""
     with path.open("rb") as file:
@@ -112,7 +105,8 @@ def _forget(path: Path) -> None:
 
 def _once_s(server: Server, read: Read) -> float:
     started = time.perf_counter()
-    _get(server, read.path, read.accept).read()
+    with server.service.client(timeout_s=600) as client:
+        client.request("GET", read.path, headers={"Accept": read.accept})
     return time.perf_counter() - started
 
 

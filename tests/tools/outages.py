@@ -1,30 +1,27 @@
-#!/usr/bin/env python3
 """Outages of the container under load: each acknowledged message must be stored once afterwards.
 
 Senders deliver as a provider does, again and again until they are answered 200, while the
 container is restarted, killed, or loses its processes. Run by .ci/run and by hand; needs Docker,
-PORT (8000) free, and nothing but Python's own library. The stack is one of its own, and is removed.
+PORT (8000) free, and nothing but Python's own library: `python3 -m tests.tools.outages`. The stack
+is one of its own, and is removed.
 """
 
-import hmac
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable
+from http.client import HTTPException
 
-SECRET = "outages"
+from tests.builders import SECRET
+from tests.serving import ROOT, Load, Service
+
 PORT = int(os.environ.get("PORT") or 8000)
-SENDERS = 8
+SERVICE = Service(PORT)
 BEFORE_S = 2.0  # of load, and again after the outage
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 # Of the processes in the container, in the order in which they were started: the init of Docker,
 # Gunicorn's arbiter, its workers. The last is the one that asks.
 KILL = "import os, signal; pids = sorted(int(p) for p in os.listdir('/proc') if p.isdigit()); "
@@ -70,21 +67,22 @@ def kill_worker() -> None:
 
 
 def outage_under_load(outage: Callable[[], None]) -> None:
-    with senders(outage.__name__) as answers:
+    with Load(SERVICE, outage.__name__, timeout_s=5, finish_s=TIMEOUT_S) as load:
         time.sleep(BEFORE_S)
         outage()
         time.sleep(BEFORE_S)
     stored = Counter(
         message["message_id"]
-        for message in map(json.loads, get("/messages", "application/x-ndjson").splitlines())
+        for message in map(json.loads, SERVICE.get_stream().body.splitlines())
         if message["message_id"].startswith(outage.__name__)
     )
-    acknowledged = {message_id for message_id, status in answers if status == "200"}
-    others = Counter(status for _, status in answers if status != "200")
+    acknowledged = load.acknowledged
+    others = Counter(type(failure).__name__ for failure in load.failures)
+    others.update({str(status): times for status, times in load.statuses.items() if status != 200})
     lost = acknowledged - stored.keys()
     twice = [message_id for message_id, times in stored.items() if times > 1]
     say(
-        f"{outage.__name__}: {len(acknowledged)} acknowledged, of {len(answers)} attempts"
+        f"{outage.__name__}: {len(acknowledged)} acknowledged,"
         f" {dict(others)} were delivered again; stored {stored.total()}, lost {len(lost)},"
         f" more than once {len(twice)}"
     )
@@ -92,67 +90,15 @@ def outage_under_load(outage: Callable[[], None]) -> None:
     check(not lost and not twice and stored.keys() == acknowledged, "stored is not acknowledged")
 
 
-@contextmanager
-def senders(prefix: str) -> Iterator[list[tuple[str, str]]]:
-    """Deliver from several threads during a `with` block, and until the last is acknowledged."""
-    answers: list[tuple[str, str]] = []
-    numbers = count()
-    stop = threading.Event()
-
-    def deliver_on() -> None:
-        connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
-        while not stop.is_set():
-            message_id = f"{prefix}-{next(numbers)}"
-            deadline = time.monotonic() + PATIENCE_S
-            while time.monotonic() < deadline:
-                status = deliver(connection, message_id)
-                answers.append((message_id, status))
-                if status == "200":
-                    break
-                time.sleep(0.05)
-
-    threads = [threading.Thread(target=deliver_on) for _ in range(SENDERS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
-def deliver(connection: HTTPConnection, message_id: str) -> str:
-    """Return the status of the answer, or why there was none."""
-    body = json.dumps(
-        {
-            "message_id": message_id,
-            "from": "+919876543210",
-            "to": "+14155550100",
-            "ts": "2025-01-15T10:00:00Z",
-            "text": f"Hello from {message_id}",
-        }
-    ).encode()
-    signature = hmac.digest(SECRET.encode(), body, "sha256").hex()
-    try:
-        connection.request("POST", "/webhook", body, {"X-Signature": signature})
-        response = connection.getresponse()
-        response.read()
-    except (OSError, HTTPException) as error:
-        connection.close()
-        return type(error).__name__
-    return str(response.status)
-
-
 def counts_survive_a_worker() -> None:
     """Counts are the same in every scrape, and after a worker was killed they go on from there."""
     before = created()
-    deliver_quietly("counted-first", 200)
+    deliver("counted-first", 200)
     counted = {created() for _ in range(10)}
     kill_worker()
     time.sleep(1)
     counted |= {created() for _ in range(10)}
-    deliver_quietly("counted-then", 100)
+    deliver("counted-then", 100)
     after = created()
     say(
         f"counts: {before:.0f}, after 200 more {counted} with a worker killed between two tens of"
@@ -169,11 +115,9 @@ def counts_start_from_zero() -> None:
     check(created() == 0 and folders == "1", "something is left from before the restart")
 
 
-def deliver_quietly(prefix: str, messages: int) -> None:
-    connection = HTTPConnection("127.0.0.1", PORT, timeout=5)
-    for number in range(messages):
-        check(deliver(connection, f"{prefix}-{number}") == "200", "a delivery failed")
-    connection.close()
+def deliver(prefix: str, messages: int) -> None:
+    statuses = SERVICE.deliver_all((f"{prefix}-{number}" for number in range(messages)), threads=1)
+    check(statuses == {200: messages}, "a delivery failed")
 
 
 def created() -> float:
@@ -183,7 +127,7 @@ def created() -> float:
 
 
 def until_ready() -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             get("/health/ready")
@@ -195,17 +139,11 @@ def until_ready() -> None:
             return
 
 
-def get(path: str, accept: str = "*/*") -> str:
-    connection = HTTPConnection("127.0.0.1", PORT, timeout=30)
-    try:
-        connection.request("GET", path, headers={"Accept": accept})
-        response = connection.getresponse()
-        text = response.read().decode()
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise HTTPException(f"{path} answered {response.status}")
-    return text
+def get(path: str) -> str:
+    reply = SERVICE.get(path, timeout_s=30)
+    if reply.status != 200:
+        raise HTTPException(f"{path} answered {reply.status}")
+    return reply.body.decode()
 
 
 def execute(code: str) -> str:
@@ -215,7 +153,7 @@ def execute(code: str) -> str:
 def compose(*arguments: str) -> str:
     run = subprocess.run(
         ["docker", "compose", *arguments],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,6 +1,6 @@
 """Sends mutated requests over raw sockets: what does the service do, and does it survive?
 
-`python -m tests.fuzz SECONDS SEED` prints what was seen.
+`python -m tests.tools.fuzz SECONDS SEED` prints what was seen.
 """
 
 import random
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.builders import a_message, encode, signed
-from tests.serving import QUICK, Server, serving, wait_until
+from tests.serving import QUICK, Server, serving
 
 _CONNECTIONS = 40
 _WORKERS = 2
@@ -100,7 +100,7 @@ def fuzz(server: Server, *, seconds: float, seed: int) -> Found:
     """Attack `server` for `seconds`. The same seed sends the same, but at other moments."""
     found = Found()
     chance = random.Random(seed)
-    wait_until(lambda: len(server.workers) == _WORKERS)
+    server.wait_for_workers(_WORKERS)
     server.deliver_all(map(str, range(200)))  # each worker has made its threads and all else
     workers, memory = server.workers, server.memory_bytes()
     clients: list[_Client] = []

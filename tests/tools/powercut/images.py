@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.powercut.disk import Disk, Luck, Names
-from tests.powercut.record import Event, Kind
-from tests.powercut.shim import Files
+from tests.tools.powercut.disk import Disk, Luck, Names
+from tests.tools.powercut.record import Event, Kind
+from tests.tools.powercut.shim import Files
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
 

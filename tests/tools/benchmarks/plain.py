@@ -1,9 +1,8 @@
 """Flask applications to compare the service with; they use none of its code.
 
-    gunicorn -c python:tests.benchmarks -k gthread -w 2 --threads 16 'tests.benchmarks.plain:bare()'
-    gunicorn -c python:tests.benchmarks -w 2 'tests.benchmarks.plain:first_version()'
+    gunicorn -c python:tests.tools.benchmarks -w 2 'tests.tools.benchmarks.plain:first_version()'
 
-The empty settings keep Gunicorn from reading ./gunicorn.conf.py.
+`writes.py` starts them. The empty settings keep Gunicorn from reading ./gunicorn.conf.py.
 """
 
 import hmac

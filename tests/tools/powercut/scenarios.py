@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.powercut.rig import Rig, Senders
-from tests.powercut.shim import Calls, Fault, Files
 from tests.serving import Server
+from tests.tools.powercut.rig import Rig
+from tests.tools.powercut.shim import Calls, Fault, Files
 
 LAST = "last"  # delivered when all is over, and acknowledged
 
 
 def load(rig: Rig, seconds: float) -> None:
     """Many senders, and the usual checkpoints."""
-    with rig.serving() as server, Senders(rig, server, "m"):
+    with rig.serving() as server, rig.load(server, "m"):
         time.sleep(seconds)
 
 
 def importing(rig: Rig, seconds: float) -> None:
     """An import at the same time as the senders."""
-    with rig.serving() as server, Senders(rig, server, "m"):
+    with rig.serving() as server, rig.load(server, "m"):
         running = rig.importing("i", int(1000 * seconds))
         time.sleep(seconds)
         _, problems = running.communicate(timeout=60)
@@ -38,7 +38,7 @@ def failing(
 
     def scenario(rig: Rig, seconds: float) -> None:
         with rig.serving() as server:
-            with Senders(rig, server, "m"):
+            with rig.load(server, "m"):
                 end = time.monotonic() + seconds
                 while time.monotonic() < end:
                     time.sleep(seconds / 8)
@@ -56,7 +56,7 @@ def failing(
 def short_writes(rig: Rig, seconds: float) -> None:
     """The disk fills up in the middle of a write, and has space again."""
     with rig.serving() as server:
-        with Senders(rig, server, "m"):
+        with rig.load(server, "m"):
             for files in (Files.WAL, Files.WAL, Files.DATABASE, Files.WAL):
                 time.sleep(seconds / 8)
                 skip = rig.chance.randrange(20)
@@ -126,7 +126,7 @@ def killed_after_a_failed_sync(rig: Rig, seconds: float) -> None:
 def killed_in_a_checkpoint(rig: Rig, seconds: float) -> None:
     """All processes die in the middle of a checkpoint under load."""
     for number in range(max(1, int(seconds / 2))):
-        with rig.serving() as server, Senders(rig, server, f"m{number}"):
+        with rig.serving() as server, rig.load(server, f"m{number}"):
             held = rig.shim.hold(Files.DATABASE, Calls.WRITE, skip=rig.chance.randrange(30))
             held.wait()
             rig.kill(server)
@@ -139,13 +139,13 @@ def folder_fails(rig: Rig, seconds: float) -> None:
     """The sync of the folder fails that should make the name of a new WAL durable."""
     with rig.serving() as server:
         rig.shim.fail(Files.FOLDER, Calls.SYNC, errno.EIO, times=2)
-        with Senders(rig, server, "m"):
+        with rig.load(server, "m"):
             time.sleep(seconds)
 
 
 def hanging(rig: Rig, seconds: float) -> None:
     """A sync of the WAL takes longer than a delivery may wait."""
-    with rig.serving(COMMIT_DEADLINE_S=0.5) as server, Senders(rig, server, "m"):
+    with rig.serving(COMMIT_DEADLINE_S=0.5) as server, rig.load(server, "m"):
         for _ in range(max(1, int(seconds / 2))):
             rig.shim.hang(Files.WAL, 1.0)
             time.sleep(2.0)

@@ -1,4 +1,4 @@
-"""How fast POST /webhook is: `python -m tests.benchmarks.writes --help`.
+"""How fast POST /webhook is: `python -m tests.tools.benchmarks.writes --help`.
 
 Every comparison is of servers that run side by side and are measured in turn, in several short
 rounds: on a machine with other work to do, nothing else says anything.
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import click
 
-from tests.benchmarks.data import messages
-from tests.benchmarks.harness import FIRST_PORT, HERE, Server, require, show_table
-from tests.benchmarks.measured import Measured, middle
 from tests.builders import encode, signed
+from tests.tools.benchmarks.data import messages
+from tests.tools.benchmarks.harness import FIRST_PORT, HERE, Server, require, show_table
+from tests.tools.benchmarks.measured import Measured, middle
 
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _WARM_UP_S = 1.0
@@ -72,19 +72,20 @@ def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list
 
     def plain(number: int, name: str, app: str, *arguments: str) -> Server:
         """Return Gunicorn without our settings: those of an empty module take their place."""
-        one = server(number, name, f"tests.benchmarks.plain:{app}()")
-        one.arguments = ["-c", "python:tests.benchmarks", "-b", f"127.0.0.1:{one.port}", *arguments]
+        one = server(number, name, f"tests.tools.benchmarks.plain:{app}()")
+        ours = ["-c", "python:tests.tools.benchmarks", "-b", f"127.0.0.1:{one.port}"]
+        one.arguments = [*ours, *arguments]
         return one
 
     servers = [server(0, "service")]
     if compare == "designs":
-        servers.append(server(1, "a: no database", "tests.benchmarks.apps:ceiling()"))
-        servers.append(server(2, "b: bare Flask", "tests.benchmarks.apps:bare()"))
+        servers.append(server(1, "a: no database", "tests.tools.benchmarks.apps:ceiling()"))
+        servers.append(server(2, "b: bare Flask", "tests.tools.benchmarks.apps:bare()"))
         gthread = ["-k", "gthread", "-w", "2", "--threads", "16"]
         servers.append(plain(3, "c: bare Flask, gthread 2x16", "bare", *gthread))
         servers.append(plain(4, "d: first version, sync x 2", "first_version", "-w", "2"))
     elif compare == "index":
-        servers.append(server(1, "no search index", "tests.benchmarks.apps:unindexed()"))
+        servers.append(server(1, "no search index", "tests.tools.benchmarks.apps:unindexed()"))
     elif "=" in compare:
         servers.append(server(1, compare, **dict(pair.split("=") for pair in compare.split(","))))
     elif Path(compare).is_dir():

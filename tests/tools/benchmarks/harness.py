@@ -8,21 +8,21 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import click
 
-from tests.benchmarks.measured import Commits, Measured
 from tests.builders import SECRET
+from tests.serving import ROOT, Service
+from tests.tools.benchmarks.measured import Commits, Measured
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 FIRST_PORT = 8180
 _START_S = 10.0
 
@@ -43,6 +43,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.database = self.folder / "app.db"
         self.url = f"http://127.0.0.1:{self.port}"
+        self.service = Service(self.port)
         self.answered = 0
 
     def __enter__(self) -> Self:
@@ -79,9 +80,8 @@ class Server:
 
     def _lives(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health/live", timeout=1):
-                return True
-        except OSError:
+            return self.service.get("/health/live", timeout_s=1).status == 200
+        except (OSError, HTTPException):
             return False
 
     def _stop(self) -> None:
@@ -125,11 +125,8 @@ class Server:
         return Measured(**report, cpu_s=cpu_s, switches=switches, commits=commits)
 
     def _commits(self) -> Commits:
-        try:
-            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as reply:
-                return Commits.parse(reply.read().decode())
-        except OSError:  # 404
-            return Commits()
+        reply = self.service.get("/metrics")
+        return Commits.parse(reply.body.decode()) if reply.status == 200 else Commits()
 
     def _workers(self) -> list[str]:
         pid = self._process.pid

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.intake.commits import Record, message, store_one
-from tests.powercut.shim import Calls, Faults, Files
+from tests.tools.powercut.shim import Calls, Faults, Files
 from webhook_api.errors import Unavailable
 from webhook_api.intake.commit import GroupCommit
 from webhook_api.store.database import Database

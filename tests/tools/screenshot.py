@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.browser import chromium
-from tests.builders import encode, signed
 from tests.serving import ROOT, Server, serving
 from webhook_api.cli.samples import sample_bodies
 
@@ -24,8 +23,7 @@ def fill(server: Server, count: int = _MESSAGES) -> None:
         for body in sample_bodies(count):
             ago = timedelta(days=_DAYS * choose.random() ** 2)
             ts = (now - ago).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            body = encode(json.loads(body) | {"ts": ts})
-            client.request("POST", "/webhook", body, signed(body))
+            client.deliver(**json.loads(body) | {"ts": ts})
 
 
 def main() -> None:

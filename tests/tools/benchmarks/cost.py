@@ -1,7 +1,7 @@
-"""What a request costs in one process: `python -m tests.benchmarks.cost`; nothing else may run.
+"""What a request costs in one process: `python -m tests.tools.benchmarks.cost`.
 
-Microseconds of CPU: the least of many short runs, which other work on the machine moves least.
-Log lines go to /dev/null; metrics to files that are mapped, as in a worker.
+Nothing else may run. Microseconds of CPU: the least of many short runs, which other work on the
+machine moves least. Log lines go to /dev/null; metrics to files that are mapped, as in a worker.
 """
 
 import os
@@ -18,11 +18,11 @@ from flask import Flask
 from prometheus_client import values
 from werkzeug.test import EnvironBuilder
 
-from tests.benchmarks import plain
-from tests.benchmarks.apps import ceiling
-from tests.benchmarks.data import messages
-from tests.benchmarks.harness import show_table
 from tests.builders import SECRET, encode, signed
+from tests.tools.benchmarks import plain
+from tests.tools.benchmarks.apps import ceiling
+from tests.tools.benchmarks.data import messages
+from tests.tools.benchmarks.harness import show_table
 from webhook_api.config import Config
 from webhook_api.logs import send_logs_to
 

@@ -3,7 +3,7 @@
 # container stack. The stack is one of its own, so that no data but its own is removed at the
 # end. PORT says which port of the host it takes (8000, as the specification has it).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 for tool in docker make curl jq openssl; do
     command -v "$tool" >/dev/null || { echo "smoke needs $tool" >&2; exit 2; }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
-from tests.powercut.record import Event, Kind
+from tests.tools.powercut.record import Event, Kind
 
 PAGE = 4096
 SECTOR = 512

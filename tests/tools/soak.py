@@ -1,6 +1,6 @@
 """Hours of usual load in minutes: does anything grow, become slower or get lost?
 
-`python -m tests.soak 20` prints a line a minute, and compares the last minute with the first.
+`python -m tests.tools.soak 20` prints a line a minute, and compares the last minute with the first.
 """
 
 import http.client
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Client, Reply, Server, serving, wait_until
+from tests.serving import Client, Reply, Server, serving
 
 _WORKERS = 2
 _MINUTE_S = 60.0
@@ -79,9 +79,8 @@ def _deliver(_server: Server, client: Client, seen: Seen, chance: random.Random)
     text = " ".join(chance.choices(_WORDS, k=12))
     sender = f"+9198765{chance.randrange(2000):05}"
     message_id = f"soak-{chance.getrandbits(64):x}"
-    body = encode(a_message(message_id=message_id, sender=sender, ts=_ago(0), text=text))
     started = time.perf_counter()
-    reply = client.request("POST", "/webhook", body, signed(body))
+    reply = client.deliver(message_id=message_id, sender=sender, ts=_ago(0), text=text)
     seen.times_s.append(time.perf_counter() - started)
     if seen.take("delivery", reply):
         seen.acknowledged.append(message_id)
@@ -233,8 +232,7 @@ def main(minutes: int) -> None:
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder), WEB_CONCURRENCY=_WORKERS) as server,
     ):
-        wait_until(lambda: len(server.workers) == _WORKERS)
-        workers = server.workers
+        workers = server.wait_for_workers(_WORKERS)
         looks = soak(server, seen, minutes=minutes)
         found = faults(server, seen, workers, looks)
     print(f" first  {looks[0]}\n  last  {looks[-1]}")  # noqa: T201
