@@ -22,7 +22,7 @@ DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of the service. README explains them for operators."""
+    """All settings of the service. `docs/reference.md` explains them for operators."""
 
     webhook_secret: str = field(repr=False)
     webhook_secret_previous: str = field(default="", repr=False)  # accepted too; empty: none
