@@ -205,7 +205,7 @@ def _verify_token(given: Mapping[str, str]) -> str:
 
 
 def _api_key(value: str) -> str:
-    if value and not re.fullmatch("[!-~]+:[!-~]+", value):
+    if value and not re.fullmatch("[!-9;-~]+:[!-~]+", value):
         raise ConfigError("TWILIO_API_KEY cannot be used: accepted are SID:SECRET of an API key")
     return value
 
