@@ -2,7 +2,7 @@
 
 from webhook_api import create_app
 from webhook_api.cli import plain_failures
-from webhook_api.inherited_settings import INHERITED
+from webhook_api.config import INHERITED
 
 with plain_failures():
     app = create_app(INHERITED.settings)

@@ -97,6 +97,22 @@ def test_only_config_reads_the_environment(modules: dict[str, ast.Module]) -> No
     assert read == {"config"}
 
 
+def test_only_the_lock_hands_out_connections_that_may_write(
+    modules: dict[str, ast.Module],
+) -> None:
+    made: dict[str, set[str]] = {"LockedConnection": set(), "unshared": set()}
+    for module, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in made:
+                made[ast.unparse(node.func)].add(module)
+
+    assert made["LockedConnection"] == {"store.lock"}
+    # These work on a copy that nobody else uses, or on a database in memory.
+    assert made["unshared"] == {
+        "store.schema", "maintenance.verify", "maintenance.restore", "maintenance.compaction",
+    }  # fmt: skip
+
+
 def test_the_map_has_every_room_and_only_modules_that_exist() -> None:
     text = (PACKAGE / "README.md").read_text()
     named = set(re.findall(r"`((?:\.\./)?[\w./]+\.py|[\w/]+/)`", text))

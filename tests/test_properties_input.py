@@ -106,7 +106,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     app = an_app(
         Config(webhook_secret=SECRET, database_path=path, log_level="ERROR", read_deadline_s=60)
     )
-    writer = connect(path, "rw", patience_s=5)
+    writer = connect(path, "rw", timeout_s=5)
     writer.execute("PRAGMA synchronous = OFF")
     yield Service(app.test_client(), writer)
     writer.close()

@@ -14,7 +14,7 @@ from flask import Flask
 from tests.builders import SECRET
 from tests.cli.running import forked
 from tests.serving import ROOT, serving
-from webhook_api.server_time import now_as_text
+from webhook_api.timestamps import now_as_text
 
 README = (ROOT / "README.md").read_text()
 PROVIDERS = (ROOT / "webhook_api" / "providers" / "README.md").read_text()

@@ -76,9 +76,7 @@ def test_a_secret_that_cannot_be_read_at_hup_is_one_line_and_the_old_one_stays(
         current.write_text(NEW)
         server.kill_worker()
         statuses = {server.deliver(message_id=f"after {number}").status for number in range(8)}
-        said = [
-            line for line in server.log if line.get("logger") == "webhook_api.inherited_settings"
-        ]
+        said = [line for line in server.log if line.get("logger") == "webhook_api.config"]
         hup(server, lambda: None)
 
         assert status == 200

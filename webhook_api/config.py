@@ -1,23 +1,31 @@
-"""Settings: the environment as one frozen `Config`. No other module reads it."""
+"""Settings: the environment as one frozen `Config`. No other module reads it.
+
+A secret is in the variable `NAME`, or in the file that `NAME_FILE` names.
+"""
 
 import base64
+import codecs
 import ipaddress
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from webhook_api.secret_files import ConfigError, read_secret
-
-__all__ = ["Config", "ConfigError"]
+logger = logging.getLogger(__name__)
 
 _DATABASE_URL = "sqlite:///data/app.db"
 _URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?", re.DOTALL)
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
+MAX_SECRET_BYTES = 4096
+
+
+class ConfigError(ValueError):
+    """A setting is missing or cannot be used; the message names the variable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,7 @@ class Config:
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
-    check_lending: bool = sys.flags.dev_mode
+    check_connections: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
     meta_app_secrets: tuple[str, ...] = field(default=(), repr=False)  # the current one first
     meta_verify_token: str = field(default="", repr=False)
@@ -243,3 +251,81 @@ def _key(secret: str) -> bytes:
         raise ValueError("it has another prefix")
     encoded = encoded.rstrip("=")  # some providers leave it out
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+
+
+def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = False) -> str:
+    """Return the secret `name`, or what is in the file that `name`_FILE names.
+
+    Empty if neither is set. A line end in the file does not belong to the secret, nor does a byte
+    order mark; bytes that are not UTF-8 become surrogates, as in a variable (PEP 383). With
+    `may_be_empty`, a file with nothing but white space means that the secret is not set.
+
+    Raises:
+        ConfigError: both are set, or the file cannot be read, or holds no secret.
+    Source: "Environment variables", `_FILE`, of Docker's official images.
+    """
+    file_name = f"{name}_FILE"
+    if file_name not in given:
+        return given.get(name, "")
+    if name in given:
+        raise ConfigError(f"{name} and {file_name} are both set: remove one of them")
+    secret, reason = _read(Path(given[file_name]))
+    if not (secret or reason or may_be_empty):
+        reason = "the file is empty"
+    if reason:
+        raise ConfigError(f"{file_name} is {given[file_name]!r}: {reason}")
+    return os.fsdecode(secret)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return the secret in the file, without the line end, and why it cannot be used."""
+    try:
+        # Reading a pipe might never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b"", "it is no regular file"
+        with path.open("rb") as file:
+            secret = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        return b"", error.strerror or str(error)
+    except ValueError:  # a null byte in the name
+        return b"", "it is no name of a file"
+    if len(secret) > MAX_SECRET_BYTES:
+        return b"", f"the file has more than {MAX_SECRET_BYTES} bytes"
+    # Some editors put a byte order mark at the start, which nobody sees.
+    secret = secret.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+    if b"\n" in secret or b"\0" in secret:
+        return b"", "the file has to hold the secret in one line, and nothing else"
+    return (secret if secret.strip() else b""), ""
+
+
+class InheritedSettings:
+    """The settings that the master reads at the start and at each SIGHUP, and its workers inherit.
+
+    So a worker that replaces a dead one has the settings of the others, even if the files of the
+    secrets have changed since.
+    """
+
+    def __init__(self) -> None:
+        self._settings: Config | None = None
+
+    @property
+    def settings(self) -> Config | None:
+        """The settings that the master has read; None without a master, as in a command."""
+        return self._settings
+
+    def read(self) -> Config:
+        """Read the settings again and return them; if they are wrong now, the earlier ones.
+
+        Raises:
+            ConfigError: they are wrong, and there are no earlier ones.
+        """
+        try:
+            self._settings = Config.from_env()
+        except ConfigError as error:
+            if self._settings is None:
+                raise
+            logger.error("settings stay as they were: %s", error)
+        return self._settings
+
+
+INHERITED = InheritedSettings()  # of this process and those that it forks

@@ -18,9 +18,8 @@ from webhook_api.config import Config
 from webhook_api.maintenance import backup as backups
 from webhook_api.maintenance import verify as verifying
 from webhook_api.maintenance.verify import verify
-from webhook_api.store.copying import copy_moment
+from webhook_api.store.copies import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.partial_files import in_place_when_complete
 
 
 def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
@@ -125,7 +124,7 @@ def test_a_full_disk_leaves_the_old_backup(
     if step == "copies":
         monkeypatch.setattr(backups, "copy_moment", lambda db, path, _: copy_moment(db, path, full))
     else:
-        monkeypatch.setattr(verifying, "at_once", full)
+        monkeypatch.setattr(verifying, "run_in_parallel", full)
     result = run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

@@ -14,7 +14,7 @@ from tests.conftest import Post
 from tests.store.files import stored
 from webhook_api.cli.failures import describe
 from webhook_api.config import Config
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.removal import removal_lock
 from webhook_api.store.database import Database
 
 OWN = "is a file of the database itself"
@@ -136,7 +136,7 @@ def test_no_database_or_another_file_in_its_place_is_one_line(
 def test_two_that_remove_at_once_are_one_line(run: Run, config: Config) -> None:
     removals = (["forget", "+1"], ["prune", "--older-than", "1d"],
                 ["prune", "--older-than", "1d", "--compact"])  # fmt: skip
-    with closing(Database(config.database_path)) as database, one_at_a_time(database):
+    with closing(Database(config.database_path)) as database, removal_lock(database):
         busy = [run(*arguments) for arguments in removals]
 
     assert [(one.exit_code, one.output) for one in busy] == [

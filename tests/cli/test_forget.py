@@ -27,7 +27,8 @@ from webhook_api.models import Origin, ProviderMessage
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
-from webhook_api.store.finishing import put_in_place
+from webhook_api.store.files import complete_replacement
+from webhook_api.store.lock import WriteLock, unshared
 from webhook_api.store.messages import insert_messages, remove_messages
 
 
@@ -64,7 +65,7 @@ def test_after_forget_no_file_has_the_number_or_its_texts(
 def test_what_an_earlier_removal_left_in_free_pages_goes_as_well(
     run: Run, config: Config, tmp_path: Path
 ) -> None:
-    with closing(sqlite3.connect(config.database_path, isolation_level=None)) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         remove_messages(db, [1, 2])
     assert traces(tmp_path)
 
@@ -104,7 +105,7 @@ def test_an_empty_database_can_be_compacted(run: Run, config: Config, post_signe
 def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) -> None:
     origin = Origin("meta")
     sent = ProviderMessage.model_validate({**a_message(sender=address), "kept": origin})
-    with closing(connect(config.database_path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         insert_messages(db, [sent])
         letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
         kept = [DeadLetter.of("meta", "", {}, body) for body in letters]
@@ -144,11 +145,11 @@ def test_under_load_no_acknowledged_message_is_lost(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_last_step_comes_too_late(
     run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path) -> None:
+    def interrupted(path: Path, lock: WriteLock) -> None:
         signal.raise_signal(signal.SIGINT)
-        put_in_place(path)
+        complete_replacement(path, lock)
 
-    monkeypatch.setattr(replacing, "put_in_place", interrupted)
+    monkeypatch.setattr(replacing, "complete_replacement", interrupted)
 
     result = run("forget", NUMBER)
 

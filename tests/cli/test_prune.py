@@ -17,18 +17,18 @@ from tests.serving import wait_until
 from tests.store.files import arrived, differences, removed, stored
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.writer import Writer
 
 
 def test_prune_removes_what_is_old_and_leaves_everything_exact(
-    run: Run, config: Config, writer: Connection, get: Get
+    run: Run, config: Config, writer: LockedConnection, get: Get
 ) -> None:
     arrived(config.database_path, days_ago=91, count=30, prefix="old")
     arrived(config.database_path, days_ago=89, count=5, prefix="new")
-    index_messages(writer, most=20)
+    index_messages(writer, max_rows=20)
     assert get("/messages", q="hell")["total"] == 35  # which is remembered
 
     dry = run("prune", "--older-than", "90d", "--dry-run")
@@ -65,7 +65,7 @@ def test_a_repeat_of_a_removed_message_is_a_duplicate(
     assert rows("SELECT message_id FROM messages") == [("x",)]
 
 
-@pytest.mark.parametrize("step", ["do_upkeep", "remove"])
+@pytest.mark.parametrize("step", ["index_and_checkpoint", "remove"])
 def test_a_prune_that_fails_on_its_way_says_how_many_it_has_removed(
     run: Run, config: Config, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

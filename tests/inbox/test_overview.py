@@ -6,11 +6,11 @@ from tests.builders import a_message
 from tests.store.files import steps_of
 from webhook_api.inbox.overview import count_overview
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import insert_messages
 
 
-def test_the_overview_counts_hours_and_days(writer: Connection) -> None:
+def test_the_overview_counts_hours_and_days(writer: LockedConnection) -> None:
     now = 1_736_935_200  # 2025-01-15T10:00:00Z
     stamps = [
         "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
@@ -29,7 +29,7 @@ def test_the_overview_counts_hours_and_days(writer: Connection) -> None:
 
 
 def test_the_overview_costs_little_more_with_many_messages_in_the_last_days(
-    writer: Connection,
+    writer: LockedConnection,
 ) -> None:
     now = 1_736_935_200
 

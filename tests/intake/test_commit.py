@@ -9,10 +9,10 @@ import pytest
 from tests.intake.commits import Record, group, message, store_one, store_together, stored
 from tests.serving import in_threads
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import MAX_BATCH, GroupCommit
+from webhook_api.intake.group_commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -109,7 +109,7 @@ def test_a_bug_is_raised_and_the_next_delivery_is_stored(
         bug: str | None = "a bug"
 
         def store(
-            self, connection: Connection, messages: Sequence[InboundMessage]
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
         ) -> list[StoreResult]:
             if self.bug:
                 raise TypeError(self.bug)
@@ -167,7 +167,7 @@ def test_a_closed_group_refuses_and_leaves_an_empty_wal(
 
 
 def test_closing_waits_only_a_while_for_another_process(database: Database, record: Record) -> None:
-    commits = group(database, record, close_patience_s=0.1)
+    commits = group(database, record, close_timeout_s=0.1)
     store_one(commits, message(message_id="m1"))
     started = time.monotonic()
 

@@ -11,7 +11,7 @@ from tests.serving import wait_until
 from tests.store.files import arrived, count, differences, stored
 from webhook_api import close_app
 from webhook_api.config import Config
-from webhook_api.maintenance.retention import Retention
+from webhook_api.maintenance.background_tasks import Retention
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer
 
@@ -60,7 +60,7 @@ def test_of_several_processes_one_removes_and_a_failure_is_tried_again(
             second.step_if_due()
     second.close()
     for writer in writers:
-        writer.close(patience_s=1)
+        writer.close(timeout_s=1)
 
     assert after_one == 84
     assert "removal of old messages failed: database is locked" in caplog.text
@@ -81,7 +81,7 @@ def test_messages_from_the_future_do_not_keep_older_ones_and_none_goes_unless_it
     retention.step_if_due()
     while (wait_s := retention.wait_s()) is not None and wait_s < 1:
         retention.step_if_due()
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     names = stored(database.path)
     assert len(names) == left

@@ -25,8 +25,9 @@ from webhook_api.config import Config
 from webhook_api.models import OWN, InboundMessage, Origin, ProviderMessage, parse_message
 from webhook_api.reading import listing, search
 from webhook_api.reading.listing import NDJSON
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import insert_messages, remove_messages
 
 IDS = [
@@ -105,7 +106,7 @@ def parsed(message: Message) -> InboundMessage:
 
 class Service(NamedTuple):
     client: FlaskClient
-    writer: Connection
+    writer: LockedConnection
 
     def get(self, path: str, parameters: dict[str, Any]) -> tuple[Any, str]:
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -127,7 +128,7 @@ class Service(NamedTuple):
                     del stored[step]
                     removed.add(step)
             elif isinstance(step, int):
-                index_messages(self.writer, most=step)
+                index_messages(self.writer, max_rows=step)
             else:
                 results = insert_messages(self.writer, [parsed(one) for one in step])
                 for message, result in zip(step, results, strict=True):
@@ -145,7 +146,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     app = an_app(
         Config(webhook_secret=SECRET, database_path=path, log_level="ERROR", read_deadline_s=60)
     )
-    writer = connect(path, "rw", patience_s=5)
+    writer = unshared(connect(path, "rw", timeout_s=5))
     writer.execute("PRAGMA synchronous = OFF")
     # What needs a thousand rows is done from a few on, so that both ways are taken.
     with pytest.MonkeyPatch.context() as patch:
@@ -234,7 +235,7 @@ def test_the_counters_equal_count_and_group_by(service: Service, steps: Steps) -
         for second in seconds
         for length in (16, 3600, 86400, 256 * 86400)
     )
-    while index_messages(service.writer, most=100):
+    while index_messages(service.writer, max_rows=100):
         pass
     assert sorted(query("SELECT * FROM sender_periods")) == sorted(
         query("SELECT seconds >> 20, from_msisdn, count(*) FROM messages GROUP BY 1, 2")

@@ -9,17 +9,17 @@ from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
 from tests.routes.pages import names
 from webhook_api.reading.phrase import Phrase
-from webhook_api.store.connections import Connection
 from webhook_api.store.folding import fold
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 
 Index = Callable[[], object]
 
 
 @pytest.fixture(params=["in the index", "not yet in the index"])
-def index(request: pytest.FixtureRequest, writer: Connection) -> Index:
+def index(request: pytest.FixtureRequest, writer: LockedConnection) -> Index:
     """Return a function that indexes what is stored, or does nothing."""
-    return lambda: request.param == "in the index" and index_messages(writer, most=10_000)
+    return lambda: request.param == "in the index" and index_messages(writer, max_rows=10_000)
 
 
 # Pairs of Unicode's CaseFolding.txt, status C or S, and what they look like in a word.
@@ -206,7 +206,7 @@ def test_a_short_phrase_that_begins_many_terms_of_the_index_is_found(
 
 
 def test_a_removed_row_is_not_found(
-    store: Store, get: Get, index: Index, writer: Connection
+    store: Store, get: Get, index: Index, writer: LockedConnection
 ) -> None:
     store(a_message(message_id="a", text="Ärger one"), a_message(message_id="b", text="Ärger two"))
     index()
@@ -216,7 +216,7 @@ def test_a_removed_row_is_not_found(
 
     found = get("/messages", q="ärger")
     assert (names(found), found["total"]) == (["b"], 1)
-    index_messages(writer, most=10)  # for the check compares all rows with the index
+    index_messages(writer, max_rows=10)  # for the check compares all rows with the index
     writer.execute(
         "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
     )

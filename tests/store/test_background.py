@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 
 from tests.store.files import ENDLESS
-from webhook_api.store.background import at_once
+from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import no_progress
+from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
 
 
@@ -40,8 +40,8 @@ def interrupt_elsewhere(db: Connection) -> None:
 @pytest.fixture
 def two(database: Database) -> Iterator[list[Connection]]:
     with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
     ):
         yield [one, another]
 
@@ -71,7 +71,7 @@ def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
 
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     steps = []
-    results = at_once([niceness, second], two, lambda done, of: steps.append((done, of)))
+    results = run_in_parallel([niceness, second], two, lambda done, of: steps.append((done, of)))
 
     assert results == [("first", before + 10), ("second", 0)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
@@ -85,10 +85,10 @@ def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
     two: list[Connection], work: Callable[[Connection], None], raised: type[BaseException]
 ) -> None:
     with pytest.raises(raised):
-        at_once([go_on, work], two, no_progress)
+        run_in_parallel([go_on, work], two, no_progress)
 
 
 @pytest.mark.usefixtures("main_blocks_sigint")
 def test_ctrl_c_is_seen_whichever_thread_receives_it(two: list[Connection]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        at_once([go_on, interrupt_elsewhere], two, no_progress)
+        run_in_parallel([go_on, interrupt_elsewhere], two, no_progress)

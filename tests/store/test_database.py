@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
     assert most == 1
 
 
-def test_patience_for_the_write_lock_ends(database: Database) -> None:
+def test_the_wait_for_the_write_lock_ends(database: Database) -> None:
     started = time.monotonic()
     with database.write_lock():
-        for patience_s in (0, 0.2):
-            with pytest.raises(BlockingIOError), database.write_lock(patience_s):
+        for timeout_s in (0, 0.2):
+            with pytest.raises(BlockingIOError), database.write_lock(timeout_s):
                 pass
 
     assert 0.2 <= time.monotonic() - started < 1
@@ -82,7 +83,7 @@ def test_a_reader_does_not_create_a_file_and_cannot_write(
     database: Database, tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable):
-        Database(tmp_path / "none.db").lend_reader()
+        Database(tmp_path / "none.db").acquire_reader()
     with (
         database.reader() as reader,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
@@ -146,7 +147,7 @@ def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
     with app.app_context():
         again = get_db()
         assert not again.in_transaction
-    assert app.extensions["database"].lend_reader() is again
+    assert app.extensions["database"].acquire_reader() is again
     again.close()
 
 
@@ -155,7 +156,18 @@ def test_a_file_that_is_not_a_database_is_not_kept_open(tmp_path: Path) -> None:
     garbage.write_bytes(b"no database" * 1000)
 
     with pytest.raises(sqlite3.DatabaseError) as refused:
-        connect(garbage, "rw", patience_s=0)
+        connect(garbage, "rw", timeout_s=0)
 
     assert refused.value.__traceback__  # which would keep a connection that was not closed
     assert garbage not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+
+
+def test_a_lock_that_was_released_admits_no_writing(database: Database) -> None:
+    with database.write_lock() as lock:
+        pass
+
+    with closing(connect(database.path, "rw", timeout_s=0)) as connection:
+        with pytest.raises(AssertionError, match="released"):
+            lock.admit(connection)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            lock.mark_wal_suspect(True)

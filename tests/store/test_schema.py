@@ -18,7 +18,8 @@ from webhook_api.maintenance.verify import verify
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.database import Database
-from webhook_api.store.header import APPLICATION_ID
+from webhook_api.store.files import APPLICATION_ID
+from webhook_api.store.lock import unshared
 from webhook_api.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -35,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_fresh_file_gets_the_schema_and_its_number(path: Path) -> None:
     Database(path).prepare(create=True)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
@@ -97,7 +98,7 @@ def test_processes_or_threads_that_start_at_once_make_one_schema(path: Path, for
     else:
         in_threads(8, lambda: Database(path).prepare(create=True))
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
         assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
@@ -110,7 +111,7 @@ def test_a_start_goes_on_where_an_earlier_one_was_stopped(path: Path) -> None:
 
     Database(path).prepare(create=True)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         check_schema(db)
 
 
@@ -157,12 +158,12 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
     monkeypatch.setattr("webhook_api.store.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
     with (
-        closing(connect(path, "rw", patience_s=0)) as db,
+        closing(unshared(connect(path, "rw", timeout_s=0))) as db,
         pytest.raises(sqlite3.OperationalError, match="already exists"),
     ):
         migrate(db)
 
-    with closing(connect(path, "ro", patience_s=0)) as db:
+    with closing(connect(path, "ro", timeout_s=0)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone()
 
@@ -173,6 +174,30 @@ def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
 
     assert [int(name[:3]) for name in names] == list(range(1, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("old", range(1, SCHEMA_VERSION))
+def test_a_new_file_and_one_of_an_older_version_end_in_the_same_schema(
+    path: Path, old: int
+) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            f"{' '.join(MIGRATIONS[:old])} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {old}"
+        )
+    new = path.with_name("new.db")
+
+    Database(path).prepare()
+    Database(new).prepare(create=True)
+
+    objects = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+    start = (
+        "SELECT messages, senders, deletions, indexed, last_deletion, probes, dead_letters,"
+        " dead_bytes, length(tombstone_key) FROM totals"
+    )
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(new)) as other:
+        assert one.execute(objects).fetchall() == other.execute(objects).fetchall()
+        assert one.execute(start).fetchall() == other.execute(start).fetchall()
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 5000], ids=["empty", "junk"])

@@ -10,7 +10,7 @@ from tests.store.files import count
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING
+from webhook_api.store.messages import EVERYTHING
 from webhook_api.store.transactions import read_transaction
 from webhook_api.store.wal_space import pages_to_index
 from webhook_api.store.writer import Writer
@@ -110,8 +110,8 @@ def test_removing_and_indexing_keep_that_space_too(database: Database, writer: W
     fill(writer)
 
     with suppress(Unavailable):
-        while writer.upkeep_is_due:
-            writer.write(writer.do_upkeep)
+        while writer.index_or_checkpoint_is_due:
+            writer.write(writer.index_and_checkpoint)
     assert bytes_of_both(database) <= DISK_BYTES
     with pytest.raises(Unavailable, match="full"):
         writer.write(lambda connection: writer.remove(connection, [1], EVERYTHING))
@@ -127,8 +127,8 @@ def test_where_space_is_short_the_index_is_made_in_smaller_steps(
 
     next_process = Writer(database, index_every=1)
     next_process.write(lambda _connection: None)
-    while next_process.upkeep_is_due:
-        next_process.write(next_process.do_upkeep)
+    while next_process.index_or_checkpoint_is_due:
+        next_process.write(next_process.index_and_checkpoint)
         with database.reader() as reader:
             indexed += reader.execute("SELECT indexed FROM totals").fetchone()
     next_process.discard()

@@ -17,7 +17,7 @@ from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.removal import Remover
 from webhook_api.models import parse_message
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING, of_number
+from webhook_api.store.messages import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
 
 
@@ -38,7 +38,7 @@ def new_writer(database: Database) -> Iterator[Callable[[], Writer]]:
 def writer(database: Database) -> Iterator[Writer]:
     writer = Writer(database)
     yield writer
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
 
 def store(writer: Writer, message_id: str) -> None:
@@ -54,7 +54,7 @@ def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
     database: Database, writer: Writer, tmp_path: Path
 ) -> None:
     store(writer, "m1")
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
     shutil.copy(database.path, tmp_path / "backup.db")
     store(writer, "m2")
     (tmp_path / "backup.db").replace(database.path)
@@ -111,11 +111,11 @@ def test_only_without_litestream_the_wal_is_moved_into_the_file(
     with database.path.open("rb") as file, closing(database):
         before = file.read()
         store(writer, "m0")
-        writer.write(writer.do_upkeep)
+        writer.write(writer.index_and_checkpoint)
         Remover(writer).remove([1], EVERYTHING)
         store(writer, "m1")
         back_up(database, tmp_path / "b.db")
-        writer.close(patience_s=1)
+        writer.close(timeout_s=1)
         compact(database, of_number("+1"))
 
         file.seek(0)
@@ -134,7 +134,7 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
     with pytest.raises(sqlite3.OperationalError, match="of a test"):
         writer.write(failing(sqlite3.SQLITE_IOERR_FSYNC))
     with database.write_lock() as lock:
-        assert lock.in_doubt  # which outlives the process
+        assert lock.wal_suspect  # which outlives the process
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", lambda _file: os.close(-1))  # an OSError
@@ -144,9 +144,9 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
 
     store(other_process, "m3")
     with database.write_lock() as lock:
-        assert not lock.in_doubt
+        assert not lock.wal_suspect
     store(writer, "m4")
-    other_process.close(patience_s=1)
+    other_process.close(timeout_s=1)
     with database.reader() as reader:
         assert count(reader) == 4
 

@@ -25,7 +25,7 @@ from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.messages import was_removed
 
 _IMPORTED = 60_000
 _IDS_AT_ONCE = 10_000
@@ -149,7 +149,7 @@ def _old_messages(folder: Path, prefix: str) -> set[str]:
     stored = set()
     with closing(Database(database_in(folder))) as database:
         database.prepare(create=True)
-        with closing(connect(database.path, "rw", patience_s=5)) as db:
+        with closing(connect(database.path, "rw", timeout_s=5)) as db:
             (left,) = db.execute("SELECT count(*) FROM messages WHERE to_msisdn = '+1'").fetchone()
             if left < _OLD:
                 stored = {f"{prefix}{n}" for n in range(1, _OLD + 1)}

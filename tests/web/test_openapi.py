@@ -18,14 +18,15 @@ from werkzeug.test import TestResponse
 from tests.builders import SECRET, a_message
 from tests.conftest import Post
 from webhook_api.config import Config
-from webhook_api.errors import RequestRefused
+from webhook_api.errors import RETRY_AFTER_S, RequestRefused
 from webhook_api.intake.signature import sign
 from webhook_api.models import InboundMessage, MessageQuery, StatsQuery
-from webhook_api.store.connections import Connection
+from webhook_api.providers import meta
+from webhook_api.providers.delivery import MAX_MESSAGES
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
-from webhook_api.web.openapi.text import EXAMPLE_BODY, EXAMPLE_SECRET, EXAMPLE_SIGNATURE
 
 DOCUMENT = describe_api()
 OPERATIONS = [
@@ -93,7 +94,7 @@ def test_every_reply_names_its_headers(method: str, path: str, operation: dict[s
 
 
 def test_replies_are_as_described(
-    client: FlaskClient, post_signed: Post, writer: Connection
+    client: FlaskClient, post_signed: Post, writer: LockedConnection
 ) -> None:
     post_signed(a_message(message_id="gone"))
     remove_messages(writer, [1])
@@ -179,13 +180,28 @@ def test_examples_are_accepted_by_what_they_are_examples_of(post_signed: Post) -
 
 
 def test_the_signed_example_is_accepted_unchanged(client: FlaskClient) -> None:
-    response = client.post(
-        "/webhook", data=EXAMPLE_BODY.encode(), headers={"X-Signature": EXAMPLE_SIGNATURE}
-    )
+    example = DOCUMENT["components"]["securitySchemes"]["signature"]["x-example"]
+    body, signature = example["body"].encode(), example["signature"]
 
-    assert EXAMPLE_SECRET == SECRET
-    assert sign(EXAMPLE_SECRET, EXAMPLE_BODY.encode()) == EXAMPLE_SIGNATURE
+    response = client.post("/webhook", data=body, headers={"X-Signature": signature})
+
+    assert example["secret"] == SECRET
+    assert sign(SECRET, body) == signature  # which was made with openssl
     assert response.status_code == 200
+    about = DOCUMENT["paths"]["/webhook"]["post"]["description"]
+    assert f"BODY='{example['body']}'" in about
+    assert f"`{SECRET}` the signature of these {len(body)} bytes is\n`{signature}`." in about
+
+
+def test_the_limits_and_the_next_page_that_it_names_hold(client: FlaskClient) -> None:
+    about = describe_api(frozenset({"meta"}))["paths"]["/webhook/meta"]["post"]["description"]
+    headers = DOCUMENT["components"]["headers"]
+
+    assert f"At most {meta.MAX_BODY_BYTES:,} bytes;" in about
+    assert f"more than {MAX_MESSAGES:,} messages" in about
+    assert headers["Retry-After"]["example"] == RETRY_AFTER_S
+    next_page = headers["Link"]["example"].removeprefix("<").partition(">")[0]
+    assert client.get(next_page).status_code == 200
 
 
 def test_the_page_sends_nothing_unasked_and_shows_no_markdown() -> None:

@@ -13,7 +13,7 @@ from webhook_api.config import Config, ConfigError
 from webhook_api.db import current_database
 from webhook_api.models import MessageFilter, parse_query
 from webhook_api.providers import twilio
-from webhook_api.server_time import now_as_text
+from webhook_api.timestamps import now_as_text
 
 
 @click.command("recover", cls=PlainCommand)

@@ -33,5 +33,5 @@ def bare() -> Flask:
 
 def unindexed() -> Flask:
     """Return the service without the upkeep of its search index."""
-    writer.Writer.upkeep_is_due = False  # type: ignore[method-assign,assignment]
+    writer.Writer.index_or_checkpoint_is_due = False  # type: ignore[method-assign,assignment]
     return create_app()

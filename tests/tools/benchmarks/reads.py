@@ -130,9 +130,9 @@ def _show_plans(path: Path, reads: list[Read]) -> None:
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
     database = app.extensions["database"]
     statements: list[str] = []
-    reader = database.lend_reader()
+    reader = database.acquire_reader()
     reader.set_trace_callback(statements.append)
-    database.return_reader(reader)
+    database.release_reader(reader)
     for read in reads:
         statements.clear()
         app.test_client().get(read.path, headers={"Accept": read.accept}).get_data()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.intake.commits import Record, message, store_one
 from tests.tools.powercut.shim import Calls, Faults, Files
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer
 

@@ -1,4 +1,4 @@
-"""Lending: to use a connection from two threads, or after its return, is an error."""
+"""The pool: to use a connection from two threads, or after its release, is an error."""
 
 import sqlite3
 import threading
@@ -10,46 +10,45 @@ import pytest
 
 from tests.serving import in_threads, wait_until
 from tests.store.files import ENDLESS
-from webhook_api.store.connections import Connection
+from webhook_api.store.connections import Connection, MisuseError
 from webhook_api.store.database import Database
-from webhook_api.store.lending import LendingError
 
 
-def test_a_reader_is_lent_to_one_at_a_time_lent_again_and_returned_once(
+def test_a_reader_is_used_by_one_at_a_time_used_again_and_released_once(
     database: Database,
 ) -> None:
-    reader = database.lend_reader()
-    database.return_reader(reader)
+    reader = database.acquire_reader()
+    database.release_reader(reader)
 
-    with pytest.raises(LendingError, match="not lent"):
-        database.return_reader(reader)
+    with pytest.raises(MisuseError, match="not acquired"):
+        database.release_reader(reader)
 
-    first, second = database.lend_reader(), database.lend_reader()
+    first, second = database.acquire_reader(), database.acquire_reader()
     assert first is reader is not second
-    database.return_reader(first)
-    database.return_reader(second)
+    database.release_reader(first)
+    database.release_reader(second)
 
 
 def test_of_many_returns_at_once_one_counts(database: Database) -> None:
-    refused: list[LendingError] = []
+    refused: list[MisuseError] = []
 
     def give_back() -> None:
         try:
-            database.return_reader(reader)
-        except LendingError as error:
+            database.release_reader(reader)
+        except MisuseError as error:
             refused.append(error)
 
     for _ in range(20):
-        reader = database.lend_reader()
+        reader = database.acquire_reader()
         in_threads(4, give_back)
 
     assert len(refused) == 20 * 3
 
 
 def test_a_reader_that_is_not_reusable_is_closed(database: Database) -> None:
-    reader = database.lend_reader()
+    reader = database.acquire_reader()
 
-    database.return_reader(reader, reusable=False)
+    database.release_reader(reader, reusable=False)
 
     with pytest.raises(sqlite3.ProgrammingError):
         reader.execute("SELECT 1")
@@ -74,7 +73,7 @@ def test_use_after_its_return_fails(
     with database.reader() as reader:
         cursor = reader.execute("SELECT 1")
 
-    with pytest.raises(LendingError, match="after its return"):
+    with pytest.raises(MisuseError, match="after its release"):
         use(reader, cursor)
 
 
@@ -90,7 +89,7 @@ def test_use_by_two_threads_at_once_fails(database: Database) -> None:
         def is_refused() -> bool:
             try:
                 reader.execute("SELECT 1").fetchone()
-            except LendingError as error:
+            except MisuseError as error:
                 return "two threads" in str(error)
             return False
 

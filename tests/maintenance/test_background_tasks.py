@@ -9,7 +9,7 @@ import pytest
 from tests.cli.running import command
 from tests.serving import database_in, in_threads, serving, wait_until
 from tests.store.files import arrived, store
-from webhook_api.maintenance.chores import Chores
+from webhook_api.maintenance.background_tasks import BackgroundTasks
 from webhook_api.store.database import Database
 from webhook_api.store.writer import Writer
 
@@ -50,16 +50,16 @@ def test_idle_workers_let_go_of_a_file_that_was_replaced(tmp_path: Path, deliver
 
 def test_a_file_that_was_lost_stays_open(database: Database) -> None:
     writer = Writer(database)
-    chores = Chores(database, writer, retention_days=0, look_every_s=0)
+    tasks = BackgroundTasks(database, writer, retention_days=0, poll_every_s=0)
     with database.reader():
         pass
-    chores.do_due()
+    tasks.run_due_tasks()
 
     database.path.unlink()
-    chores.do_due()
+    tasks.run_due_tasks()
 
     assert f"{database.path} (deleted)" in deleted_but_open(database.path, os.getpid())
-    writer.close(patience_s=0)
+    writer.close(timeout_s=0)
 
 
 def test_old_messages_are_removed_even_if_no_request_comes(tmp_path: Path) -> None:
