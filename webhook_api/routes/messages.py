@@ -100,7 +100,7 @@ def _make_page(
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
     """Return the reference to the page after this one, with the same filters (RFC 8288)."""
     parameters = query.model_dump(
-        by_alias=True, exclude_none=True, include={"from_msisdn", "since", "until", "q", "limit"}
+        by_alias=True, exclude_none=True, include={*MessageFilter.model_fields, "limit"}
     )
     return f"{request.path}?{urlencode({**parameters, 'cursor': cursor.encode()})}"
 
