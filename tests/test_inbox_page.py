@@ -205,12 +205,12 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
         assert seen[1:] == ["solid", "3px"]
         return seen[0]
 
-    order = [press(Keys.TAB) for _ in range(5)]
+    order = [press(Keys.TAB) for _ in range(6)]
     press(Keys.ENTER)
-    fields = [press(Keys.TAB) for _ in range(4)]
+    fields = [press(Keys.TAB) for _ in range(7)]
     press(Keys.TAB)
     show(server, browser, "/inbox")
-    for _ in range(4):
+    for _ in range(5):
         press(Keys.TAB)
     ActionChains(browser).send_keys("привет", Keys.ENTER).perform()
     hit = find(browser, "mark").text
@@ -220,8 +220,15 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
             break
     ActionChains(browser).send_keys(Keys.ENTER).perform()
 
-    assert order == ["Skip to the content", "Inbox", "API", "q", "Sender, receiver and time"]
-    assert fields == ["from", "to", "since", "until"]
+    assert order == [
+        "Skip to the content",
+        "Inbox",
+        "Consumers",
+        "API",
+        "q",
+        "Sender, receiver, provider, time and order",
+    ]
+    assert fields == ["from", "to", "provider", "message_id", "since", "until", "order"]
     assert hit == "Привет"
     assert find(browser, ".message .text").text == "Привет, мир"
 

@@ -30,6 +30,11 @@ READS = [
     ("/messages", {"from_": "+0"}),
     ("/messages", {"since": SINCE}),
     ("/messages", {"from_": SENDER, "since": SINCE}),
+    ("/messages", {"to": "+14155550100"}),
+    ("/messages", {"to": "+14155550100", "from_": SENDER, "offset": 500}),
+    ("/messages", {"provider": "meta", "since": SINCE, "q": "common"}),
+    ("/messages", {"message_id": "m0007"}),
+    ("/messages", {"message_id": "m0007", "q": "e", "since": SINCE, "to": "+14155550100"}),
     ("/messages", {"q": "rare"}),
     ("/messages", {"q": "common"}),
     ("/messages", {"q": "common", "from_": SENDER, "since": SINCE, "offset": 100}),
@@ -37,6 +42,8 @@ READS = [
     ("/messages", {"q": "absent"}),
     ("/stats", {}),
     ("/stats", {"from_": SENDER}),
+    ("/stats", {"to": "+14155550100"}),
+    ("/stats", {"provider": "meta", "from_": SENDER, "since": SINCE}),
     ("/stats", {"since": SINCE}),
     ("/stats", {"until": SINCE}),
     ("/stats", {"since": SINCE, "until": "2025-01-15T00:05:03Z"}),
@@ -124,7 +131,9 @@ def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
 
 
 @pytest.mark.parametrize(
-    "wanted", [{}, {"from": SENDER}, {"since": SINCE}, {"q": "common"}], ids=str
+    "wanted",
+    [{}, {"from": SENDER}, {"since": SINCE}, {"q": "common"}, {"to": "+0"}, {"provider": "meta"}],
+    ids=str,
 )
 def test_a_stream_reads_in_the_order_of_an_index(
     app: Flask, rows: Rows, statements: list[str], wanted: dict[str, str]

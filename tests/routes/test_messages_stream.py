@@ -40,6 +40,17 @@ def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient)
         ("/messages?q=e&since=2025-01-15T00:00:05Z&from=+919876543210", ["m0005"]),
         ("/messages?q=nowhere", []),
         ("/messages?q=%00", ["z"]),
+        ("/messages?to=+2", ["z"]),
+        ("/messages?to=%2B2&from=+919876543210", []),
+        ("/messages?to=+14155550100&since=2025-01-15T00:00:04Z&q=E", ["m0004", "m0005"]),
+        ("/messages?to=&provider=&message_id=&from=+1", ["z"]),
+        ("/messages?provider=webhook&since=2026-01-01", ["z"]),
+        ("/messages?provider=meta", []),
+        ("/messages?message_id=m0003", ["m0003"]),
+        ("/messages?message_id=m0003&q=HELLO&to=+14155550100", ["m0003"]),
+        ("/messages?message_id=m0003&q=nowhere", []),
+        ("/messages?message_id=m0003&until=2025-01-15T00:00:03Z", []),
+        ("/messages?message_id=M0003", []),
     ],
 )
 def test_a_stream_has_the_same_filters(
@@ -47,7 +58,7 @@ def test_a_stream_has_the_same_filters(
 ) -> None:
     store(
         *some_messages(6),
-        a_message(message_id="z", sender="+1", text="\x00", ts="2026-01-01T00:00:00Z"),
+        a_message(message_id="z", sender="+1", to="+2", text="\x00", ts="2026-01-01T00:00:00Z"),
     )
 
     assert [message["message_id"] for message in stream(client, url)] == found

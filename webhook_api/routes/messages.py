@@ -43,7 +43,8 @@ def show_messages() -> Response:
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
-    in_feed = any(request.args.get(name) for name in ("after", "consumer", "wait"))
+    in_feed = any(request.args.get(name) for name in ("after", "consumer"))
+    in_feed |= request.args.get("wait", "0") not in ("", "0")  # which refuses it
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         if in_feed:
             return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))
@@ -109,7 +110,7 @@ def _make_page(
 def _next_page(query: MessageQuery, cursor: Cursor) -> str:
     """Return the reference to the page after this one, with the same filters (RFC 8288)."""
     parameters = query.model_dump(
-        by_alias=True, exclude_none=True, include={"from_msisdn", "since", "until", "q", "limit"}
+        by_alias=True, exclude_none=True, include={*MessageFilter.model_fields, "limit"}
     )
     return f"{request.path}?{urlencode({**parameters, 'cursor': cursor.encode()})}"
 
