@@ -89,7 +89,7 @@ def parse(
         delivery.add_status(status)
     if fields.get("EventType") or not status:
         delivery.add_event(fields.get("EventType"))
-    delivery.add_error(fields.get("ErrorCode"))
+    delivery.add_error(fields.get("ErrorCode") or None)
     return delivery
 
 
