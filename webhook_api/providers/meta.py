@@ -22,7 +22,7 @@ from webhook_api.providers.delivery import (
     Delivery,
     UnreadableError,
 )
-from webhook_api.providers.texts import as_json, as_list, as_object
+from webhook_api.providers.texts import as_json, as_list, as_object, contains
 from webhook_api.providers.times import as_ts
 
 NAME = "meta"
@@ -46,7 +46,7 @@ _ACCOUNT = "whatsapp_business_account"
 _MESSAGES = "messages"
 _HISTORY = "history"
 _IN_VALUE = {"messaging_product", "metadata", "contacts", _MESSAGES, "statuses", "errors"}
-_SENDERS_OR_TEXTS = ("from", "from_user_id", "text", "body")
+_OF_A_MESSAGE = ("id", "from", "from_user_id", "text", "body")
 _MEDIA = ("image", "video", "audio", "document", "sticker")
 # A parser keeps only the last of two members with one name. Quotes in a text are escaped, so that
 # this finds members only.
@@ -168,11 +168,11 @@ def _add_events(delivery: Delivery, payload: Mapping[str, object]) -> None:
     """Count each change that is no message, with the word for what happened, and other objects."""
     if payload.get("object") != _ACCOUNT:
         delivery.add_event(payload.get("object"))
-    for entry in _all(payload.get("entry")):
-        changes = as_object(entry).get("changes")
-        for change in _all(changes):
-            _add_change(delivery, as_object(change))
-        if not changes and payload.get("object") == _ACCOUNT and _contains_message(entry):
+    for entry in map(as_object, _all(payload.get("entry"))):
+        for change in map(as_object, _all(entry.get("changes"))):
+            _add_change(delivery, change)
+        others = [] if entry.get("changes") else list(entry.values())
+        if payload.get("object") == _ACCOUNT and contains(others, _OF_A_MESSAGE):
             delivery.unstorable[ELSEWHERE] += 1
     if not (delivery.messages or delivery.unstorable or delivery.statuses or delivery.events):
         delivery.add_event(OTHER)
@@ -192,25 +192,14 @@ def _add_change(delivery: Delivery, change: Mapping[str, object]) -> None:
         for key in known if known or is_taken else [_MESSAGES]:
             delivery.add_event(key)
             others.pop(key, None)
-        is_lost = bool(value and not members) or _contains_message(others)
+        is_lost = bool(value and not members) or contains(others, _OF_A_MESSAGE)
     else:
         event = members.get("event")
         both = isinstance(name, str) and isinstance(event, str)
         delivery.add_event(f"{name}.{event}" if both else name)
-        is_lost = name not in EVENTS and _contains_message(others if members else value)
+        is_lost = name not in EVENTS and contains(others if members else value, _OF_A_MESSAGE)
     if is_lost:
         delivery.unstorable[ELSEWHERE] += 1
-
-
-def _contains_message(node: object) -> bool:
-    """Whether `node` has, at any depth, what looks like a message."""
-    if isinstance(node, list):
-        return any(map(_contains_message, node))
-    if not isinstance(node, dict):
-        return False
-    has_id = "id" in node and ("type" in node or "timestamp" in node)
-    looks = has_id or any(node.get(name) for name in _SENDERS_OR_TEXTS)
-    return looks or any(map(_contains_message, node.values()))
 
 
 def _contacts(value: Mapping[str, object], *, alone: bool) -> dict[object, Mapping[str, object]]:
