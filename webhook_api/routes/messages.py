@@ -40,9 +40,9 @@ def show_messages() -> Response:
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
-    if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
-        return _stream(parse_query(MessageFilter, request.args))
     query = parse_query(MessageQuery, request.args)
+    if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
+        return _stream(query)
     make = partial(
         _make_page,
         query=query,
@@ -114,7 +114,7 @@ def _stream(wanted: MessageFilter) -> Response:
     first = next(blocks, b"")
     if request.method == "HEAD":
         blocks.close()
-        return Response(mimetype=NDJSON)
+        return Response(iter(()), mimetype=NDJSON)  # whose length nobody knows
     return StreamedAnswer(first, blocks, NDJSON)
 
 
