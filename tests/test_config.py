@@ -165,7 +165,8 @@ SECRETS = ["WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "READ_TOKEN"]
 def test_no_secret_is_printed() -> None:
     names = [*SECRETS, "META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN"]
 
-    config = config_of(PUBLIC_URL="https://x", **{name: f"{name}-value" for name in names})
+    environ = {"TWILIO_API_KEY": "SK1:key-value", "PUBLIC_URL": "https://x"}
+    config = config_of(**environ, **{name: f"{name}-value" for name in names})
 
     assert "-value" not in repr(config)
 

@@ -207,7 +207,7 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
 
     order = [press(Keys.TAB) for _ in range(5)]
     press(Keys.ENTER)
-    fields = [press(Keys.TAB) for _ in range(4)]
+    fields = [press(Keys.TAB) for _ in range(7)]
     press(Keys.TAB)
     show(server, browser, "/inbox")
     for _ in range(4):
@@ -220,8 +220,14 @@ def test_the_keyboard_is_enough(server: Server, browser: Chrome) -> None:
             break
     ActionChains(browser).send_keys(Keys.ENTER).perform()
 
-    assert order == ["Skip to the content", "Inbox", "API", "q", "Sender, receiver and time"]
-    assert fields == ["from", "to", "since", "until"]
+    assert order == [
+        "Skip to the content",
+        "Inbox",
+        "API",
+        "q",
+        "Sender, receiver, provider, time and order",
+    ]
+    assert fields == ["from", "to", "provider", "message_id", "since", "until", "order"]
     assert hit == "Привет"
     assert find(browser, ".message .text").text == "Привет, мир"
 

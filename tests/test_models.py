@@ -106,11 +106,13 @@ def test_limit_and_offset_are_whole_numbers_in_their_ranges(
 
 
 @pytest.mark.parametrize("model", [MessageQuery, StatsQuery])
-@pytest.mark.parametrize("sender", [" 919876543210", "+919876543210"])
+@pytest.mark.parametrize("number", [" 919876543210", "+919876543210"])
 def test_a_plus_that_came_as_a_space_is_a_plus(
-    model: type[MessageQuery | StatsQuery], sender: str
+    model: type[MessageQuery | StatsQuery], number: str
 ) -> None:
-    assert parse_query(model, {"from": sender}).from_msisdn == "+919876543210"
+    query = parse_query(model, {"from": number, "to": number})
+
+    assert (query.from_msisdn, query.to_msisdn) == ("+919876543210", "+919876543210")
 
 
 def test_a_message_cannot_be_changed() -> None:

@@ -89,7 +89,7 @@ def test_metrics_of_other_programs_are_not_selected() -> None:
 
 
 def test_every_alert_is_explained() -> None:
-    readme = (PROMETHEUS.parent / "README.md").read_text()
+    readme = (PROJECT / "webhook_api/docs/reference.md").read_text()
     explained = readme.split("## Alerts\n")[1].split("\n## ")[0]
 
     alerts = re.findall(r"- alert: (\w+)", (PROMETHEUS / "rules.yml").read_text())

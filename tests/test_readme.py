@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,15 @@ import pytest
 from flask import Flask
 
 from tests.builders import SECRET
+from tests.cli.running import forked
 from tests.serving import ROOT, serving
+from webhook_api.timestamps import now_as_text
 
 README = (ROOT / "README.md").read_text()
 PROVIDERS = (ROOT / "webhook_api" / "providers" / "README.md").read_text()
-MONITORING = (ROOT / ".monitoring" / "README.md").read_text()
+DOCUMENTS = ROOT / "webhook_api" / "docs"
+REFERENCE = (DOCUMENTS / "reference.md").read_text()
+BAD_NIGHT = (DOCUMENTS / "bad-night.md").read_text()
 
 
 class Command(NamedTuple):
@@ -26,9 +31,10 @@ class Command(NamedTuple):
 
 
 def console_commands() -> list[Command]:
-    """Return the commands of README's console blocks, in their order."""
+    """Return the commands of the console blocks, in the order in which they are read."""
     commands = []
-    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    text = README + BAD_NIGHT + REFERENCE
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, output = part.partition("\n")
             commands.append(Command(line, output))
@@ -70,10 +76,90 @@ def test_every_console_command_prints_what_is_shown(tmp_path: Path) -> None:
     assert printed == commands, run.stderr
 
 
+def test_the_first_commands_make_settings_with_which_samples_of_meta_are_stored(
+    tmp_path: Path,
+) -> None:
+    first, *_ = re.findall(r"^printf .*", README, re.MULTILINE)
+    subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True, timeout=10)
+    lines = (tmp_path / ".env").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines)
+
+    with serving(tmp_path, **settings) as server:
+        environ = settings | {"PORT": str(server.port), "DATABASE_URL": "sqlite:///none/app.db"}
+        sent = forked("send", "--as", "meta", stdin_closed=False, **environ)
+        stored = server.get("/stats?provider=meta").json
+
+    assert (sent[0], sent[1].splitlines()[0]) == (0, "200 OK: 100")
+    assert stored["total_messages"] == 100
+
+
+def test_the_program_that_reads_prints_each_message_once(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+    with serving(tmp_path) as server:
+        server.deliver(ts=now_as_text(), text="Hello")
+        program = program.replace("localhost:8000", f"localhost:{server.port}")
+        program = program.replace("sleep(5)", "sleep(0.05)")
+        reading = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        assert reading.stdout is not None
+        first = reading.stdout.readline()
+        time.sleep(0.3)
+        server.deliver(message_id="late", ts=now_as_text(), text="Late")
+        second = reading.stdout.readline()
+        reading.kill()
+        reading.communicate()
+
+    assert [first, second] == [b"+919876543210 Hello\n", b"+919876543210 Late\n"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [ROOT / "README.md", *(ROOT / "webhook_api").rglob("*.md")],
+    ids=lambda one: one.name,
+)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    def anchors(text: str) -> set[str]:
+        titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    text = document.read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    dead = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if "://" not in link and not (
+            target.exists() and (not anchor or anchor in anchors(target.read_text()))
+        ):
+            dead.append(link)
+
+    assert dead == []
+
+
+@pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
+def test_the_caddyfile_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(
+        r"^```caddy\n(.*?)^```", (DOCUMENTS / "go-live.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "Caddyfile").write_text(text)
+    command = [
+        "caddy",
+        "validate",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        str(tmp_path / "Caddyfile"),
+    ]
+
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert run.returncode == 0, run.stderr
+
+
 def test_every_make_target_it_uses_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
 
-    used = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+    used = set(re.findall(r"(?:`|^)make ([a-z]+)", README + REFERENCE, re.MULTILINE))
 
     assert len(used) > 3
     assert used <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
@@ -105,7 +191,7 @@ def test_it_and_env_example_name_every_setting() -> None:
     example = (ROOT / ".env.example").read_text()
 
     settings = set(re.findall(r'"([A-Z][A-Z_]+)"', source)) - {"DEBUG", "INFO", "WARNING", "ERROR"}
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", README + PROVIDERS, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", REFERENCE + PROVIDERS, re.MULTILINE))
     named = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) - {"COMPOSE_PROJECT_NAME"}
 
     assert len(settings) >= 8
@@ -115,12 +201,10 @@ def test_it_and_env_example_name_every_setting() -> None:
 def test_it_names_every_route_command_and_metric(app: Flask) -> None:
     exposition = app.test_client().get("/metrics").text
     named = {
-        README: [
+        REFERENCE: [
             *(f" {rule.rule}`" for rule in app.url_map.iter_rules() if "<" not in rule.rule),
             *(f"flask --app wsgi {name}" for name in app.cli.commands),
-        ],
-        MONITORING: [
-            f"`{name}`" for name in re.findall(r"^# TYPE (\w+) ", exposition, re.MULTILINE)
+            *(f"`{name}`" for name in re.findall(r"^# TYPE (\w+) ", exposition, re.MULTILINE)),
         ],
     }
 

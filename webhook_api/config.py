@@ -30,7 +30,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of the service. README explains them for operators."""
+    """All settings of the service. `docs/reference.md` explains them for operators."""
 
     webhook_secret: str = field(repr=False)
     webhook_secret_previous: str = field(default="", repr=False)  # accepted too; empty: none
@@ -54,6 +54,8 @@ class Config:
     meta_app_secrets: tuple[str, ...] = field(default=(), repr=False)  # the current one first
     meta_verify_token: str = field(default="", repr=False)
     twilio_auth_tokens: tuple[str, ...] = field(default=(), repr=False)
+    twilio_account_sid: str = ""  # for `recover`, like the next
+    twilio_api_key: str = field(default="", repr=False)  # SID:SECRET
     public_url: str = ""  # without a slash at its end
     standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
@@ -94,6 +96,8 @@ class Config:
             meta_app_secrets=_secrets(given, "META_APP_SECRET", needs="META_VERIFY_TOKEN"),
             meta_verify_token=_verify_token(given),
             twilio_auth_tokens=_secrets(given, "TWILIO_AUTH_TOKEN", needs="PUBLIC_URL"),
+            twilio_account_sid=given.get("TWILIO_ACCOUNT_SID", ""),
+            twilio_api_key=_api_key(given.get("TWILIO_API_KEY", "")),
             public_url=_public_url(given.get("PUBLIC_URL", "")),
             standard_webhooks_keys=_keys(_secrets(given, "STANDARD_WEBHOOKS_SECRET")),
         )
@@ -206,6 +210,12 @@ def _verify_token(given: Mapping[str, str]) -> str:
     if "META_VERIFY_TOKEN" in given and not used:
         raise ConfigError("META_APP_SECRET is not set: META_VERIFY_TOKEN needs it")
     return given.get("META_VERIFY_TOKEN", "")
+
+
+def _api_key(value: str) -> str:
+    if value and not re.fullmatch("[!-9;-~]+:[!-~]+", value):
+        raise ConfigError("TWILIO_API_KEY cannot be used: accepted are SID:SECRET of an API key")
+    return value
 
 
 def _public_url(value: str) -> str:

@@ -141,7 +141,7 @@ class ProviderMessage(InboundMessage):
         return self.kept
 
 
-class SenderFilter(BaseModel):
+class CommonFilter(BaseModel):
     """The filters that every reading route has; `from_msisdn` is another name of `from`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -151,6 +151,17 @@ class SenderFilter(BaseModel):
         alias="from",
         description="Only messages from exactly this number; its plus may be sent unencoded.",
         examples=["+919876543210"],
+    )
+    to_msisdn: WantedNumber | None = Field(
+        None,
+        alias="to",
+        description="Only messages to exactly this number; its plus may be sent unencoded.",
+        examples=["+14155550100"],
+    )
+    provider: str | None = Field(
+        None,
+        description="Only messages that this provider delivered; `webhook` for `POST /webhook`.",
+        examples=["twilio"],
     )
     since: WantedTime | None = Field(
         None,
@@ -164,14 +175,24 @@ class SenderFilter(BaseModel):
         examples=["2025-01-16T00:00:00Z"],
     )
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it needs a look at each message: no index is in the order of these values."""
+        return self.to_msisdn is not None or self.provider is not None
 
-class StatsQuery(SenderFilter):
-    """Which messages `/stats` counts: of one sender, in `since <= instant < until`."""
+
+class StatsQuery(CommonFilter):
+    """Which messages `/stats` counts: those that match every filter that is given."""
 
 
-class MessageFilter(SenderFilter):
+class MessageFilter(CommonFilter):
     """Which messages to list (spec 2): those that match every filter that is given."""
 
+    message_id: str | None = Field(
+        None,
+        description="Only the message with exactly this id, if there is one.",
+        examples=["twilio:SM1"],
+    )
     q: str | None = Field(
         None,
         description="Only messages whose text contains this, in any case; no wildcards.",

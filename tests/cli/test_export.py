@@ -116,6 +116,13 @@ def test_an_export_that_fails_leaves_the_older_one(run: Run, tmp_path: Path) -> 
         (["--since", "2025-01-15T10:00:00Z"], ["late", "other"]),
         (["--q", "ÉCOLE"], ["late", "other"]),
         (["--q", "ÉCOLE", "--from", "+1", "--since", "2025-01-15T10:00:00Z"], ["late"]),
+        (["--until", "2025-01-15T10:00:01Z"], ["early", "late"]),
+        (["--to", "+9"], ["other"]),
+        (["--to", " 9", "--from", "+1"], []),
+        (["--provider", "webhook", "--q", "école"], ["late", "other"]),
+        (["--provider", "meta"], []),
+        (["--message-id", "late"], ["late"]),
+        (["--q", "", "--from", "", "--to", "", "--message-id", ""], ["early", "late", "other"]),
         (["--q", "", "--from", ""], ["early", "late", "other"]),
     ],
 )
@@ -123,7 +130,9 @@ def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: 
     messages = [
         a_message(message_id="early", sender="+1", ts="2025-01-15T09:59:59.9Z", text=None),
         a_message(message_id="late", sender="+1", ts="2025-01-15T10:00:00Z", text="école"),
-        a_message(message_id="other", sender="+2", ts="2025-01-15T10:00:01Z", text="À l'école"),
+        a_message(
+            message_id="other", sender="+2", to="+9", ts="2025-01-15T10:00:01Z", text="À l'école"
+        ),
     ]
     run("import", "-", stdin=as_lines(*messages))
 

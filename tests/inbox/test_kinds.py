@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from tests.builders import a_message
+from tests.conftest import Post
 from tests.providers.conftest import Deliver, deliver
 from tests.providers.samples import a_config, a_whatsapp, from_meta
 from webhook_api.config import Config
@@ -36,6 +38,27 @@ def test_the_list_shows_kind_and_file_where_there_is_no_text(
     assert none == ["No text", "revoke", "image, image/jpeg"]
     assert 'href="?from=US.1"' in page
     assert client.get("/inbox?from=US.1").text.count("<article>") == 1
+
+
+def test_the_messages_of_one_provider_or_with_one_id_are_shown(
+    client: FlaskClient, deliver: Deliver, post_signed: Post
+) -> None:
+    post_signed(a_message(message_id="own"))
+    deliver("meta", from_meta(a_whatsapp(1), a_whatsapp(2)))
+    total = re.compile(r'class="found"><strong>([0-9]+)</strong>')
+
+    def found(query: str) -> list[str]:
+        shown = total.findall(client.get(f"/inbox?{query}").text)
+        new = client.get(f"/inbox/new?above=0&{query}").get_json()["new"]
+        assert shown in ([], [str(new)])
+        return shown
+
+    assert found("provider=meta") == ["2"]
+    assert found("provider=webhook") == ["1"]
+    assert found("provider=") == []
+    assert found("message_id=own") == ["1"]
+    assert found("message_id=own&provider=meta") == ["0"]
+    assert 'name="provider" value="meta"' in client.get("/inbox?provider=meta").text
 
 
 def test_the_page_of_a_message_shows_its_payload(client: FlaskClient, deliver: Deliver) -> None:

@@ -29,9 +29,18 @@ def in_order(messages: list[Message]) -> list[Message]:
     return sorted(messages, key=lambda message: (instant(message["ts"]), message["message_id"]))
 
 
+def provider_of(message: Message) -> str:
+    """Of the messages of these tests."""
+    provider, colon, _ = message["message_id"].partition(":")
+    return provider if colon else "webhook"
+
+
 def matches(message: Message, wanted: dict[str, str | None]) -> bool:
     return (
         (wanted["from"] is None or message["from"] == wanted["from"])
+        and wanted.get("to") in (None, message["to"])
+        and (wanted.get("message_id") or None) in (None, message["message_id"])
+        and wanted.get("provider") in (None, provider_of(message))
         and (wanted["since"] is None or instant(message["ts"]) >= instant(wanted["since"]))
         and (
             not wanted.get("q")

@@ -13,6 +13,7 @@ from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import MessageFilter, parse_message
 from webhook_api.reading.listing import stream_messages
+from webhook_api.services import services_of
 from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import unshared
@@ -29,6 +30,11 @@ READS = [
     ("/messages", {"from_": "+0"}),
     ("/messages", {"since": SINCE}),
     ("/messages", {"from_": SENDER, "since": SINCE}),
+    ("/messages", {"to": "+14155550100"}),
+    ("/messages", {"to": "+14155550100", "from_": SENDER, "offset": 500}),
+    ("/messages", {"provider": "meta", "since": SINCE, "q": "common"}),
+    ("/messages", {"message_id": "m0007"}),
+    ("/messages", {"message_id": "m0007", "q": "e", "since": SINCE, "to": "+14155550100"}),
     ("/messages", {"q": "rare"}),
     ("/messages", {"q": "common"}),
     ("/messages", {"q": "common", "from_": SENDER, "since": SINCE, "offset": 100}),
@@ -36,6 +42,8 @@ READS = [
     ("/messages", {"q": "absent"}),
     ("/stats", {}),
     ("/stats", {"from_": SENDER}),
+    ("/stats", {"to": "+14155550100"}),
+    ("/stats", {"provider": "meta", "from_": SENDER, "since": SINCE}),
     ("/stats", {"since": SINCE}),
     ("/stats", {"until": SINCE}),
     ("/stats", {"since": SINCE, "until": "2025-01-15T00:05:03Z"}),
@@ -72,7 +80,7 @@ def app(config: Config) -> Iterator[Flask]:
 @pytest.fixture
 def statements(app: Flask) -> list[str]:
     """Every statement that the application's reader runs, with its values."""
-    database = app.extensions["database"]
+    database = services_of(app).database
     seen: list[str] = []
     with database.reader() as reader:
         reader.set_trace_callback(seen.append)
@@ -123,12 +131,14 @@ def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
 
 
 @pytest.mark.parametrize(
-    "wanted", [{}, {"from": SENDER}, {"since": SINCE}, {"q": "common"}], ids=str
+    "wanted",
+    [{}, {"from": SENDER}, {"since": SINCE}, {"q": "common"}, {"to": "+0"}, {"provider": "meta"}],
+    ids=str,
 )
 def test_a_stream_reads_in_the_order_of_an_index(
     app: Flask, rows: Rows, statements: list[str], wanted: dict[str, str]
 ) -> None:
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         for _ in stream_messages(reader, MessageFilter.model_validate(wanted)):
             pass
 

@@ -201,7 +201,7 @@ def test_an_empty_parameter_counts_as_absent(store: Store, client: FlaskClient) 
 def test_unknown_parameters_are_ignored(store: Store, client: FlaskClient) -> None:
     store(a_message())
 
-    response = client.get("/messages?page=2&to=+1&name[]=x&")
+    response = client.get("/messages?page=2&receiver=+1&name[]=x&")
 
     assert response.json is not None
     assert response.json["total"] == 1

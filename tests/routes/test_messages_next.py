@@ -24,6 +24,7 @@ def test_next_leads_through_all_pages_and_ends(
 def test_next_keeps_every_filter_and_drops_the_offset(store: Store, client: FlaskClient) -> None:
     store(*some_messages(10, text="50% &+é"), a_message(message_id="other", sender="+1"))
     filters = "from=+919876543210&since=2025-01-15T00:00:02Z&q=%25+%26%2B%C3%89"
+    filters += "&to=+14155550100&provider=webhook"
 
     response = client.get(f"/messages?{filters}&limit=2&offset=1")
     query = parse_qs(urlsplit(following(response)).query)
@@ -31,12 +32,23 @@ def test_next_keeps_every_filter_and_drops_the_offset(store: Store, client: Flas
     assert urlsplit(following(response)).path == "/messages"
     assert {name: value for name, (value,) in query.items() if name != "cursor"} == {
         "from": "+919876543210", "since": "2025-01-15T00:00:02Z", "q": "% &+É", "limit": "2",
+        "to": "+14155550100", "provider": "webhook",
     }  # fmt: skip
     assert walk(client, following(response)) == [f"m{n:04}" for n in range(5, 10)]
 
 
 @pytest.mark.parametrize(
-    "filters", ["", "&q=hello", "&q=he", "&from=+919876543210", "&since=2025-01-15T00:00:00Z"]
+    "filters",
+    [
+        "",
+        "&q=hello",
+        "&q=he",
+        "&from=+919876543210",
+        "&since=2025-01-15T00:00:00Z",
+        "&to=+14155550100",
+        "&provider=webhook",
+        "&to=+14155550100&q=he",
+    ],
 )
 def test_next_visits_each_row_once_while_others_are_added(
     store: Store, client: FlaskClient, filters: str

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message, some_messages
 from tests.conftest import Store
 from tests.routes.pages import names
+from webhook_api.services import services_of
 from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -39,6 +40,17 @@ def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient)
         ("/messages?q=e&since=2025-01-15T00:00:05Z&from=+919876543210", ["m0005"]),
         ("/messages?q=nowhere", []),
         ("/messages?q=%00", ["z"]),
+        ("/messages?to=+2", ["z"]),
+        ("/messages?to=%2B2&from=+919876543210", []),
+        ("/messages?to=+14155550100&since=2025-01-15T00:00:04Z&q=E", ["m0004", "m0005"]),
+        ("/messages?to=&provider=&message_id=&from=+1", ["z"]),
+        ("/messages?provider=webhook&since=2026-01-01", ["z"]),
+        ("/messages?provider=meta", []),
+        ("/messages?message_id=m0003", ["m0003"]),
+        ("/messages?message_id=m0003&q=HELLO&to=+14155550100", ["m0003"]),
+        ("/messages?message_id=m0003&q=nowhere", []),
+        ("/messages?message_id=m0003&until=2025-01-15T00:00:03Z", []),
+        ("/messages?message_id=M0003", []),
     ],
 )
 def test_a_stream_has_the_same_filters(
@@ -46,7 +58,7 @@ def test_a_stream_has_the_same_filters(
 ) -> None:
     store(
         *some_messages(6),
-        a_message(message_id="z", sender="+1", text="\x00", ts="2026-01-01T00:00:00Z"),
+        a_message(message_id="z", sender="+1", to="+2", text="\x00", ts="2026-01-01T00:00:00Z"),
     )
 
     assert [message["message_id"] for message in stream(client, url)] == found
@@ -75,7 +87,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
     payloads = some_messages(1500)
     store(*payloads[:750])
     store(*payloads[750:])
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         pass
 
     response = client.get("/messages", headers=NDJSON, buffered=False)
@@ -89,7 +101,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
 
     assert busy == 0
     assert [json.loads(line) for line in lines] == payloads
-    with app.extensions["database"].reader() as lent:
+    with services_of(app).database.reader() as lent:
         assert lent is reader
 
 
@@ -125,13 +137,13 @@ def test_a_stream_that_nobody_reads_gives_its_connection_back(
     app: Flask, store: Store, client: FlaskClient, method: str
 ) -> None:
     store(*some_messages(5))
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         pass
 
     for _ in range(3):
         client.open("/messages", method=method, headers=NDJSON).close()
 
-    with app.extensions["database"].reader() as lent:
+    with services_of(app).database.reader() as lent:
         assert lent is reader
 
 

@@ -8,6 +8,7 @@ from webhook_api.cli.dead_letters import dead_letters
 from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.failures import plain_failures
 from webhook_api.cli.init_db import create_database
+from webhook_api.cli.recover import recover_messages
 from webhook_api.cli.removal import forget_number, prune_messages
 from webhook_api.cli.restore import restore_database
 from webhook_api.cli.verify import verify_database
@@ -24,6 +25,7 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(forget_number)
     app.cli.add_command(restore_database)
     app.cli.add_command(dead_letters)
+    app.cli.add_command(recover_messages)
     app.cli.add_command(import_messages)
     app.cli.add_command(export_messages)
     app.cli.add_command(sign_body)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ class _Batch:
         return len(self.messages) >= _BATCH_MESSAGES or self.size >= _BATCH_BYTES
 
 
-class _Importer:
+class Importer:
     """Stores batches with its own connection, while the service runs."""
 
     def __init__(self, database: Database) -> None:
@@ -70,7 +70,7 @@ class _Importer:
             cache_kib=_CACHE_KIB,
         )
 
-    def store(self, messages: list[InboundMessage]) -> list[StoreResult]:
+    def store(self, messages: Sequence[InboundMessage]) -> list[StoreResult]:
         """Return what became of each message, once all are on disk and can be searched for.
 
         Raises:
@@ -112,7 +112,7 @@ def import_messages(file: str, dry_run: bool, from_sqlite: bool) -> None:
     stopped = False
     check_input(file)
     with _lines_of(file, from_sqlite=from_sqlite) as lines:
-        importer = None if dry_run else _Importer(current_database())
+        importer = None if dry_run else Importer(current_database())
         try:
             with progress_bar("Importing", None if from_sqlite else size_of(file)) as bar:
                 for batch in _batches(lines):
@@ -145,7 +145,7 @@ def _lines_of(file: str, *, from_sqlite: bool) -> Iterator[Iterator[Line]]:
         yield rows
 
 
-def _store(importer: _Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
+def _store(importer: Importer, messages: list[InboundMessage], counts: Counter[str]) -> None:
     """Store a batch and count the results; Ctrl-C cannot separate the two."""
     with interrupts_held():
         for result in importer.store(messages):
@@ -165,16 +165,20 @@ def _summary(counts: Counter[str], *, dry_run: bool) -> str:
 @click.command("export", cls=PlainCommand)
 @click.argument("file", metavar="[FILE|-]", default="-")
 @click.option("--from", "sender", help="Only messages of this number.")
+@click.option("--to", help="Only messages to this number.")
+@click.option("--provider", help="Only messages that this provider delivered.")
+@click.option("--message-id", help="Only the message with this id.")
 @click.option("--since", help="Only messages of this instant or later: 2025-01-15T10:00:00Z.")
+@click.option("--until", help="Only messages of an earlier instant.")
 @click.option("--q", help="Only messages with this in their text, in any case.")
 @with_appcontext
-def export_messages(file: str, sender: str | None, since: str | None, q: str | None) -> None:
+def export_messages(file: str, sender: str | None, **filters: str | None) -> None:
     """Write the messages to FILE or stdout, one JSON object a line, oldest first.
 
     The filters are those of GET /messages. `import` reads what this writes. A provider's message
     has its `provider`, `kind` and `payload`, too.
     """
-    given = {"from": sender, "since": since, "q": q}
+    given = {"from": sender, **filters}
     wanted = parse_query(
         MessageFilter, {name: value for name, value in given.items() if value is not None}
     )

@@ -16,8 +16,6 @@ def newest_id(db: Connection) -> int:
 def count_new(db: Connection, wanted: ArrivalsQuery) -> int:
     """Return how many of the first rows that arrived after the row `wanted.above` match."""
     rows = Rows.matching(wanted)
-    if wanted.to_msisdn is not None:
-        rows.require("m.to_msisdn = ?", wanted.to_msisdn)
     if wanted.q:
         phrase = Phrase(wanted.q)
         phrase.prepare(db)

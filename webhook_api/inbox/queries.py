@@ -1,26 +1,21 @@
 """What may be asked of the pages at /inbox."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from webhook_api.models import MAX_INTEGER, CursorText, MessageFilter, WantedNumber, WholeNumber
+from webhook_api.models import MAX_INTEGER, CursorText, MessageFilter, WholeNumber
 
 
-class InboxFilter(MessageFilter):
-    """Which messages are shown, or counted as new: the filters of the API, and the receiver."""
-
-    to_msisdn: WantedNumber | None = Field(None, alias="to")
-
-
-class ArrivalsQuery(InboxFilter):
+class ArrivalsQuery(MessageFilter):
     """Which messages are new: those that arrived after the row `above`."""
 
     above: Annotated[int, Field(ge=0, le=MAX_INTEGER), WholeNumber]
 
 
-class InboxQuery(InboxFilter):
+class InboxQuery(MessageFilter):
     """A page of the inbox: the newest that match, or those before or after a cursor."""
 
+    order: Literal["arrival", "ts"] = "arrival"
     older: CursorText | None = None
     newer: CursorText | None = None

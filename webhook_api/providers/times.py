@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from pydantic_core import PydanticCustomError
 
@@ -22,6 +23,14 @@ def as_ts(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return _unix(value)
     return _iso(value) if isinstance(value, str) else None
+
+
+def rfc_2822_as_ts(value: object) -> str | None:
+    """Return a time like `Thu, 24 Aug 2023 05:01:45 +0000`; None for all else."""
+    try:
+        return _iso(parsedate_to_datetime(value).isoformat()) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _unix(value: int) -> str | None:

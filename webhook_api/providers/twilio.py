@@ -19,6 +19,7 @@ from webhook_api.outcome import Key
 from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
 from webhook_api.providers.texts import contains
+from webhook_api.providers.times import rfc_2822_as_ts
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
@@ -113,6 +114,30 @@ def parse(
     if event or not status:
         delivery.add_event(event)
     delivery.add_error(fields.get("ErrorCode") or None)
+    return delivery
+
+
+def parse_listed(listed: Iterable[object], arrived: str) -> Delivery:
+    """Return the messages from users in Twilio's list, with the ids that the webhook gives them.
+
+    Here Twilio says when one was sent. Files are not in it, but a link to their list.
+    """
+    delivery = Delivery()
+    for one in listed:
+        if not isinstance(one, dict):
+            delivery.unstorable[NO_OBJECT] += 1
+        elif one.get("direction") == "inbound":
+            delivery.add_message(
+                NAME,
+                {"Body": one.get("body")},
+                message_id=one.get("sid"),
+                sender=address([one.get("from")]),
+                receiver=address([one.get("to")], [one.get("messaging_service_sid")]),
+                ts=rfc_2822_as_ts(one.get("date_sent") or one.get("date_created")),
+                arrived=arrived,
+                kind="text" if one.get("body") else None,
+                payload=one,
+            )
     return delivery
 
 

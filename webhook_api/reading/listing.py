@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from webhook_api.answers import Message, message_object
 from webhook_api.models import Cursor, MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
-from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
+from webhook_api.reading.rows import OLDEST_FIRST, Order, Position, Rows
 from webhook_api.reading.search import PhraseSearch
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot
@@ -68,17 +69,19 @@ class MessagePage(NamedTuple):
 
 def takes_long(query: MessageQuery) -> bool:
     """Whether the cost of `query` grows with the data: neither counters nor an index answer it."""
+    if query.message_id is not None:
+        return False  # one row at most
     in_time = query.since is not None or query.until is not None
-    counted = query.from_msisdn is None or not in_time
+    counted = (query.from_msisdn is None or not in_time) and not query.reads_all
     return query.q is not None or not counted or query.offset > _NEAR_ROWS
 
 
 def list_messages(
-    db: Connection, query: MessageQuery, counts: CountCache, *, newest_first: bool = False
+    db: Connection, query: MessageQuery, counts: CountCache, order: Order = OLDEST_FIRST
 ) -> MessagePage:
-    """Return one page of the messages that match, oldest first, and the count of all of them.
+    """Return one page of the messages that match, in `order`, and the count of all of them.
 
-    With `newest_first` the order is reversed, and so is the direction of a cursor.
+    A cursor leads on in this order.
 
     Page and count come from one snapshot (spec 2, "Ordering" and "Response shape"). `counts`
     remembers the counts of searches.
@@ -90,24 +93,23 @@ def list_messages(
     if phrase:
         phrase.prepare(db)
     with snapshot(db) as totals:
-        total = _count(db, query, totals)
-        search = PhraseSearch(db, query, phrase, totals, total, newest_first) if phrase else None
+        total = _count(db, query, totals, counts)
+        search = PhraseSearch(db, query, phrase, totals, total, order) if phrase else None
         if search:
             total = search.count(counts)
         if query.offset >= total:
             return MessagePage([], total, None)
-        ids = search.ids(query, total) if search else _ids(db, query, newest_first)
+        ids = search.ids(query, total) if search else _ids(db, query, order)
         # One more than asked for, to know whether there is a next page.
-        messages = read_messages(db, ids, newest_first)
+        messages = read_messages(db, ids, order)
     page = messages[: query.limit]
     return MessagePage(page, total, page[-1].cursor if len(messages) > query.limit else None)
 
 
-def read_messages(db: Connection, ids: Sequence[int], newest_first: bool) -> list[StoredMessage]:
+def read_messages(db: Connection, ids: Sequence[int], order: Order) -> list[StoredMessage]:
     """Return the rows with these ids, in order."""
     marks = ", ".join("?" * len(ids))
-    order = NEWEST_FIRST if newest_first else ORDER
-    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {order}"
+    sql = f"SELECT {_ROW} FROM messages m WHERE m.id IN ({marks}) ORDER BY {order.sql}"
     return [StoredMessage.from_row(row) for row in db.execute(sql, ids)]
 
 
@@ -130,13 +132,17 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
     phrase = Phrase(wanted.q) if wanted.q else None
     if phrase:
         phrase.prepare(db)
-    hit, parameters = (phrase.condition, phrase.parameters) if phrase else ("TRUE", [])
+    hit = Rows()
+    hit.require_others(wanted)
+    if phrase:
+        hit.require(phrase.condition, *phrase.parameters)
     after = None
     while True:
-        rows = Rows.matching(wanted, after)
+        rows = Rows.found_by_index(wanted, after)
         found = db.execute(
-            f"SELECT {hit}, {_ROW} FROM messages m WHERE {rows.where} ORDER BY {ORDER} LIMIT ?",
-            [*parameters, *rows.parameters, _CHUNK_ROWS],
+            f"SELECT {hit.where}, {_ROW} FROM messages m WHERE {rows.where}"
+            f" ORDER BY {OLDEST_FIRST.sql} LIMIT ?",
+            [*hit.parameters, *rows.parameters, _CHUNK_ROWS],
         )
         hits, after = _read_chunk(found)
         found.close()  # with its snapshot
@@ -156,12 +162,17 @@ def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Po
             chars += len(hit.message_id) + len(hit.text or "")
         if chars >= CHUNK_CHARS or number == _CHUNK_ROWS:
             last = StoredMessage.from_row(row)
-            return hits, Position(last.cursor.instant, last.message_id)
+            return hits, Position(last.cursor.instant, last.message_id, last.cursor.id)
     return hits, None
 
 
-def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
+def _count(db: Connection, wanted: MessageFilter, totals: Totals, counts: CountCache) -> int:
     """Return how many messages match, `q` ignored; from the counters where that is possible."""
+    rows = Rows.matching(wanted)
+    if wanted.message_id is None and wanted.reads_all:
+        return counts.count((db.identity, *rows.key), db, partial(_count_after, db, rows))
+    if wanted.message_id is not None:
+        return _count_after(db, rows, 0)
     if wanted.from_msisdn is None:
         earlier = count_before(db, wanted.since.instant) if wanted.since else 0
         until = count_before(db, wanted.until.instant) if wanted.until else totals.messages
@@ -171,17 +182,24 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals) -> int:
             "SELECT messages FROM senders WHERE from_msisdn = ?", [wanted.from_msisdn]
         ).fetchone()
         return int(row[0]) if row else 0
-    rows = Rows.matching(wanted)
-    return _scalar(db, f"SELECT count(*) FROM messages m WHERE {rows.where}", rows.parameters)
+    return _count_after(db, rows, 0)
 
 
-def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
+def _count_after(db: Connection, rows: Rows, row_id: int) -> int:
+    """Return how many of the rows above `row_id` match."""
+    newer = "NOT INDEXED WHERE m.id > ?" if row_id else "WHERE ? = 0"  # found by id, if few
+    sql = f"SELECT count(*) FROM messages m {newer} AND {rows.where}"
+    value: int = db.execute(sql, [row_id, *rows.parameters]).fetchone()[0]
+    return value
+
+
+def _ids(db: Connection, query: MessageQuery, order: Order) -> list[int]:
     """Return the ids of a page without `q`, read from an index alone."""
-    rows = Rows.matching(query, Position.of(db, query.cursor), newest_first=newest_first)
-    order = NEWEST_FIRST if newest_first else ORDER
+    rows = Rows.matching(query, Position.of(db, query.cursor), order)
     offset = query.offset
     near = query.cursor is not None or offset <= _NEAR_ROWS
-    if query.from_msisdn is None and not near and not newest_first:
+    of_all = query.from_msisdn is None and query.message_id is None and not query.reads_all
+    if of_all and not near and order == OLDEST_FIRST:
         # Far from the start, the counters say where the page begins.
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
@@ -191,12 +209,7 @@ def _ids(db: Connection, query: MessageQuery, newest_first: bool) -> list[int]:
             rows.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
         offset = earlier + offset - skipped
     found = db.execute(
-        f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {order.sql} LIMIT ? OFFSET ?",
         [*rows.parameters, query.limit + 1, offset],
     )
     return [row_id for (row_id,) in found]
-
-
-def _scalar(db: Connection, sql: str, parameters: Sequence[object]) -> int:
-    value: int = db.execute(sql, parameters).fetchone()[0]
-    return value

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from webhook_api.models import MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase, quoted
-from webhook_api.reading.rows import NEWEST_FIRST, ORDER, Position, Rows
+from webhook_api.reading.rows import Order, Position, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
 
@@ -37,11 +37,10 @@ class PhraseSearch:
         phrase: Phrase,
         totals: Totals,
         candidates: int,
-        newest_first: bool,
+        order: Order,
     ) -> None:
         """Search the `candidates` rows that match the other filters of `wanted`."""
-        self._newest_first = newest_first
-        self._order = NEWEST_FIRST if newest_first else ORDER
+        self._order = order
         self._db = db
         self._wanted = wanted
         self._phrase = phrase
@@ -53,9 +52,9 @@ class PhraseSearch:
         """Return how many rows match, with the help of earlier counts."""
         if self._phrase.character and not self._rows.conditions:
             return self._rows_of_character + self._count_newer(self._totals.indexed)
-        wanted = self._wanted
-        times = (wanted.since, wanted.until)
-        key = (self._db.identity, self._phrase.text, wanted.from_msisdn, times)
+        if self._wanted.message_id is not None:
+            return self._count_read(0)
+        key = (self._db.identity, self._phrase.text, *self._rows.key)
         return counts.count(key, self._db, self._count_after)
 
     def ids(self, query: MessageQuery, total: int) -> list[int]:
@@ -160,15 +159,15 @@ class PhraseSearch:
         rows = self._rows_of_page(query)
         return self._ids(
             "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
-            f" WHERE {rows.where} ORDER BY {self._order} LIMIT ?) m WHERE {self._phrase.condition}"
-            " LIMIT ? OFFSET ?",
+            f" WHERE {rows.where} ORDER BY {self._order.sql} LIMIT ?) m"
+            f" WHERE {self._phrase.condition} LIMIT ? OFFSET ?",
             [*rows.parameters, budget, *self._phrase.parameters, query.limit + 1, query.offset],
         )
 
     def _reaches_beyond(self, query: MessageQuery, budget: int) -> bool:
         """Whether there are more candidates than `budget` from where the page starts."""
         rows = self._rows_of_page(query)
-        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {self._order}"
+        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {self._order.sql}"
         return bool(self._ids(f"{sql} LIMIT 1 OFFSET ?", [*rows.parameters, budget]))
 
     def _sorted(self, query: MessageQuery) -> list[int]:
@@ -179,7 +178,7 @@ class PhraseSearch:
         return self._ids(
             f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
             " CROSS JOIN messages m ON m.id = hit.id"
-            f" WHERE {rows.where} ORDER BY {self._order} LIMIT ? OFFSET ?",
+            f" WHERE {rows.where} ORDER BY {self._order.sql} LIMIT ? OFFSET ?",
             [
                 *parameters,
                 self._totals.indexed,
@@ -192,7 +191,7 @@ class PhraseSearch:
 
     def _rows_of_page(self, query: MessageQuery) -> Rows:
         position = Position.of(self._db, query.cursor)
-        return Rows.matching(query, position, newest_first=self._newest_first)
+        return Rows.matching(query, position, self._order)
 
     def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
         return [row_id for (row_id,) in self._db.execute(sql, parameters)]

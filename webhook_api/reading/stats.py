@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from webhook_api.answers import TOP_SENDERS
 from webhook_api.models import StatsQuery
+from webhook_api.reading.rows import OLDEST_FIRST, Order, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, snapshot
 from webhook_api.store.indexing import PERIOD_SCALE
@@ -37,13 +38,16 @@ def compute_stats(db: Connection, query: StatsQuery) -> Stats:
         query.until.instant if query.until else _LAST,
     )
     with snapshot(db) as totals:
-        if query.from_msisdn is not None:
+        rows = Rows.matching(query)
+        if query.reads_all:
+            total, senders, top = _each_message(db, rows, query)
+        elif query.from_msisdn is not None:
             total, senders, top = _one_sender(db, query.from_msisdn, window)
         elif query.since or query.until:
             total, senders, top = _all_senders_between(db, window, totals)
         else:
             total, senders, top = totals.messages, totals.senders, top_senders(db)
-        first, last = (_edge(db, query.from_msisdn, window, order) for order in ("ASC", "DESC"))
+        first, last = (_edge(db, rows, one) for one in (OLDEST_FIRST, Order(newest_first=True)))
     return Stats(total, senders, top, first, last)
 
 
@@ -66,6 +70,18 @@ def _one_sender(
         parameters += [*window[0], *window[1]]
     row = db.execute(sql, parameters).fetchone()
     return (row[0], 1, [(from_msisdn, row[0])]) if row and row[0] else (0, 0, [])
+
+
+def _each_message(
+    db: Connection, rows: Rows, query: StatsQuery
+) -> tuple[int, int, list[tuple[str, int]]]:
+    """Count each sender's messages by a look at each row of an index."""
+    index = "INDEXED BY messages_by_instant" if query.from_msisdn is None else ""
+    return _ranked(
+        db,
+        f"SELECT m.from_msisdn, 1 AS messages FROM messages m {index} WHERE {rows.where}",
+        rows.parameters,
+    )
 
 
 def _all_senders_between(
@@ -97,10 +113,21 @@ def _all_senders_between(
         if low < high:
             parts.append(_by_sender(sign, _count(db, (low, high), totals), totals))
             parameters += [totals.indexed, *low, *high]
+    return _ranked(db, " UNION ALL ".join(parts), parameters)
+
+
+def _ranked(
+    db: Connection, counted: str, parameters: list[object]
+) -> tuple[int, int, list[tuple[str, int]]]:
+    """Return how many messages and senders there are, and the top senders.
+
+    `counted` is SQL for numbers of messages, each with its sender; more than one of a sender are
+    added.
+    """
     # The window functions count all senders, before LIMIT leaves most of them out.
     top = db.execute(
         "SELECT from_msisdn, sum(messages), count(*) OVER (), sum(sum(messages)) OVER ()"
-        f" FROM ({' UNION ALL '.join(parts)}) GROUP BY from_msisdn HAVING sum(messages) > 0"
+        f" FROM ({counted}) GROUP BY from_msisdn HAVING sum(messages) > 0"
         " ORDER BY sum(messages) DESC, from_msisdn LIMIT ?",
         [*parameters, TOP_SENDERS],
     ).fetchall()
@@ -143,12 +170,10 @@ def _by_sender(sign: int, messages: int, totals: Totals) -> str:
     )
 
 
-def _edge(db: Connection, from_msisdn: str | None, window: Window, order: str) -> str | None:
-    """Return the `ts` of the first (ASC) or last (DESC) message that matches."""
-    sender = "TRUE" if from_msisdn is None else "m.from_msisdn = ?"
+def _edge(db: Connection, rows: Rows, order: Order) -> str | None:
+    """Return the `ts` of the first of `rows` in `order`."""
     row = db.execute(
-        f"SELECT ts FROM messages m WHERE {sender} AND {_WINDOW}"
-        f" ORDER BY m.seconds {order}, m.nanos {order}, m.message_id {order} LIMIT 1",
-        [*([] if from_msisdn is None else [from_msisdn]), *window[0], *window[1]],
+        f"SELECT ts FROM messages m WHERE {rows.where} ORDER BY {order.sql} LIMIT 1",
+        rows.parameters,
     ).fetchone()
     return row[0] if row else None

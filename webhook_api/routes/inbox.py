@@ -10,7 +10,6 @@ from typing import NamedTuple
 from flask import (
     Blueprint,
     Response,
-    current_app,
     jsonify,
     redirect,
     request,
@@ -27,13 +26,13 @@ from webhook_api.inbox.kinds import describe_kind, kinds_of
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
-from webhook_api.inbox.queries import ArrivalsQuery, InboxFilter, InboxQuery
+from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, begin_session
-from webhook_api.models import MAX_INTEGER, parse_query
+from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
 from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import may_read, render_inbox
@@ -79,7 +78,7 @@ def show_inbox() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(InboxQuery, request.args)
-    make = partial(_look, query=query, counts=current_app.extensions["counts"])
+    make = partial(_look, query=query, counts=current_services().counts)
     shown = read_page(make, takes_long=page_takes_long(query))
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
     return render_inbox(
@@ -87,7 +86,7 @@ def show_inbox() -> Response:
         shown=shown,
         query=query,
         given=given,
-        looked_at=LOOKED_AT,
+        linked=given if query.order == "arrival" else {**given, "order": query.order},
         is_long=_is_long,
         mark=mark_hits,
         draw=draw,
@@ -150,7 +149,7 @@ def log_out() -> AnyResponse:
 
 
 def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
-    plain = not any(getattr(query, name) for name in InboxQuery.model_fields)
+    plain = not query.model_dump(exclude_none=True, exclude={"order"})
     newest = newest_id(db)  # before the list, so that no new message is missed
     page = list_inbox(db, query, counts)
     silent = [message.cursor.id for message in page.messages if not message.text]
@@ -163,7 +162,7 @@ def _is_long(text: str) -> bool:
 
 
 def _filters() -> set[str]:
-    return set(InboxFilter.model_fields)
+    return set(MessageFilter.model_fields)
 
 
 def _set_cookie(response: AnyResponse, value: str, max_age_s: int) -> None:

@@ -20,7 +20,7 @@ def show_stats() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(StatsQuery, request.args)
-    takes_long = query.since is not None or query.until is not None
+    takes_long = query.since is not None or query.until is not None or query.reads_all
     stats = read_page(partial(compute_stats, query=query), takes_long=takes_long)
     top: list[Sender] = [{"from": sender, "count": count} for sender, count in stats.top_senders]
     return jsonify(

@@ -4,11 +4,11 @@ from flask import Blueprint, current_app, request
 
 from webhook_api.answers import Accepted
 from webhook_api.config import Config
-from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
 from webhook_api.routes.request_body import read_body
+from webhook_api.services import current_services
 from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)
@@ -34,8 +34,7 @@ def receive_message() -> Accepted:
     payload = parse_json(body)
     outcome.note_message_id(payload)
     message = parse_message(payload)
-    commits: GroupCommit = current_app.extensions["commits"]
-    [stored] = commits.store([message])
+    [stored] = current_services().commits.store([message])
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}

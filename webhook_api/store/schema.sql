@@ -25,8 +25,9 @@ CREATE TABLE messages (
 , provider TEXT NOT NULL DEFAULT 'webhook', kind TEXT, payload TEXT) STRICT;
 
 -- The order of pages. With the sender, so that how many messages each sender sent in some days can
--- be read from this index alone.
-CREATE INDEX messages_by_instant ON messages (seconds, nanos, message_id, from_msisdn);
+-- be read from this index alone; and so the messages to one number, or of one provider.
+CREATE INDEX messages_by_instant
+    ON messages (seconds, nanos, message_id, from_msisdn, to_msisdn, provider);
 CREATE INDEX messages_by_sender ON messages (from_msisdn, seconds, nanos, message_id);
 
 CREATE TRIGGER messages_are_final BEFORE UPDATE ON messages BEGIN
