@@ -149,8 +149,11 @@ def _walk(
         delivery.add_status(as_object(status).get("status"))
     for error in _all(node.get("errors")):
         delivery.add_error(_name_of(error))
-    members = sum(name in node for name in _MEMBERS)
-    return members + sum(_walk(member, place, delivery, found) for member in node.values())
+    count = sum(name in node for name in _MEMBERS)
+    for member in node.values():
+        if isinstance(member, dict | list):
+            count += _walk(member, place, delivery, found)
+    return count
 
 
 def _all(value: object) -> list[object]:
@@ -233,10 +236,8 @@ def _add(
         (contacts[key] for key in (number, user_id) if isinstance(key, str) and key in contacts),
         contacts.get(None),
     )
-    own = address([number], [user_id], bare=True)
-    user_id = user_id or (own if own[0] != "+" and own != UNKNOWN else None)
-    if contact and user_id and contact.get("user_id") not in (None, user_id):
-        contact = None  # of somebody else
+    if contact and contact.get("user_id") and _is_other(contact["user_id"], number, user_id):
+        contact = None
     known = contact or {}
     system = as_object(message.get("system"))
     sender = address(
@@ -265,6 +266,13 @@ def _add(
         kind=message.get("type"),
         payload={**message, "contact": contact} if contact else message,
     )
+
+
+def _is_other(known: object, number: object, user_id: object) -> bool:
+    """Whether a contact with the user id `known` is somebody else than the sender."""
+    own = address([number], [user_id], bare=True)
+    own_id = user_id or (own if own[0] != "+" and own != UNKNOWN else known)
+    return own_id != known
 
 
 def _message_id(message: Mapping[str, object], place: _Place) -> object:
