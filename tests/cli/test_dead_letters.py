@@ -87,7 +87,9 @@ def test_what_the_present_code_can_read_is_stored_once(
         "5: created 0, duplicate 1; stays, 1 messages without a valid id",
     ]
     assert [number for (number,) in rows("SELECT id FROM dead_letters")] == [4, 5]
-    assert run("dead-letters", "remove", 4, 9).stdout == "1 removed\n"
+    removed = run("dead-letters", "remove", 4, 9)
+    assert (removed.exit_code, removed.stdout) == (1, "1 removed\n")
+    assert "1 of them are not there" in removed.stderr
     assert [number for (number,) in rows("SELECT id FROM dead_letters")] == [5]
     assert get("/messages")["total"] == 5
     assert rows("SELECT ts FROM messages WHERE provider = 'twilio'") == [(arrived,)]

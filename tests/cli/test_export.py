@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -52,6 +53,29 @@ def test_addresses_that_are_no_numbers_are_exported_and_imported(
     assert runner.invoke(args=["import", "-"], input=exported).exit_code == 0
     assert runner.invoke(args=["export"]).stdout_bytes == exported
     assert runner.invoke(args=["import", "-"], input=as_lines(a_message(to="x"))).exit_code == 1
+
+
+def test_what_a_provider_sent_is_exported_and_imported(run: Run, elsewhere: Flask) -> None:
+    origin = {
+        "provider": "meta",
+        "kind": "image",
+        "payload": {"id": "1", "é": [1.5, None, "\u200e"]},
+    }
+    kept = {**a_message(message_id="meta:1"), **origin}
+    bare = {**a_message(message_id="twilio:1"), "provider": "twilio", "kind": None, "payload": None}
+    odd = {**a_message(message_id="standard:1"), "kind": 7, "payload": [], "provider": 5}
+    run("import", "-", stdin=as_lines(kept, bare, odd))
+
+    exported = run("export").stdout_bytes
+    runner = elsewhere.test_cli_runner()
+    runner.invoke(args=["import", "-"], input=exported)
+    shown: Any = elsewhere.test_client().get("/messages/meta:1").json
+
+    lines = {line["message_id"]: line for line in map(json.loads, exported.splitlines())}
+    odd |= {"provider": "standard", "kind": None}
+    assert lines == {one["message_id"]: one for one in (kept, bare, odd)}
+    assert {name: shown[name] for name in origin} == origin
+    assert runner.invoke(args=["export"]).stdout_bytes == exported
 
 
 def test_export_writes_each_line_no_longer_than_the_body_was(run: Run, post_signed: Post) -> None:

@@ -49,6 +49,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     ],
     "prune": [
         (["--older-than=90"], "has no unit"), (["--older-than="], "has no unit"),
+        (["--older-than=0s"], "has an unknown unit"), (["--older-than=90m"], "has an unknown unit"),
         *(([f"--older-than={text}"], ABOVE_0) for text in ("-90d", "0d", "1.5d", "ninetyd", "٣d")),
         (["--older-than=9999999w"], "is before the year 1"),
         ([f"--older-than={'9' * 5000}d"], "is before the year 1"),

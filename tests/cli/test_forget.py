@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +25,7 @@ from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
 from webhook_api.maintenance import compaction, replacing
 from webhook_api.models import Origin, ProviderMessage
+from webhook_api.providers.texts import as_json
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
@@ -98,6 +100,38 @@ def test_an_empty_database_can_be_compacted(run: Run, config: Config, post_signe
     assert run("forget", NUMBER).stdout.startswith("0 messages removed\n")
 
     assert post_signed(a_message()).status_code == 200
+    assert differences(config.database_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "payload"),
+    [
+        ("US.2", {"from_user_id": "US.2"}),
+        ("José", {"contact": {"user_id": "José"}}),
+        (NUMBER, {"system": {"wa_id": NUMBER[1:]}}),
+        (NUMBER, {"ForwardedFrom": f"whatsapp:{NUMBER}"}),
+    ],
+)
+def test_a_message_with_the_address_in_its_payload_is_forgotten(
+    run: Run, config: Config, address: str, payload: dict[str, Any]
+) -> None:
+    others = [{"from": f"{address}1"}, {"text": f"about {address}"}, None]
+    sent = [
+        ProviderMessage.model_validate(
+            {
+                **a_message(message_id=f"meta:{number}"),
+                "kept": Origin("meta", None, as_json(content) if content else None),
+            }
+        )
+        for number, content in enumerate([payload, *others])
+    ]
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
+        insert_messages(db, sent)
+
+    assert run("forget", "--dry-run", address).stdout == "1 messages would be removed\n"
+    assert run("forget", address).stdout.startswith("1 messages removed\n")
+
+    assert stored(config.database_path) == {"meta:1", "meta:2", "meta:3"}
     assert differences(config.database_path) == []
 
 

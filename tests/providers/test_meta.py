@@ -114,6 +114,8 @@ def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(
         ({"from": "", "from_user_id": "US.1", "from_parent_user_id": "US.ENT.2"}, "US.1"),
         ({"from_user_id": "US.1", "contact": {"wa_id": "16505551234", "user_id": "US.1"}},
          "+16505551234"),
+        ({"from_user_id": "US.2", "contact": {"wa_id": "16505559999", "user_id": "US.1"}}, "US.2"),
+        ({"from": "US.2", "contact": {"wa_id": "16505559999", "user_id": "US.1"}}, "US.2"),
         ({"contact": {"user_id": "US.9"}}, "US.9"),
         ({"type": "system", "system": {"previous_user_id": "CO.1", "user_id": "MX.2"}}, "CO.1"),
         ({"from": {}}, "unknown"),
@@ -156,6 +158,8 @@ def test_whom_it_is_to(deliver: Deliver, rows: Rows, metadata: Any, receiver: st
         (1749416383123456, "2025-06-08T20:59:43.123456Z"),
         ("1749416383000", "2025-06-08T20:59:43Z"),
         ("2025-06-08T22:59:43.5+02:00", "2025-06-08T20:59:43.500000Z"),
+        ("1749416383.5", "2025-06-08T20:59:43Z"),
+        (" 1749416383 ", "2025-06-08T20:59:43Z"),
         ("soon", None),
         (None, None),
         (-1, None),
@@ -193,19 +197,94 @@ def test_statuses_alone_are_counted_by_kind_and_not_stored(
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "codes"),
     [
-        {"statuses": [{"status": "failed", "errors": [{"code": 130472, "title": "t"}]}]},
-        {"errors": [{"code": 130472}, {"code": 130472}]},
-        {"history": [{"errors": [{"code": 130472, "title": "declined"}]}]},
+        ({"statuses": [{"status": "failed", "errors": [{"code": 130472}]}]}, ["130472"]),
+        ({"statuses": {"status": "failed", "errors": {"code": 130472}}}, ["130472"]),
+        ({"errors": [{"code": 130472}, {"code": 130472}]}, ["130472"]),
+        ({"history": [{"errors": [{"code": 130472, "title": "declined"}]}]}, ["130472"]),
+        ({"errors": {"code": 130472}}, ["130472"]),
+        ({"errors": [{"code": 0, "title": "AuthException"}]}, ["0"]),
+        ({"errors": [{"title": "AuthException"}]}, ["AuthException"]),
+        ({"errors": ["AuthException"]}, ["unknown"]),
     ],
 )
-def test_an_error_code_of_meta_is_told_in_a_warning(
-    deliver: Deliver, logged: Logged, value: dict[str, Any]
+def test_an_error_of_meta_is_told_in_a_warning(
+    deliver: Deliver, logged: Logged, value: dict[str, Any], codes: list[str]
 ) -> None:
     deliver("meta", from_meta(**value))
 
-    assert (logged()[0]["level"], logged()[0]["error_codes"]) == ("WARNING", ["130472"])
+    assert (logged()[0]["level"], logged()[0]["error_codes"]) == ("WARNING", codes)
+
+
+A, B = a_whatsapp(1), a_whatsapp(2)
+
+
+def changes(*values: object, field: object = "messages") -> dict[str, Any]:
+    """Return the payload with a change of `field` for each of `values`."""
+    entry = {"id": "1", "changes": [{"field": field, "value": value} for value in values]}
+    return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        changes({"messages": A}, {"messages": [B]}),
+        changes({"messages": {"0": A}}),
+        changes({"messages": [B], "message": A}),
+        changes({"message": {"text": {"body": "Hi"}}}),
+        changes({"data": {"items": [A]}}),
+        changes("hello", {"messages": [B]}),
+        changes(json.dumps({"messages": [A]})),
+        changes({"messages": json.dumps([A])}),
+        changes([A]),
+        changes({"x": A}, field="of_next_year"),
+        changes({"x": [A]}, field=None),
+        changes({"history": [{"threads": [{"id": "1", "messages": A}]}]}, field="history"),
+        {"object": "whatsapp_business_account", "entry": {"0": {"x": A}}},
+        {"object": "whatsapp_business_account", "entry": {"changes": {"value": {"message": A}}}},
+    ],
+)
+def test_what_looks_like_a_message_in_an_unknown_place_is_kept(
+    deliver: Deliver, rows: Rows, logged: Logged, payload: dict[str, Any]
+) -> None:
+    assert deliver("meta", encode(payload)).status_code == 200
+
+    assert rows("SELECT body FROM dead_letters") == [(encode(payload),)]
+    assert set(rows("SELECT message_id FROM messages")) <= {("meta:wamid.0002",)}
+    assert logged()[0]["level"] == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("payload", "events"),
+    [
+        (changes({"messages": []}), {"messages": 1}),
+        (changes(None, {}, {"x": 1}), {"messages": 3}),
+        (changes({"messages": [B]}, {}), {"messages": 1}),
+        (changes({"calls": [{"id": "1", "from": "2", "timestamp": "3"}]}), {"calls": 1}),
+        (changes({"message_echoes": [A], "messages": [B]}), {"message_echoes": 1}),
+        (changes([A], field="smb_message_echoes"), {"smb_message_echoes": 1}),
+        ({**changes(), "entry": {"changes": {"field": "flows", "value": {}}}}, {"flows": 1}),
+    ],
+)
+def test_a_change_without_a_message_is_counted_and_named(
+    deliver: Deliver, rows: Rows, logged: Logged, payload: dict[str, Any], events: dict[str, int]
+) -> None:
+    deliver("meta", encode(payload))
+
+    assert rows("SELECT count(*) FROM dead_letters") == [(0,)]
+    assert logged()[0]["events"] == events
+
+
+def test_of_members_with_one_name_none_is_lost(deliver: Deliver, rows: Rows) -> None:
+    text = a_whatsapp(1, text={"body": 'a text with "messages": in it'})
+    twice = from_meta(text).replace(b'"messages": [', b'"messages" : [{"id": "x"}], "messages": [')
+
+    for body in (from_meta(text), twice):
+        deliver("meta", body)
+
+    assert rows("SELECT message_id FROM messages") == [("meta:wamid.0001",)]
+    assert rows("SELECT body FROM dead_letters") == [(twice,)]
 
 
 def test_other_fields_are_counted_by_name_and_unknown_ones_together(
@@ -249,6 +328,48 @@ def test_of_a_history_what_customers_wrote_is_stored(
         ("meta:wamid.0004", "US.1", "+15550783881"),
     ]
     assert logged()[0]["events"] == {"history.own": 2, "history": 1}
+
+
+@pytest.mark.parametrize(
+    ("thread", "members", "sender"),
+    [
+        ("US.134912", {"history_context": {"from_me": False}}, "+16505551235"),
+        ("US.134912", {}, "+16505551235"),
+        ("5511987654321", {"from": "551187654321"}, "+551187654321"),
+        ("16505551235@s.whatsapp.net", {}, "+16505551235"),
+        ("1203630@g.us", {}, "+16505551235"),
+        ("7", {}, "+16505551235"),
+        ("16505551235", {"from": "15550783881", "history_context": {"from_me": False}},
+         "+15550783881"),
+        ("16505551235", {"from": "+1 (555) 078-3881"}, None),
+        ("16505551235", {"history_context": {"from_me": True}}, None),
+    ],
+)  # fmt: skip
+def test_a_message_of_a_history_is_stored_unless_it_is_surely_our_own(
+    deliver: Deliver, rows: Rows, thread: str, members: dict[str, Any], sender: str | None
+) -> None:
+    history = [{"threads": [{"id": thread, "messages": [a_whatsapp(1, **members)]}]}]
+    metadata = {"display_phone_number": "15550783881"}
+
+    deliver("meta", encode(changes({"metadata": metadata, "history": history}, field="history")))
+
+    assert rows("SELECT from_msisdn FROM messages") == ([(sender,)] if sender else [])
+
+
+def test_the_file_of_a_message_in_a_history_is_no_repeat_of_its_placeholder(
+    deliver: Deliver, rows: Rows
+) -> None:
+    placeholder = a_whatsapp(1, type="media_placeholder", text=None)
+    file = a_whatsapp(1, type="image", text=None, image={"caption": "Look"})
+    threads = [{"id": "16505551235", "messages": [placeholder]}]
+
+    for value in ({"history": [{"threads": threads}]}, {"messages": [file]}, {"messages": [file]}):
+        deliver("meta", encode(changes(value, field="history")))
+
+    assert rows("SELECT message_id, kind, text FROM messages") == [
+        ("meta:wamid.0001", "media_placeholder", None),
+        ("meta:wamid.0001:media", "image", "Look"),
+    ]
 
 
 def test_the_whole_object_is_kept_with_its_contact(deliver: Deliver, client: FlaskClient) -> None:

@@ -65,8 +65,18 @@ def test_a_stream_has_the_same_filters(
     assert names(client.get(url).json) == found
 
 
-def test_a_stream_refuses_bad_filters(client: FlaskClient) -> None:
-    response = client.get("/messages?since=x", headers=NDJSON)
+def test_head_of_a_stream_has_no_length(store: Store, client: FlaskClient) -> None:
+    store(*some_messages(3))
+
+    response = client.head("/messages", headers=NDJSON)
+
+    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
+    assert "Content-Length" not in response.headers
+
+
+@pytest.mark.parametrize("query", ["since=x", "limit=0", "limit=x", "offset=-1", "cursor=x"])
+def test_a_stream_refuses_bad_parameters(client: FlaskClient, query: str) -> None:
+    response = client.get(f"/messages?{query}", headers=NDJSON)
 
     assert (response.status_code, response.content_type) == (422, "application/json")
 

@@ -1,10 +1,12 @@
 """Dead letters: kept in the commit of the messages, up to a limit, and removed like these."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -24,7 +26,12 @@ from webhook_api.maintenance.compaction import compact
 from webhook_api.store import dead_letters
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters, remove_dead_letters
+from webhook_api.store.dead_letters import (
+    DeadLetter,
+    insert_dead_letters,
+    remove_dead_letters,
+    select_dead_letters,
+)
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
@@ -115,6 +122,28 @@ def test_forget_removes_those_with_the_number(
     assert first == f"0 messages{counted} removed"
     assert bodies(config.database_path) == ([b"other"] if has_it else [body, b"other"])
     assert differences(config.database_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "body"),
+    [
+        (NUMBER, "".join(f"\\u{ord(digit):04x}" for digit in DIGITS)),
+        (NUMBER, json.dumps(json.dumps(f"{DIGITS[:3]}\u2011{DIGITS[3:]}"))),
+        (NUMBER, "".join(f"%{ord(digit):02X}" for digit in DIGITS)),
+        ("José", json.dumps({"from": "José"})),
+        ("José", "From=Jos%C3%A9"),
+        ("José 😀", json.dumps({"from": "José 😀"})),
+        ("José 😀", urlencode({"From": "José 😀"})),
+        ('J"o', json.dumps({"from": 'J"o'})),
+    ],
+)
+def test_an_address_is_found_however_it_is_escaped(
+    database: Database, address: str, body: str
+) -> None:
+    keep(database.path, a_letter(body.encode()), a_letter(b"%zz \\u12 \\ud83d"))
+
+    with closing(connect(database.path, "ro", timeout_s=5)) as db:
+        assert select_dead_letters(db, of_number(address)) == [1]
 
 
 def test_dead_letters_that_come_while_a_number_is_forgotten(database: Database) -> None:

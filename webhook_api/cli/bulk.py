@@ -18,8 +18,10 @@ from webhook_api.cli.lines import Line, read_lines
 from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.sqlite_rows import read_rows
 from webhook_api.db import current_database
-from webhook_api.models import InboundMessage, MessageFilter, parse_query
+from webhook_api.models import OWN, InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
+from webhook_api.reading.whole_message import find_row
+from webhook_api.store.connections import Connection
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
 from webhook_api.store.files import refuse_own_file
@@ -173,7 +175,8 @@ def _summary(counts: Counter[str], *, dry_run: bool) -> str:
 def export_messages(file: str, sender: str | None, **filters: str | None) -> None:
     """Write the messages to FILE or stdout, one JSON object a line, oldest first.
 
-    The filters are those of GET /messages. `import` reads what this writes.
+    The filters are those of GET /messages. `import` reads what this writes. A provider's message
+    has its `provider`, `kind` and `payload`, too.
     """
     given = {"from": sender, **filters}
     wanted = parse_query(
@@ -184,10 +187,18 @@ def export_messages(file: str, sender: str | None, **filters: str | None) -> Non
     with database.reader() as db, _opened(file, database) as out:
         check_schema(db)
         for message in stream_messages(db, wanted):
-            out.write(message.as_line())
+            out.write(message.as_line(**_origin_of(db, message.cursor.id)))
             count += 1
         out.flush()
     click.echo(f"exported {count}", err=True)
+
+
+def _origin_of(db: Connection, row_id: int) -> dict[str, object]:
+    """Return what a line has besides the specification's fields: nothing for our own messages."""
+    row = find_row(db, row_id)
+    if row is None or row.provider == OWN:
+        return {}
+    return {"provider": row.provider, "kind": row.kind, "payload": row.content}
 
 
 @contextmanager

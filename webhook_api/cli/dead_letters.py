@@ -99,7 +99,7 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
 @click.argument("numbers", metavar="N…", nargs=-1, required=True, type=_NUMBER)
 @with_appcontext
 def remove_numbers(numbers: tuple[int, ...]) -> None:
-    """Remove those that nobody needs."""
+    """Remove those that nobody needs. The exit code is 1 if there was one that is not there."""
     database = current_database()
     with removal_lock(database):
         writer = Writer(database)
@@ -110,6 +110,9 @@ def remove_numbers(numbers: tuple[int, ...]) -> None:
         finally:
             writer.close(timeout_s=_CLOSE_TIMEOUT_S)
     click.echo(f"{count} removed")
+    if missing := len(set(numbers)) - count:
+        click.echo(f"{missing} of them are not there", err=True)
+        sys.exit(EXIT_FAILURE)
 
 
 for command in (show_dead_letter, replay_dead_letters, remove_numbers):

@@ -18,6 +18,8 @@ class Duration(click.ParamType[timedelta]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         number, unit = value[:-1], value[-1:]
+        if unit not in _UNITS and not (unit.isdigit() or not unit):
+            self.fail(f"{value!r} has an unknown unit, {_EXAMPLES}", param, ctx)
         if unit not in _UNITS:
             self.fail(f"{value!r} has no unit, {_EXAMPLES}", param, ctx)
         if not (number.isascii() and number.isdigit() and int(number[:20]) > 0):

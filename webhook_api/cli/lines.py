@@ -17,7 +17,9 @@ from webhook_api.models import (
     parse_json,
     parse_message,
 )
-from webhook_api.providers import NAMES
+from webhook_api.providers import NAMES, body_limits
+from webhook_api.providers.delivery import word
+from webhook_api.providers.texts import as_json
 
 _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
 
@@ -52,7 +54,9 @@ def report_bad(where: str, error: InvalidInput) -> None:
 
 
 def _parse(payload: object) -> InboundMessage:
-    """Return the message of a line; one of a provider may have any address, as `export` writes it.
+    """Return the message of a line; one of a provider is as `export` writes it.
+
+    It may have any address, and it has its kind and payload.
 
     Raises:
         InvalidInput: a field is missing or breaks its rule.
@@ -61,13 +65,17 @@ def _parse(payload: object) -> InboundMessage:
     provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
     if provider not in NAMES or not isinstance(payload, dict):
         return parse_message(payload)
-    return parse_message({**payload, "kept": Origin(provider)}, ProviderMessage)
+    content = payload.get("payload")
+    kept = Origin(
+        provider, word(payload.get("kind")), None if content is None else as_json(content)
+    )
+    return parse_message({**payload, "kept": kept}, ProviderMessage)
 
 
 def max_line_bytes() -> int:
     """Return how long a valid body can be as a line of another program's JSON."""
     settings: Config = current_app.config["SETTINGS"]
-    return settings.max_body_bytes * _ESCAPED_BYTES
+    return max(body_limits(settings).values()) * _ESCAPED_BYTES
 
 
 def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:

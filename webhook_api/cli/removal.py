@@ -57,6 +57,9 @@ def prune_messages(age: timedelta, dry_run: bool, compacts: bool) -> None:
 def forget_number(number: str, dry_run: bool) -> None:
     """Remove every message from or to NUMBER, and all traces of it in the database's files.
 
+    So are the messages whose payload has it as a sender, contact or other member, and the dead
+    letters that contain it. A text of somebody else that mentions it stays.
+
     Their ids stay known, as digests, so that a repeat is a duplicate. Can be used while the
     service runs. After a stop, all is removed or nothing. Needs space for two copies of the
     database.

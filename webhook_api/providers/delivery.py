@@ -16,6 +16,8 @@ STATUSES = (
 OTHER = "other"
 NO_ID = "without a valid id"
 NO_OBJECT = "not an object"
+ELSEWHERE = "in an unknown place"
+REPEATED = "under a name that is there twice"
 
 _MOST = 20  # words of a delivery in its log line
 _MAX_KIND_CHARS = 64
@@ -34,7 +36,7 @@ class Delivery:
     """
 
     messages: list[ProviderMessage] = field(default_factory=list)
-    unstorable: Counter[str] = field(default_factory=Counter)  # messages, by NO_ID or NO_OBJECT
+    unstorable: Counter[str] = field(default_factory=Counter)  # messages, by the reason
     statuses: Counter[str] = field(default_factory=Counter)  # of STATUSES and OTHER
     events: Counter[str] = field(default_factory=Counter)  # by the provider's word for each
     error_codes: list[str] = field(default_factory=list)  # of the provider
@@ -88,8 +90,8 @@ class Delivery:
         self.events[event if event in self.events or len(self.events) < _MOST else OTHER] += 1
 
     def add_error(self, code: object) -> None:
-        """Note an error code of the provider."""
-        shown = word(str(code)) if isinstance(code, str | int) and code else None
+        """Note an error code of the provider, or its name for an error."""
+        shown = word(str(code)) if isinstance(code, str | int) else None
         if shown and shown not in self.error_codes and len(self.error_codes) < _MOST:
             self.error_codes.append(shown)
 

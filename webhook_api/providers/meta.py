@@ -5,6 +5,7 @@ WhatsApp Business Platform, "Webhooks reference" (fields, and the kinds of messa
 """
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,13 +14,15 @@ from webhook_api.models import parse_json
 from webhook_api.outcome import Key
 from webhook_api.providers.addresses import UNKNOWN, address
 from webhook_api.providers.delivery import (
+    ELSEWHERE,
     MAX_MESSAGES,
     NO_OBJECT,
     OTHER,
+    REPEATED,
     Delivery,
     UnreadableError,
 )
-from webhook_api.providers.texts import as_json, as_list, as_object
+from webhook_api.providers.texts import as_json, as_list, as_object, contains
 from webhook_api.providers.times import as_ts
 
 NAME = "meta"
@@ -30,7 +33,7 @@ EVENTS = (
     "account_alerts", "account_review_update", "account_settings_update", "account_update",
     "automatic_events", "business_capability_update", "business_status_update", "calls", "flows",
     "group_lifecycle_update", "group_participants_update", "group_settings_update",
-    "group_status_update", "history", "history.own", "message_echoes",
+    "group_status_update", "history", "history.own", "message_echoes", "messages",
     "message_template_components_update",
     "message_template_quality_update", "message_template_status_update", "messaging_handovers",
     "partner_solutions", "payment_configuration_update", "phone_number_name_update",
@@ -42,6 +45,13 @@ EVENTS = (
 _ACCOUNT = "whatsapp_business_account"
 _MESSAGES = "messages"
 _HISTORY = "history"
+_IN_VALUE = {"messaging_product", "metadata", "contacts", _MESSAGES, "statuses", "errors"}
+_OF_A_MESSAGE = ("id", "from", "from_user_id", "text", "body")
+_MEDIA = ("image", "video", "audio", "document", "sticker")
+# A parser keeps only the last of two members with one name. Quotes in a text are escaped, so that
+# this finds members only.
+_MEMBERS = ("entry", "changes", "value", _MESSAGES)
+_MEMBER = re.compile(rb'"(?:%b)"\s*:' % "|".join(_MEMBERS).encode())
 # A thousand messages have a tenth of this. With many more, even to parse it takes long.
 _MAX_PARTS = 250_000  # objects, lists and their members
 _MAX_CONTACT_CHARS = 16 * 1024
@@ -54,7 +64,7 @@ class _Place:
     value: Mapping[str, object] = field(default_factory=dict)  # with the metadata and contacts
     name: str = ""  # of the field
     account: object = None
-    user: object = None  # of the thread
+    in_thread: bool = False
 
 
 def sign_delivery(app_secret: str, body: bytes) -> dict[str, str]:
@@ -80,7 +90,8 @@ def parse(
     """Return what `body` holds. Without `most` it may be of any size.
 
     Every object in a list `messages` is a message, wherever the list is: in the field of this
-    name, or in the threads of a history. The business' own part of a history is not stored.
+    name, or in the threads of a history. The business' own part of a history is not stored. What
+    looks like a message and is in no such list cannot be stored.
 
     Raises:
         InvalidInput: it is not JSON.
@@ -93,7 +104,8 @@ def parse(
         raise UnreadableError(NO_OBJECT)
     delivery = Delivery()
     found: list[tuple[list[object], _Place]] = []
-    _walk(payload, _Place(), delivery, found)
+    if _walk(payload, _Place(), delivery, found) < len(_MEMBER.findall(body)):
+        delivery.unstorable[REPEATED] += 1
     if most and sum(len(messages) for messages, _ in found) > most:
         raise UnreadableError(f"more than {most:,} messages")
     for messages, place in found:
@@ -115,45 +127,82 @@ def answer_handshake(arguments: Mapping[str, str], verify_token: str) -> str | N
 
 def _walk(
     node: object, place: _Place, delivery: Delivery, found: list[tuple[list[object], _Place]]
-) -> None:
-    """Collect all lists of messages; count statuses and errors."""
+) -> int:
+    """Collect all lists of messages; count statuses and errors. Return how many _MEMBERS it saw."""
     if isinstance(node, list):
-        for member in node:
-            _walk(member, place, delivery, found)
+        return sum(_walk(member, place, delivery, found) for member in node)
     if not isinstance(node, dict):
-        return
+        return 0
     if isinstance(node.get("changes"), list):
         place = replace(place, account=node.get("id"))
     if isinstance(node.get("field"), str):
         place = replace(place, name=node["field"])
     if "metadata" in node and "phase" not in as_object(node["metadata"]):
         place = replace(place, value=node)
+    if "threads" in node:
+        place = replace(place, in_thread=True)
     if isinstance(node.get(_MESSAGES), list):
-        user = node.get("id") if place.name == _HISTORY else None
-        value = place.value or node
-        found.append((node[_MESSAGES], replace(place, user=user, value=value)))
-    for status in as_list(node.get("statuses")):
+        found.append((node[_MESSAGES], replace(place, value=place.value or node)))
+    elif node.get(_MESSAGES):
+        delivery.unstorable[ELSEWHERE] += 1
+    for status in _all(node.get("statuses")):
         delivery.add_status(as_object(status).get("status"))
-    for error in as_list(node.get("errors")):
-        delivery.add_error(as_object(error).get("code"))
+    for error in _all(node.get("errors")):
+        delivery.add_error(_name_of(error))
+    count = sum(name in node for name in _MEMBERS)
     for member in node.values():
         if isinstance(member, dict | list):
-            _walk(member, place, delivery, found)
+            count += _walk(member, place, delivery, found)
+    return count
+
+
+def _all(value: object) -> list[object]:
+    """Return the members of a list, or the only one, which is there without a list."""
+    return [value] if isinstance(value, dict) and value else as_list(value)
+
+
+def _name_of(error: object) -> object:
+    """Return the code of an error, else what there is to tell it by."""
+    names = (as_object(error).get(name) for name in ("code", "title", "message"))
+    return next((name for name in names if name not in (None, "")), "unknown")
 
 
 def _add_events(delivery: Delivery, payload: Mapping[str, object]) -> None:
-    """Count each field but `messages`, with the word for what happened, and other objects."""
+    """Count each change that is no message, with the word for what happened, and other objects."""
     if payload.get("object") != _ACCOUNT:
         delivery.add_event(payload.get("object"))
-    for entry in as_list(payload.get("entry")):
-        for change in map(as_object, as_list(as_object(entry).get("changes"))):
-            if change.get("field") != _MESSAGES:
-                event = as_object(change.get("value")).get("event")
-                name = change.get("field")
-                both = isinstance(name, str) and isinstance(event, str)
-                delivery.add_event(f"{name}.{event}" if both else name)
+    for entry in map(as_object, _all(payload.get("entry"))):
+        for change in map(as_object, _all(entry.get("changes"))):
+            _add_change(delivery, change)
+        others = [] if entry.get("changes") else list(entry.values())
+        if payload.get("object") == _ACCOUNT and contains(others, _OF_A_MESSAGE):
+            delivery.unstorable[ELSEWHERE] += 1
     if not (delivery.messages or delivery.unstorable or delivery.statuses or delivery.events):
         delivery.add_event(OTHER)
+
+
+def _add_change(delivery: Delivery, change: Mapping[str, object]) -> None:
+    """Count a change by its field, unless it has messages, statuses or errors.
+
+    What looks like a message in a field that we do not know cannot be stored.
+    """
+    name, value = change.get("field"), change.get("value")
+    members = as_object(value)
+    others = {key: other for key, other in members.items() if key not in _IN_VALUE}
+    if name == _MESSAGES:
+        known = [key for key in others if key in EVENTS]
+        is_taken = any(_all(members.get(key)) for key in (_MESSAGES, "statuses", "errors"))
+        for key in known if known or is_taken else [_MESSAGES]:
+            delivery.add_event(key)
+            others.pop(key, None)
+        is_lost = bool(value and not members) or contains(others, _OF_A_MESSAGE)
+    else:
+        event = members.get("event")
+        both = isinstance(name, str) and isinstance(event, str)
+        delivery.add_event(f"{name}.{event}" if both else name)
+        is_lost = name not in EVENTS and contains(others if members else value, _OF_A_MESSAGE)
+    if is_lost:
+        delivery.unstorable[ELSEWHERE] += 1
 
 
 def _contacts(value: Mapping[str, object], *, alone: bool) -> dict[object, Mapping[str, object]]:
@@ -184,8 +233,11 @@ def _add(
         return
     number, user_id = message.get("from"), message.get("from_user_id")
     contact = next(
-        (contacts[key] for key in (number, user_id, None) if _is_id(key) and key in contacts), None
+        (contacts[key] for key in (number, user_id) if isinstance(key, str) and key in contacts),
+        contacts.get(None),
     )
+    if contact and contact.get("user_id") and _is_other(contact["user_id"], number, user_id):
+        contact = None
     known = contact or {}
     system = as_object(message.get("system"))
     sender = address(
@@ -200,13 +252,13 @@ def _add(
         [metadata.get("phone_number_id"), place.account],
         bare=True,
     )
-    if place.name == _HISTORY and _is_own(message, sender, receiver, place):
+    if place.name == _HISTORY and _is_own(message, sender, metadata):
         delivery.add_event("history.own")
         return
     delivery.add_message(
         NAME,
         message,
-        message_id=message.get("id"),
+        message_id=_message_id(message, place),
         sender=sender,
         receiver=receiver,
         ts=as_ts(message.get("timestamp")),
@@ -216,12 +268,28 @@ def _add(
     )
 
 
-def _is_id(key: object) -> bool:
-    return key is None or isinstance(key, str)
+def _is_other(known: object, number: object, user_id: object) -> bool:
+    """Whether a contact with the user id `known` is somebody else than the sender."""
+    own = address([number], [user_id], bare=True)
+    own_id = user_id or (own if own[0] != "+" and own != UNKNOWN else known)
+    return own_id != known
 
 
-def _is_own(message: Mapping[str, object], sender: str, receiver: str, place: _Place) -> bool:
-    """Whether the business wrote this part of a history."""
-    user = address([place.user], bare=True)
-    from_me = as_object(message.get("history_context")).get("from_me") is True
-    return from_me or (sender[0] == "+" and (sender == receiver or user not in (sender, UNKNOWN)))
+def _message_id(message: Mapping[str, object], place: _Place) -> object:
+    """Return the id of a message.
+
+    The file of a message in a history comes later, under the id that its placeholder in the
+    thread has. It must not be taken for a repeat of the placeholder.
+    """
+    own = message.get("id")
+    is_file = place.name == _HISTORY and not place.in_thread and message.get("type") in _MEDIA
+    return f"{own}:media" if is_file and isinstance(own, str) and own else own
+
+
+def _is_own(message: Mapping[str, object], sender: str, metadata: Mapping[str, object]) -> bool:
+    """Whether the business wrote this part of a history; if in doubt, it did not."""
+    from_me = as_object(message.get("history_context")).get("from_me")
+    if isinstance(from_me, bool):
+        return from_me
+    display = address([metadata.get("display_phone_number")], bare=True)
+    return sender[0] == "+" and sender == display

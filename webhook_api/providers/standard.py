@@ -16,7 +16,13 @@ from webhook_api.intake.signature import which_key
 from webhook_api.models import parse_json
 from webhook_api.outcome import Key
 from webhook_api.providers.addresses import address
-from webhook_api.providers.delivery import NO_OBJECT, Delivery, UnreadableError
+from webhook_api.providers.delivery import (
+    NO_OBJECT,
+    STATUSES,
+    Delivery,
+    UnreadableError,
+)
+from webhook_api.providers.texts import contains, parsed
 from webhook_api.providers.times import as_ts
 
 NAME = "standard"
@@ -25,9 +31,11 @@ EVENTS = ("webhook.test", "endpoint.test", "ping")  # what is known of the many 
 
 _PREFIXES = ("webhook", "svix")  # of the headers; Svix sends its own names by default
 _OF_A_MESSAGE = ("message_id", "from", "to", "text")
-# Both in this order mean a message from a user: what has none of its fields must not be dropped.
-_MESSAGE = re.compile("message|sms", re.IGNORECASE)
-_ARRIVED = re.compile("receiv|creat|inbound|incoming", re.IGNORECASE)
+# Types such as `inbound.message`, `sms.received` or `messageCreated`.
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+_SUBJECTS = {"message", "messages", "sms", "mms", "rcs", "chat", "text", "whatsapp"}
+# What becomes of a message that was sent, and tests.
+_NOT_INBOUND = {*STATUSES, "delivery", "status", "test", "updated"}
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
 
@@ -73,7 +81,8 @@ def parse(
     """Return the one message of `body`, which is its `data`, or the body itself.
 
     A message without an id gets the id of its delivery, which its repeats share. What has no
-    field of a message is an event, such as the one that tests an endpoint.
+    field of a message anywhere is an event, such as the one that tests an endpoint, unless its
+    type says that it is a message.
 
     Raises:
         InvalidInput, UnreadableError: it is no JSON object, or has a message in another format.
@@ -82,10 +91,11 @@ def parse(
     if not isinstance(payload, dict):
         raise UnreadableError(NO_OBJECT)
     delivery = Delivery()
-    message = payload["data"] if isinstance(payload.get("data"), dict) else payload
-    event = payload.get("type") or payload.get("event_type")
+    data = parsed(payload.get("data"))
+    message = data if isinstance(data, dict) else payload
+    event = payload.get("type") or payload.get("event_type") or payload.get("event")
     if not any(name in message for name in _OF_A_MESSAGE):
-        if isinstance(event, str) and _is_inbound(event):
+        if _is_inbound(event) or contains([payload, data], _OF_A_MESSAGE):
             raise UnreadableError("a message in another format")
         delivery.add_event(event)
         return delivery
@@ -108,9 +118,9 @@ def _prefix(headers: Mapping[str, str]) -> str:
     return next((one for one in _PREFIXES if f"{one}-id" in headers), _PREFIXES[0])
 
 
-def _is_inbound(event: str) -> bool:
-    subject = _MESSAGE.search(event)
-    return subject is not None and _ARRIVED.search(event, subject.end()) is not None
+def _is_inbound(event: object) -> bool:
+    words = {word.lower() for word in _WORD.findall(event)} if isinstance(event, str) else set()
+    return bool(words & _SUBJECTS) and not words & _NOT_INBOUND
 
 
 def _is_recent(timestamp: str, now: float) -> bool:

@@ -3,7 +3,8 @@
 It is what the user wrote or chose, else a short plain rendering. None if there is nothing to say.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -23,6 +24,23 @@ def as_object(value: object) -> Mapping[str, object]:
 def as_list(value: object) -> list[object]:
     """Return `value` if it is a JSON array, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+def parsed(value: object) -> object:
+    """Return what a text says that is JSON; anything else stays unchanged."""
+    if isinstance(value, str):
+        with suppress(InvalidInput):
+            return parse_json(value.encode(errors="surrogatepass"))
+    return value
+
+
+def contains(node: object, names: Collection[str]) -> bool:
+    """Whether `node` has, at any depth, an object with a member of one of these names."""
+    if isinstance(node, list):
+        return any(contains(member, names) for member in node)
+    return isinstance(node, dict) and (
+        any(node.get(name) for name in names) or contains(list(node.values()), names)
+    )
 
 
 def text_of(provider: str, message: object) -> str | None:
@@ -55,11 +73,9 @@ def _written(value: object) -> str | None:
 
 def _answers(value: object) -> str | None:
     """Render the answers of a form, an object or its JSON, without the token of the flow."""
+    value = parsed(value)
     if isinstance(value, str):
-        try:
-            value = parse_json(value.encode(errors="surrogatepass"))
-        except InvalidInput:
-            return str(value)
+        return value
     answers = {name: one for name, one in as_object(value).items() if name != "flow_token"}
     return _joined(
         f"{name}: {one if isinstance(one, str) else as_json(one)}" for name, one in answers.items()
@@ -122,6 +138,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
     # WhatsApp Business Platform, "messages webhook reference", a page for each kind.
     "meta": (
         ("text.body", _written),
+        ("text", _written),
         ("button.text", _written),  # a button of a template
         ("interactive.button_reply.title", _written),
         ("interactive.list_reply.title", _written),
@@ -137,8 +154,12 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("order.product_items", _items),
         ("contacts", _cards),
         ("location", _place("name", "address", "latitude", "longitude")),
+        ("location.url", _written),
         ("system.body", _written),
         ("edit.message", partial(text_of, "meta")),
+        ("interactive.button_reply.id", _written),
+        ("interactive.list_reply.id", _written),
+        ("button.payload", _written),
     ),
     # twilio.com/docs, "Twilio's request to your incoming message Webhook URL", and for flows
     # "Content types: WhatsApp flows".
@@ -149,6 +170,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("FlowData", _answers),
         ("InteractiveData", _answers),
         ("", _place("Label", "Address", "Latitude", "Longitude")),
+        ("Contacts", _written),
         ("", _media),
         ("ButtonPayload", _written),
         ("ListId", _written),

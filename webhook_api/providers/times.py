@@ -8,14 +8,16 @@ from pydantic_core import PydanticCustomError
 
 from webhook_api.timestamps import Timestamp
 
-_UNIX_TIME = re.compile("[0-9]{1,19}")
+_UNIX_TIME = re.compile(r"([0-9]{1,19})(\.[0-9]*)?")
 _MILLISECONDS_FROM = 10**11  # in seconds, this is the year 5138
 
 
 def as_ts(value: object) -> str | None:
     """Return a Unix time, in seconds or a finer unit, or an ISO 8601 time; None for all else."""
-    if isinstance(value, str) and _UNIX_TIME.fullmatch(value):
-        value = int(value)
+    if isinstance(value, str):
+        value = value.strip()
+        match = _UNIX_TIME.fullmatch(value)
+        value = int(match[1]) if match else value
     if isinstance(value, float) and 0 <= value < _MILLISECONDS_FROM:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):

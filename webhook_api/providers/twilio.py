@@ -17,7 +17,8 @@ from webhook_api.intake.signature import which_key
 from webhook_api.models import parse_json
 from webhook_api.outcome import Key
 from webhook_api.providers.addresses import address
-from webhook_api.providers.delivery import NO_OBJECT, Delivery, UnreadableError
+from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
+from webhook_api.providers.texts import contains
 from webhook_api.providers.times import rfc_2822_as_ts
 
 NAME = "twilio"
@@ -25,7 +26,16 @@ SIGNATURE_HEADER = "X-Twilio-Signature"
 EVENTS = ("READ", "DELIVERED", "TYPING")  # what an EventType says
 EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
-_MAX_FIELDS = 1000
+_RECEIVED = {"received", "receiving"}
+# Fields of which a message from a user has at least one.
+_CONTENT = (
+    "Body", "MediaUrl0", "Media", "ButtonText", "ButtonPayload", "ListTitle", "ListId", "FlowData",
+    "InteractiveData", "Latitude", "Contacts",
+)  # fmt: skip
+_NO_MEDIA = (None, "", "0", 0)
+_ADDED = "onMessageAdded"  # the event of Conversations that is a new message
+_OUR_SOURCES = ("API", "SDK")  # of a message in a conversation
+_MAX_FIELDS = 10_000  # to hash; a body has 256 KiB
 _PORT = re.compile(r"(https?)(://(?:\[[^]]*\]|[^:/?#]*))(:[0-9]+)?(.*)", re.DOTALL)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -57,7 +67,7 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
 
 
 def parse(
-    _headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
+    headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
 ) -> Delivery:
     """Return what `body`, a form or JSON, holds: one message, or word of one that was sent.
 
@@ -67,30 +77,43 @@ def parse(
         InvalidInput, UnreadableError: it is neither.
     """
     start = body.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    fields = parse_json(body) if start in (b"{", b"[") else dict(_fields(body))
+    is_json = start in (b"{", b"[") or "json" in headers.get("content-type", "").lower()
+    pairs = [] if is_json else _fields(body)
+    fields = parse_json(body) if is_json else dict(pairs)
     if not isinstance(fields, dict):
         raise UnreadableError(NO_OBJECT)
     delivery = Delivery()
-    if _is_inbound(fields):
+    is_message = _is_inbound(fields)
+    event = fields.get("EventType")
+    if is_message and event not in (None, "", _ADDED):
+        raise UnreadableError("a message in another event")
+    if is_message:
         ids = (fields.get(name) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
         delivery.add_message(
             NAME,
             fields,
             message_id=next(filter(None, ids), None),
-            sender=address([fields.get("From")], [fields.get("ExternalUserId")]),
-            receiver=address([fields.get("To")], [fields.get("MessagingServiceSid")]),
+            sender=address(
+                [fields.get("From"), fields.get("Author")], [fields.get("ExternalUserId")]
+            ),
+            receiver=address(
+                [fields.get("To")],
+                [fields.get("MessagingServiceSid"), fields.get("ConversationSid")],
+            ),
             ts=None,
             arrived=arrived,
             kind=_kind(fields),
-            payload=fields,
+            payload=_with_repeated(fields, pairs),
         )
         return delivery
+    if is_json and _has_message_elsewhere(fields):
+        raise UnreadableError("a message in another format")
     status = fields.get("MessageStatus") or fields.get("SmsStatus")
     if status:
         delivery.add_status(status)
-    if fields.get("EventType") or not status:
-        delivery.add_event(fields.get("EventType"))
-    delivery.add_error(fields.get("ErrorCode"))
+    if event or not status:
+        delivery.add_event(event)
+    delivery.add_error(fields.get("ErrorCode") or None)
     return delivery
 
 
@@ -121,13 +144,35 @@ def parse_listed(listed: Iterable[object], arrived: str) -> Delivery:
 def _is_inbound(fields: Mapping[str, object]) -> bool:
     """Whether these fields are those of a message from a user.
 
-    A receipt of a message that was sent has other statuses, or an EventType, and never a Body.
+    What a user sends is `received` or `receiving`, or has content and no status. A receipt of a
+    message that was sent has other statuses, or an event such as READ. In a conversation, what we
+    sent has its source.
     """
-    said = [
-        str(fields[name]).lower() for name in ("SmsStatus", "MessageStatus") if fields.get(name)
-    ]
-    received = "received" in said or "receiving" in said
-    return not fields.get("EventType") and (received or (not said and "Body" in fields))
+    values = (fields.get(name) for name in ("SmsStatus", "MessageStatus"))
+    said = {value.strip().lower() for value in values if isinstance(value, str)} - {""}
+    is_ours = fields.get("EventType") in EVENTS or fields.get("Source") in _OUR_SOURCES
+    if is_ours or said & {*STATUSES}:
+        return False
+    has_content = any(name in fields for name in _CONTENT)
+    return bool(said & _RECEIVED) or has_content or fields.get("NumMedia") not in _NO_MEDIA
+
+
+def _has_message_elsewhere(fields: Mapping[str, object]) -> bool:
+    """Whether JSON has a message in another format, as that of Event Streams."""
+    inside = contains(list(fields.values()), ("body", "Body"))
+    return inside or "body" in fields or "inbound" in str(fields.get("type"))
+
+
+def _with_repeated(
+    fields: Mapping[str, object], pairs: Sequence[tuple[str, str]]
+) -> Mapping[str, object]:
+    """Return `fields`, with all values of a name that is there more than once."""
+    if len(pairs) in (0, len(fields)):
+        return fields
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return {name: all if all[1:] else all[0] for name, all in values.items()}
 
 
 def _kind(fields: Mapping[str, object]) -> object:

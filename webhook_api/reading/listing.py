@@ -54,9 +54,9 @@ class StoredMessage(NamedTuple):
         """Return the JSON object of the API."""
         return message_object(*self[:5])
 
-    def as_line(self) -> bytes:
-        """Return that object as a line of NDJSON, readable in every script."""
-        return _encode(self.as_json()).translate(_CONTROLS).encode() + b"\n"
+    def as_line(self, **more: object) -> bytes:
+        """Return that object and `more` as a line of NDJSON, readable in every script."""
+        return _encode({**self.as_json(), **more}).translate(_CONTROLS).encode() + b"\n"
 
 
 class MessagePage(NamedTuple):

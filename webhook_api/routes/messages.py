@@ -45,14 +45,14 @@ def show_messages() -> Response:
     """
     in_feed = any(request.args.get(name) for name in ("after", "consumer"))
     in_feed |= request.args.get("wait", "0") not in ("", "0")  # which refuses it
-    if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
-        if in_feed:
-            return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))
-        wanted = parse_query(MessageFilter, request.args)
-        return _stream(partial(_encode_chunks, wanted=wanted))
+    as_lines = request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON
+    if in_feed and as_lines:
+        return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))
     if in_feed:
         return show_feed()
     query = parse_query(MessageQuery, request.args)
+    if as_lines:
+        return _stream(partial(_encode_chunks, wanted=query))
     make = partial(
         _make_page,
         query=query,
@@ -124,7 +124,7 @@ def _stream(chunks: Callable[[Connection], Iterator[list[bytes]]]) -> Response:
     first = next(blocks, b"")
     if request.method == "HEAD":
         blocks.close()
-        return Response(mimetype=NDJSON)
+        return Response(iter(()), mimetype=NDJSON)  # whose length nobody knows
     return StreamedAnswer(first, blocks, NDJSON)
 
 

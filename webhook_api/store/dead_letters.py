@@ -5,9 +5,10 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import unquote, unquote_plus
 
 from webhook_api.errors import Unavailable
+from webhook_api.models import mended
 from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import Selection
 from webhook_api.timestamps import now_as_text
@@ -16,8 +17,9 @@ MAX_DEAD_LETTERS = 10_000
 MAX_DEAD_BYTES = 256 * 1024 * 1024
 
 _COLUMNS = "provider, reason, headers, body, created_at"
-# What people and programs put between the digits of a number; beyond ASCII, in UTF-8.
-_BETWEEN = rb"[\s().+\x80-\xff-]*"
+# What people and programs put between the digits of a number.
+_BETWEEN = r"(?:[\s().+-]|[^\x00-\x7f])*"
+_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 
 
 class DeadLettersFull(Unavailable):
@@ -77,7 +79,7 @@ def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int
     """Return the numbers of those that `selection` selects: all, or the first `limit`.
 
     A number is found in any body that has its digits one after the other, however they are
-    separated; any other address where it stands as it is.
+    separated; any other address where it stands as it is. Both also if a form or JSON escapes them.
     """
     if selection.address is None:
         found = db.execute(
@@ -87,7 +89,7 @@ def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int
         return [number for (number,) in found]
     pattern = _pattern(selection.address)
     bodies = db.execute("SELECT id, body FROM dead_letters ORDER BY id")
-    return [number for number, body in bodies if pattern.search(body)]
+    return [number for number, body in bodies if any(map(pattern.search, _forms(body)))]
 
 
 def remove_dead_letters(db: LockedConnection, numbers: Sequence[int]) -> int:
@@ -96,9 +98,16 @@ def remove_dead_letters(db: LockedConnection, numbers: Sequence[int]) -> int:
     return db.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", numbers).rowcount
 
 
-def _pattern(address: str) -> re.Pattern[bytes]:
+def _forms(body: bytes) -> Iterator[str]:
+    """Yield what `body` says: as it is, and without the escapes of forms and of JSON."""
+    text = body.decode(errors="replace")
+    yield text
+    for decode in (unquote, unquote_plus):
+        yield mended(_ESCAPED.sub(lambda match: chr(int(match[1], 16)), decode(text)))
+
+
+def _pattern(address: str) -> re.Pattern[str]:
     if re.fullmatch(r"\+[0-9]+", address):
-        digits = _BETWEEN.join(digit.encode() for digit in address[1:])
-        return re.compile(rb"(?<![0-9])" + digits + rb"(?![0-9])")
-    forms = {address.encode(), quote(address, safe="").encode()}
-    return re.compile(b"|".join(map(re.escape, forms)))
+        return re.compile(f"(?<![0-9]){_BETWEEN.join(address[1:])}(?![0-9])")
+    forms = {address, json.dumps(address, ensure_ascii=False)[1:-1]}
+    return re.compile("|".join(map(re.escape, forms)))

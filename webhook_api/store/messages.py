@@ -3,6 +3,7 @@
 A removed message leaves a tombstone, a digest of its id, to recognise a repeat.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -128,8 +129,16 @@ def older_than(moment: datetime) -> Selection:
 
 
 def of_number(number: str) -> Selection:
-    """Select the messages from or to `number`, or another address."""
-    return Selection("from_msisdn = ? OR to_msisdn = ?", [number, number], number)
+    """Select the messages from or to `number`, or another address, or with it in the payload.
+
+    There it is found as a whole text, also as Meta and Twilio write a number.
+    """
+    names = {number, number.removeprefix("+"), f"whatsapp:{number}"}
+    texts = [json.dumps(name, ensure_ascii=False) for name in sorted(names)]
+    contained = " OR instr(payload, ?)" * len(texts)
+    return Selection(
+        f"from_msisdn = ? OR to_msisdn = ?{contained}", [number, number, *texts], number
+    )
 
 
 EVERYTHING = Selection("TRUE", [])
