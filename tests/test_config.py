@@ -204,7 +204,7 @@ def test_the_public_url_has_no_slash_at_its_end(url: str, base: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["hooks.example.com", "ftp://x", "https://", "https://x?a", "https://x/#f", "https://u:p@x",
-     "https://x y", "https://x:123456", "https://é", "https://x/é", "https://x\n"],
+     "https://x y", "https://x:123456", "https://é", "https://x/é"],
 )  # fmt: skip
 def test_a_public_url_that_cannot_be_signed_stops_the_start(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^PUBLIC_URL is .* accepted are "):
@@ -253,15 +253,15 @@ def read(environ: dict[str, str], name: str) -> object:
 @pytest.mark.parametrize(
     "content",
     [
-        b"in-a-file", b"in-a-file\n", b"in-a-file\r\n", b"in-a-file\n\n",
-        "in-a-file\r\n".encode("utf-8-sig"),
+        b"in-a-file-of-one", b"in-a-file-of-one\n", b"in-a-file-of-one\r\n",
+        b"in-a-file-of-one\n\n", "in-a-file-of-one\r\n".encode("utf-8-sig"),
     ],
 )  # fmt: skip
 def test_a_secret_may_be_in_a_file(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)
 
-    assert read({f"{name}_FILE": str(file), name: ""}, name) == "in-a-file"
+    assert read({f"{name}_FILE": str(file), name: ""}, name) == "in-a-file-of-one"
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -323,7 +323,61 @@ def test_a_secret_of_any_bytes_may_be_in_a_file(tmp_path: Path) -> None:
     assert config.webhook_secret == os.fsdecode(b"\xffkey")
 
 
-@pytest.mark.parametrize("token", ["two words", "é", "tab\t", "x" * 4097, os.fsdecode(b"\xff")])
+EVERY_SECRET = [*SECRETS, "META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN",
+                "STANDARD_WEBHOOKS_SECRET"]  # fmt: skip
+ALL_SECRETS = dict.fromkeys(EVERY_SECRET, "whsec_MDEyMzQ1Njc4OWFiY2RlZg==")
+
+
+@pytest.mark.parametrize("name", EVERY_SECRET)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_end_after_a_secret_does_not_belong_to_it(name: str, end: str) -> None:
+    given = ALL_SECRETS | {"PUBLIC_URL": "https://x", name: ALL_SECRETS[name] + end}
+
+    with_end, without = (
+        Config.from_env(environ) for environ in (given, given | {name: ALL_SECRETS[name]})
+    )
+
+    assert with_end == without
+
+
+@pytest.mark.parametrize("name", EVERY_SECRET)
+@pytest.mark.parametrize("form", ["{} ", " {}", "\t{}", "{} \n", "\n{}", "{}\u00a0"])
+def test_other_white_space_at_the_ends_of_a_secret_stops_the_start(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(form.format(ALL_SECRETS[name]))
+    in_variable = {name: form.format(ALL_SECRETS[name])}
+    in_file = {name: "", f"{name}_FILE": str(file)}
+    for given in [in_variable] if name == "META_VERIFY_TOKEN" else [in_variable, in_file]:
+        with pytest.raises(ConfigError, match=f"^{name}(_FILE)? ") as failure:
+            Config.from_env(ALL_SECRETS | {"PUBLIC_URL": "https://x"} | given)
+
+        assert "\n" not in str(failure.value)
+        assert "whsec" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBHOOK_SECRET_PREVIOUS", SECRET),
+        ("META_APP_SECRET", "one one"),
+        ("TWILIO_AUTH_TOKEN", "one two one"),
+        ("STANDARD_WEBHOOKS_SECRET", "whsec_MDEy whsec_MDEy"),
+    ],
+)
+def test_an_older_secret_that_is_the_current_one_is_noticed(name: str, value: str) -> None:
+    needed = {"WEBHOOK_SECRET": SECRET, "META_VERIFY_TOKEN": "v", "PUBLIC_URL": "https://x"}
+    if name != "META_APP_SECRET":
+        del needed["META_VERIFY_TOKEN"]
+
+    assert Config.from_env({**needed, name: value}).repeated_secrets == [name]
+    assert Config.from_env({**needed, name: value.split()[0]}).repeated_secrets == (
+        [name] if value == SECRET else []
+    )
+
+
+@pytest.mark.parametrize("token", ["x" * 15, "two words of this", "é" * 20, "x" * 4097])
 def test_a_token_that_no_header_can_have_stops_the_start_and_is_not_printed(token: str) -> None:
     with pytest.raises(ConfigError, match=r"^READ_TOKEN .* accepted are ") as failure:
         Config.from_env({"WEBHOOK_SECRET": SECRET, "READ_TOKEN": token})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from webhook_api.secret_files import ConfigError, read_secret
+from webhook_api.secret_files import ConfigError, checked_secret, plain_value, read_secret
 
 __all__ = ["Config", "ConfigError"]
 
@@ -53,13 +53,18 @@ class Config:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
         """Read the settings from `environ` (default: the process's own).
 
-        An empty variable counts as unset: Compose passes on `NAME=${NAME:-}`.
+        An empty variable counts as unset: Compose passes on `NAME=${NAME:-}`. Line ends after a
+        value do not belong to it, nor does a byte order mark before it or at the start of a `.env`.
 
         Raises:
             ConfigError: a variable is missing or has a value outside its range.
         """
         environ = os.environ if environ is None else environ
-        given = {name: value for name, value in environ.items() if value}
+        given = {
+            plain_value(name): plain
+            for name, value in environ.items()
+            if (plain := plain_value(value))
+        }
         database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
         return cls(
             webhook_secret=_secret(given),
@@ -90,6 +95,17 @@ class Config:
             standard_webhooks_keys=_keys(_secrets(given, "STANDARD_WEBHOOKS_SECRET")),
         )
 
+    @property
+    def repeated_secrets(self) -> list[str]:
+        """The settings whose older secret is the current one, so that no older one is accepted."""
+        accepted: dict[str, Sequence[object]] = {
+            "WEBHOOK_SECRET_PREVIOUS": (self.webhook_secret, self.webhook_secret_previous),
+            "META_APP_SECRET": self.meta_app_secrets,
+            "TWILIO_AUTH_TOKEN": self.twilio_auth_tokens,
+            "STANDARD_WEBHOOKS_SECRET": self.standard_webhooks_keys,
+        }
+        return [name for name, secrets in accepted.items() if len(set(secrets)) < len(secrets)]
+
 
 def set_web_concurrency(config: Config) -> None:
     """Give the environment the number that Gunicorn reads there when it is imported.
@@ -108,10 +124,10 @@ def _secret(given: Mapping[str, str]) -> str:
 def _token(given: Mapping[str, str]) -> str:
     token = read_secret(given, "READ_TOKEN")
     # Characters that every client sends unchanged in a header.
-    if token and not re.fullmatch("[!-~]{1,4096}", token):
+    if token and not re.fullmatch("[!-~]{16,4096}", token):
         raise ConfigError(
-            "READ_TOKEN cannot be used: accepted are up to 4096 letters, digits and signs of"
-            " ASCII, without spaces"
+            "READ_TOKEN cannot be used: accepted are 16 to 4096 letters, digits and signs of ASCII,"
+            " without spaces"
         )
     return token
 
@@ -197,7 +213,7 @@ def _verify_token(given: Mapping[str, str]) -> str:
     used = "META_APP_SECRET" in given or "META_APP_SECRET_FILE" in given
     if "META_VERIFY_TOKEN" in given and not used:
         raise ConfigError("META_APP_SECRET is not set: META_VERIFY_TOKEN needs it")
-    return given.get("META_VERIFY_TOKEN", "")
+    return checked_secret(given.get("META_VERIFY_TOKEN", ""), "META_VERIFY_TOKEN")
 
 
 def _public_url(value: str) -> str:

@@ -34,6 +34,9 @@ class InheritedSettings:
             if self._settings is None:
                 raise
             logger.error("settings stay as they were: %s", error)
+        else:
+            for name in self._settings.repeated_secrets:
+                logger.warning("%s repeats the current secret: no older one is accepted", name)
         return self._settings
 
 
