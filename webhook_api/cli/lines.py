@@ -11,6 +11,7 @@ from webhook_api.cli.failures import describe
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.models import (
+    ImportedMessage,
     InboundMessage,
     Origin,
     ProviderMessage,
@@ -60,7 +61,7 @@ def _parse(payload: object) -> InboundMessage:
     message_id = payload.get("message_id") if isinstance(payload, dict) else None
     provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
     if provider not in NAMES or not isinstance(payload, dict):
-        return parse_message(payload)
+        return parse_message(payload, ImportedMessage)
     return parse_message({**payload, "kept": Origin(provider)}, ProviderMessage)
 
 
