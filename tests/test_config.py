@@ -215,9 +215,9 @@ def test_several_standard_webhooks_secrets_may_be_in_use() -> None:
     # echo a2V5LW9uZQ== | base64 -d
     environ = {"WEBHOOK_SECRET": "s", "STANDARD_WEBHOOKS_SECRET": "whsec_a2V5LW9uZQ==  whsec_a2V5"}
 
-    assert Config.from_env(environ).standard_webhooks_keys == (b"key-one", b"key")
+    assert Config.from_env(environ).standard_webhooks_keys == ((b"key-one", ""), (b"key", ""))
     environ["STANDARD_WEBHOOKS_SECRET"] = "whsec_a2V5LW9uZQ"
-    assert Config.from_env(environ).standard_webhooks_keys == (b"key-one",)
+    assert Config.from_env(environ).standard_webhooks_keys == ((b"key-one", ""),)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from webhook_api.secret_files import ConfigError, checked_secret, plain_value, read_secret
@@ -18,6 +19,13 @@ __all__ = ["Config", "ConfigError"]
 _DATABASE_URL = "sqlite:///data/app.db"
 _URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?", re.DOTALL)
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
+
+
+class NamedKey(NamedTuple):
+    """A key of Standard Webhooks, and the name of the sender that has it; empty: it has none."""
+
+    key: bytes
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,7 @@ class Config:
     meta_verify_token: str = field(default="", repr=False)
     twilio_auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""  # without a slash at its end
-    standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    standard_webhooks_keys: tuple[NamedKey, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -229,23 +237,20 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _keys(secrets: Sequence[str]) -> tuple[bytes, ...]:
+def _keys(secrets: Sequence[str]) -> tuple[NamedKey, ...]:
     """Return the keys of Standard Webhooks secrets."""
     try:
-        keys = tuple(map(_key, secrets))
+        return tuple(map(_key, secrets))
     except ValueError:
-        keys = (b"",)
-    if not all(keys):
         raise ConfigError(
-            "STANDARD_WEBHOOKS_SECRET cannot be used: accepted are whsec_ and base64, and several"
-            " of these separated by spaces"
-        )
-    return keys
+            "STANDARD_WEBHOOKS_SECRET cannot be used: accepted are whsec_ and base64, with a name"
+            " as in shop=whsec_ or without, and several of these separated by spaces"
+        ) from None
 
 
-def _key(secret: str) -> bytes:
-    encoded = secret.removeprefix("whsec_")
-    if encoded == secret:
-        raise ValueError("it has another prefix")
-    encoded = encoded.rstrip("=")  # some providers leave it out
-    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+def _key(secret: str) -> NamedKey:
+    form = re.fullmatch("(?:([a-z0-9-]{1,32})=)?whsec_([^=]+)=*", secret)  # some leave the = out
+    if not form:
+        raise ValueError("it has another form")
+    encoded = form[2] + "=" * (-len(form[2]) % 4)
+    return NamedKey(base64.b64decode(encoded, validate=True), form[1] or "")

@@ -19,6 +19,7 @@ from webhook_api.models import (
     parse_message,
 )
 from webhook_api.providers import NAMES
+from webhook_api.providers.delivery import provider_of_id
 
 _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
 
@@ -59,7 +60,7 @@ def _parse(payload: object) -> InboundMessage:
         InvalidInput: a field is missing or breaks its rule.
     """
     message_id = payload.get("message_id") if isinstance(payload, dict) else None
-    provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
+    provider = provider_of_id(message_id) if isinstance(message_id, str) else ""
     if provider not in NAMES or not isinstance(payload, dict):
         return parse_message(payload, ImportedMessage)
     return parse_message({**payload, "kept": Origin(provider)}, ProviderMessage)
