@@ -73,9 +73,9 @@ def test_trying_out_messages_unchanged_lists_all_messages(server: Server, browse
 
 def test_a_token_that_is_typed_once_opens_the_reads(browser: Chrome, tmp_path: Path) -> None:
     operation = "#operations-messages-showStats "
-    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, READ_TOKEN="a-token") as server:
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, READ_TOKEN="a-token-for-readers") as server:
         open_page(server, browser)
-        find(browser, "#token").send_keys("a-token")
+        find(browser, "#token").send_keys("a-token-for-readers")
         find(browser, operation + ".opblock-summary-control").click()
         find(browser, operation + ".try-out__btn").click()
         click(browser, operation + "button.execute")

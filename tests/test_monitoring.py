@@ -136,7 +136,7 @@ def promtool(*arguments: object) -> None:
 def configured(folder: Path) -> Path:
     """Return a copy of Prometheus' configuration, with a token, in `folder`."""
     token = folder / "read_token"
-    token.write_text("a-token\n")
+    token.write_text("a-token-for-readers\n")
     configuration = (PROMETHEUS / "prometheus.yml").read_text()
     assert CREDENTIALS in configuration
     file = folder / "prometheus.yml"
