@@ -26,8 +26,6 @@ from webhook_api.server.worker import LoopWorker, asked_to_stop
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
 from webhook_api.store.database import Database
 
-KEEPALIVE_S = 5  # between two requests
-
 # Read by the master at the start, and once more at each SIGHUP.
 try:
     _settings = INHERITED.read()
@@ -38,7 +36,11 @@ configure_logs(_settings.log_level)
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
 worker_class = LoopWorker.limited(
-    Limits(body_bytes=body_limits(_settings), shares=thread_shares(_settings), idle_s=KEEPALIVE_S)
+    Limits(
+        body_bytes=body_limits(_settings),
+        shares=thread_shares(_settings),
+        idle_s=_settings.keepalive_s,
+    )
 )
 workers = _settings.web_concurrency
 loglevel = _settings.log_level.lower()
@@ -46,7 +48,7 @@ logger_class = JsonLogger
 accesslog = None  # the application writes the lines of requests
 
 worker_connections = 2000  # of each process; fewer if it may not open so many files
-keepalive = KEEPALIVE_S
+keepalive = _settings.keepalive_s
 graceful_timeout = 20
 timeout = 30
 limit_request_line = 8190  # for a long q; the most that Gunicorn allows

@@ -45,6 +45,7 @@ class Config:
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
+    keepalive_s: int = 5  # for the next request of a connection
     retention_days: int = 0  # 0: every message is kept
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
@@ -93,6 +94,7 @@ class Config:
             ),
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
             read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
+            keepalive_s=_whole_number(given, "KEEPALIVE_S", cls.keepalive_s, 1, 3600),
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
