@@ -77,9 +77,12 @@ def when_ready(server: Any) -> None:
     """Make the folder of the metrics, now that the start has succeeded."""
     # Not set in the environment of the image: there every program that imports prometheus_client,
     # such as the tests, would share these files.
-    place = place_of_folder(_shared_memory)
-    remove_left_behind(place)
-    directory = make_folder(place)
+    try:
+        place = place_of_folder(_shared_memory)
+        remove_left_behind(place)
+        directory = make_folder(place)
+    except OSError as error:
+        fail_start(f"no folder for the metrics, neither in /dev/shm nor in TMPDIR: {error}")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     server.log.info("sqlite %s, metrics in %s", sqlite3.sqlite_version, directory)
     # What is there before the first fork stays until the end: no collection has to look at it, so

@@ -323,6 +323,14 @@ def test_a_secret_of_any_bytes_may_be_in_a_file(tmp_path: Path) -> None:
     assert config.webhook_secret == os.fsdecode(b"\xffkey")
 
 
+def test_a_byte_order_mark_before_a_name_gives_way_to_the_environment() -> None:
+    marked = {"\ufeffWEBHOOK_SECRET": "of a .env"}
+
+    assert Config.from_env(marked).webhook_secret == "of a .env"
+    for both in (marked | {"WEBHOOK_SECRET": SECRET}, {"WEBHOOK_SECRET": SECRET} | marked):
+        assert Config.from_env(both).webhook_secret == SECRET
+
+
 EVERY_SECRET = [*SECRETS, "META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN",
                 "STANDARD_WEBHOOKS_SECRET"]  # fmt: skip
 ALL_SECRETS = dict.fromkeys(EVERY_SECRET, "whsec_MDEyMzQ1Njc4OWFiY2RlZg==")

@@ -16,6 +16,7 @@ import pytest
 from tests.builders import SECRET
 from tests.serving import ROOT, free_port, serving, start
 from webhook_api.config import Config
+from webhook_api.intake.signature import sign
 from webhook_api.logs import EXIT_CONFIG
 from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
 from webhook_api.store.database import Database
@@ -157,11 +158,69 @@ def test_the_service_may_open_as_many_files_as_the_system_allows(tmp_path: Path)
     assert {allowed for allowed, _ in limits} == {min(most, OPEN_FILES)}
 
 
-def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+def test_a_metrics_folder_that_cannot_be_made_is_one_critical_line(tmp_path: Path) -> None:
+    config = ["--config", "tests/no_metrics.conf.py"]
+    assert start(tmp_path, config, PORT=free_port()).wait(20) == EXIT_CONFIG
+
+    lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
+    assert (tmp_path / "stderr").read_text() == ""
+    [fault] = [line for line in lines if line["level"] not in ("INFO", "WARNING")]
+    assert fault["message"].startswith("start failed: no folder for the metrics")
+    assert "traceback" not in fault
+
+
+def a_copy(folder: Path, dotenv: bytes) -> Path:
+    """Make `folder` look like a clone of the repository with a `.env`."""
     for name in ("webhook_api", "wsgi.py", "gunicorn.conf.py"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".env").write_text(
-        "WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".env").write_bytes(dotenv)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "dotenv",
+    [
+        "WEBHOOK_SECRET=testsecret\r\n".encode("utf-16"),  # of PowerShell's >
+        "WEBHOOK_SECRET=testsecret\n".encode("utf-16-le"),
+        "WEBHOOK_SECRET=gr\u00fcn\n".encode("latin-1"),
+    ],
+    ids=["UTF-16", "UTF-16 without a mark", "Latin-1"],
+)
+def test_a_dotenv_in_another_encoding_is_one_line_that_names_it(
+    tmp_path: Path, dotenv: bytes
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "webhook_api"],
+        cwd=a_copy(tmp_path, dotenv),
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert "start failed: .env is not in UTF-8" in done.stdout
+
+
+def test_a_byte_order_mark_in_a_dotenv_does_not_matter(tmp_path: Path) -> None:
+    dotenv = "WEBHOOK_SECRET=testsecret\r\n".encode("utf-8-sig")
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "sign"],
+        cwd=a_copy(tmp_path, dotenv),
+        env={"PATH": os.environ["PATH"]},
+        input=b"body",
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert done.stdout.decode().strip() == sign("testsecret", b"body")
+
+
+def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+    a_copy(
+        tmp_path, b"WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
     )
     environment = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
 

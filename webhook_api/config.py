@@ -71,7 +71,7 @@ class Config:
         environ = os.environ if environ is None else environ
         given = {
             plain_value(name): plain
-            for name, value in environ.items()
+            for name, value in sorted(environ.items(), reverse=True)  # names with the mark first
             if (plain := plain_value(value))
         }
         database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
