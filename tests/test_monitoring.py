@@ -124,7 +124,7 @@ def test_the_configuration_and_the_rules_are_valid(tmp_path: Path) -> None:
 
 @needs_prometheus
 def test_alerts_fire_when_they_should_and_not_before() -> None:
-    promtool("test", "rules", PROMETHEUS / "rules.test.yml")
+    promtool("test", "rules", *PROMETHEUS.glob("*.test.yml"))
 
 
 def promtool(*arguments: object) -> None:
