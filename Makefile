@@ -43,7 +43,7 @@ test: ## Run the tests in the container
 	docker compose run --rm --build test
 
 smoke: ## Play the specification's evaluation on a stack of its own, on PORT; needs curl and jq
-	tests/smoke.sh
+	tests/tools/smoke.sh
 
 run: $(RUNTIME) ## Serve on http://localhost:8000 without Docker; needs WEBHOOK_SECRET
 	$(BIN)/python -m webhook_api
@@ -62,13 +62,13 @@ coverage: $(DEVELOP) ## Run the tests and list the lines and branches that none 
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 screenshot: $(DEVELOP) ## Make the README's picture of the inbox again; needs Chromium
-	$(BIN)/python -m tests.screenshot
+	$(BIN)/python -m tests.tools.screenshot
 
 bench: $(DEVELOP) ## Measure writes, requests and reads; needs wrk and a C compiler, takes ten minutes
-	$(BIN)/python -m tests.benchmarks.writes
-	$(BIN)/python -m tests.benchmarks.cost
-	$(BIN)/python -m tests.benchmarks.writes --compare index --connections 32 --fsync-ms 0
-	$(BIN)/python -m tests.benchmarks.reads
+	$(BIN)/python -m tests.tools.benchmarks.writes
+	$(BIN)/python -m tests.tools.benchmarks.cost
+	$(BIN)/python -m tests.tools.benchmarks.writes --compare index --connections 32 --fsync-ms 0
+	$(BIN)/python -m tests.tools.benchmarks.reads
 
 format: $(DEVELOP) ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix

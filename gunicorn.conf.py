@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from webhook_api import close_app
-from webhook_api.config import ConfigError
-from webhook_api.inherited_settings import INHERITED
+from webhook_api.config import INHERITED, ConfigError
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server.clients import Limits

@@ -5,8 +5,7 @@ import sys
 
 from webhook_api import create_app
 from webhook_api.cli import plain_failures
-from webhook_api.config import Config
-from webhook_api.inherited_settings import INHERITED
+from webhook_api.config import INHERITED, Config
 
 with plain_failures():
     # The help of a command needs no setting.

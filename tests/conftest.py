@@ -23,8 +23,9 @@ from tests.builders import SECRET, encode, samples, signed
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import StoreResult, insert_messages
 
 # The same examples in each run: a failure is the change's own.
@@ -60,7 +61,7 @@ def config(tmp_path: Path) -> Config:
         webhook_secret=SECRET,
         database_path=tmp_path / "app.db",
         read_deadline_s=60,  # reads have a low priority: a busy machine lets them wait
-        check_lending=True,
+        check_connections=True,
     )
 
 
@@ -77,7 +78,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(tmp_path: Path, new_database: Path) -> Iterator[Database]:
     shutil.copyfile(new_database, tmp_path / "app.db")
-    database = Database(tmp_path / "app.db", check_lending=True)
+    database = Database(tmp_path / "app.db", check_connections=True)
     yield database
     database.close()
 
@@ -107,15 +108,15 @@ def post_signed(client: FlaskClient) -> Post:
 
 
 @pytest.fixture
-def writer(app: Flask, config: Config) -> Iterator[Connection]:
+def writer(app: Flask, config: Config) -> Iterator[LockedConnection]:
     """The test's own connection, which may write."""
-    connection = connect(config.database_path, "rw", patience_s=5)
+    connection = unshared(connect(config.database_path, "rw", timeout_s=5))
     yield connection
     connection.close()
 
 
 @pytest.fixture
-def store(writer: Connection) -> Store:
+def store(writer: LockedConnection) -> Store:
     """Store payloads as one batch, without HTTP."""
 
     def store(*payloads: object) -> list[StoreResult]:

@@ -19,8 +19,9 @@ from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.restore import restore
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.lock import unshared
+from webhook_api.store.messages import of_number
 from webhook_api.store.schema import migrate
-from webhook_api.store.selection import of_number
 from webhook_api.web.hooks import new_request_id
 
 
@@ -90,16 +91,16 @@ def _append(file: Path, line: str) -> None:
         opened.write(f"{line}\n")
 
 
-def migrate_until(path: Path, statement: str, index_at_once: int) -> None:
+def migrate_until(path: Path, statement: str, index_from: int) -> None:
     """Migrate, and die just before `statement` runs."""
 
     def die(sql: str) -> None:
         if statement in sql:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with closing(connect(path, "rw", patience_s=0)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
         db.set_trace_callback(die)
-        migrate(db, index_at_once=index_at_once)
+        migrate(db, index_from=index_from)
 
 
 def _die_after(steps: int, counts: Callable[[str, tuple[Any, ...]], bool]) -> None:

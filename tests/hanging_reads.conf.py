@@ -13,13 +13,13 @@ exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S1
 globals().update(_settings_of_the_service)
 
 _switch = Path(os.environ["READS_HANG_WHILE"])
-_lend_reader = Database.lend_reader
+_acquire_reader = Database.acquire_reader
 
 
 def _hang(database: Database) -> Any:
     while _switch.exists():
         time.sleep(0.05)
-    return _lend_reader(database)
+    return _acquire_reader(database)
 
 
-patch.object(Database, "lend_reader", _hang).start()
+patch.object(Database, "acquire_reader", _hang).start()

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -77,33 +78,11 @@ class Client:
         self._connection.close()
 
 
-class Server:
-    """A running service and its log so far."""
+class Service:
+    """A service at a port of this machine, however it was started."""
 
-    def __init__(self, folder: Path, process: Process, port: int) -> None:
-        self.folder = folder
-        self.process = process
+    def __init__(self, port: int) -> None:
         self.port = port
-        self.database = database_in(folder)
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """All lines of stdout so far, each of which must be a JSON object."""
-        whole, _, _ = _stdout(self.folder).read_text().rpartition("\n")
-        lines = [json.loads(line) for line in whole.splitlines()]
-        assert all(isinstance(line, dict) for line in lines)
-        return lines
-
-    @property
-    def workers(self) -> list[int]:
-        """The process ids of the living workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-    def memory_bytes(self) -> int:
-        """Return what the largest worker has in memory now."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]
-        return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def client(self, timeout_s: float = 10.0) -> "closing[Client]":
         return closing(Client(self.port, timeout_s))
@@ -122,7 +101,9 @@ class Server:
         with self.client() as client:
             return client.deliver(**fields)
 
-    def deliver_all(self, message_ids: Iterable[str], threads: int = 16) -> Counter[int]:
+    def deliver_all(
+        self, message_ids: Iterable[str], threads: int = 16, *, secret: str = SECRET
+    ) -> Counter[int]:
         """Deliver a message for each of the ids; return how often each status was answered."""
         waiting = iter(list(message_ids))
         statuses: list[int] = []
@@ -130,10 +111,50 @@ class Server:
         def work() -> None:
             with self.client() as client:
                 for message_id in iter(lambda: next(waiting, None), None):
-                    statuses.append(client.deliver(message_id=message_id).status)
+                    statuses.append(client.deliver(message_id=message_id, secret=secret).status)
 
         in_threads(threads, work)
         return Counter(statuses)
+
+
+class Server(Service):
+    """A running service and its log so far."""
+
+    def __init__(self, folder: Path, process: Process, port: int) -> None:
+        super().__init__(port)
+        self.folder = folder
+        self.process = process
+        self.database = database_in(folder)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """All lines of stdout so far, each of which must be a JSON object."""
+        whole, _, _ = _stdout(self.folder).read_text().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
+        assert all(isinstance(line, dict) for line in lines)
+        return lines
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the living workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def wait_for_workers(self, number: int, *, but: Iterable[int] = ()) -> list[int]:
+        """Return the ids of the workers once there are so many, and none of `but`."""
+        wait_until(lambda: len(self.workers) == number and not {*but} & {*self.workers}, 20)
+        return self.workers
+
+    def kill_worker(self) -> None:
+        """Kill a worker, and return when another has taken its place."""
+        before = self.workers
+        os.kill(before[0], signal.SIGKILL)
+        self.wait_for_workers(len(before), but=before[:1])
+
+    def memory_bytes(self) -> int:
+        """Return what the largest worker has in memory now."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.workers]
+        return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def query(self, sql: str) -> list[Any]:
         """Return the rows of a query on the file, through a connection that only reads."""
@@ -162,15 +183,29 @@ class Load:
     """
 
     def __init__(
-        self, server: Server, prefix: str, threads: int = 8, *, secret: str = SECRET
+        self,
+        service: Service,
+        prefix: str,
+        threads: int = 8,
+        *,
+        secret: str = SECRET,
+        timeout_s: float = 10.0,
+        repeats: float = 0.0,
+        acknowledge: Callable[[str], object] = lambda _message_id: None,
+        finish_s: float = 0.0,
     ) -> None:
+        """Repeat a share of the messages later; call `acknowledge` for each that was answered 200.
+
+        At the end of the block, each message that is on its way has `finish_s` seconds more.
+        """
         self.acknowledged: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.failures: list[Exception] = []
-        self._server = server
-        self._prefix = prefix
-        self._secret = secret
-        self._going = True
+        self._service, self._prefix, self._secret = service, prefix, secret
+        self._timeout_s, self._repeats = timeout_s, repeats
+        self._acknowledge = acknowledge
+        self._finish_s = finish_s
+        self._end = float("inf")
         self._threads = [threading.Thread(target=self._work, args=[n]) for n in range(threads)]
 
     def __enter__(self) -> Self:
@@ -179,27 +214,35 @@ class Load:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._going = False
+        self._end = time.monotonic()
         for thread in self._threads:
             thread.join()
 
     def _work(self, number: int) -> None:
-        sent = 0
-        with self._server.client() as client:
-            while self._going:
-                message_id = f"{self._prefix}-{number}-{sent}"
-                try:
-                    status = client.deliver(message_id=message_id, secret=self._secret).status
-                except (OSError, http.client.HTTPException) as error:
-                    self.failures.append(error)
-                    time.sleep(0.02)
-                    continue
+        chance = random.Random(f"{self._prefix} {number}")
+        done: list[str] = []
+        with self._service.client(self._timeout_s) as client:
+            while time.monotonic() < self._end:
+                message_id = f"{self._prefix}-{number}-{len(done)}"
+                repeat = done and chance.random() < self._repeats
+                if self._deliver(client, chance.choice(done) if repeat else message_id):
+                    done += [] if repeat else [message_id]
+
+    def _deliver(self, client: Client, message_id: str) -> bool:
+        """Deliver a message until it is acknowledged, or until it is too late."""
+        while time.monotonic() < self._end + self._finish_s:
+            try:
+                status = client.deliver(message_id=message_id, secret=self._secret).status
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(error)
+            else:
                 self.statuses[status] += 1
                 if status == 200:
+                    self._acknowledge(message_id)
                     self.acknowledged.add(message_id)
-                    sent += 1
-                else:
-                    time.sleep(0.02)
+                    return True
+            time.sleep(0.02)
+        return False
 
 
 @contextmanager
@@ -274,12 +317,14 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(
+    condition: Callable[[], bool], timeout_s: float = 10.0, *, every_s: float = 0.005
+) -> None:
     """Return as soon as `condition` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 def in_threads(number: int, work: Callable[[], None]) -> None:

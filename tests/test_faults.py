@@ -1,13 +1,12 @@
 """Faults of a running service's disk: it answers 503 in time, loses nothing, and recovers."""
 
 import fcntl
-import os
 import signal
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message, an_app, encode, signed
-from tests.serving import Reply, Server, database_in, in_threads, serving, wait_until
+from tests.serving import Reply, Server, database_in, serving, wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
@@ -32,8 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all faults, none of which may need it to be started again."""
     folder = tmp_path_factory.mktemp("faults")
     with serving(folder, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
-        wait_until(lambda: len(server.workers) == 2)
-        workers = server.workers
+        workers = server.wait_for_workers(2)
         yield server
         assert server.workers == workers
 
@@ -54,37 +52,35 @@ def lock_file_is_held(server: Server) -> Iterator[None]:
 
 
 @contextmanager
-def folder_is_away(server: Server) -> Iterator[None]:
-    folder = server.database.parent
-    folder.rename(folder.with_name("away"))
+def moved(path: Path) -> Iterator[None]:
+    away = path.with_name("away")
+    path.rename(away)
     yield
-    folder.with_name("away").rename(folder)
+    away.rename(path)
 
 
-@contextmanager
-def file_is_away(server: Server) -> Iterator[None]:
-    away = server.database.with_name("away.db")
-    server.database.rename(away)
-    yield
-    away.rename(server.database)
+def folder_is_away(server: Server) -> AbstractContextManager[None]:
+    return moved(server.database.parent)
+
+
+def file_is_away(server: Server) -> AbstractContextManager[None]:
+    return moved(server.database)
 
 
 @contextmanager
 def file_is_empty(server: Server) -> Iterator[None]:
-    away = server.database.with_name("away.db")
-    server.database.rename(away)
-    server.database.touch()
-    yield
-    away.rename(server.database)
+    with moved(server.database):
+        server.database.touch()
+        yield
 
 
 @contextmanager
 def file_is_garbage(server: Server) -> Iterator[None]:
     content = server.database.read_bytes()
-    with server.database.open("r+b") as file:
+    with server.database.open("r+b", buffering=0) as file:
         file.write(b"\xde\xad\xbe\xef" * (len(content) // 4))
-    yield
-    with server.database.open("r+b") as file:
+        yield
+        file.seek(0)
         file.write(content)
 
 
@@ -111,17 +107,8 @@ def timed(ask: Callable[[], Reply]) -> tuple[Reply, float]:
 
 
 def deliver_together(server: Server, ids: list[str]) -> list[tuple[Reply, float]]:
-    waiting = iter(ids)
-    answers: list[tuple[Reply, float]] = []
-    take = threading.Lock()
-
-    def work() -> None:
-        with take:
-            message_id = next(waiting)
-        answers.append(timed(lambda: server.deliver(message_id=message_id)))
-
-    in_threads(len(ids), work)
-    return answers
+    with ThreadPoolExecutor(len(ids)) as threads:
+        return list(threads.map(lambda name: timed(lambda: server.deliver(message_id=name)), ids))
 
 
 def check_that_it_refuses_and_recovers(
@@ -282,10 +269,8 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
 def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, COMMIT_DEADLINE_S=DEADLINE_S) as server:
         assert server.deliver(message_id="before").status == 200
-        (old,) = server.workers
         with folder_is_away(server):
-            os.kill(old, signal.SIGKILL)
-            wait_until(lambda: server.workers not in ([], [old]))
+            server.kill_worker()
             assert server.get("/health/live").status == 200
             assert server.get("/health/ready").status == 503
             assert server.deliver(message_id="after").status == 503
@@ -302,10 +287,10 @@ def test_a_reload_beside_a_newer_schema_does_not_end_the_service(tmp_path: Path)
             db.execute(f"PRAGMA user_version = {version}")
 
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        (old,) = server.workers
+        old = server.workers
         set_version(SCHEMA_VERSION + 1)
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: bool(server.workers) and old not in server.workers)
+        server.wait_for_workers(1, but=old)
 
         ready, delivery = server.get("/health/ready"), server.deliver(message_id="m")
         assert (ready.status, delivery.status) == (503, 503)

@@ -1,9 +1,9 @@
-"""The service after some seconds of mutated requests; `python -m tests.fuzz` does it longer."""
+"""The service after a second of mutated requests; `python -m tests.tools.fuzz` does it longer."""
 
 from pathlib import Path
 
-from tests.fuzz import fuzz
 from tests.serving import QUICK, serving
+from tests.tools.fuzz import fuzz
 
 
 def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The service under Gunicorn: start, stop, kills, and exact counts through all of these."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.kill_rounds import kill_rounds
 from tests.serving import (
     ROOT,
     Load,
@@ -29,6 +27,7 @@ from tests.serving import (
     start,
     wait_until,
 )
+from tests.tools.kill_rounds import kill_rounds
 from webhook_api.server.metrics_folder import make_folder, place_of_folder, remove_left_behind
 from webhook_api.store.database import Database
 
@@ -68,7 +67,7 @@ def setting(**values: object) -> Callable[[Path], dict[str, object]]:
         (setting(WEB_CONCURRENCY="two"), "WEB_CONCURRENCY"),
         (newer_schema, "newer version"),
         (garbage, "not a database"),
-        (file_for_folder, "data/app.db: "),
+        (file_for_folder, "start failed: DATABASE_URL leads to"),
     ],
     ids=["secret", "url", "level", "port", "threads", "processes", "schema", "garbage", "folder"],
 )
@@ -125,9 +124,7 @@ def test_counts_are_exact_with_three_workers_and_after_one_of_them_was_killed(
     with serving(tmp_path, WEB_CONCURRENCY=3) as server:
         statuses = server.deliver_all([*ids, *ids[:100]])
         scrapes = [scraped(server) for _ in range(10)]
-        killed = server.workers[0]
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: killed not in server.workers and len(server.workers) == 3)
+        server.kill_worker()
         scrapes += [scraped(server) for _ in range(10)]
         server.deliver_all(f"again{number}" for number in range(30))
         last = scraped(server)
@@ -188,11 +185,11 @@ def test_a_worker_that_gets_sigterm_before_it_has_handlers_stops(tmp_path: Path)
 
 def test_hup_under_load_fails_no_delivery(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
-        before = set(server.workers)
+        before = server.wait_for_workers(2)
         with Load(server, "load") as load:
             time.sleep(0.3)
             server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(server.workers) == 2 and not before & set(server.workers), 20)
+            server.wait_for_workers(2, but=before)
             time.sleep(0.3)
         counts = scraped(server)
 
@@ -272,9 +269,7 @@ def test_a_worker_starts_though_the_folder_of_the_metrics_was_removed(tmp_path: 
             if "metrics in" in line.get("message", "")
         ]
         shutil.rmtree(folder)
-        (old,) = server.workers
-        os.kill(old, signal.SIGKILL)
-        wait_until(lambda: server.workers not in ([], [old]))
+        server.kill_worker()
 
         assert server.deliver(message_id="after").status == 200
         assert (

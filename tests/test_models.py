@@ -12,22 +12,27 @@ from webhook_api.errors import InvalidInput
 from webhook_api.models import Cursor, MessageQuery, StatsQuery, parse_message, parse_query
 from webhook_api.timestamps import Instant, Timestamp
 
+# In their order, which is not that of the texts.
+INSTANTS = {
+    "0001-01-01T00:00:00Z": (-62_135_596_800, 0),
+    "1969-12-31T23:59:59.5Z": (-1, 500_000_000),
+    "1970-01-01T00:00:00Z": (0, 0),
+    "1970-01-01T00:00:00.000000001Z": (0, 1),
+    "2025-01-15T10:00:00Z": (1_736_935_200, 0),
+    "2025-01-15T10:00:00.120Z": (1_736_935_200, 120_000_000),
+    "2025-01-15T10:00:00.5Z": (1_736_935_200, 500_000_000),
+    "2025-01-15T10:00:00.51Z": (1_736_935_200, 510_000_000),
+    "2025-01-15T10:00:01Z": (1_736_935_201, 0),
+    "9999-12-31T23:59:59.999999999Z": (253_402_300_799, 999_999_999),
+}
 
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        ("1970-01-01T00:00:00Z", (0, 0)),
-        ("1970-01-01T00:00:00.000000001Z", (0, 1)),
-        ("1969-12-31T23:59:59.5Z", (-1, 500_000_000)),
-        ("2025-01-15T10:00:00.120Z", (1_736_935_200, 120_000_000)),
-        ("0001-01-01T00:00:00Z", (-62_135_596_800, 0)),
-        ("9999-12-31T23:59:59.999999999Z", (253_402_300_799, 999_999_999)),
-    ],
-)
-def test_a_timestamp_names_an_instant_to_the_nanosecond(
-    text: str, instant: tuple[int, int]
-) -> None:
-    assert Timestamp.parse(text) == (text, instant)
+
+def test_a_timestamp_names_an_instant_to_the_nanosecond_by_which_it_is_ordered() -> None:
+    parsed = [Timestamp.parse(text) for text in INSTANTS]
+
+    assert parsed == [*INSTANTS.items()]
+    assert [each.instant for each in parsed] == sorted(INSTANTS.values())
+    assert [*INSTANTS] != sorted(INSTANTS)
 
 
 @given(
@@ -58,15 +63,6 @@ def test_what_isoformat_gives_is_read_as_the_same_instant(moment: datetime) -> N
     assert Timestamp.parse(text).instant == (seconds, nanos)
 
 
-def test_order_is_by_instant_and_not_by_text() -> None:
-    texts = ["10:00:00Z", "10:00:00.000000001Z", "10:00:00.5Z", "10:00:00.51Z", "10:00:01Z"]
-
-    instants = [Timestamp.parse(f"2025-01-15T{text}").instant for text in texts]
-
-    assert instants == sorted(instants)
-    assert texts != sorted(texts)
-
-
 INTEGERS = st.integers(-(2**63) + 1, 2**63 - 1)
 
 
@@ -93,21 +89,20 @@ def test_any_other_text_is_not_a_cursor(text: str) -> None:
             parse_query(MessageQuery, {"cursor": text})
 
 
-@pytest.mark.parametrize("limit", ["1", "100", "007", "00000050"])
-def test_limit_is_a_whole_number_from_1_to_100(limit: str) -> None:
-    assert parse_query(MessageQuery, {"limit": limit}).limit == int(limit)
+@pytest.mark.parametrize(
+    ("parameters", "query"),
+    [
+        ({}, (50, 0)), ({"limit": "", "offset": ""}, (50, 0)),
+        *(({"limit": text}, (int(text), 0)) for text in ("1", "100", "007", "00000050")),
+        *(({"offset": str(n)}, (50, n)) for n in (0, 1, 2**31, 2**63 - 1)),
+    ],
+)  # fmt: skip
+def test_limit_and_offset_are_whole_numbers_in_their_ranges(
+    parameters: dict[str, str], query: tuple[int, int]
+) -> None:
+    limit, offset = query
 
-
-@pytest.mark.parametrize("offset", [0, 1, 2**31, 2**63 - 1])
-def test_offset_is_a_whole_number_of_up_to_63_bits(offset: int) -> None:
-    assert parse_query(MessageQuery, {"offset": str(offset)}).offset == offset
-
-
-def test_the_defaults_are_the_contracts() -> None:
-    query = parse_query(MessageQuery, {})
-
-    assert query == MessageQuery(limit=50, offset=0)
-    assert (query.from_msisdn, query.since, query.q, query.cursor) == (None, None, None, None)
+    assert parse_query(MessageQuery, parameters) == MessageQuery(limit=limit, offset=offset)
 
 
 @pytest.mark.parametrize("model", [MessageQuery, StatsQuery])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import SECRET
+from tests.cli.running import environment, forked
 from tests.serving import ROOT, Load, Server, free_port, serving, wait_until
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
@@ -123,38 +123,27 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
         file = configured(tmp_path, server)
         with replicating(file):
             server.deliver_all(f"first-{number}" for number in range(100))
-            backup = flask(server, "backup", str(tmp_path / "backup.db"))
-            assert backup.returncode == 0, backup.stderr
+            assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
             server.deliver_all(f"second-{number}" for number in range(100))
             server.stop()
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
         with replicating(file):
             wait_until(lambda: has_a_reader(server), 30)
-            refused = flask(server, "restore", str(tmp_path / "backup.db"))
-        done = flask(server, "restore", str(tmp_path / "backup.db"))
+            refused = flask(server, "restore", tmp_path / "backup.db")
+        done = flask(server, "restore", tmp_path / "backup.db")
         with replicating(file):
             assert server.deliver(message_id="last").status == 200
             kept = server.ids()
             wait_until(lambda: in_replica(file, server) == kept, 60)
         server.kill()
 
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "stop Litestream first" in refused.stderr
-    assert done.returncode == 0, done.stderr
+    assert (refused[0], refused[2].count("\n")) == (1, 1)
+    assert "stop Litestream first" in refused[2]
+    assert done[0] == 0, done
     shutil.rmtree(server.database.parent)
     assert restored(file, server) == kept == {"last", *(f"first-{n}" for n in range(100))}
 
 
-def flask(server: Server, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
-        cwd=ROOT,
-        env={
-            "WEBHOOK_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{server.database}",
-            "CHECKPOINTS": "litestream",
-            "FLASK_SKIP_DOTENV": "1",
-        },
-        capture_output=True,
-        text=True,
-    )
+def flask(server: Server, *arguments: object) -> tuple[int, str, str]:
+    """Run a command; return exit code, stdout and stderr."""
+    return forked(*arguments, CHECKPOINTS="litestream", **environment(server.database))

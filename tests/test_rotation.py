@@ -1,6 +1,5 @@
 """The secret is changed under load: no delivery is refused, and no mistake ends the service."""
 
-import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +16,10 @@ serving_two = partial(serving, WEB_CONCURRENCY=2, WEBHOOK_SECRET="")
 
 def hup(server: Server, change: Callable[[], object]) -> None:
     """Make a change, send SIGHUP, and return when all workers have been replaced."""
-    wait_until(lambda: len(server.workers) == 2)
-    before = set(server.workers)
+    before = server.wait_for_workers(2)
     change()
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(server.workers) == 2 and not before & set(server.workers), 20)
+    server.wait_for_workers(2, but=before)
 
 
 def test_a_change_of_the_secret_under_load_refuses_no_delivery(tmp_path: Path) -> None:
@@ -76,13 +74,9 @@ def test_a_secret_that_cannot_be_read_at_hup_is_one_line_and_the_old_one_stays(
         status = server.deliver().status
         # A worker that replaces a dead one has the secret of the others, not the changed file.
         current.write_text(NEW)
-        first = server.workers[0]
-        os.kill(first, signal.SIGKILL)
-        wait_until(lambda: first not in server.workers and len(server.workers) == 2)
+        server.kill_worker()
         statuses = {server.deliver(message_id=f"after {number}").status for number in range(8)}
-        said = [
-            line for line in server.log if line.get("logger") == "webhook_api.inherited_settings"
-        ]
+        said = [line for line in server.log if line.get("logger") == "webhook_api.config"]
         hup(server, lambda: None)
 
         assert status == 200

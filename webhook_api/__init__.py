@@ -5,7 +5,7 @@ from flask import Flask
 from webhook_api.cli import register_commands
 from webhook_api.config import Config
 from webhook_api.db import register_database
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
 from webhook_api.reading.count_cache import CountCache
@@ -37,7 +37,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions["providers"] = providers_in_use(config)
     database = Database(
         config.database_path,
-        check_lending=config.check_lending,
+        check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
     )
 

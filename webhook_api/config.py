@@ -1,10 +1,15 @@
-"""Settings: the environment as one frozen `Config`. No other module reads it."""
+"""Settings: the environment as one frozen `Config`. No other module reads it.
+
+A secret is in the variable `NAME`, or in the file that `NAME_FILE` names.
+"""
 
 import base64
+import codecs
 import ipaddress
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from webhook_api.secret_files import ConfigError, checked_secret, plain_value, read_secret
-
-__all__ = ["Config", "ConfigError"]
+logger = logging.getLogger(__name__)
 
 _DATABASE_URL = "sqlite:///data/app.db"
 _URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?", re.DOTALL)
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
+MAX_SECRET_BYTES = 4096
+
+
+class ConfigError(ValueError):
+    """A setting is missing or cannot be used; the message names the variable."""
 
 
 class NamedKey(NamedTuple):
@@ -50,7 +58,7 @@ class Config:
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
-    check_lending: bool = sys.flags.dev_mode
+    check_connections: bool = sys.flags.dev_mode
     # Each provider is off without its secret.
     meta_app_secrets: tuple[str, ...] = field(default=(), repr=False)  # the current one first
     meta_verify_token: str = field(default="", repr=False)
@@ -70,9 +78,9 @@ class Config:
         """
         environ = os.environ if environ is None else environ
         given = {
-            plain_value(name): plain
+            _plain(name): plain
             for name, value in sorted(environ.items(), reverse=True)  # names with the mark first
-            if (plain := plain_value(value))
+            if (plain := _plain(value))
         }
         database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
         return cls(
@@ -223,7 +231,7 @@ def _verify_token(given: Mapping[str, str]) -> str:
     used = "META_APP_SECRET" in given or "META_APP_SECRET_FILE" in given
     if "META_VERIFY_TOKEN" in given and not used:
         raise ConfigError("META_APP_SECRET is not set: META_VERIFY_TOKEN needs it")
-    return checked_secret(given.get("META_VERIFY_TOKEN", ""), "META_VERIFY_TOKEN")
+    return _checked(given.get("META_VERIFY_TOKEN", ""), "META_VERIFY_TOKEN")
 
 
 def _public_url(value: str) -> str:
@@ -256,3 +264,100 @@ def _key(secret: str) -> NamedKey:
         raise ValueError("it has another form")
     encoded = form[2] + "=" * (-len(form[2]) % 4)
     return NamedKey(base64.b64decode(encoded, validate=True), form[1] or "")
+
+
+def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = False) -> str:
+    """Return the secret `name`, or what is in the file that `name`_FILE names.
+
+    Empty if neither is set. Line ends after the secret do not belong to it, as after an `echo`,
+    nor does a byte order mark before it; bytes that are not UTF-8 become surrogates, as in a
+    variable (PEP 383). With `may_be_empty`, a file with nothing but white space means that the
+    secret is not set.
+
+    Raises:
+        ConfigError: both are set, or the file cannot be read, or holds no secret, or there is other
+            white space at its ends.
+    Source: "Environment variables", `_FILE`, of Docker's official images.
+    """
+    file_name = f"{name}_FILE"
+    if file_name not in given:
+        return _checked(given.get(name, ""), name)
+    if name in given:
+        raise ConfigError(f"{name} and {file_name} are both set: remove one of them")
+    secret, reason = _read(Path(given[file_name]))
+    if not (secret or reason or may_be_empty):
+        reason = "the file is empty"
+    if reason:
+        raise ConfigError(f"{file_name} is {given[file_name]!r}: {reason}")
+    return _checked(_plain(os.fsdecode(secret)), file_name)
+
+
+def _plain(value: str) -> str:
+    """Return `value` without what nobody sees: a byte order mark before it, line ends after it."""
+    return value.removeprefix("\ufeff").rstrip("\r\n")
+
+
+def _checked(secret: str, variable: str) -> str:
+    """Return `secret`, which `variable` gives.
+
+    Raises:
+        ConfigError: it has white space at its start or end, which only one side might sign with.
+    """
+    if secret != secret.strip():
+        raise ConfigError(f"{variable} cannot be used: it has white space at its start or end")
+    return secret
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return the line in the file, and why it cannot be used. If it is blank, it is empty."""
+    try:
+        # Reading a pipe might never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b"", "it is no regular file"
+        with path.open("rb") as file:
+            secret = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        return b"", error.strerror or str(error)
+    except ValueError:  # a null byte in the name
+        return b"", "it is no name of a file"
+    if len(secret) > MAX_SECRET_BYTES:
+        return b"", f"the file has more than {MAX_SECRET_BYTES} bytes"
+    if b"\n" in secret.rstrip(b"\r\n") or b"\0" in secret:
+        return b"", "the file has to hold the secret in one line, and nothing else"
+    return (secret if secret.removeprefix(codecs.BOM_UTF8).strip() else b""), ""
+
+
+class InheritedSettings:
+    """The settings that the master reads at the start and at each SIGHUP, and its workers inherit.
+
+    So a worker that replaces a dead one has the settings of the others, even if the files of the
+    secrets have changed since.
+    """
+
+    def __init__(self) -> None:
+        self._settings: Config | None = None
+
+    @property
+    def settings(self) -> Config | None:
+        """The settings that the master has read; None without a master, as in a command."""
+        return self._settings
+
+    def read(self) -> Config:
+        """Read the settings again and return them; if they are wrong now, the earlier ones.
+
+        Raises:
+            ConfigError: they are wrong, and there are no earlier ones.
+        """
+        try:
+            self._settings = Config.from_env()
+        except ConfigError as error:
+            if self._settings is None:
+                raise
+            logger.error("settings stay as they were: %s", error)
+        else:
+            for name in self._settings.repeated_secrets:
+                logger.warning("%s repeats the current secret: no older one is accepted", name)
+        return self._settings
+
+
+INHERITED = InheritedSettings()  # of this process and those that it forks

@@ -20,7 +20,7 @@ def get_db() -> Connection:
     if "db" not in g:
         if has_request_context() and execution_of(request.environ).place is Place.LOOP:
             raise RuntimeError("the event loop must not read the database")
-        g.db = current_database().lend_reader()
+        g.db = current_database().acquire_reader()
     connection: Connection = g.db
     return connection
 
@@ -36,8 +36,8 @@ def register_database(app: Flask, database: Database) -> None:
     app.extensions["database"] = database
 
     @app.teardown_appcontext
-    def return_reader(_error: BaseException | None) -> None:
+    def release_reader(_error: BaseException | None) -> None:
         reader: Connection | None = g.pop("db", None)
         if reader is not None:
             # After a failure its cache may hold bad pages of the file, even after a repair.
-            database.return_reader(reader, reusable="failure" not in g)
+            database.release_reader(reader, reusable="failure" not in g)

@@ -16,7 +16,7 @@ from webhook_api.store.database import Database
 
 logger = logging.getLogger(__name__)
 
-PORT_PATIENCE_S = 2.0
+PORT_TIMEOUT_S = 2.0
 _RETRY_S = 0.1
 OPEN_FILES = 65_536  # a connection is an open file, and so is the database
 
@@ -25,7 +25,7 @@ class StartError(Exception):
     """The service cannot start; the message names the setting to change."""
 
 
-def check_port(config: Config, patience_s: float = PORT_PATIENCE_S) -> None:
+def check_port(config: Config, timeout_s: float = PORT_TIMEOUT_S) -> None:
     """Return when the service can listen on its address and port.
 
     Workers whose master was killed need a moment to notice it and to free the port. Gunicorn
@@ -34,7 +34,7 @@ def check_port(config: Config, patience_s: float = PORT_PATIENCE_S) -> None:
     Raises:
         StartError: it cannot listen there.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while _is_taken(config):
         if time.monotonic() > deadline:
             reason = "another program listens there; set PORT to a free one"

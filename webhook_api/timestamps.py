@@ -1,4 +1,4 @@
-"""Points in time, exact to the nanosecond, and the texts that name them."""
+"""Points in time, exact to the nanosecond, and the texts that name them; the server's time."""
 
 import re
 from datetime import UTC, datetime
@@ -103,3 +103,16 @@ WantedTime = Annotated[  # of a filter
     _as_text,
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+
+
+def as_text(moment: datetime) -> str:
+    """Return `moment` in ISO-8601, in UTC, with milliseconds.
+
+    In alphabetical order, these texts are in the order of time.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now_as_text() -> str:
+    """Return the server's time now."""
+    return as_text(datetime.now(UTC))

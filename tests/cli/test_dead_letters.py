@@ -17,7 +17,7 @@ from tests.providers.samples import (
 )
 from tests.store.files import differences
 from webhook_api.config import Config
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.removal import removal_lock
 from webhook_api.providers import PARSERS
 from webhook_api.store.database import Database
 
@@ -107,7 +107,7 @@ def test_a_delivery_of_many_messages_is_stored_in_steps(
 
 @pytest.mark.usefixtures("app")
 def test_a_replay_waits_for_no_removal(run: Run, config: Config) -> None:
-    with one_at_a_time(Database(config.database_path)):
+    with removal_lock(Database(config.database_path)):
         result = run("dead-letters", "replay")
 
     assert (result.exit_code, result.stderr) == (1, "Error: another process is removing messages\n")

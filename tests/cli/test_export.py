@@ -70,17 +70,6 @@ def test_export_to_a_file_leaves_stdout_alone(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
 
 
-def test_an_export_does_not_replace_the_database(run: Run, config: Config) -> None:
-    run("import", "-", stdin=some_messages(3))
-
-    for name in ("app.db", "app.db-wal", "app.db.restored"):
-        result = run("export", config.database_path.with_name(name))
-        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-        assert "of the database itself" in result.stderr or "is the database" in result.stderr
-
-    assert run("export").stdout.count("\n") == 3
-
-
 def test_an_export_that_fails_leaves_the_older_one(run: Run, tmp_path: Path) -> None:
     run("import", "-", stdin=some_messages(3))
     run("export", tmp_path / "out.ndjson")

@@ -1,50 +1,148 @@
-"""A command that fails says why in one line."""
+"""A command that cannot do what it is told says why in one line, and changes nothing."""
 
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from tests.builders import a_message
 from tests.cli.running import Run, some_messages
+from tests.conftest import Post
+from tests.store.files import stored
 from webhook_api.cli.failures import describe
 from webhook_api.config import Config
+from webhook_api.maintenance.removal import removal_lock
+from webhook_api.store.database import Database
+
+OWN = "is a file of the database itself"
+ABOVE_0 = "is not a whole number above 0"
+NO_URL = "accepted are http:// and https:// URLs"
+# What each command is told, and what it says; the files are those of `files` below.
+WRONG: dict[str, list[tuple[list[str], str]]] = {
+    "backup": [
+        *((["app.db" + ending], OWN) for ending in (
+            "-wal", "-shm", ".lock", ".restored", ".discarded", ".compacting",
+            ".restored.abcdefgh.partial",
+        )),
+        *(([name], "is the database itself") for name in ("app.db", "link.db", "hard.db")),
+        (["./"], "is a folder: --keep keeps dated backups in it"),
+        (["letter.txt"], "exists, and is no backup of this service"),
+        (["missing/b.db"], "No such file or directory"),
+        *((["--keep", keep, "backups"], "--keep") for keep in ("0", "-1", "many", "1.5")),
+    ],
+    "export": [
+        (["app.db"], "is the database itself"), (["app.db-wal"], OWN), (["app.db.restored"], OWN),
+        (["--since", "today"],
+         "since: Input should be an ISO 8601 time, such as 2025-01-15T09:30:00Z or 2025-01-15"),
+    ],
+    "forget": [
+        *((["--", number], "is no number, as in +919876543210") for number in (
+            "", "+", "4915112345678", "+49 151", "+49x", "+٤٩", "+49\n", "-5", "%", "++49",
+        )),
+    ],
+    "import": [
+        (["/nowhere/file"], "/nowhere/file: No such file or directory"),
+        (["/"], "/: Is a directory"),
+    ],
+    "prune": [
+        (["--older-than=90"], "has no unit"), (["--older-than="], "has no unit"),
+        *(([f"--older-than={text}"], ABOVE_0) for text in ("-90d", "0d", "1.5d", "ninetyd", "٣d")),
+        (["--older-than=9999999w"], "is before the year 1"),
+        ([f"--older-than={'9' * 5000}d"], "is before the year 1"),
+    ],
+    "send": [
+        (["--file", "-", "--count", "5"],
+         "--count is for samples: it cannot be used with --file"),
+        *((["--url", url], f"--url is {url!r}: {NO_URL}") for url in (
+            "ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x",
+        )),
+        (["--as", "meta"], "META_APP_SECRET is not set"),
+        (["--as", "twilio"], "TWILIO_AUTH_TOKEN is not set"),
+        (["--as", "standard"], "STANDARD_WEBHOOKS_SECRET is not set"),
+    ],
+    "sign": [(["/nowhere/file"], "/nowhere/file: No such file or directory")],
+}  # fmt: skip
+IN_FOLDER = ("app.db", "link.db", "hard.db", "./", "letter.txt", "missing/b.db", "backups")
+
+
+@pytest.fixture
+def folder(config: Config, post_signed: Post) -> Path:
+    """The folder of the database, with files beside it that no command may replace."""
+    post_signed(a_message())
+    folder = config.database_path.parent
+    (folder / "link.db").symlink_to(config.database_path)
+    (folder / "hard.db").hardlink_to(config.database_path)
+    (folder / "letter.txt").write_text("Dear reader")
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("command", "reason"),
+    ("command", "arguments", "says"),
+    [(name, *case) for name, cases in WRONG.items() for case in cases],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_a_command_cannot_do_is_one_line(
+    run: Run, folder: Path, post_signed: Post, command: str, arguments: list[str], says: str
+) -> None:
+    before = {file.name for file in folder.iterdir()}
+    given = [f"{folder}/{one}" if one.startswith(IN_FOLDER) else one for one in arguments]
+
+    result = run(command, *given)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+    assert {file.name for file in folder.iterdir()} - {"app.db.names.lock"} == before
+    assert (folder / "letter.txt").read_text() == "Dear reader"
+    assert post_signed(a_message(message_id="m2")).status_code == 200
+
+
+NONE_THERE = "No such file or directory"
+CREATE_IT = "there is none; flask --app wsgi init-db creates it"
+
+
+@pytest.mark.parametrize(
+    ("command", "gone", "garbage"),
     [
-        (["verify"], "database {path}: No such file or directory"),
-        (["export"], "database {path}: No such file or directory"),
-        (["import", "/nowhere/file"], "/nowhere/file: No such file or directory"),
-        (["import", "/"], "/: Is a directory"),
-        (["sign", "/nowhere/file"], "/nowhere/file: No such file or directory"),
-        (["export", "--since", "today"],
-         "since: Input should be an ISO 8601 time, such as 2025-01-15T09:30:00Z or 2025-01-15"),
+        (["verify"], NONE_THERE, "file is not a database"),
+        (["export"], NONE_THERE, "file is not a database"),
+        (["import", "-"], CREATE_IT, "file is not a database"),
+        (["forget", "+1"], NONE_THERE, None),
+        (["prune", "--older-than", "1d"], NONE_THERE, None),
+        (["init-db"], None, "file is not a database"),
     ],
-)  # fmt: skip
-def test_a_failed_command_is_one_line(
-    run: Run, config: Config, command: list[str], reason: str
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_no_database_or_another_file_in_its_place_is_one_line(
+    run: Run, config: Config, command: list[str], gone: str | None, garbage: str | None
 ) -> None:
-    config.database_path.unlink()
+    path = config.database_path
+    for content, says in ((None, gone), (b"garbage, but longer than a header" * 100, garbage)):
+        if says is None:
+            continue
+        path.unlink() if content is None else path.write_bytes(content)
 
-    result = run(*command)
+        result = run(*command, stdin=some_messages(1))
 
-    expected = reason.format(path=config.database_path)
-    assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
+        assert (result.exit_code, result.output) == (1, f"Error: database {path}: {says}\n")
+        assert path.exists() is (content is not None)
 
 
-@pytest.mark.parametrize("command", [["verify"], ["export"], ["import", "-"], ["init-db"]])
-def test_a_file_that_is_not_a_database_is_one_line(
-    run: Run, config: Config, command: list[str]
-) -> None:
-    config.database_path.write_bytes(b"garbage, but long enough to have a header" * 100)
+@pytest.mark.usefixtures("talk")
+def test_two_that_remove_at_once_are_one_line(run: Run, config: Config) -> None:
+    removals = (["forget", "+1"], ["prune", "--older-than", "1d"],
+                ["prune", "--older-than", "1d", "--compact"])  # fmt: skip
+    with closing(Database(config.database_path)) as database, removal_lock(database):
+        busy = [run(*arguments) for arguments in removals]
 
-    result = run(*command, stdin=some_messages(1))
-
-    expected = f"Error: database {config.database_path}: file is not a database\n"
-    assert (result.exit_code, result.output) == (1, expected)
+    assert [(one.exit_code, one.output) for one in busy] == [
+        (1, "Error: another process is removing messages\n")
+    ] * 3
+    assert stored(config.database_path) == {"from", "to", "other"}
 
 
 def test_a_file_of_another_user_says_which_right_is_missing(app: Flask, config: Config) -> None:

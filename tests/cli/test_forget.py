@@ -1,24 +1,34 @@
-"""`flask --app wsgi forget`: no file has the number any more, nor a text to or from it."""
+"""`flask --app wsgi forget`: no file has the number any more, nor a text to or from it.
 
+If it fails or is stopped, all is removed or nothing.
+"""
+
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
+from flask.testing import FlaskClient
 
 from tests.builders import a_message
 from tests.cli.running import Run, command
 from tests.conftest import Get, Post
+from tests.dying import forget_until
+from tests.forks import killed
 from tests.serving import Load, serving, wait_until
-from tests.store.files import differences, stored
+from tests.store.files import differences, failing, fill, removed, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance import compaction, replacing
 from webhook_api.models import Origin, ProviderMessage
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
+from webhook_api.store.files import complete_replacement
+from webhook_api.store.lock import WriteLock, unshared
 from webhook_api.store.messages import insert_messages, remove_messages
 
 
@@ -55,7 +65,7 @@ def test_after_forget_no_file_has_the_number_or_its_texts(
 def test_what_an_earlier_removal_left_in_free_pages_goes_as_well(
     run: Run, config: Config, tmp_path: Path
 ) -> None:
-    with closing(sqlite3.connect(config.database_path, isolation_level=None)) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         remove_messages(db, [1, 2])
     assert traces(tmp_path)
 
@@ -91,22 +101,11 @@ def test_an_empty_database_can_be_compacted(run: Run, config: Config, post_signe
     assert differences(config.database_path) == []
 
 
-@pytest.mark.parametrize(
-    "number", ["", "+", "4915112345678", "+49 151", "+49x", "+٤٩", "+49\n", "-5", "%", "++49"]
-)
-def test_a_number_that_is_none_is_one_line(run: Run, number: str) -> None:
-    result = run("forget", "--", number)
-
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 1
-    assert "is no number, as in +919876543210" in result.stderr
-
-
 @pytest.mark.parametrize("address", ["US.13491208655302741918", "68849", "SUPPORT", "rcs:agent_1"])
 def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) -> None:
     origin = Origin("meta")
     sent = ProviderMessage.model_validate({**a_message(sender=address), "kept": origin})
-    with closing(connect(config.database_path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as db:
         insert_messages(db, [sent])
         letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
         kept = [DeadLetter.of("meta", "", {}, body) for body in letters]
@@ -116,22 +115,6 @@ def test_any_other_address_is_forgotten(run: Run, config: Config, address: str) 
 
     assert result.stdout.startswith("1 messages and 2 dead letters removed\n")
     assert differences(config.database_path) == []
-
-
-@pytest.mark.usefixtures("talk")
-def test_two_at_once_and_no_database_are_one_line(run: Run, config: Config) -> None:
-    with closing(Database(config.database_path)) as database, one_at_a_time(database):
-        busy = [run("forget", NUMBER), run("prune", "--older-than", "1d", "--compact")]
-    everything = stored(config.database_path)
-    config.database_path.unlink()
-    gone = run("forget", NUMBER)
-
-    assert [result.stderr for result in busy] == [
-        "Error: another process is removing messages\n"
-    ] * 2
-    assert everything == {"from", "to", "other"}
-    assert gone.stderr.startswith(f"Error: database {config.database_path}: No such file")
-    assert [result.exit_code for result in (*busy, gone)] == [1, 1, 1]
 
 
 def test_under_load_no_acknowledged_message_is_lost(tmp_path: Path) -> None:
@@ -156,3 +139,97 @@ def test_under_load_no_acknowledged_message_is_lost(tmp_path: Path) -> None:
     assert total == len(load.acknowledged)
     assert traces(server.database.parent) == []
     assert differences(server.database) == []
+
+
+@pytest.mark.usefixtures("talk")
+def test_ctrl_c_in_the_last_step_comes_too_late(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, lock: WriteLock) -> None:
+        signal.raise_signal(signal.SIGINT)
+        complete_replacement(path, lock)
+
+    monkeypatch.setattr(replacing, "complete_replacement", interrupted)
+
+    result = run("forget", NUMBER)
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "2 messages removed")
+    assert stored(config.database_path) == {"other"}
+
+
+@pytest.mark.usefixtures("talk")
+def test_a_full_disk_leaves_the_database(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = {file.name for file in tmp_path.iterdir()}
+    before |= {"app.db.names.lock", "app.db.removal.lock"}
+    monkeypatch.setattr(compaction, "_vacuum_into", failing(sqlite3.SQLITE_FULL))
+    in_the_midst = run("forget", NUMBER)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=100_000))
+    at_first = run("forget", NUMBER)
+
+    assert in_the_midst.stderr == f"Error: {tmp_path}: No space left on device\n"
+    assert "no space for" in at_first.stderr
+    assert (in_the_midst.exit_code, at_first.exit_code) == (1, 1)
+    assert {file.name for file in tmp_path.iterdir()} == before
+    assert stored(config.database_path) == {"from", "to", "other"}
+
+
+@pytest.mark.usefixtures("talk")
+def test_a_damaged_database_is_not_replaced(run: Run, config: Config) -> None:
+    with closing(sqlite3.connect(config.database_path)) as db, db:
+        db.execute("UPDATE totals SET messages = 7")
+
+    result = run("forget", NUMBER)
+
+    assert (result.exit_code, result.stdout) == (
+        1,
+        "totals messages: kept is 5, should be 1\n",
+    )
+    assert stored(config.database_path) == {"from", "to", "other"}
+
+
+def test_ctrl_c_ends_forget_with_one_line_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    Database(path).prepare(create=True)
+    fill(path, 20_000)
+
+    with command(path, "forget", "+7") as process:
+        wait_until(lambda: any(f.stat().st_size for f in tmp_path.glob("*.compacting.*.partial")))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out, err) == (130, "stopped; nothing was removed\n", "")
+    assert len(stored(path)) == 20_000
+    assert not list(tmp_path.glob("*compacting*"))
+    assert not list(tmp_path.glob("*restored*"))
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize("steps", [3, 5, 6, 10, 13, *range(16, 24)])
+def test_after_a_kill_at_any_step_all_is_removed_or_nothing(
+    run: Run, config: Config, client: FlaskClient, post_signed: Post, steps: int
+) -> None:
+    """The steps: each file that is opened, shortened, renamed or deleted; 23 is the last."""
+    path = config.database_path
+    client.get("/messages")  # a pooled reader
+
+    killed(forget_until, path, NUMBER, steps)
+    delivered = post_signed(a_message(message_id="later"))
+    there = stored(path)
+    gone = removed(path, "from", "to")
+    found = differences(path)
+    Database(path).prepare()
+
+    assert delivered.status_code == 200
+    assert (there, gone) == (
+        ({"from", "to", "other", "later"}, set())
+        if steps <= 17  # the renaming of the old file
+        else ({"other", "later"}, {"from", "to"})
+    )
+    assert found == []
+    endings = (".restored", ".partial", ".discarded", ".orphan")
+    assert not [file for file in path.parent.iterdir() if file.name.endswith(endings)]
+    assert steps <= 17 or traces(path.parent) == []
+    assert run("forget", NUMBER).exit_code == 0
+    assert traces(path.parent) == []

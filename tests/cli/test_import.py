@@ -5,6 +5,8 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.builders import a_message
 from tests.cli.running import (
     Run,
@@ -18,22 +20,6 @@ from tests.conftest import Post, Rows
 from tests.serving import wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
-
-
-def test_import_stores_each_message_once(run: Run, rows: Rows) -> None:
-    lines = as_lines(a_message(message_id="a"), a_message(message_id="b"))
-
-    first, second = run("import", "-", stdin=lines), run("import", "-", stdin=lines + lines)
-
-    assert (first.exit_code, first.stdout) == (
-        0,
-        "created 2, duplicate 0 (with other content 0), bad 0\n",
-    )
-    assert (second.exit_code, second.stdout) == (
-        0,
-        "created 0, duplicate 4 (with other content 0), bad 0\n",
-    )
-    assert rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("b",)]
 
 
 def test_import_takes_what_earlier_versions_have_stored(run: Run, rows: Rows) -> None:
@@ -52,15 +38,25 @@ def test_import_takes_half_an_emoji_in_a_text(run: Run, rows: Rows) -> None:
     assert rows("SELECT text FROM messages") == [("xoxo \ufffd",)]
 
 
-def test_import_keeps_the_first_of_two_that_differ_and_counts_the_other(
-    run: Run, post_signed: Post, rows: Rows
+@pytest.mark.parametrize(
+    ("ids", "created", "duplicate", "other"),
+    [("ab", 2, 0, 0), ("abab", 2, 2, 0), ("aAba", 2, 2, 1), ("", 0, 0, 0)],
+)
+def test_import_stores_each_message_once_and_keeps_the_first(
+    run: Run, post_signed: Post, rows: Rows, ids: str, created: int, duplicate: int, other: int
 ) -> None:
-    post_signed(a_message(text="first"))
+    post_signed(a_message(message_id="old"))
+    messages = [a_message(message_id=id_.lower(), text=id_) for id_ in ids]
 
-    result = run("import", "-", stdin=as_lines(a_message(text="second")))
+    first = run("import", "-", stdin=as_lines(*messages))
+    again = run("import", "-", stdin=as_lines(a_message(message_id="old", text="other")))
 
-    assert result.stdout == "created 0, duplicate 1 (with other content 1), bad 0\n"
-    assert rows("SELECT text FROM messages") == [("first",)]
+    counts = f"created {created}, duplicate {duplicate} (with other content {other}), bad 0\n"
+    assert (first.exit_code, first.stdout) == (0, counts)
+    assert again.stdout == "created 0, duplicate 1 (with other content 1), bad 0\n"
+    assert rows("SELECT message_id, text FROM messages ORDER BY id") == [
+        ("old", "Hello"), *((id_, id_) for id_ in "ab"[:created])
+    ]  # fmt: skip
 
 
 def test_import_names_each_bad_line_and_stores_the_others(run: Run, rows: Rows) -> None:
@@ -166,16 +162,3 @@ def test_import_stopped_by_ctrl_c_says_what_it_stored(config: Config, rows: Rows
 
     assert (importing.returncode, stderr) == (130, b"")
     assert stdout == b"stopped; created 2000, duplicate 0 (with other content 0), bad 0\n"
-
-
-def test_import_creates_no_database(run: Run, config: Config) -> None:
-    config.database_path.unlink()
-
-    result = run("import", "-", stdin=some_messages(1))
-
-    assert (result.exit_code, result.output) == (
-        1,
-        f"Error: database {config.database_path}: there is none;"
-        " flask --app wsgi init-db creates it\n",
-    )
-    assert not config.database_path.exists()

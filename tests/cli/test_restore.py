@@ -108,7 +108,7 @@ def test_a_long_read_is_waited_for_and_not_disturbed(
         seen = reader.execute("SELECT count(*) FROM messages").fetchone()
         post_signed(a_message(message_id="after the read began"))
         with pytest.raises(BlockingIOError, match="a long read is still running; try again later"):
-            restore(database, backup, patience_s=0.1)
+            restore(database, backup, timeout_s=0.1)
         assert reader.execute("SELECT count(*) FROM messages").fetchone() == seen
     database.close()
 

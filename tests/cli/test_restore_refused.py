@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_database(
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    monkeypatch.setattr(restores, "at_once", full)
+    monkeypatch.setattr(restores, "run_in_parallel", full)
     result = run("restore", backup)
 
     assert result.exit_code == 1

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from flask import Flask
 
 from tests.cli.running import Run
 from tests.conftest import Rows
@@ -39,15 +38,3 @@ def test_the_samples_of_the_specification_go_to_webhook(run: Run, server: str, r
 
     assert result.stdout.splitlines()[0] == "200 OK: 3"
     assert rows("SELECT count(*) FROM messages WHERE message_id LIKE 'sample-%'") == [(3,)]
-
-
-def test_no_samples_of_a_provider_without_its_secret(run: Run, app: Flask, config: Config) -> None:
-    app.config["SETTINGS"] = Config(webhook_secret="s", database_path=config.database_path)
-
-    for provider, setting in [
-        ("meta", "META_APP_SECRET"),
-        ("twilio", "TWILIO_AUTH_TOKEN"),
-        ("standard", "STANDARD_WEBHOOKS_SECRET"),
-    ]:
-        result = run("send", "--as", provider)
-        assert (result.exit_code, result.output) == (1, f"Error: {setting} is not set\n")

@@ -64,13 +64,6 @@ def test_send_names_bad_lines_and_delivers_the_others(run: Run, server: str, row
     assert rows("SELECT message_id FROM messages") == [("good",)]
 
 
-def test_send_refuses_a_count_together_with_a_file(run: Run) -> None:
-    result = run("send", "--file", "-", "--count", 5)
-
-    reason = "--count is for samples: it cannot be used with --file"
-    assert (result.exit_code, result.stderr) == (1, f"Error: {reason}\n")
-
-
 def test_send_says_what_else_was_answered(
     server: str, app: Flask, elsewhere: Flask, rows: Rows
 ) -> None:
@@ -120,16 +113,6 @@ def test_send_ends_with_one_line_whatever_is_wrong_with_the_url(run: Run, url: s
     assert result.exit_code == 1
     _, failure = result.output.splitlines()
     assert failure.startswith(f"Error: {url}: ")
-
-
-@pytest.mark.parametrize(
-    "url", ["ftp://host/", "localhost:8000", "http://", "http://[", "http://h:x"]
-)
-def test_send_refuses_a_wrong_url(run: Run, url: str) -> None:
-    result = run("send", "--url", url)
-
-    assert result.exit_code == 1
-    assert result.output == f"Error: --url is {url!r}: accepted are http:// and https:// URLs\n"
 
 
 def test_send_delivers_to_the_port_of_the_service(config: Config, server: str, rows: Rows) -> None:

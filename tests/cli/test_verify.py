@@ -11,8 +11,8 @@ from tests.conftest import Post
 from tests.serving import wait_until
 from tests.store.files import fill
 from webhook_api.config import Config
+from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
-from webhook_api.store.partial_files import remove_leftovers
 
 
 def test_verify_finds_nothing_in_what_the_service_wrote(

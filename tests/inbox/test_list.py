@@ -17,12 +17,16 @@ from webhook_api.inbox import pages
 from webhook_api.reading.receivers import list_receiver
 
 
-@pytest.mark.parametrize("filters", ["", "q=TEXT", "q=%C3%A9", "from=%2B919876543210&q=tex"])
+@pytest.mark.parametrize(
+    ("filters", "oldest"),
+    [("", 0), ("q=TEXT", 0), ("q=%C3%A9", 0), ("from=%2B919876543210&q=tex", 0),
+     ("since=2025-01-15T00:00:10Z", 10)],
+)  # fmt: skip
 def test_pages_lead_both_ways_and_leave_none_out(
-    client: FlaskClient, store: Store, filters: str
+    client: FlaskClient, store: Store, filters: str, oldest: int
 ) -> None:
     store(*(one | {"text": f"{one['message_id']} Text É"} for one in some_messages(130)))
-    expected = [f"m{n:04} Text É" for n in reversed(range(130))]
+    expected = [f"m{n:04} Text É" for n in reversed(range(oldest, 130))]
 
     seen, pages, url = [], [], f"/inbox?{filters}"
     while url:
@@ -33,7 +37,7 @@ def test_pages_lead_both_ways_and_leave_none_out(
     back = client.get(link(page, "prev")).text
 
     assert seen == expected
-    assert [len(one) for one in pages] == [50, 50, 30]
+    assert [len(one) for one in pages] == [50, 50, 30 - oldest]
     assert texts(back) == expected[50:100]
     assert texts(client.get(link(back, "prev")).text) == expected[:50]
 

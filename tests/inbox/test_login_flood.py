@@ -35,7 +35,7 @@ def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(server: Server) -> None
         began = time.monotonic()
         for one in flood:
             one.sendall(guess)
-        at_once = b"".join(one.recv(20) for one in flood[MAX_PAUSES:])
+        run_in_parallel = b"".join(one.recv(20) for one in flood[MAX_PAUSES:])
 
         right = urlencode({"token": TOKEN}).encode()
         entered = client.request("POST", "/inbox/login", right, FORM)
@@ -52,7 +52,7 @@ def test_wrong_tokens_hold_no_thread_and_keep_nobody_out(server: Server) -> None
         lines = [line for line in server.log if line.get("path") == "/inbox/login"]
 
     assert (entered.status, shown.status, ready.status, delivered.status) == (303, 200, 200, 200)
-    assert at_once.count(b" 401 ") == _GUESSES - MAX_PAUSES
+    assert run_in_parallel.count(b" 401 ") == _GUESSES - MAX_PAUSES
     assert slow.count(b" 401 ") == MAX_PAUSES
     assert took >= PAUSE_S
     assert done_beside < 4 * PAUSE_S

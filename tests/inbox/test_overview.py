@@ -3,13 +3,14 @@
 import time
 
 from tests.builders import a_message
+from tests.store.files import steps_of
 from webhook_api.inbox.overview import count_overview
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import insert_messages
 
 
-def test_the_overview_counts_hours_and_days(writer: Connection) -> None:
+def test_the_overview_counts_hours_and_days(writer: LockedConnection) -> None:
     now = 1_736_935_200  # 2025-01-15T10:00:00Z
     stamps = [
         "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
@@ -28,29 +29,19 @@ def test_the_overview_counts_hours_and_days(writer: Connection) -> None:
 
 
 def test_the_overview_costs_little_more_with_many_messages_in_the_last_days(
-    writer: Connection,
+    writer: LockedConnection,
 ) -> None:
     now = 1_736_935_200
 
-    def steps_of(total: int) -> int:
-        steps = 0
-
-        def count() -> int:
-            nonlocal steps
-            steps += 1
-            return 0
-
+    def cost_of(total: int) -> int:
         times = [
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - n * 30 * 86400 // total))
             for n in range(total)
         ]
         insert_messages(writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in times])
-        writer.set_progress_handler(count, 1)
-        count_overview(writer, now)
-        writer.set_progress_handler(None, 1)
-        return steps
+        return steps_of(writer, lambda: count_overview(writer, now))
 
     # With 100, most hours have none.
-    of_few = steps_of(100)
+    of_few = cost_of(100)
 
-    assert steps_of(5000) < 2 * of_few
+    assert cost_of(5000) < 2 * of_few

@@ -19,7 +19,10 @@ TOKEN = "a-token-for-readers"
 def locked(tmp_path: Path) -> Iterator[FlaskClient]:
     """A client of a service with a read token."""
     config = Config(
-        webhook_secret=SECRET, read_token=TOKEN, database_path=tmp_path / "b.db", check_lending=True
+        webhook_secret=SECRET,
+        read_token=TOKEN,
+        database_path=tmp_path / "b.db",
+        check_connections=True,
     )
     app = an_app(config)
     yield app.test_client()

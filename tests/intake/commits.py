@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.builders import a_message
 from tests.serving import wait_until
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
 from webhook_api.store.messages import StoreResult

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.intake.commits import Record, group
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.store.database import Database
 
 

@@ -9,10 +9,10 @@ import pytest
 from tests.intake.commits import Record, group, message, store_one, store_together, stored
 from tests.serving import in_threads
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import MAX_BATCH, GroupCommit
+from webhook_api.intake.group_commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -27,63 +27,48 @@ def test_a_lone_message_is_stored_when_the_call_returns(
     assert (record.batches, record.pending) == ([1], 0)
 
 
-def test_what_arrives_during_a_commit_is_committed_together(
-    commits: GroupCommit, record: Record, database: Database
+@pytest.mark.parametrize(
+    ("deliveries", "batches"), [(20, [20]), (MAX_BATCH + 5, [MAX_BATCH, 5])], ids=["few", "many"]
+)
+def test_what_arrives_during_a_commit_is_committed_together_up_to_a_bound(
+    commits: GroupCommit, record: Record, database: Database, deliveries: int, batches: list[int]
 ) -> None:
-    ids = [f"m{number}" for number in range(20)]
+    ids = [f"m{number}" for number in range(deliveries)]
 
     answers = store_together(commits, record, database, [message(message_id=id_) for id_ in ids])
 
-    assert answers == [StoreResult(created=True)] * 20
+    assert answers == [StoreResult(created=True)] * deliveries
     assert stored(database) == ids
-    assert record.batches == [20]
+    assert record.batches == batches
 
 
-def test_a_batch_has_a_bound_and_the_rest_follows(
-    commits: GroupCommit, record: Record, database: Database
-) -> None:
-    messages = [message(message_id=f"m{number}") for number in range(MAX_BATCH + 5)]
+# The id and the text of each delivery, and whether it is new and whether it differs from the first.
+BATCHES = {
+    "new and old": [
+        ("old", "Hello", False, False), ("a", "1", True, False), ("a", "1", False, False),
+        ("a", "2", False, True), ("old", "3", False, True), ("b", "4", True, False),
+        ("old", "Hello", False, False), ("a", "1", False, False), ("c", "5", True, False),
+    ],
+    "all the same": [("a", "1", True, False), ("a", "2", False, True), ("a", "1", False, False)],
+    "all old": [("old", "Hello", False, False), ("old", "1", False, True)],
+}  # fmt: skip
 
-    answers = store_together(commits, record, database, messages)
 
-    assert answers == [StoreResult(created=True)] * len(messages)
-    assert record.batches == [MAX_BATCH, 5]
-
-
-def test_each_delivery_of_a_batch_learns_its_own_result(
-    commits: GroupCommit, record: Record, database: Database
-) -> None:
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_each_delivery_of_a_batch_learns_its_own_result_and_the_first_is_kept(
+    commits: GroupCommit, record: Record, database: Database,
+    batch: list[tuple[str, str, bool, bool]],
+) -> None:  # fmt: skip
     store_one(commits, message(message_id="old"))
-    messages = [
-        message(message_id="new"),
-        message(message_id="new"),
-        message(message_id="new", text="other"),
-        message(message_id="old"),
-        message(message_id="old", text="other"),
-    ]
 
-    answers = store_together(commits, record, database, messages)
+    answers = store_together(
+        commits, record, database, [message(message_id=id_, text=text) for id_, text, *_ in batch]
+    )
 
-    assert answers == [
-        StoreResult(created=True),
-        StoreResult(created=False),
-        StoreResult(created=False, conflict=True),
-        StoreResult(created=False),
-        StoreResult(created=False, conflict=True),
-    ]
-    assert stored(database) == ["old", "new"]
-
-
-def test_new_messages_between_repeats_are_recognised(
-    commits: GroupCommit, record: Record, database: Database
-) -> None:
-    store_one(commits, message(message_id="old"))
-    ids = ["old", "a", "old", "old", "b", "a", "c"]
-
-    answers = store_together(commits, record, database, [message(message_id=id_) for id_ in ids])
-
-    created = [id_ for id_, answer in zip(ids, answers, strict=True) if answer == StoreResult(True)]
-    assert created == ["a", "b", "c"]
+    assert answers == [StoreResult(created, conflict) for *_, created, conflict in batch]
+    with database.reader() as reader:
+        kept = reader.execute("SELECT message_id, text FROM messages ORDER BY id").fetchall()
+    assert kept == [("old", "Hello"), *(each[:2] for each in batch if each[2])]
 
 
 def test_the_messages_of_one_delivery_are_stored_together_or_not_at_all(
@@ -124,7 +109,7 @@ def test_a_bug_is_raised_and_the_next_delivery_is_stored(
         bug: str | None = "a bug"
 
         def store(
-            self, connection: Connection, messages: Sequence[InboundMessage]
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
         ) -> list[StoreResult]:
             if self.bug:
                 raise TypeError(self.bug)
@@ -182,7 +167,7 @@ def test_a_closed_group_refuses_and_leaves_an_empty_wal(
 
 
 def test_closing_waits_only_a_while_for_another_process(database: Database, record: Record) -> None:
-    commits = group(database, record, close_patience_s=0.1)
+    commits = group(database, record, close_timeout_s=0.1)
     store_one(commits, message(message_id="m1"))
     started = time.monotonic()
 

@@ -12,11 +12,11 @@ import pytest
 from tests.intake.commits import MAX_PENDING, Record, group, message, store_one, stored
 from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
-from webhook_api.intake import commit
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake import group_commit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -51,30 +51,20 @@ def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
 def test_another_program_that_writes_is_waited_for_without_the_lock(
     commits: GroupCommit, database: Database
 ) -> None:
-    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+    with closing(
+        sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
-
         with pytest.raises(Unavailable, match="another program, which writes"):
             store_one(commits, message(message_id="m1"))
-        with database.write_lock(patience_s=0.2):
+        with database.write_lock(timeout_s=0.2):
             pass
-        other.execute("COMMIT")
+        release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
+        release.start()
 
-    assert store_one(commits, message(message_id="m1")).created
+        result = store_one(commits, message(message_id="m1"))
 
-
-def test_a_delivery_is_stored_as_soon_as_the_other_program_has_finished(
-    commits: GroupCommit, database: Database
-) -> None:
-    other = sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
-    release.start()
-
-    result = store_one(commits, message(message_id="m1"))
-
-    release.join()
-    other.close()
+        release.join()
     assert result == StoreResult(created=True)
 
 
@@ -97,7 +87,7 @@ def test_deliveries_beyond_the_bound_are_refused_at_once_in_a_stall(
         with pytest.raises(Unavailable, match="too many"):
             store_one(commits, message(message_id="third"))
 
-        assert time.monotonic() - started < commit.STALL_S / 2
+        assert time.monotonic() - started < group_commit.STALL_S / 2
     for thread in waiting:
         thread.join()
     commits.close()
@@ -192,7 +182,7 @@ def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
 
     class Hanging(Writer):
         def store(
-            self, connection: Connection, messages: Sequence[InboundMessage]
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
         ) -> list[StoreResult]:
             release.wait()
             return super().store(connection, messages)

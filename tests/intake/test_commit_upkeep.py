@@ -92,7 +92,7 @@ def test_no_delivery_hears_of_an_upkeep_that_fails(
 
     assert [answer.created for answer in answers] == [True]
     assert "upkeep of the database failed: database: the disk is full" in caplog.text
-    assert not writer.upkeep_is_due  # for some seconds
+    assert not writer.index_or_checkpoint_is_due  # for some seconds
 
 
 def test_long_texts_are_indexed_in_steps_between_which_deliveries_are_stored(

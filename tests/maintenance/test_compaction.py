@@ -14,10 +14,10 @@ from tests.store.files import differences, removed, store, stored
 from tests.store.forgotten import NUMBER, SECRETS, TEXT
 from webhook_api.maintenance.compaction import compact
 from webhook_api.store.connections import connect
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import of_number
+from webhook_api.store.lock import unshared
+from webhook_api.store.messages import of_number, remove_messages
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:
@@ -58,7 +58,7 @@ def test_what_is_stored_meanwhile_is_in_the_new_file(database: Database, few: in
 
 
 def _remove_one(path: Path) -> None:
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         remove_messages(db, [1])
 
 
@@ -74,7 +74,7 @@ def test_what_was_removed_or_exchanged_meanwhile_does_not_come_back(
     path = database.path
     store(path, "a", "b")
     if act is _exchange:
-        with closing(connect(path, "rw", patience_s=5)) as db:
+        with closing(connect(path, "rw", timeout_s=5)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     with pytest.raises(BlockingIOError, match="something else"):
@@ -126,7 +126,7 @@ def test_where_litestream_reads_it_is_refused_before_the_work(
                 replicated,
                 of_number(NUMBER),
                 lambda done, of: steps.append((done, of)),
-                patience_s=0.1,
+                timeout_s=0.1,
             )
 
         other.communicate()

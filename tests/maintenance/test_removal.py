@@ -8,33 +8,22 @@ import pytest
 
 from tests.builders import a_message
 from tests.conftest import Rows, Store
-from tests.store.files import arrived, count, differences
+from tests.store.files import arrived, count, differences, steps_of
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import Remover
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.selection import EVERYTHING, Selection, older_than
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import EVERYTHING, Selection, older_than, remove_messages
 from webhook_api.store.writer import Writer
 
 
-def steps_to_remove(db: Connection, row_id: int) -> int:
-    steps = 0
-
-    def count() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    db.set_progress_handler(count, 1)
-    remove_messages(db, [row_id])
-    db.set_progress_handler(None, 1)
-    return steps
+def steps_to_remove(db: LockedConnection, row_id: int) -> int:
+    return steps_of(db, lambda: remove_messages(db, [row_id]))
 
 
 def test_a_removal_costs_the_same_however_many_messages_there_are(
-    store: Store, writer: Connection
+    store: Store, writer: LockedConnection
 ) -> None:
     # Each in periods of its own.
     days = [a_message(message_id=f"m{n}", ts=f"{2000 + n}-01-15T10:00:00Z") for n in range(900)]
@@ -46,7 +35,7 @@ def test_a_removal_costs_the_same_however_many_messages_there_are(
 
 
 def test_a_removal_does_not_look_at_every_character_that_there_is(
-    store: Store, writer: Connection, config: Config
+    store: Store, writer: LockedConnection, config: Config
 ) -> None:
     chinese = [chr(0x4E00 + n) for n in range(8000)]
     store(
@@ -54,11 +43,11 @@ def test_a_removal_does_not_look_at_every_character_that_there_is(
         a_message(message_id="long", text="".join(chinese[:4000])),
         a_message(message_id="same", text="".join(chinese[10:30])),
     )
-    while index_messages(writer, most=10):
+    while index_messages(writer, max_rows=10):
         pass
     with_4000 = steps_to_remove(writer, 1)
     store(a_message(message_id="other", text="".join(chinese[4000:8000])))
-    while index_messages(writer, most=10):
+    while index_messages(writer, max_rows=10):
         pass
 
     assert steps_to_remove(writer, 3) < 1.2 * with_4000
@@ -68,7 +57,7 @@ def test_a_removal_does_not_look_at_every_character_that_there_is(
 
 
 def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(
-    store: Store, writer: Connection, rows: Rows
+    store: Store, writer: LockedConnection, rows: Rows
 ) -> None:
     store(a_message())
     writer.execute(
@@ -89,11 +78,11 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
     writer = Writer(database)
     done: list[str] = []
 
-    def remove(connection: Connection) -> int:
+    def remove(connection: LockedConnection) -> int:
         connection.set_trace_callback(done.append)
         return writer.remove(connection, [4], EVERYTHING)
 
-    def level(connection: Connection) -> int:
+    def level(connection: LockedConnection) -> int:
         found: int = connection.execute("PRAGMA synchronous").fetchone()[0]
         return found
 
@@ -103,7 +92,7 @@ def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) 
     with pytest.raises(sqlite3.OperationalError, match="no such column"):
         writer.write(lambda connection: writer.remove(connection, [5], nonsense))
     after_failure = writer.write(level)
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     assert done.index("PRAGMA synchronous = NORMAL") < done.index("COMMIT")
     assert (after_success, after_failure) == (2, 2)  # FULL
@@ -116,7 +105,7 @@ def test_rows_that_a_restore_has_exchanged_are_not_removed(database: Database) -
     remover = Remover(writer)
 
     remover.remove([4, 5, 6], older_than(datetime.now(UTC) - timedelta(days=2)))
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
     assert remover.removed == 0
     with closing(sqlite3.connect(database.path)) as db:

@@ -285,7 +285,7 @@ class Service(NamedTuple):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = a_config(tmp_path_factory.mktemp("any"))
     app = an_app(config)
-    writer = connect(config.database_path, "rw", patience_s=5)
+    writer = connect(config.database_path, "rw", timeout_s=5)
     yield Service(app.test_client(), writer)
     writer.close()
     close_app(app)

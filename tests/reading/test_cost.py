@@ -15,6 +15,7 @@ from webhook_api.models import MessageFilter, parse_message
 from webhook_api.reading.listing import stream_messages
 from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
 
 SENDER = "+919876543210"
@@ -45,7 +46,9 @@ READS = [
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     path = tmp_path_factory.mktemp("many") / "app.db"
-    return Config(webhook_secret=SECRET, database_path=path, read_deadline_s=60, check_lending=True)
+    return Config(
+        webhook_secret=SECRET, database_path=path, read_deadline_s=60, check_connections=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +59,11 @@ def app(config: Config) -> Iterator[Flask]:
         payload["from"] = SENDER if n % 4 else f"+{n % 7}"
     payloads[1236]["text"] = "a RARE phrase that is longer than the index is asked for"
     app = an_app(config)
-    with closing(connect(config.database_path, "rw", patience_s=5)) as writer:
+    with closing(unshared(connect(config.database_path, "rw", timeout_s=5))) as writer:
         for start in range(0, 3000, 500):
             messages = [parse_message(each) for each in payloads[start : start + 500]]
             insert_messages(writer, messages)
-        index_messages(writer, most=10_000)
+        index_messages(writer, max_rows=10_000)
         insert_messages(writer, [parse_message(a_message(message_id="new"))])
     yield app
     close_app(app)

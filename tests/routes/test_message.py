@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message
 from tests.conftest import Post, Store
 from tests.serving import Server, serving
-from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 
 IDS = [
@@ -41,7 +41,7 @@ def test_without_a_text_there_is_no_kind(client: FlaskClient, post_signed: Post)
 
 
 def test_an_unknown_message_is_404_and_a_removed_one_410(
-    client: FlaskClient, store: Store, writer: Connection
+    client: FlaskClient, store: Store, writer: LockedConnection
 ) -> None:
     store(a_message())
     assert client.get("/messages/m2").status_code == 404

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from tests.builders import a_message
 from tests.conftest import Get, Post, Store
-from webhook_api.store.connections import Connection
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection
 
 KEYS = [
     "total_messages", "senders_count", "messages_per_sender", "first_message_ts", "last_message_ts",
@@ -144,7 +144,7 @@ def test_a_bad_moment_is_422_and_named(client: FlaskClient, name: str, value: st
 
 
 def test_a_sender_whose_messages_are_gone_is_gone(
-    store: Store, get: Get, writer: Connection
+    store: Store, get: Get, writer: LockedConnection
 ) -> None:
     store(a_message(message_id="a", sender="+1"), a_message(message_id="b", sender="+2"))
 
@@ -157,7 +157,7 @@ def test_a_sender_whose_messages_are_gone_is_gone(
 
 
 def test_windows_of_many_days_are_counted_from_either_side(
-    store: Store, get: Get, writer: Connection
+    store: Store, get: Get, writer: LockedConnection
 ) -> None:
     chance, day = random.Random(3), datetime(2025, 1, 1)
     sent = [
@@ -165,7 +165,7 @@ def test_windows_of_many_days_are_counted_from_either_side(
         for n in range(900)
     ]
     store(*[a_message(message_id=str(n), ts=ts, sender=who) for n, (ts, who) in enumerate(sent)])
-    index_messages(writer, most=800)
+    index_messages(writer, max_rows=800)
 
     # Both ends in each part of the periods of 12 days, and in the same one.
     for first, days in product(range(0, 60, 3), [1, 5, 13, 25, 60]):

@@ -12,6 +12,7 @@ from tests.builders import a_message, encode, signed
 from tests.serving import Server
 from webhook_api.models import parse_message
 from webhook_api.store import connections
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
 
 RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
@@ -93,7 +94,7 @@ def streams(server: Server) -> Counter[int]:
 
 def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str = "") -> None:
     """Store messages of 4 KiB, together more than the buffers of a socket hold."""
-    with closing(connections.connect(database, "rw", patience_s=5)) as writer:
+    with closing(unshared(connections.connect(database, "rw", timeout_s=5))) as writer:
         for number in range(0, messages, 50):
             insert_messages(
                 writer,

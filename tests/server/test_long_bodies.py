@@ -11,12 +11,12 @@ from tests.serving import Server
 def test_only_the_path_of_a_provider_takes_bodies_as_long_as_its_own(server: Server) -> None:
     started = time.monotonic()
     refused = {path: exchange(server, an_announced(path)) for path in PATHS}
-    at_once = time.monotonic() - started
+    run_in_parallel = time.monotonic() - started
     meta = exchange(server, an_announced("/webhook/meta"))
-    took = time.monotonic() - started - at_once
+    took = time.monotonic() - started - run_in_parallel
 
     assert {path: status(reply) for path, reply in refused.items()} == PATHS
-    assert at_once < 0.5
+    assert run_in_parallel < 0.5
     assert (status(meta), took > 0.5) == (408, True)  # the rest was waited for
 
 

@@ -1,6 +1,7 @@
 """Database files: filled and looked into, without the service."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,8 @@ from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import insert_messages
-from webhook_api.store.selection import older_than
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.lock import unshared
+from webhook_api.store.messages import insert_messages, older_than, was_removed
 
 NOW = datetime.now(UTC)
 # A query that only ends when it is interrupted.
@@ -22,7 +22,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:
     """Store `count` messages as if they had arrived some days ago."""
     at = older_than(NOW - timedelta(days=days_ago)).parameters[0]
-    with closing(connect(database, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(database, "rw", timeout_s=5))) as db:
         db.execute("PRAGMA synchronous = OFF")
         # Stored, taken out and put back as they were, but for the time: rows are final.
         before = db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
@@ -39,6 +39,32 @@ def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -
         """)
 
 
+def failing(code: int) -> Callable[..., None]:
+    """Return a function that fails as SQLite does, with this code."""
+
+    def fail(*_arguments: object) -> None:
+        error = sqlite3.OperationalError("of a test")
+        error.sqlite_errorcode = code
+        raise error
+
+    return fail
+
+
+def steps_of(db: sqlite3.Connection, work: Callable[[], object]) -> int:
+    """Return how many steps SQLite takes for `work`: its cost, whatever else the machine does."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 1)
+    work()
+    db.set_progress_handler(None, 1)
+    return steps
+
+
 def differences(path: Path) -> list[str]:
     """What `verify` finds."""
     with closing(Database(path)) as database:
@@ -51,7 +77,7 @@ def count(db: sqlite3.Connection) -> int:
 
 
 def store(path: Path, *message_ids: str, **fields: object) -> None:
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         messages = [parse_message(a_message(message_id=one, **fields)) for one in message_ids]
         insert_messages(db, messages)
 

@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 
 from tests.store.files import ENDLESS
-from webhook_api.store.background import at_once
+from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import no_progress
+from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
 
 
@@ -38,6 +38,15 @@ def interrupt_elsewhere(db: Connection) -> None:
 
 
 @pytest.fixture
+def two(database: Database) -> Iterator[list[Connection]]:
+    with (
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
+    ):
+        yield [one, another]
+
+
+@pytest.fixture
 def main_blocks_sigint() -> Iterator[None]:
     """Keep the main thread from receiving SIGINT."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -47,7 +56,7 @@ def main_blocks_sigint() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
 def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
-    database: Database,
+    two: list[Connection],
 ) -> None:
     first_may_end = threading.Event()
 
@@ -62,13 +71,7 @@ def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
 
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     steps = []
-    with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
-    ):
-        results = at_once(
-            [niceness, second], [one, another], lambda done, of: steps.append((done, of))
-        )
+    results = run_in_parallel([niceness, second], two, lambda done, of: steps.append((done, of)))
 
     assert results == [("first", before + 10), ("second", 0)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
@@ -79,21 +82,13 @@ def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
     ("work", "raised"), [(fail, ValueError), (interrupt, KeyboardInterrupt)], ids=["bug", "ctrl-c"]
 )
 def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
-    database: Database, work: Callable[[Connection], None], raised: type[BaseException]
+    two: list[Connection], work: Callable[[Connection], None], raised: type[BaseException]
 ) -> None:
-    with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
-        pytest.raises(raised),
-    ):
-        at_once([go_on, work], [one, another], no_progress)
+    with pytest.raises(raised):
+        run_in_parallel([go_on, work], two, no_progress)
 
 
 @pytest.mark.usefixtures("main_blocks_sigint")
-def test_ctrl_c_is_seen_whichever_thread_receives_it(database: Database) -> None:
-    with (
-        closing(connect(database.path, "ro", patience_s=0)) as one,
-        closing(connect(database.path, "ro", patience_s=0)) as another,
-        pytest.raises(KeyboardInterrupt),
-    ):
-        at_once([go_on, interrupt_elsewhere], [one, another], no_progress)
+def test_ctrl_c_is_seen_whichever_thread_receives_it(two: list[Connection]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_in_parallel([go_on, interrupt_elsewhere], two, no_progress)

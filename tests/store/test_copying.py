@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.store.files import store, stored
-from webhook_api.store.copying import copy_moment
+from webhook_api.store.copies import copy_moment
 from webhook_api.store.database import Database
 
 

@@ -11,28 +11,12 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from tests.builders import a_message
 from tests.serving import in_threads, wait_until
+from tests.store.files import count, store
 from webhook_api.db import get_db
-from webhook_api.errors import SchemaError, Unavailable
-from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
+from webhook_api.errors import Unavailable
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
-from webhook_api.store.messages import insert_messages
-from webhook_api.store.schema import SCHEMA_VERSION, schema_version
-
-
-def store(database: Database, message_id: str) -> None:
-    with database.write_lock(), closing(connect(database.path, "rw", patience_s=0)) as connection:
-        insert_messages(connection, [parse_message(a_message(message_id=message_id))])
-
-
-def count(connection: Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
-
-
-def wal(database: Database) -> Path:
-    return database.path.with_name("app.db-wal")
 
 
 def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
@@ -53,11 +37,11 @@ def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
     assert most == 1
 
 
-def test_patience_for_the_write_lock_ends(database: Database) -> None:
+def test_the_wait_for_the_write_lock_ends(database: Database) -> None:
     started = time.monotonic()
     with database.write_lock():
-        for patience_s in (0, 0.2):
-            with pytest.raises(BlockingIOError), database.write_lock(patience_s):
+        for timeout_s in (0, 0.2):
+            with pytest.raises(BlockingIOError), database.write_lock(timeout_s):
                 pass
 
     assert 0.2 <= time.monotonic() - started < 1
@@ -95,40 +79,11 @@ def test_a_lock_file_that_was_replaced_while_waiting_is_not_taken_for_the_lock(
     assert taken.is_set()
 
 
-def test_many_threads_may_prepare_a_new_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "app.db"
-
-    in_threads(6, lambda: Database(path).prepare(create=True))
-
-    with closing(sqlite3.connect(path)) as connection:
-        assert schema_version(connection) == SCHEMA_VERSION
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(database: Database) -> None:
-    with closing(sqlite3.connect(database.path)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-
-    with pytest.raises(SchemaError, match="newer version"):
-        database.prepare(create=True)
-
-    with closing(sqlite3.connect(database.path)) as connection:
-        assert schema_version(connection) == SCHEMA_VERSION + 1
-
-
-def test_another_programs_database_is_refused(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        connection.execute("CREATE TABLE something (x)")
-
-    with pytest.raises(SchemaError, match="not one of this service"):
-        Database(tmp_path / "other.db").prepare(create=True)
-
-
 def test_a_reader_does_not_create_a_file_and_cannot_write(
     database: Database, tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable):
-        Database(tmp_path / "none.db").lend_reader()
+        Database(tmp_path / "none.db").acquire_reader()
     with (
         database.reader() as reader,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
@@ -138,24 +93,11 @@ def test_a_reader_does_not_create_a_file_and_cannot_write(
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_reader_is_lent_to_one_at_a_time_and_lent_again(database: Database) -> None:
-    first = database.lend_reader()
-    second = database.lend_reader()
-    database.return_reader(first)
-
-    third = database.lend_reader()
-
-    assert second is not first
-    assert third is first
-    database.return_reader(second)
-    database.return_reader(third)
-
-
 def test_a_reader_comes_back_without_its_transaction(database: Database) -> None:
     with database.reader() as reader:
         reader.execute("BEGIN")
         assert count(reader) == 0
-    store(database, "m1")
+    store(database.path, "m1")
 
     with database.reader() as again:
         assert again is reader
@@ -169,7 +111,7 @@ def test_readers_of_a_file_that_was_replaced_are_not_lent_again(
         assert count(old) == 0
     other = Database(tmp_path / "other.db")
     other.prepare(create=True)
-    store(other, "from-the-other")
+    store(other.path, "from-the-other")
     other.path.replace(database.path)
 
     with database.reader() as reader:
@@ -184,7 +126,7 @@ def test_what_an_older_version_left_half_replaced_is_finished(
 ) -> None:
     new = Database(tmp_path / "app.db.restored")
     new.prepare(create=True)
-    store(new, "new")
+    store(new.path, "new")
     database.path.rename(tmp_path / "app.db.discarded")
 
     with database.reader() as reader:
@@ -205,7 +147,7 @@ def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
     with app.app_context():
         again = get_db()
         assert not again.in_transaction
-    assert app.extensions["database"].lend_reader() is again
+    assert app.extensions["database"].acquire_reader() is again
     again.close()
 
 
@@ -214,7 +156,18 @@ def test_a_file_that_is_not_a_database_is_not_kept_open(tmp_path: Path) -> None:
     garbage.write_bytes(b"no database" * 1000)
 
     with pytest.raises(sqlite3.DatabaseError) as refused:
-        connect(garbage, "rw", patience_s=0)
+        connect(garbage, "rw", timeout_s=0)
 
     assert refused.value.__traceback__  # which would keep a connection that was not closed
     assert garbage not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+
+
+def test_a_lock_that_was_released_admits_no_writing(database: Database) -> None:
+    with database.write_lock() as lock:
+        pass
+
+    with closing(connect(database.path, "rw", timeout_s=0)) as connection:
+        with pytest.raises(AssertionError, match="released"):
+            lock.admit(connection)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            lock.mark_wal_suspect(True)

@@ -18,14 +18,15 @@ from tests.store.files import differences
 from tests.store.forgotten import NUMBER, traces
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
+from webhook_api.maintenance.background_tasks import Retention
 from webhook_api.maintenance.compaction import compact
-from webhook_api.maintenance.retention import Retention
 from webhook_api.store import dead_letters
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters, remove_dead_letters
-from webhook_api.store.selection import of_number
+from webhook_api.store.lock import unshared
+from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
 
 __all__ = ["record", "run"]
@@ -40,7 +41,7 @@ def a_letter(body: bytes = b"{}", **fields: Any) -> DeadLetter:
 
 
 def keep(path: Path, *letters: DeadLetter) -> list[int]:
-    with closing(connect(path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
         return insert_dead_letters(db, letters)
 
 
@@ -64,7 +65,7 @@ def test_messages_and_dead_letters_of_a_delivery_are_one_commit(
     assert (numbers, more) == ([1, 2], [3])
     assert bodies(database.path) == [b"{}", b"\xff\0", b"x"]
     assert record.batches == [1, 0]
-    with closing(connect(database.path, "rw", patience_s=5)) as db:
+    with closing(unshared(connect(database.path, "rw", timeout_s=5))) as db:
         remove_dead_letters(db, [2, 3])
     assert keep(database.path, a_letter()) == [4]  # no number is used twice
     assert differences(database.path) == []

@@ -19,11 +19,12 @@ from webhook_api.config import Config
 from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store import folding
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.folding import folded_form
-from webhook_api.store.header import APPLICATION_ID
 from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -64,7 +65,7 @@ def old(request: pytest.FixtureRequest) -> int:
 def path(tmp_path: Path, old: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of an older version, with rows in its search index and others not yet in it."""
     path = tmp_path / "app.db"
-    with closing(connect(path, "rwc", patience_s=0)) as db:
+    with closing(unshared(connect(path, "rwc", timeout_s=0))) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(
             f"BEGIN; {' '.join(MIGRATIONS[:old])} PRAGMA application_id = {APPLICATION_ID};"
@@ -80,7 +81,7 @@ def path(tmp_path: Path, old: int, monkeypatch: pytest.MonkeyPatch) -> Path:
                 f"UPDATE totals SET indexed = {INDEXED};"
             )
         else:
-            index_messages(db, most=INDEXED)
+            index_messages(db, max_rows=INDEXED)
     return path
 
 
@@ -90,7 +91,7 @@ def fold_of_version_7(text: str) -> str:
     return "".join(next(form for form in three if len(form) == 1) for three in forms)
 
 
-def insert_old_rows(db: Connection, messages: Sequence[object] = MESSAGES) -> None:
+def insert_old_rows(db: LockedConnection, messages: Sequence[object] = MESSAGES) -> None:
     """Store `messages` as a version did that did not know more columns."""
     for message in map(parse_message, messages):
         values = [
@@ -127,8 +128,8 @@ def client(path: Path, request: pytest.FixtureRequest) -> Iterator[FlaskClient]:
     clients = client_of(path)
     client = next(clients)
     if request.param == "all":
-        with closing(connect(path, "rw", patience_s=0)) as db:
-            index_messages(db, most=1000)
+        with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
+            index_messages(db, max_rows=1000)
             assert db.execute("SELECT indexed FROM totals").fetchone() == (len(MESSAGES),)
     yield client
     next(clients, None)
@@ -157,9 +158,9 @@ def test_an_old_file_gives_the_same_answers(client: FlaskClient, path: Path) -> 
 def test_removals_after_the_migration_leave_everything_exact(
     client: FlaskClient, path: Path
 ) -> None:
-    with closing(connect(path, "rw", patience_s=0)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
         db.execute("DELETE FROM messages WHERE id % 3 = 0")
-        index_messages(db, most=4)
+        index_messages(db, max_rows=4)
         db.execute("DELETE FROM messages WHERE id % 3 = 1")
 
     assert differences(path) == []
@@ -170,7 +171,7 @@ def test_removals_after_the_migration_leave_everything_exact(
 
 def test_the_ids_of_old_messages_say_who_delivered_them(path: Path) -> None:
     ids = {"meta:1": "meta", "twilio:": "twilio", "standard:x": "standard", "meta;": "webhook"}
-    with closing(connect(path, "rw", patience_s=0)) as db:
+    with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
         db.execute("DELETE FROM messages")
         insert_old_rows(db, [a_message(message_id=message_id) for message_id in ids])
 
@@ -209,8 +210,8 @@ def test_indexing_that_is_killed_goes_on_at_the_next_start(path: Path) -> None:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (4,)
     assert differences(path) == []
 
-    with closing(connect(path, "rw", patience_s=0)) as db:
-        migrate(db, index_at_once=4)
+    with closing(unshared(connect(path, "rw", timeout_s=0))) as db:
+        migrate(db, index_from=4)
 
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT indexed FROM totals").fetchone() == (24,)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from webhook_api.store.partial_files import in_place_when_complete, remove_leftovers, temporary_file
+from webhook_api.store.copies import in_place_when_complete, remove_leftovers, temporary_file
 
 
 def test_another_users_files_and_links_of_such_a_name_are_not_written_through(

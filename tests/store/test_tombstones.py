@@ -11,6 +11,7 @@ from tests.conftest import Rows, Store
 from tests.store.files import differences
 from webhook_api.config import Config
 from webhook_api.store.connections import Connection
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import StoreResult, remove_messages
 from webhook_api.store.schema import migrate
 
@@ -18,7 +19,7 @@ DUPLICATE = StoreResult(created=False)
 
 
 def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(
-    store: Store, writer: Connection
+    store: Store, writer: LockedConnection
 ) -> None:
     store(*(a_message(message_id=name) for name in "abc"))
     assert remove_messages(writer, [1, 3, 99]) == 2
@@ -37,7 +38,7 @@ def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(
 
 
 def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
-    store: Store, writer: Connection, rows: Rows
+    store: Store, writer: LockedConnection, rows: Rows
 ) -> None:
     store(a_message(message_id="a\0ß😀"))
     remove_messages(writer, [1])
@@ -45,7 +46,8 @@ def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
     (key,) = rows("SELECT tombstone_key FROM totals")[0]
     expected = blake2b("a\0ß😀".encode(), digest_size=16, key=key).digest()
     assert rows("SELECT digest FROM tombstones") == [(expected,)]
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as other:
+    memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
+    with closing(unshared(memory)) as other:
         migrate(other)
         assert other.execute("SELECT tombstone_key FROM totals").fetchone() != (key,)
 
@@ -62,7 +64,7 @@ def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
     ],
 )
 def test_verify_names_tombstones_that_cannot_be(
-    store: Store, writer: Connection, config: Config, damage: str, named: str
+    store: Store, writer: LockedConnection, config: Config, damage: str, named: str
 ) -> None:
     store(a_message())
     writer.execute("CREATE TEMP TABLE kept AS SELECT * FROM messages")

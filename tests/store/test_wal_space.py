@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from tests.builders import a_message
+from tests.store.files import count
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING
+from webhook_api.store.messages import EVERYTHING
 from webhook_api.store.transactions import read_transaction
 from webhook_api.store.wal_space import pages_to_index
 from webhook_api.store.writer import Writer
@@ -19,8 +19,8 @@ DISK_BYTES = 8 * 1024 * 1024
 BATCH = 32
 
 
-@pytest.fixture
-def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the database believe that there is space for its own files only."""
 
     def free_bytes(database: Database) -> int:
@@ -28,7 +28,6 @@ def small_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
         return max(0, DISK_BYTES - used)
 
     monkeypatch.setattr(Database, "free_bytes", free_bytes)
-    return database.path
 
 
 @pytest.fixture
@@ -63,7 +62,6 @@ def bytes_of_both(database: Database) -> int:
     return sum(database.sizes().values())
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
     database: Database, writer: Writer
 ) -> None:
@@ -76,11 +74,9 @@ def test_a_log_that_a_read_made_long_leaves_space_to_be_moved_after_the_read(
 
     assert bytes_of_both(database) <= DISK_BYTES
     with database.reader() as reader:
-        (count,) = reader.execute("SELECT count(*) FROM messages").fetchone()
-    assert count == BATCH * (stored + 1)
+        assert count(reader) == BATCH * (stored + 1)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     database: Database, writer: Writer
 ) -> None:
@@ -98,7 +94,6 @@ def test_an_incomplete_checkpoint_leaves_holes_that_are_space_to_keep(
     assert bytes_of_both(database) <= DISK_BYTES
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: Database) -> None:
     database.leaves_checkpoints = True
     writer = Writer(database)
@@ -111,13 +106,12 @@ def test_with_litestream_the_space_of_its_checkpoint_is_kept_as_well(database: D
     writer.discard()
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_removing_and_indexing_keep_that_space_too(database: Database, writer: Writer) -> None:
     fill(writer)
 
     with suppress(Unavailable):
-        while writer.upkeep_is_due:
-            writer.write(writer.do_upkeep)
+        while writer.index_or_checkpoint_is_due:
+            writer.write(writer.index_and_checkpoint)
     assert bytes_of_both(database) <= DISK_BYTES
     with pytest.raises(Unavailable, match="full"):
         writer.write(lambda connection: writer.remove(connection, [1], EVERYTHING))
@@ -133,8 +127,8 @@ def test_where_space_is_short_the_index_is_made_in_smaller_steps(
 
     next_process = Writer(database, index_every=1)
     next_process.write(lambda _connection: None)
-    while next_process.upkeep_is_due:
-        next_process.write(next_process.do_upkeep)
+    while next_process.index_or_checkpoint_is_due:
+        next_process.write(next_process.index_and_checkpoint)
         with database.reader() as reader:
             indexed += reader.execute("SELECT indexed FROM totals").fetchone()
     next_process.discard()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
+from tests.store.files import count, failing
 from webhook_api.errors import Unavailable
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.removal import Remover
 from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.selection import EVERYTHING, of_number
+from webhook_api.store.messages import EVERYTHING, of_number
 from webhook_api.store.writer import Writer
 
 
@@ -38,16 +38,12 @@ def new_writer(database: Database) -> Iterator[Callable[[], Writer]]:
 def writer(database: Database) -> Iterator[Writer]:
     writer = Writer(database)
     yield writer
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
 
 
 def store(writer: Writer, message_id: str) -> None:
     messages = [parse_message(a_message(message_id=message_id))]
     writer.write(lambda connection: writer.store(connection, messages))
-
-
-def count(connection: Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
 
 
 def wal(database: Database) -> Path:
@@ -58,7 +54,7 @@ def test_the_writer_follows_the_path_to_a_file_that_was_put_there(
     database: Database, writer: Writer, tmp_path: Path
 ) -> None:
     store(writer, "m1")
-    writer.close(patience_s=1)
+    writer.close(timeout_s=1)
     shutil.copy(database.path, tmp_path / "backup.db")
     store(writer, "m2")
     (tmp_path / "backup.db").replace(database.path)
@@ -106,18 +102,6 @@ def test_a_connection_that_closes_last_leaves_the_wal_alone(
     assert wal(database).read_bytes() == content
 
 
-def test_closing_the_writer_moves_the_wal_into_the_file(database: Database, writer: Writer) -> None:
-    store(writer, "m1")
-
-    writer.close(patience_s=1)
-
-    assert wal(database).stat().st_size == 0
-    alone = database.path.with_name("alone.db")
-    shutil.copy(database.path, alone)
-    with closing(sqlite3.connect(alone)) as connection:
-        assert connection.execute("SELECT message_id FROM messages").fetchall() == [("m1",)]
-
-
 @pytest.mark.parametrize("leaves", [True, False], ids=["litestream", "service"])
 def test_only_without_litestream_the_wal_is_moved_into_the_file(
     database: Database, leaves: bool, tmp_path: Path
@@ -127,21 +111,15 @@ def test_only_without_litestream_the_wal_is_moved_into_the_file(
     with database.path.open("rb") as file, closing(database):
         before = file.read()
         store(writer, "m0")
-        writer.write(writer.do_upkeep)
+        writer.write(writer.index_and_checkpoint)
         Remover(writer).remove([1], EVERYTHING)
         store(writer, "m1")
         back_up(database, tmp_path / "b.db")
-        writer.close(patience_s=1)
+        writer.close(timeout_s=1)
         compact(database, of_number("+1"))
 
         file.seek(0)
         assert (file.read() == before) is leaves
-
-
-def fail(_connection: Connection) -> None:
-    error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-    raise error
 
 
 def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
@@ -153,8 +131,10 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
     store(writer, "m1")
     other_process = new_writer()
     store(other_process, "m2")
-    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        writer.write(fail)
+    with pytest.raises(sqlite3.OperationalError, match="of a test"):
+        writer.write(failing(sqlite3.SQLITE_IOERR_FSYNC))
+    with database.write_lock() as lock:
+        assert lock.wal_suspect  # which outlives the process
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", lambda _file: os.close(-1))  # an OSError
@@ -163,25 +143,12 @@ def test_after_an_io_error_no_process_writes_until_the_wal_is_written_again(
                 each.write(lambda _connection: None)
 
     store(other_process, "m3")
+    with database.write_lock() as lock:
+        assert not lock.wal_suspect
     store(writer, "m4")
-    other_process.close(patience_s=1)
+    other_process.close(timeout_s=1)
     with database.reader() as reader:
         assert count(reader) == 4
-
-
-def test_the_doubt_outlives_the_process_that_had_the_error(
-    database: Database, writer: Writer, new_writer: Callable[[], Writer]
-) -> None:
-    store(writer, "m1")
-    with pytest.raises(sqlite3.OperationalError):
-        writer.write(fail)
-
-    with database.write_lock() as lock:
-        assert lock.in_doubt
-    store(new_writer(), "m2")
-
-    with database.write_lock() as lock:
-        assert not lock.in_doubt
 
 
 def test_a_writer_syncs_what_another_wrote_before_it_was_killed(

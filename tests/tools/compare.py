@@ -24,10 +24,10 @@ from urllib.parse import urlencode
 
 import click
 
-from tests.benchmarks.data import messages
-from tests.benchmarks.harness import HERE, Server, require, show_table
-from tests.benchmarks.measured import middle
 from tests.builders import SECRET, encode, signed
+from tests.tools.benchmarks.data import messages
+from tests.tools.benchmarks.harness import HERE, Server, require, show_table
+from tests.tools.benchmarks.measured import middle
 
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _SEARCHERS = 160
@@ -248,8 +248,8 @@ def main(
                 shutil.copyfile(kept, server.database)
             servers.append(stack.enter_context(server))
         bare = Server("bare Flask, gthread 2x16", port + len(roots), folder / "bare")
-        bare.app = "tests.benchmarks.plain:bare()"
-        bare.arguments = ["-c", "python:tests.benchmarks", "-b", f"127.0.0.1:{bare.port}"]
+        bare.app = "tests.tools.benchmarks.plain:bare()"
+        bare.arguments = ["-c", "python:tests.tools.benchmarks", "-b", f"127.0.0.1:{bare.port}"]
         bare.arguments += ["-k", "gthread", "-w", "2", "--threads", "16"]
         stack.enter_context(bare)
 

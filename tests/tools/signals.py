@@ -19,8 +19,8 @@ from pathlib import Path
 
 import click
 
-from tests.benchmarks.harness import show_table
 from tests.serving import Server, serving, wait_until
+from tests.tools.benchmarks.harness import show_table
 
 _CLIENTS = 32
 _WORKERS = 2

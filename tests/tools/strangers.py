@@ -25,12 +25,12 @@ from typing import NamedTuple
 
 import click
 
-from tests.benchmarks.harness import show_table
 from tests.builders import a_message, encode, signed
 from tests.forks import Forked
 from tests.providers.samples import SETTINGS, from_meta, signed_as
 from tests.server.clients import fill
 from tests.serving import Server, serving
+from tests.tools.benchmarks.harness import show_table
 
 MAX_MS = 250.0
 TOKEN = "a-token-for-readers"

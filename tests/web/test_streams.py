@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from flask.testing import FlaskClient
 
 from tests.builders import samples, some_messages
 from tests.conftest import Logged, Scrape, Store
-from tests.serving import Load, Server, serving, wait_until
-from webhook_api.models import parse_message
-from webhook_api.store.connections import Connection, connect
-from webhook_api.store.messages import insert_messages
+from tests.serving import Load, serving
+from tests.store.files import fill
+from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -33,33 +31,27 @@ def blocks(store: Store, client: FlaskClient) -> Iterator[bytes]:
     response.close()
 
 
-def test_a_stream_is_logged_when_it_ends_with_all_of_its_time(
-    blocks: Iterator[bytes], logged: Logged
+@pytest.mark.parametrize("taken", [0, 1, 3, None])
+def test_a_stream_is_logged_when_it_ends_or_its_client_leaves(
+    blocks: Iterator[bytes], logged: Logged, taken: int | None
 ) -> None:
-    next(blocks)
+    for _ in range(1 if taken is None else taken):
+        next(blocks)
     before_the_end = logged()
     time.sleep(0.05)
-    b"".join(blocks)
+    if taken is None:
+        b"".join(blocks)
+    else:
+        blocks.close()  # type: ignore[attr-defined]
 
     (line,) = logged()
     assert before_the_end == []
-    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "whole")
+    ended = "whole" if taken is None else "client_left"
+    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, ended)
     assert line["latency_ms"] > 50
     assert set(line) == {
         "ts", "level", "request_id", "method", "path", "status", "latency_ms", "stream",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("taken", [0, 1, 3])
-def test_a_stream_whose_client_leaves_is_logged_as_client_left(
-    blocks: Iterator[bytes], logged: Logged, taken: int
-) -> None:
-    for _ in range(taken):
-        next(blocks)
-    blocks.close()  # type: ignore[attr-defined]
-
-    (line,) = logged()
-    assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, "client_left")
 
 
 def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection(
@@ -119,13 +111,6 @@ def test_a_stream_and_another_request_have_two_readers(
     assert b"".join(taken).count(b"\n") == 1500
 
 
-def fill(server: Server, rows: int) -> None:
-    with closing(connect(server.database, "rw", patience_s=5)) as writer:
-        payloads = some_messages(rows)
-        for at in range(0, rows, 300):
-            insert_messages(writer, [parse_message(each) for each in payloads[at : at + 300]])
-
-
 def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Path) -> None:
     rows = 800
     answers: Counter[tuple[int, bool]] = Counter()
@@ -142,9 +127,8 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
                 answers[reply.status, whole] += 1
 
     with serving(tmp_path, WEB_CONCURRENCY=2) as server:
-        fill(server, rows)
-        wait_until(lambda: len(server.workers) == 2)
-        workers = set(server.workers)
+        fill(server.database, rows)
+        workers = set(server.wait_for_workers(2))
         with Load(server, "beside", threads=2) as load:
             readers = [threading.Thread(target=read) for _ in range(24)]
             for reader in readers:
@@ -169,7 +153,7 @@ def test_workers_survive_many_streams_and_each_is_whole_or_refused(tmp_path: Pat
 def test_a_client_that_leaves_is_noticed_while_a_stream_finds_nothing(tmp_path: Path) -> None:
     """Nothing is sent to it, so no failed sending shows that it has left."""
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        fill(server, 3000)
+        fill(server.database, 3000)
         for _ in range(20):
             client = http.client.HTTPConnection("127.0.0.1", server.port)
             client.request("GET", "/messages?q=%01", headers=NDJSON)

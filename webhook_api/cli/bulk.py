@@ -20,10 +20,10 @@ from webhook_api.cli.sqlite_rows import read_rows
 from webhook_api.db import current_database
 from webhook_api.models import InboundMessage, MessageFilter, parse_query
 from webhook_api.reading.listing import stream_messages
+from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import refuse_own_file
+from webhook_api.store.files import refuse_own_file
 from webhook_api.store.messages import StoreResult
-from webhook_api.store.partial_files import in_place_when_complete
 from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
@@ -33,8 +33,8 @@ _BATCH_MESSAGES = 2000
 _BATCH_BYTES = 512 * 1024
 _CHECKPOINT_EVERY = 20_000  # pages; if ids are in no order, each row changes other pages
 _CACHE_KIB = 64 * 1024  # keeps SQLite from writing the pages of one transaction several times
-_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
-_CLOSE_PATIENCE_S = 1.0
+_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
+_CLOSE_TIMEOUT_S = 1.0
 _YIELD_S = 0.001
 
 
@@ -78,16 +78,16 @@ class _Importer:
         # Without a pause we would take the lock again before those who wait for it wake up.
         time.sleep(_YIELD_S)
         results = self._writer.write(
-            lambda connection: self._writer.store(connection, messages), patience_s=_PATIENCE_S
+            lambda connection: self._writer.store(connection, messages), timeout_s=_TIMEOUT_S
         )
-        while self._writer.upkeep_is_due:
+        while self._writer.index_or_checkpoint_is_due:
             time.sleep(_YIELD_S)
-            self._writer.write(self._writer.do_upkeep, patience_s=_PATIENCE_S)
+            self._writer.write(self._writer.index_and_checkpoint, timeout_s=_TIMEOUT_S)
         return results
 
     def close(self) -> None:
         """Move the WAL into the database file, unless somebody reads it, and close."""
-        self._writer.close(patience_s=_CLOSE_PATIENCE_S)
+        self._writer.close(timeout_s=_CLOSE_TIMEOUT_S)
 
 
 @click.command("import", cls=PlainCommand)

@@ -8,7 +8,7 @@ from webhook_api.cli.failures import EXIT_FAILURE
 from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.terminal import say
 from webhook_api.maintenance.verify import DamagedError
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 
 
 @contextmanager

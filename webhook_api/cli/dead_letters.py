@@ -14,7 +14,7 @@ from webhook_api.cli.failures import (
     interrupts_held,
 )
 from webhook_api.db import current_database
-from webhook_api.maintenance.removal import one_at_a_time
+from webhook_api.maintenance.removal import removal_lock
 from webhook_api.models import MAX_INTEGER
 from webhook_api.providers import read_delivery
 from webhook_api.providers.delivery import UnreadableError
@@ -28,8 +28,8 @@ from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
 _STEP_MESSAGES = 1000  # stored by one transaction
-_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
-_CLOSE_PATIENCE_S = 1.0
+_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
+_CLOSE_TIMEOUT_S = 1.0
 _NUMBER = click.IntRange(1, MAX_INTEGER)
 
 
@@ -77,7 +77,7 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
     """
     database = current_database()
     stay = 0
-    with one_at_a_time(database):
+    with removal_lock(database):
         if not numbers:
             with database.reader() as db:
                 check_schema(db)
@@ -90,7 +90,7 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
             click.echo("stopped")
             sys.exit(EXIT_INTERRUPTED)
         finally:
-            writer.close(patience_s=_CLOSE_PATIENCE_S)
+            writer.close(timeout_s=_CLOSE_TIMEOUT_S)
     if stay:
         sys.exit(EXIT_FAILURE)
 
@@ -101,14 +101,14 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
 def remove_numbers(numbers: tuple[int, ...]) -> None:
     """Remove those that nobody needs."""
     database = current_database()
-    with one_at_a_time(database):
+    with removal_lock(database):
         writer = Writer(database)
         try:
             count = writer.write(
-                partial(remove_dead_letters, numbers=numbers), patience_s=_PATIENCE_S
+                partial(remove_dead_letters, numbers=numbers), timeout_s=_TIMEOUT_S
             )
         finally:
-            writer.close(patience_s=_CLOSE_PATIENCE_S)
+            writer.close(timeout_s=_CLOSE_TIMEOUT_S)
     click.echo(f"{count} removed")
 
 
@@ -145,12 +145,12 @@ def _replay(writer: Writer, number: int) -> bool:
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
             results, _ = writer.write(
-                partial(writer.store_all, messages=step, dead_letters=()), patience_s=_PATIENCE_S
+                partial(writer.store_all, messages=step, dead_letters=()), timeout_s=_TIMEOUT_S
             )
             created += sum(result.created for result in results)
-        writer.write(writer.do_upkeep, patience_s=_PATIENCE_S)
+        writer.write(writer.index_and_checkpoint, timeout_s=_TIMEOUT_S)
     if not delivery.reason:
-        writer.write(partial(remove_dead_letters, numbers=[number]), patience_s=_PATIENCE_S)
+        writer.write(partial(remove_dead_letters, numbers=[number]), timeout_s=_TIMEOUT_S)
     duplicates = len(delivery.messages) - created
     stays = f"; stays, {delivery.reason}" if delivery.reason else ""
     click.echo(f"{number}: created {created}, duplicate {duplicates}{stays}")

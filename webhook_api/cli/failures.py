@@ -16,7 +16,7 @@ from webhook_api.config import ConfigError
 from webhook_api.db import current_database
 from webhook_api.errors import InvalidInput, RequestRefused, SchemaError, Unavailable
 from webhook_api.logs import send_logs_to
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.connections import primary_result_code
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended

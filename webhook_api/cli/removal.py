@@ -15,14 +15,14 @@ from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.terminal import say
 from webhook_api.db import current_database
 from webhook_api.maintenance.compaction import compact
-from webhook_api.maintenance.removal import PAUSE, Remover, find, one_at_a_time
+from webhook_api.maintenance.removal import PAUSE, Remover, find, removal_lock
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import other_files
 from webhook_api.store.dead_letters import select_dead_letters
-from webhook_api.store.selection import Selection, of_number, older_than
+from webhook_api.store.files import other_files
+from webhook_api.store.messages import Selection, of_number, older_than
 from webhook_api.store.writer import Writer
 
-_CLOSE_PATIENCE_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 
 
 @click.command("prune", cls=PlainCommand)
@@ -94,7 +94,7 @@ def _count(database: Database, selection: Selection) -> int:
 def _remove(database: Database, selection: Selection) -> None:
     """Remove what `selection` selects; print how many messages, also if it stops before the end."""
     stopped = False
-    with one_at_a_time(database):
+    with removal_lock(database):
         writer = Writer(database)
         remover = Remover(writer)
         try:
@@ -114,7 +114,7 @@ def _remove(database: Database, selection: Selection) -> None:
                 click.echo(f"stopped; {remover.removed} messages removed")
             raise
         finally:
-            writer.close(patience_s=_CLOSE_PATIENCE_S)
+            writer.close(timeout_s=_CLOSE_TIMEOUT_S)
     letters = _and_letters(remover.removed_letters)
     click.echo(f"{'stopped; ' if stopped else ''}{remover.removed} messages{letters} removed")
     if stopped:

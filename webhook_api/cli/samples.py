@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from webhook_api.server_time import now_as_text
+from webhook_api.timestamps import now_as_text
 
 _RECEIVERS = ("+14155550100", "+14155550101", "+442071838750")
 _SENDERS = tuple(f"+9198765{number:05d}" for number in range(200))

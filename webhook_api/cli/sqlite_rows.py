@@ -30,7 +30,7 @@ def read_rows(file: Path, own: Path) -> Generator[Line]:
     with file.open("rb"):  # for a better reason than SQLite gives
         pass
     try:
-        with closing(connect(file, "ro", patience_s=_LOCK_TIMEOUT_S)) as db:
+        with closing(connect(file, "ro", timeout_s=_LOCK_TIMEOUT_S)) as db:
             db.text_factory = _decode
             db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(max_line_bytes(), _MIN_LIMIT_BYTES))
             if not has_specified_table(db):

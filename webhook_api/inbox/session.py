@@ -9,7 +9,7 @@ import re
 import secrets
 from pathlib import Path
 
-from webhook_api.store.connections import sync_folder
+from webhook_api.store.files import sync_folder
 
 COOKIE = "inbox_session"
 SESSION_S = 7 * 24 * 3600

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from webhook_api.maintenance.verify import DamagedError, Report, check_copy
-from webhook_api.store.copying import Progress, copy_moment, no_progress
+from webhook_api.store.copies import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import LAST_BACKUP, WAL, beside, refuse_own_file
-from webhook_api.store.free_space import check_space_for_copy
-from webhook_api.store.header import is_ours
-from webhook_api.store.partial_files import in_place_when_complete
+from webhook_api.store.files import (
+    LAST_BACKUP,
+    WAL,
+    beside,
+    check_space_for_copy,
+    is_ours,
+    refuse_own_file,
+)
 from webhook_api.store.schema import check_schema
 
 

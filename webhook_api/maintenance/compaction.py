@@ -14,26 +14,28 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from webhook_api.maintenance.removal import one_at_a_time
-from webhook_api.maintenance.replacing import PATIENCE_S, replace
+from webhook_api.maintenance.removal import removal_lock
+from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
-from webhook_api.store.connections import Connection, FileIdentity, connect
-from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
+from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
+from webhook_api.store.copies import (
+    Progress,
+    copy_moment,
+    naming_full_disk,
+    no_progress,
+    temporary_file,
+)
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import SCRATCH, beside
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
-from webhook_api.store.free_space import check_space_for_copy
+from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.messages import remove_messages
-from webhook_api.store.partial_files import temporary_file
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.schema import check_schema
-from webhook_api.store.selection import Selection
-from webhook_api.store.tombstones import add_tombstones
 from webhook_api.store.transactions import read_transaction, transaction
 
 _COPIES = 2  # of the database, that are on the disk at the same time
-_ROWS_AT_ONCE = 1000
+_BATCH_ROWS = 1000
 _FEW = 200  # rows that the last pass should add at most: all deliveries wait for it
 _PASSES = 20  # after these it adds the rest anyway
 _CACHE_KIB = 64 * 1024
@@ -55,13 +57,13 @@ def compact(
     selection: Selection,
     progress: Progress = no_progress,
     *,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
     few: int = _FEW,
 ) -> Compacted:
     """Make the database again without the messages that `selection` selects.
 
     Each of them leaves a tombstone. It is all or nothing: after a stop, the database is as before.
-    Litestream is waited for `patience_s` seconds. Deliveries wait while the last rows are added,
+    Litestream is waited for `timeout_s` seconds. Deliveries wait while the last rows are added,
     `few` of them if possible.
 
     Raises:
@@ -70,10 +72,10 @@ def compact(
         OSError: there is no space for two copies.
         Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
-    with one_at_a_time(database):
+    with removal_lock(database):
         before = sum(database.sizes().values())
         work = _Compaction(database, selection, progress, few)
-        replace(database, work.make, finish=work.finish, keep=False, patience_s=patience_s)
+        replace(database, work.make, finish=work.finish, keep=False, timeout_s=timeout_s)
         after = database.sizes()["database"]
         return Compacted(work.removed, work.removed_letters, before, after)
 
@@ -119,7 +121,7 @@ class _Compaction:
                     break
 
     def finish(self, new: Path) -> None:
-        """Add the last rows to `new`; the caller holds the write lock."""
+        """Add the last rows to `new`; `replace` calls this under the write lock."""
         with naming_full_disk(self._database.path.parent):
             self._add_newer(new)
 
@@ -132,13 +134,13 @@ class _Compaction:
             self._identity = live.identity
             copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
 
-    def _remove(self, copy: Connection) -> None:
+    def _remove(self, copy: LockedConnection) -> None:
         condition, parameters, _ = self._selection
         found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
         row_ids = [row_id for (row_id,) in found]
-        for at in range(0, len(row_ids), _ROWS_AT_ONCE):
+        for at in range(0, len(row_ids), _BATCH_ROWS):
             self._show(1, at, len(row_ids))
-            self.removed += remove_messages(copy, row_ids[at : at + _ROWS_AT_ONCE])
+            self.removed += remove_messages(copy, row_ids[at : at + _BATCH_ROWS])
         if letters := select_dead_letters(copy, self._selection):
             self.removed_letters += remove_dead_letters(copy, letters)
 
@@ -159,7 +161,7 @@ class _Compaction:
                 f"SELECT ({condition}), * FROM messages WHERE id > ? ORDER BY id",
                 [*parameters, self._last_id],
             )
-            while part := rows.fetchmany(_ROWS_AT_ONCE):
+            while part := rows.fetchmany(_BATCH_ROWS):
                 count += len(part)
                 self._add(copy, part)
             self._add_letters(live, copy)
@@ -170,7 +172,7 @@ class _Compaction:
             )
         return count
 
-    def _add_letters(self, live: Connection, copy: Connection) -> None:
+    def _add_letters(self, live: Connection, copy: LockedConnection) -> None:
         """Add the dead letters that are newer than those in `copy`."""
         last = _last_id(live, "dead_letters")
         if last == _last_id(copy, "dead_letters"):
@@ -188,7 +190,7 @@ class _Compaction:
             copy.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_letters'")
             copy.execute("INSERT INTO sqlite_sequence VALUES ('dead_letters', ?)", [last])
 
-    def _add(self, copy: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    def _add(self, copy: LockedConnection, rows: Sequence[Sequence[Any]]) -> None:
         kept = [row for selected, *row in rows if not selected]
         gone = [message_id for selected, _, message_id, *_ in rows if selected]
         with transaction(copy):
@@ -204,9 +206,9 @@ class _Compaction:
                 self.removed += len(gone)
 
 
-def _open(path: Path) -> Connection:
+def _open(path: Path) -> LockedConnection:
     """Open a file that nobody uses until it is complete and synced."""
-    connection = connect(path, "rw", patience_s=0)
+    connection = unshared(connect(path, "rw", timeout_s=0))
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
@@ -223,9 +225,9 @@ def _last_id(db: Connection, table: str = "messages") -> int:
     return row[0] if row else 0
 
 
-def _tidy(copy: Connection) -> None:
+def _tidy(copy: LockedConnection) -> None:
     """Leave nothing of removed messages in the search index and among the characters."""
-    while index_messages(copy, most=10 * _ROWS_AT_ONCE):
+    while index_messages(copy, max_rows=10 * _BATCH_ROWS):
         pass
     copy.execute("INSERT INTO messages_search (messages_search) VALUES ('optimize')")
     copy.execute("DELETE FROM characters WHERE messages = 0")

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import REMOVAL_LOCK, beside
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
-from webhook_api.store.lock import hold
+from webhook_api.store.files import REMOVAL_LOCK, beside
+from webhook_api.store.lock import LockedConnection, hold
+from webhook_api.store.messages import Selection
 from webhook_api.store.schema import check_schema
-from webhook_api.store.selection import Selection
 from webhook_api.store.writer import Writer
 
 _SCAN_IDS = 10_000  # in one read transaction
@@ -21,11 +20,11 @@ _LETTERS = 8  # dead letters, which may have megabytes
 _SMALLEST_BATCH = 8  # even on a busy machine, or it would never end
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
-_PATIENCE_S = 10.0  # for a program that locks the database without our write lock
+_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 
 
 @contextmanager
-def one_at_a_time(database: Database) -> Iterator[None]:
+def removal_lock(database: Database) -> Iterator[None]:
     """Keep other processes from removing messages during a `with` block.
 
     Raises:
@@ -92,25 +91,25 @@ class Remover:
             yield batch
             time.sleep(PAUSE * self.took_s)
 
-    def remove_letters(self, selection: Selection, *, patience_s: float = _PATIENCE_S) -> bool:
+    def remove_letters(self, selection: Selection, *, timeout_s: float = _TIMEOUT_S) -> bool:
         """Remove a few of the dead letters that `selection` selects; return whether there were any.
 
         Raises:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
         """
 
-        def remove_some(connection: Connection) -> int:
+        def remove_some(connection: LockedConnection) -> int:
             numbers = select_dead_letters(connection, selection, _LETTERS)
             return remove_dead_letters(connection, numbers) if numbers else 0
 
         started = time.perf_counter()
-        count = self._writer.write(remove_some, patience_s=patience_s)
+        count = self._writer.write(remove_some, timeout_s=timeout_s)
         self.took_s = time.perf_counter() - started
         self.removed_letters += count
         return count > 0
 
     def remove(
-        self, batch: Sequence[int], selection: Selection, *, patience_s: float = _PATIENCE_S
+        self, batch: Sequence[int], selection: Selection, *, timeout_s: float = _TIMEOUT_S
     ) -> None:
         """Remove those rows of `batch` that `selection` selects (see `Writer.remove`).
 
@@ -122,21 +121,21 @@ class Remover:
         """
         batch_s = 0.0
 
-        def remove_timed(connection: Connection) -> int:
+        def remove_timed(connection: LockedConnection) -> int:
             nonlocal batch_s
             started = time.perf_counter()
             count = self._writer.remove(connection, batch, selection)
             batch_s = time.perf_counter() - started
             return count
 
-        def upkeep_timed(connection: Connection) -> None:
+        def upkeep_timed(connection: LockedConnection) -> None:
             started = time.perf_counter()
-            self._writer.do_upkeep(connection)
+            self._writer.index_and_checkpoint(connection)
             self.took_s = batch_s + time.perf_counter() - started
 
-        self.removed += self._writer.write(remove_timed, patience_s=patience_s)
+        self.removed += self._writer.write(remove_timed, timeout_s=timeout_s)
         self.took_s = batch_s
-        self._writer.write(upkeep_timed, patience_s=patience_s)
+        self._writer.write(upkeep_timed, timeout_s=timeout_s)
         # Not more than twice as many: a single quick batch may be an exception.
         fitting = int(_BATCH_S * len(batch) / batch_s)
         self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))

@@ -15,15 +15,22 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook_api.store.connections import connect, sync_folder
+from webhook_api.store.connections import connect, primary_result_code
+from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import DISCARDED, REPLACEMENT, WAL, WAL_INDEX, beside
-from webhook_api.store.finishing import put_in_place
-from webhook_api.store.header import is_database
-from webhook_api.store.partial_files import in_place_when_complete
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.files import (
+    DISCARDED,
+    REPLACEMENT,
+    WAL,
+    WAL_INDEX,
+    beside,
+    complete_replacement,
+    is_database,
+    sync_folder,
+)
+from webhook_api.store.lock import WriteLock
 
-PATIENCE_S = 10.0  # with a long read
+TIMEOUT_S = 10.0  # with a long read
 _RETRY_S = 0.05
 _LITESTREAM_CHECKPOINT_S = 0.3  # longer than one takes
 _READ_LOCKS = (5, 123)  # how many bytes, and from which (sqlite.org/walformat.html#locks)
@@ -38,7 +45,7 @@ def replace(
     *,
     keep: bool,
     finish: Step | None = None,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> Path | None:
     """Put the file that `make` writes in the place of the database.
 
@@ -49,27 +56,27 @@ def replace(
     Raises:
         OSError: the database is a link, or the folder cannot be written.
         BlockingIOError: another command does the same; or Litestream's read, or with `keep` any
-            long read, did not end within `patience_s` seconds.
+            long read, did not end within `timeout_s` seconds.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))
-    for _ in _attempts(database, patience_s):
+    for _ in _attempts(database, timeout_s):
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
         with in_place_when_complete(beside(database.path, REPLACEMENT)) as partial:
-            with database.write_lock():  # a killed command may have left something
-                database.finish_replacing()
+            with database.write_lock() as lock:  # a killed command may have left something
+                database.complete_replacement(lock)
                 beside(database.path, DISCARDED).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
-            complete = locks.enter_context(_at_rest(database, keep, patience_s))
+            lock, complete = locks.enter_context(_at_rest(database, keep, timeout_s))
             if finish:
                 finish(partial)
         try:
             with _signals_held():
-                kept = _move_files(database, complete=complete, keep=keep)
+                kept = _move_files(database, lock, complete=complete, keep=keep)
         finally:
             if database.path.exists():
                 beside(database.path, REPLACEMENT).unlink(missing_ok=True)
@@ -89,33 +96,34 @@ def _sync(file: Path) -> None:
 
 
 @contextmanager
-def _at_rest(database: Database, keep: bool, patience_s: float) -> Iterator[bool]:
+def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple[WriteLock, bool]]:
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
-    Yields whether the WAL can be deleted: not if the database file is damaged or missing.
+    Yields the lock, and whether the WAL can be deleted: not if the database file is damaged or
+    missing.
 
     Raises:
         BlockingIOError: a reader still needs the WAL.
     """
-    for _ in _attempts(database, patience_s):
+    for _ in _attempts(database, timeout_s):
         with database.write_lock() as lock:
             complete = None
             if not _may_be_replicated(database):
                 database.make_wal_durable(lock)
-                database.finish_replacing()
-                complete = _checkpoint(database) if keep else True
+                database.complete_replacement(lock)
+                complete = _checkpoint(database, lock) if keep else True
             if complete is not None:
-                yield complete
+                yield lock, complete
                 return
 
 
-def _attempts(database: Database, patience_s: float) -> Iterator[None]:
+def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
     """Yield again and again, while a read goes on.
 
     Raises:
-        BlockingIOError: it did not end within `patience_s` seconds.
+        BlockingIOError: it did not end within `timeout_s` seconds.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while True:
         yield
         if time.monotonic() > deadline:
@@ -146,13 +154,13 @@ def _is_read(database: Database) -> bool:
     return False
 
 
-def _checkpoint(database: Database) -> bool | None:
+def _checkpoint(database: Database, lock: WriteLock) -> bool | None:
     """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
         if not is_database(database.path):
             return False
-        with closing(connect(database.path, "rw", patience_s=0)) as connection:
-            busy, logged, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        with closing(connect(database.path, "rw", timeout_s=0)) as connection:
+            busy, logged, moved = lock.admit(connection).execute("PRAGMA wal_checkpoint").fetchone()
     except sqlite3.DatabaseError as error:
         if primary_result_code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return False
@@ -160,7 +168,7 @@ def _checkpoint(database: Database) -> bool | None:
     return True if not busy and logged == moved else None
 
 
-def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | None:
+def _move_files(database: Database, lock: WriteLock, *, complete: bool, keep: bool) -> Path | None:
     """Move the old file away, and put the replacement in its place.
 
     Renaming the old file is the decisive step. If this process is killed after it, the next one
@@ -178,7 +186,7 @@ def _move_files(database: Database, *, complete: bool, keep: bool) -> Path | Non
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
                 database.wal_path.rename(beside(old, WAL))
-        put_in_place(database.path)
+        complete_replacement(database.path, lock)
     return old if keep else None
 
 

@@ -10,19 +10,29 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.maintenance.checks import check_file, check_totals
-from webhook_api.maintenance.replacing import PATIENCE_S, replace
+from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.rows import copy_rows, wrong_values
-from webhook_api.maintenance.verify import DamagedError, Report, found_by
-from webhook_api.store.background import at_once
-from webhook_api.store.connections import Connection, connect
-from webhook_api.store.copying import Progress, copy_moment, naming_full_disk, no_progress
+from webhook_api.maintenance.verify import DamagedError, Report, check_file, check_totals, found_by
+from webhook_api.store.background import run_in_parallel
+from webhook_api.store.connections import connect, primary_result_code
+from webhook_api.store.copies import (
+    Progress,
+    copy_moment,
+    naming_full_disk,
+    no_progress,
+    temporary_file,
+)
 from webhook_api.store.database import Database
-from webhook_api.store.database_files import SCRATCH, WAL, beside
-from webhook_api.store.free_space import check_space_for_copy
-from webhook_api.store.header import HEADER_BYTES, is_our_header, is_ours
-from webhook_api.store.partial_files import temporary_file
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.files import (
+    HEADER_BYTES,
+    SCRATCH,
+    WAL,
+    beside,
+    check_space_for_copy,
+    is_our_header,
+    is_ours,
+)
+from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.schema import check_version, foreign_objects, migrate
 
 STDIN = Path("-")
@@ -43,14 +53,14 @@ def restore(
     file: Path,
     progress: Progress = no_progress,
     *,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> Restored:
     """Put the rows of `file` into a new file, and that in the place of the database.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
             space.
-        BlockingIOError: a long read did not end within `patience_s` seconds.
+        BlockingIOError: a long read did not end within `timeout_s` seconds.
         DamagedError: `file` failed its check.
     """
     if file != STDIN and database.path.exists() and file.samefile(database.path):
@@ -65,7 +75,7 @@ def restore(
             _copy(file, copy)
             reports.append(_rebuild(file, copy, new, progress))
 
-    kept = replace(database, make, keep=True, patience_s=patience_s)
+    kept = replace(database, make, keep=True, timeout_s=timeout_s)
     return Restored(reports[0], kept)
 
 
@@ -76,7 +86,7 @@ def _copy(file: Path, partial: Path) -> None:
     with file.open("rb") as content:
         check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
         if is_ours(file) and beside(file, WAL).exists():
-            with closing(connect(file, "ro", patience_s=0)) as source:
+            with closing(connect(file, "ro", timeout_s=0)) as source:
                 copy_moment(source, partial)
         else:
             # SQLite could not open a backup in a read-only folder.
@@ -104,11 +114,11 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
             if differences := list(foreign_objects(checked)):
                 raise DamagedError(Report(0, differences))
             migrate(made)
-            work: list[Callable[[Connection], list[str] | None]] = [
+            work: list[Callable[[LockedConnection], list[str] | None]] = [
                 found_by([check_totals, wrong_values, check_file]),
                 lambda made: copy_rows(copy, made),
             ]
-            found = at_once(work, [checked, made], progress)
+            found = run_in_parallel(work, [checked, made], progress)
             messages = made.execute("SELECT messages FROM totals").fetchone()[0]
             if found[0]:
                 raise DamagedError(Report(messages, found[0]))
@@ -120,9 +130,9 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
         raise OSError(errno.EIO, str(error), str(new if of_the_disk else file)) from None
 
 
-def _open(path: Path) -> Connection:
+def _open(path: Path) -> LockedConnection:
     """Open a file that nobody else uses, and that may have been made by anybody."""
-    connection = connect(path, "rw", patience_s=0)
+    connection = unshared(connect(path, "rw", timeout_s=0))
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA synchronous = OFF")

@@ -18,12 +18,13 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.tombstones import DIGEST_BYTES, KEY_BYTES
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES
 from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import Timestamp
 
-MOST_SHOWN = 10  # differences of one check
-INDEX_AT_ONCE = 10_000
+MAX_SHOWN = 10  # differences of one check
+INDEX_ROWS = 10_000
 _MAX_NUMBER = 2**62  # far from where SQLite's counting ends
 
 _SERVER_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
@@ -131,10 +132,10 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
 def wrong_values(db: Connection) -> Iterator[str]:
     """Yield a line for each of the first values that our own code cannot have stored."""
     for table in _TABLES:
-        yield from islice(_wrong_rows(db, table), MOST_SHOWN)
+        yield from islice(_wrong_rows(db, table), MAX_SHOWN)
 
 
-def copy_rows(source: Path, new: Connection) -> None:
+def copy_rows(source: Path, new: LockedConnection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
     The values are not checked here: if `wrong_values` finds any, `new` is of no use.
@@ -170,7 +171,7 @@ def copy_rows(source: Path, new: Connection) -> None:
     new.execute("DETACH source")
     # FTS5 writes fewer and larger parts of its index, in a third of the time.
     new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
-    index_messages(new, most=MAX_INTEGER)
+    index_messages(new, max_rows=MAX_INTEGER)
     new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
     new.execute("PRAGMA journal_mode = WAL")
 

@@ -26,8 +26,9 @@ EVENTS = ("webhook.test", "endpoint.test", "ping")  # what is known of the many 
 
 _PREFIXES = ("webhook", "svix")  # of the headers; Svix sends its own names by default
 _OF_A_MESSAGE = ("message_id", "from", "to", "text")
-# Types that mean a message from a user: what has none of its fields must not be dropped.
-_INBOUND = re.compile("(message|sms).*(receiv|creat|inbound|incoming)", re.IGNORECASE)
+# Both in this order mean a message from a user: what has none of its fields must not be dropped.
+_MESSAGE = re.compile("message|sms", re.IGNORECASE)
+_ARRIVED = re.compile("receiv|creat|inbound|incoming", re.IGNORECASE)
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
 
@@ -105,7 +106,7 @@ def parse(
     message = payload["data"] if isinstance(payload.get("data"), dict) else payload
     event = payload.get("type") or payload.get("event_type")
     if not any(name in message for name in _OF_A_MESSAGE):
-        if isinstance(event, str) and _INBOUND.search(event):
+        if isinstance(event, str) and _is_inbound(event):
             raise UnreadableError("a message in another format")
         delivery.add_event(event)
         return delivery
@@ -127,6 +128,11 @@ def parse(
 
 def _prefix(headers: Mapping[str, str]) -> str:
     return next((one for one in _PREFIXES if f"{one}-id" in headers), _PREFIXES[0])
+
+
+def _is_inbound(event: str) -> bool:
+    subject = _MESSAGE.search(event)
+    return subject is not None and _ARRIVED.search(event, subject.end()) is not None
 
 
 def _is_recent(timestamp: str, now: float) -> bool:

@@ -17,11 +17,9 @@ from flask import (
     send_file,
 )
 
-from webhook_api.providers.description import describe_providers
 from webhook_api.web.access import current_read_token
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
-from webhook_api.web.openapi.access import describe_access
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -40,10 +38,8 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    document = describe_providers(describe_api(), current_app.extensions["providers"])
-    if current_read_token():
-        document = describe_access(document)
-    return jsonify(document)
+    providers = frozenset(current_app.extensions["providers"])
+    return jsonify(describe_api(providers, token_needed=bool(current_read_token())))
 
 
 @bp.get("/docs")

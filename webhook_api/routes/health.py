@@ -4,7 +4,7 @@ from flask import Blueprint, current_app
 
 from webhook_api.answers import Alive, Ready
 from webhook_api.db import get_db
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.store.schema import check_schema
 
 PROBE_DEADLINE_S = 1.0

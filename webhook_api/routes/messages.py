@@ -25,7 +25,7 @@ from webhook_api.reading.long_reads import LongReads
 from webhook_api.reading.whole_message import find_message
 from webhook_api.routes.page_reads import read_page
 from webhook_api.store.connections import Connection
-from webhook_api.store.tombstones import was_removed
+from webhook_api.store.messages import was_removed
 from webhook_api.web.streams import StreamedAnswer
 
 _BLOCK_LINES = 200  # sent by one call

@@ -11,15 +11,15 @@ from functools import partial
 from flask import Blueprint, Response, current_app, g, jsonify, request
 from werkzeug.exceptions import Forbidden
 
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.outcome import Outcome, Result, Tally
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.providers.standard import SENDER
 from webhook_api.routes.request_body import read_body
-from webhook_api.server_time import now_as_text
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
+from webhook_api.timestamps import now_as_text
 from webhook_api.web.outcome import begin_outcome
 
 # Of the headers of a dead letter: what signs it, and what says how to read it.

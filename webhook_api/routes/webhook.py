@@ -5,7 +5,7 @@ from flask import Blueprint, current_app, request
 from webhook_api.answers import Accepted
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
-from webhook_api.intake.commit import GroupCommit
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from webhook_api.outcome import NotServed
 from webhook_api.server.places import Share
-from webhook_api.store.background import be_nice
+from webhook_api.store.background import lower_priority
 from webhook_api.waiting import new_wait
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Threads:
     def __init__(self, share: Share) -> None:
         self._share = share
         self._executor = ThreadPoolExecutor(
-            share.threads, initializer=be_nice if share.low_priority else None
+            share.threads, initializer=lower_priority if share.low_priority else None
         )
 
     def run(self, work: Callable[[], T]) -> T:

@@ -88,8 +88,10 @@ class LoopWorker(GeventWorker):
     def run(self) -> None:
         """Serve until the worker must stop; then finish what was begun."""
         sys.setswitchinterval(_SWITCH_S)
-        loop = gevent.get_hub().loop
-        self._clients = Clients(self.limits, gevent.get_hub())
+        hub = gevent.get_hub()
+        hub.print_exception = self._log_exception  # type: ignore[method-assign]
+        loop = hub.loop
+        self._clients = Clients(self.limits, hub)
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
         self._trouble: OSError | None = None  # why accepting has paused
@@ -108,6 +110,10 @@ class LoopWorker(GeventWorker):
             self._woken.clear()
         self._stop()
         signals.close()
+
+    def _log_exception(self, context: object, t: Any, v: Any, tb: Any) -> None:
+        """Log what a callback of the loop raised: gevent would print it."""
+        self.log.error("the event loop failed", exc_info=(t, v, tb))
 
     def _take_signals(self) -> None:
         os.read(self.PIPE[0], _SIGNALS_BYTES)

@@ -8,25 +8,26 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
-from webhook_api.store.copying import Progress
+from webhook_api.store.copies import Progress
 
 _NICENESS = 10
 _INTERRUPT_EVERY_S = 0.05
-_LOOK_EVERY_S = 0.2
+_POLL_EVERY_S = 0.2
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
 
 
-def be_nice() -> None:
+def lower_priority() -> None:
     """Let deliveries and probes get the processor before the calling thread."""
     if sys.platform == "linux":
         # Linux sets it for one thread; other systems would set it for the whole process.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def at_once(
-    work: Sequence[Callable[[Connection], T]],
-    connections: Sequence[Connection],
+def run_in_parallel(
+    work: Sequence[Callable[[C], T]],
+    connections: Sequence[C],
     progress: Progress,
 ) -> list[T]:
     """Do each piece of `work` with its connection, all at the same time; return the results.
@@ -45,7 +46,7 @@ def at_once(
         waiting = set(futures)
         while waiting:
             # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
-            ended, waiting = wait(waiting, _LOOK_EVERY_S, FIRST_COMPLETED)
+            ended, waiting = wait(waiting, _POLL_EVERY_S, FIRST_COMPLETED)
             for done, future in enumerate(ended, len(futures) - len(ended) - len(waiting) + 1):
                 future.result()
                 progress(done, len(futures))
@@ -54,8 +55,8 @@ def at_once(
     return [future.result() for future in futures]
 
 
-def _do(work: Callable[[Connection], T], connection: Connection, future: Future[T]) -> None:
-    be_nice()
+def _do(work: Callable[[C], T], connection: C, future: Future[T]) -> None:
+    lower_priority()
     try:
         future.set_result(work(connection))
     except BaseException as error:  # for the caller

@@ -1,15 +1,104 @@
-"""Connections to the database file; each knows on which file it was opened."""
+"""Connections to the database file: opening them, their pool, and what their errors mean.
 
-import os
+Each knows on which file it was opened. One thread at a time may use it, and nobody after it was
+released to the pool: with either fault SQLite crashes much later, somewhere else. Checks of this
+cost a few microseconds for each call, so only tests and Python's development mode have them.
+"""
+
 import sqlite3
 import stat
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from webhook_api.errors import Unavailable
-from webhook_api.store.lending import CheckedUse
+
+# A value that cannot be stored. Every other error is a fault of the file or the disk.
+FAULTS_OF_A_ROW = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    OverflowError,
+)
+
+
+class MisuseError(Exception):
+    """A connection was used by two threads at once, or after its release: a bug of ours.
+
+    It is not a `sqlite3.Error`, because the database is not at fault.
+    """
+
+
+class CheckedCursor(sqlite3.Cursor):
+    """A cursor that checks how its connection is used."""
+
+    connection: "CheckedUse"
+
+    def execute(self, *args: Any) -> Self:
+        with self.connection.use():
+            return super().execute(*args)
+
+    def executemany(self, *args: Any) -> Self:
+        with self.connection.use():
+            return super().executemany(*args)
+
+    def fetchone(self) -> Any:
+        with self.connection.use():
+            return super().fetchone()
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
+        with self.connection.use():
+            return super().fetchmany(*args, **kwargs)
+
+    def fetchall(self) -> list[Any]:
+        with self.connection.use():
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        with self.connection.use():
+            return super().__next__()
+
+
+class CheckedUse(sqlite3.Connection):
+    """A base class for connections that check how they are used."""
+
+    acquired: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_use = threading.Lock()
+
+    def cursor(self, factory: Any = CheckedCursor) -> Any:
+        return super().cursor(factory)
+
+    def execute(self, *args: Any) -> Any:
+        # The original does not call `cursor` (CPython 3.11).
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        return self.cursor().executemany(*args)
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Check that nobody else uses the connection during a `with` block.
+
+        Raises:
+            MisuseError: another thread uses it now, or it was released.
+        """
+        if not self.acquired:
+            raise MisuseError("a connection was used after its release")
+        if not self._in_use.acquire(blocking=False):
+            raise MisuseError("a connection was used by two threads at once")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
 
 class FileIdentity(NamedTuple):
@@ -37,18 +126,18 @@ def identity_of(path: Path) -> FileIdentity:
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows on which file it was opened, and whether it is lent to somebody."""
+    """A connection that knows on which file it was opened, and whether somebody has acquired it."""
 
     identity: FileIdentity
-    lent = True
+    acquired = True
 
 
 class CheckedConnection(CheckedUse, Connection):
-    """A connection that raises LendingError if two threads use it at once."""
+    """A connection that raises MisuseError if two threads use it at once."""
 
 
 def connect(
-    path: Path, mode: str, *, patience_s: float, factory: type[Connection] = Connection
+    path: Path, mode: str, *, timeout_s: float, factory: type[Connection] = Connection
 ) -> Connection:
     """Open the file at `path`; only the mode `rwc` creates it.
 
@@ -62,7 +151,7 @@ def connect(
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
-        timeout=patience_s,
+        timeout=timeout_s,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -90,10 +179,63 @@ def distrust_schema(connection: Connection) -> None:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Put the names of the files in `folder` on disk (fsync(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class ConnectionPool:
+    """At most `max_idle` open connections that nobody uses now.
+
+    The next one who needs a reader acquires it, and opens no file.
+    """
+
+    def __init__(self, max_idle: int) -> None:
+        self._max_idle = max_idle
+        self._mutex = threading.Lock()  # guards the next one, and `acquired` of each reader
+        self._readers: list[Connection] = []
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def acquire(self, identity: FileIdentity) -> Connection | None:
+        """Return an idle reader of that file, for the caller alone; None if there is none."""
+        with self._mutex:
+            # First the one that was used last: it has the most in its cache.
+            for at in reversed(range(len(self._readers))):
+                if self._readers[at].identity == identity:
+                    self._readers[at].acquired = True
+                    return self._readers.pop(at)
+        return None
+
+    def release(self, reader: Connection, *, reusable: bool) -> None:
+        """Take a reader back, even in the middle of a transaction; close it if not `reusable`.
+
+        Raises:
+            MisuseError: it was released before; somebody else may use it by now.
+        """
+        with self._mutex:
+            if not reader.acquired:
+                raise MisuseError("a connection was released that was not acquired")
+            reader.acquired = False
+        with suppress(sqlite3.Error):
+            if reader.in_transaction:
+                reader.rollback()
+            with self._mutex:
+                if reusable and len(self._readers) < self._max_idle:
+                    self._readers.append(reader)
+                    return
+        reader.close()
+
+    def close_all_but(self, identity: FileIdentity | None) -> None:
+        """Close the readers of all other files, which would keep the disk space of these."""
+        with self._mutex:
+            others = [reader for reader in self._readers if reader.identity != identity]
+            self._readers = [reader for reader in self._readers if reader.identity == identity]
+        for reader in others:
+            reader.close()
+
+
+def primary_result_code(error: BaseException) -> int:
+    """Return the primary result code of an error, such as `sqlite3.SQLITE_IOERR`.
+
+    0 if SQLite did not report the error. Its errors have extended codes, which say more than we
+    need; their lowest eight bits are the primary one (sqlite.org/rescode.html#pve).
+    """
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

@@ -11,55 +11,53 @@ from webhook_api.errors import Unavailable
 from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
+    ConnectionPool,
     FileIdentity,
     connect,
     identity_of,
-    sync_folder,
 )
-from webhook_api.store.database_files import (
+from webhook_api.store.copies import remove_leftovers
+from webhook_api.store.files import (
     DISCARDED,
     NAMES_LOCK,
     REPLACEMENT,
     WAL,
     WRITE_LOCK,
     beside,
+    complete_replacement,
     create_private,
-    make_private,
-)
-from webhook_api.store.finishing import (
-    is_half_done,
+    free_bytes,
+    is_database,
     is_missing_or_empty,
-    put_in_place,
+    is_replacement_interrupted,
+    make_private,
     set_old_wal_aside,
+    sync_folder,
 )
-from webhook_api.store.free_space import free_bytes
-from webhook_api.store.header import is_database
-from webhook_api.store.idle import IdleReaders
 from webhook_api.store.lock import WriteLock, hold, hold_names
-from webhook_api.store.partial_files import remove_leftovers
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
-_IDLE_READERS = 16
-_PATIENCE_S = 5.0  # how long to wait for locks, where a caller does not say
+_MAX_IDLE_READERS = 16
+_TIMEOUT_S = 5.0  # how long to wait for locks, where a caller does not say
 _REWRITE_BYTES = 1024 * 1024
 
 
 class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
-    With `check_lending`, a wrong use of its readers raises LendingError. `leaves_checkpoints` says
-    that Litestream makes the checkpoints.
+    With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
+    says that Litestream makes the checkpoints.
     """
 
     def __init__(
-        self, path: Path, *, check_lending: bool = False, leaves_checkpoints: bool = False
+        self, path: Path, *, check_connections: bool = False, leaves_checkpoints: bool = False
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
         self.wal_path = beside(self.path, WAL)
         self._lock_path = beside(self.path, WRITE_LOCK)
-        self._factory = CheckedConnection if check_lending else Connection
-        self._idle = IdleReaders(_IDLE_READERS)
+        self._factory = CheckedConnection if check_connections else Connection
+        self._pool = ConnectionPool(_MAX_IDLE_READERS)
 
     def prepare(self, *, create: bool = False) -> None:
         """Bring the file's schema up to date; create a missing file only with `create`.
@@ -73,10 +71,10 @@ class Database:
         """
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.write_lock(_PATIENCE_S) as lock:
+        with self.write_lock(_TIMEOUT_S) as lock:
             with self.files_locked(exclusive=False):
                 pass  # its file is made now: later, the disk may be full
-            self.finish_replacing()
+            self.complete_replacement(lock)
             # Of a command that was killed before it moved the old file away: the old one stays.
             beside(self.path, REPLACEMENT).unlink(missing_ok=True)
             beside(self.path, DISCARDED).unlink(missing_ok=True)
@@ -93,9 +91,9 @@ class Database:
             if created:
                 create_private(self.path)
             make_private(self.path)
-            with closing(connect(self.path, "rw", patience_s=_PATIENCE_S)) as connection:
+            with closing(connect(self.path, "rw", timeout_s=_TIMEOUT_S)) as connection:
                 self._check_space_to_migrate(connection)
-                migrate(connection)
+                migrate(lock.admit(connection))
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
@@ -108,7 +106,7 @@ class Database:
             raise OSError(errno.ENOSPC, about, str(self.path))
 
     def make_wal_durable(self, lock: WriteLock) -> None:
-        """Put the whole content of the write-ahead log on disk, and remove the mark of doubt.
+        """Put the whole content of the write-ahead log on disk; then it is not suspect any more.
 
         If its writer was killed before the sync, a sync is enough. If a sync failed, the kernel
         treats the pages as written, and no later sync writes them (PostgreSQL wiki, "Fsync
@@ -119,23 +117,21 @@ class Database:
         """
         with suppress(FileNotFoundError), self.wal_path.open("r+b", buffering=0) as wal:
             at = 0
-            while lock.in_doubt and (shown := os.pread(wal.fileno(), _REWRITE_BYTES, at)):
+            while lock.wal_suspect and (shown := os.pread(wal.fileno(), _REWRITE_BYTES, at)):
                 at += os.pwrite(wal.fileno(), shown, at)
             os.fdatasync(wal)
-        if lock.in_doubt:
-            lock.mark_in_doubt(False)
+        if lock.wal_suspect:
+            lock.mark_wal_suspect(False)
 
-    def finish_replacing(self) -> None:
+    def complete_replacement(self, lock: WriteLock) -> None:
         """Finish replacing the file, if a command was killed after it had moved the old one away.
-
-        The caller holds the write lock.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        if is_half_done(self.path):
+        if is_replacement_interrupted(self.path):
             with self.files_locked(exclusive=True):
-                put_in_place(self.path)
+                complete_replacement(self.path, lock)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
         """Return a context in which no other process can replace the database's files.
@@ -144,11 +140,11 @@ class Database:
         replaced in between, it would mix files of both databases.
         """
         names = beside(self.path, NAMES_LOCK)
-        return hold_names(names, exclusive=exclusive, patience_s=_PATIENCE_S)
+        return hold_names(names, exclusive=exclusive, timeout_s=_TIMEOUT_S)
 
-    def write_lock(self, patience_s: float | None = None) -> AbstractContextManager[WriteLock]:
+    def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
         """Return a context that holds the right to write (see `lock.hold`)."""
-        return hold(self._lock_path, patience_s)
+        return hold(self._lock_path, timeout_s)
 
     def identity(self) -> FileIdentity:
         """Return which file is at `path` now.
@@ -158,44 +154,44 @@ class Database:
         """
         return identity_of(self.path)
 
-    def lend_reader(self) -> Connection:
-        """Return a read-only connection, which only the caller may use until it returns it.
+    def acquire_reader(self) -> Connection:
+        """Return a read-only connection, which only the caller may use until its release.
 
         Raises:
             Unavailable: there is no file.
             sqlite3.Error: it cannot be read.
         """
         with suppress(Unavailable):  # perhaps the file is being replaced
-            if reader := self._idle.take(self.identity()):
+            if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if is_half_done(self.path):
-                with self.write_lock(_PATIENCE_S):
-                    self.finish_replacing()
+            if is_replacement_interrupted(self.path):
+                with self.write_lock(_TIMEOUT_S) as lock:
+                    self.complete_replacement(lock)
             with self.files_locked(exclusive=False):
                 identity = self.identity()
-                reader = connect(self.path, "ro", patience_s=_PATIENCE_S, factory=self._factory)
+                reader = connect(self.path, "ro", timeout_s=_TIMEOUT_S, factory=self._factory)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
         reader.identity = identity
         return reader
 
-    def return_reader(self, reader: Connection, *, reusable: bool = True) -> None:
-        """Take back a connection from `lend_reader`, even in the middle of a transaction.
+    def release_reader(self, reader: Connection, *, reusable: bool = True) -> None:
+        """Take back a connection from `acquire_reader`, even in the middle of a transaction.
 
         Raises:
-            LendingError: it is not lent; somebody else may use it by now.
+            MisuseError: it was released before; somebody else may use it by now.
         """
-        self._idle.put(reader, reusable=reusable)
+        self._pool.release(reader, reusable=reusable)
 
     def close_replaced(self, identity: FileIdentity) -> None:
-        """Close the readers that are not lent, if they are not of the file `identity`."""
-        self._idle.close_all_but(identity)
+        """Close the idle readers that are not of the file `identity`."""
+        self._pool.close_all_but(identity)
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
-        """Lend a reader for a `with` block; after an error it is closed and not lent again."""
-        reader = self.lend_reader()
+        """Acquire a reader for a `with` block; after an error it is closed, not used again."""
+        reader = self.acquire_reader()
         reusable = True
         try:
             yield reader
@@ -203,7 +199,7 @@ class Database:
             reusable = False
             raise
         finally:
-            self.return_reader(reader, reusable=reusable)
+            self.release_reader(reader, reusable=reusable)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL; 0 for a missing one."""
@@ -228,5 +224,5 @@ class Database:
             raise Unavailable(f"database: {error.strerror}") from None
 
     def close(self) -> None:
-        """Close the readers that are not lent."""
-        self._idle.close_all_but(None)
+        """Close the idle readers."""
+        self._pool.close_all_but(None)

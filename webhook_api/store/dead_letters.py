@@ -1,7 +1,4 @@
-"""Dead letters: signed deliveries that could not be stored as messages, kept as they came.
-
-What is written here needs the write lock, see `writer.py`.
-"""
+"""Dead letters: signed deliveries that could not be stored as messages, kept as they came."""
 
 import json
 import re
@@ -11,8 +8,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from webhook_api.errors import Unavailable
-from webhook_api.server_time import now_as_text
-from webhook_api.store.selection import Selection
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import Selection
+from webhook_api.timestamps import now_as_text
 
 MAX_DEAD_LETTERS = 10_000
 MAX_DEAD_BYTES = 256 * 1024 * 1024
@@ -43,7 +41,7 @@ class DeadLetter(NamedTuple):
         return cls(provider, reason, headers, body, now_as_text())
 
 
-def insert_dead_letters(db: sqlite3.Connection, letters: Sequence[DeadLetter]) -> list[int]:
+def insert_dead_letters(db: LockedConnection, letters: Sequence[DeadLetter]) -> list[int]:
     """Keep `letters`, in the caller's transaction; return their numbers.
 
     Raises:
@@ -56,7 +54,7 @@ def insert_dead_letters(db: sqlite3.Connection, letters: Sequence[DeadLetter]) -
     return [_insert(db, letter) for letter in letters]
 
 
-def _insert(db: sqlite3.Connection, letter: DeadLetter) -> int:
+def _insert(db: LockedConnection, letter: DeadLetter) -> int:
     values = letter._replace(headers=json.dumps(letter.headers))  # type: ignore[arg-type]
     inserted = db.execute(f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", values)
     return inserted.lastrowid or 0
@@ -75,15 +73,15 @@ def find_dead_letter(db: sqlite3.Connection, number: int) -> DeadLetter | None:
     return row and DeadLetter(row[0], row[1], json.loads(row[2]), row[3], row[4])
 
 
-def select_dead_letters(db: sqlite3.Connection, selection: Selection, most: int = -1) -> list[int]:
-    """Return the numbers of those that `selection` selects: all, or the first `most`.
+def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int = -1) -> list[int]:
+    """Return the numbers of those that `selection` selects: all, or the first `limit`.
 
     A number is found in any body that has its digits one after the other, however they are
     separated; any other address where it stands as it is.
     """
     if selection.address is None:
         found = db.execute(
-            f"SELECT id FROM dead_letters WHERE {selection.condition} ORDER BY id LIMIT {most}",
+            f"SELECT id FROM dead_letters WHERE {selection.condition} ORDER BY id LIMIT {limit}",
             selection.parameters,
         )
         return [number for (number,) in found]
@@ -92,7 +90,7 @@ def select_dead_letters(db: sqlite3.Connection, selection: Selection, most: int 
     return [number for number, body in bodies if pattern.search(body)]
 
 
-def remove_dead_letters(db: sqlite3.Connection, numbers: Sequence[int]) -> int:
+def remove_dead_letters(db: LockedConnection, numbers: Sequence[int]) -> int:
     """Remove dead letters in the caller's transaction; return how many there were."""
     marks = ", ".join("?" * len(numbers))
     return db.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", numbers).rowcount

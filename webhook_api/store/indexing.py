@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 
 from webhook_api.store.folding import NUL_MARK, folded_form
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.transactions import transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
@@ -15,26 +16,26 @@ _INDEX = "INSERT INTO messages_search (messages_search, rowid, body)"
 _CHARS_OF_A_ROW = 32  # a row takes as long to index as so many characters of its text
 
 
-def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None = None) -> int:
-    """Index up to `most` rows that are not yet indexed, in one transaction; return how many.
+def index_messages(db: LockedConnection, *, max_rows: int, max_chars: int | None = None) -> int:
+    """Index up to `max_rows` rows that are not yet indexed, in one transaction; return how many.
 
-    With `most_chars` it ends with the row that brings the texts to so many: a character of Chinese
-    takes 3 to 6 microseconds, since nearly each starts a new term. The caller holds the write lock.
+    With `max_chars` it ends with the row that brings the texts to so many: a character of Chinese
+    takes 3 to 6 microseconds, since nearly each starts a new term.
 
     Raises:
         sqlite3.Error: nothing was indexed.
     """
     with transaction(db):
         found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
-        limits = [most]
-        if most_chars is not None:
+        limits = [max_rows]
+        if max_chars is not None:
             chars = f"sum({_CHARS_OF_A_ROW} + coalesce(length(coalesce(folded, text)), 0))"
             found = (
                 f"SELECT id FROM (SELECT id, {chars} OVER (ORDER BY id ROWS BETWEEN UNBOUNDED"
                 f" PRECEDING AND 1 PRECEDING) AS before FROM ({found} ORDER BY id LIMIT ?))"
                 " WHERE coalesce(before, 0) < ?"
             )
-            limits = [most, most_chars, most]
+            limits = [max_rows, max_chars, max_rows]
         last, rows = db.execute(
             f"SELECT max(id), count(*) FROM ({found} ORDER BY id LIMIT ?)", limits
         ).fetchone()
@@ -61,7 +62,7 @@ def index_messages(db: sqlite3.Connection, *, most: int, most_chars: int | None 
     return int(rows)
 
 
-def refold(db: sqlite3.Connection) -> None:
+def refold(db: LockedConnection) -> None:
     """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
 
     In the caller's transaction.
@@ -90,7 +91,7 @@ def refold(db: sqlite3.Connection) -> None:
     db.execute(*final)
 
 
-def _add_characters(db: sqlite3.Connection, counts: Counter[str]) -> None:
+def _add_characters(db: LockedConnection, counts: Counter[str]) -> None:
     db.executemany(
         "INSERT INTO characters VALUES (?, ?)"
         " ON CONFLICT DO UPDATE SET messages = messages + excluded.messages",
@@ -98,12 +99,12 @@ def _add_characters(db: sqlite3.Connection, counts: Counter[str]) -> None:
     )
 
 
-def count_unindexed(db: sqlite3.Connection, *, most: int) -> int:
-    """Return how many rows are not indexed yet, `most` at most."""
+def count_unindexed(db: sqlite3.Connection, *, max_rows: int) -> int:
+    """Return how many rows are not indexed yet, at most `max_rows`."""
     count: int = db.execute(
         "SELECT count(*) FROM (SELECT 1 FROM messages"
         " WHERE id > (SELECT indexed FROM totals) LIMIT ?)",
-        [most],
+        [max_rows],
     ).fetchone()[0]
     return count
 

@@ -6,6 +6,8 @@ which can corrupt a WAL in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetb
 no lock: their connections are read-only, and such a connection never checkpoints. Litestream does
 not know the lock, so with CHECKPOINTS=litestream it alone makes checkpoints: the defect is in the
 connection that makes one, and Litestream 0.5.17 has SQLite 3.53.0.
+
+What writes takes a `LockedConnection`, so a call without the lock does not pass the type checker.
 """
 
 import errno
@@ -15,14 +17,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NewType
+
+from webhook_api.store.connections import Connection
 
 _RETRY_S = 0.01
 
 
-class WriteLock:
-    """The right to write, and the mark of doubt, which stays when its holder dies.
+# A connection that may write now. Only `WriteLock.admit` and `unshared` make one.
+LockedConnection = NewType("LockedConnection", Connection)
 
-    In doubt means: a write failed, and the page cache may show what the disk does not have.
+
+class WriteLock:
+    """The right to write, and the mark `wal_suspect`, which stays when its holder dies.
+
+    Suspect means: a write failed, and the page cache may show what the disk does not have.
     The mark is the size of the lock file, 0 or 1. It needs no space on the disk and no sync: when
     the machine stops, the page cache is gone as well.
     """
@@ -31,32 +40,50 @@ class WriteLock:
         self._descriptor = descriptor
 
     @property
-    def in_doubt(self) -> bool:
+    def wal_suspect(self) -> bool:
         """Whether a write failed since the state on disk was last known to be good."""
         return os.fstat(self._descriptor).st_size > 0
 
-    def mark_in_doubt(self, in_doubt: bool) -> None:
+    def mark_wal_suspect(self, wal_suspect: bool) -> None:
         """Set or remove the mark, for every process.
 
         Raises:
             OSError: the file system does not take it.
         """
-        os.ftruncate(self._descriptor, int(in_doubt))
+        os.ftruncate(self._descriptor, int(wal_suspect))
+
+    def admit(self, connection: Connection) -> LockedConnection:
+        """Return `connection`, which may write until the lock is released."""
+        assert self._descriptor >= 0, "the write lock was released"
+        return LockedConnection(connection)
+
+    def release(self) -> None:
+        """Let others write."""
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def unshared(connection: Connection) -> LockedConnection:
+    """Return `connection`, which may write without the lock: nobody else uses its file.
+
+    That is a temporary file, which has a lock of its own, or a database in memory.
+    """
+    return LockedConnection(connection)
 
 
 @contextmanager
-def hold_names(path: Path, *, exclusive: bool, patience_s: float) -> Iterator[None]:
+def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
     """Hold the lock at `path`, of the names of the files that belong to a database.
 
     Shared, to open several of them; `exclusive`, to replace them. The file is opened to read
     only, so that a reader can lock it on a disk that became read-only.
 
     Raises:
-        BlockingIOError: others still hold it after `patience_s`.
+        BlockingIOError: others still hold it after `timeout_s`.
         OSError: the folder is gone, or the file is missing and cannot be created.
     """
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    descriptor = _take(path, patience_s, operation=operation, access=os.O_RDONLY)
+    descriptor = _take(path, timeout_s, operation=operation, access=os.O_RDONLY)
     try:
         yield
     finally:
@@ -64,28 +91,29 @@ def hold_names(path: Path, *, exclusive: bool, patience_s: float) -> Iterator[No
 
 
 @contextmanager
-def hold(path: Path, patience_s: float | None = None) -> Iterator[WriteLock]:
+def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
     """Hold the lock at `path`; every other thread and process waits meanwhile.
 
-    Without `patience_s` (seconds) the kernel queues us; with it, we try again and again.
+    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
 
     Raises:
-        BlockingIOError: another still holds it after `patience_s`.
+        BlockingIOError: another still holds it after `timeout_s`.
         OSError: the folder is gone or cannot be written.
     """
     try:
-        descriptor = _take(path, patience_s)
+        descriptor = _take(path, timeout_s)
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+    lock = WriteLock(descriptor)
     try:
-        yield WriteLock(descriptor)
+        yield lock
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _take(
     path: Path,
-    patience_s: float | None,
+    timeout_s: float | None,
     *,
     operation: int = fcntl.LOCK_EX,
     access: int = os.O_RDWR,
@@ -93,13 +121,13 @@ def _take(
     """Return a descriptor of the file at `path`, locked; a missing file is created.
 
     Only our user can open it: whoever can open a file, even to read, can lock it (flock(2)).
-    Without `patience_s` (seconds) the kernel queues us; with it, we try again and again.
+    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
 
     Raises:
-        BlockingIOError: another still holds it after `patience_s`.
+        BlockingIOError: another still holds it after `timeout_s`.
         OSError: the folder is gone or cannot be written.
     """
-    deadline = None if patience_s is None else time.monotonic() + patience_s
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         # Opened each time: the folder at this path may be another one now.
         flags = access | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,16 +1,23 @@
-"""The SQL that stores and removes messages; all of it needs the write lock, see `writer.py`."""
+"""The SQL that stores and removes messages.
+
+A removed message leaves a tombstone, a digest of its id, to recognise a repeat.
+"""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from hashlib import blake2b
 from typing import NamedTuple
 
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
-from webhook_api.server_time import now_as_text
 from webhook_api.store.folding import folded_form
-from webhook_api.store.selection import EVERYTHING, Selection
-from webhook_api.store.tombstones import add_tombstones, was_removed
+from webhook_api.store.lock import LockedConnection
 from webhook_api.store.transactions import transaction
+from webhook_api.timestamps import as_text, now_as_text
+
+DIGEST_BYTES = 16
+KEY_BYTES = 32
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
@@ -26,9 +33,7 @@ class StoreResult(NamedTuple):
     conflict: bool = False  # a repeat whose content differs from the row
 
 
-def insert_messages(
-    db: sqlite3.Connection, messages: Sequence[InboundMessage]
-) -> list[StoreResult]:
+def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
     """Store `messages` in one transaction, and return what became of each, in their order.
 
     The first message of a `message_id` is kept; the others, in this call or later, are repeats.
@@ -54,7 +59,7 @@ def insert_messages(
     ]
 
 
-def insert_rows(db: sqlite3.Connection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+def insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
     """Do the same, without a look at the tombstones."""
     created_at = now_as_text()
     values: list[str | int | None] = []
@@ -96,13 +101,36 @@ def _recognise_repeats(
     return results
 
 
+class Selection(NamedTuple):
+    """Which messages to remove: a condition in SQL, and its parameters.
+
+    It selects dead letters as well; if there is an `address`, those that contain it.
+    """
+
+    condition: str
+    parameters: Sequence[str]
+    address: str | None = None
+
+
+def older_than(moment: datetime) -> Selection:
+    """Select the messages that arrived before `moment`, by the server's time."""
+    return Selection("created_at < ?", [as_text(moment)])
+
+
+def of_number(number: str) -> Selection:
+    """Select the messages from or to `number`, or another address."""
+    return Selection("from_msisdn = ? OR to_msisdn = ?", [number, number], number)
+
+
+EVERYTHING = Selection("TRUE", [])
+
+
 def remove_messages(
-    db: sqlite3.Connection, row_ids: Sequence[int], selection: Selection = EVERYTHING
+    db: LockedConnection, row_ids: Sequence[int], selection: Selection = EVERYTHING
 ) -> int:
     """Remove those of the rows `row_ids` that `selection` selects; return how many.
 
     It is one transaction. The triggers of the schema correct the counters and the search index.
-    The caller holds the write lock.
 
     Raises:
         sqlite3.Error: none was removed.
@@ -115,7 +143,34 @@ def remove_messages(
         return db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
 
 
-def write_probe(db: sqlite3.Connection) -> None:
+def digest(key: bytes, message_id: str) -> bytes:
+    """Return the digest of `message_id` that a tombstone holds."""
+    return blake2b(message_id.encode(), digest_size=DIGEST_BYTES, key=key).digest()
+
+
+def was_removed(db: sqlite3.Connection, message_ids: Sequence[str]) -> set[str]:
+    """Return those of `message_ids` that have a tombstone."""
+    row = db.execute(
+        "SELECT tombstone_key FROM totals WHERE EXISTS (SELECT 1 FROM tombstones)"
+    ).fetchone()
+    if row is None:
+        return set()
+    ids = {digest(row[0], message_id): message_id for message_id in message_ids}
+    found = db.execute(
+        f"SELECT digest FROM tombstones WHERE digest IN ({', '.join('?' * len(ids))})", [*ids]
+    )
+    return {ids[found_digest] for (found_digest,) in found}
+
+
+def add_tombstones(db: LockedConnection, message_ids: Iterable[str]) -> None:
+    """Make a repeat of each of `message_ids` a duplicate, in the caller's transaction."""
+    (key,) = db.execute("SELECT tombstone_key FROM totals").fetchone()
+    # Sorted, so that digests on the same page are written together.
+    digests = sorted(digest(key, message_id) for message_id in message_ids)
+    db.executemany("INSERT OR IGNORE INTO tombstones VALUES (?)", ([one] for one in digests))
+
+
+def write_probe(db: LockedConnection) -> None:
     """Write and sync a few bytes, to see whether a message could be stored.
 
     Raises:
@@ -125,6 +180,6 @@ def write_probe(db: sqlite3.Connection) -> None:
         raise SchemaError("the table totals is empty")
 
 
-def checkpoint(db: sqlite3.Connection) -> None:
+def checkpoint(db: LockedConnection) -> None:
     """Move the pages of the WAL that no reader needs any more into the database file."""
     db.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -1,17 +1,20 @@
-"""The schema's version, and the numbered migrations that lead to it."""
+"""The schema: `schema.sql` makes a new file; numbered migrations bring an older one up to it."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from webhook_api.errors import SchemaError
-from webhook_api.store.header import APPLICATION_ID
+from webhook_api.store.connections import Connection
+from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.indexing import count_unindexed, index_messages, refold
+from webhook_api.store.lock import LockedConnection, unshared
 
 # At a start, few rows are not indexed yet, unless a migration made the index empty.
-_INDEX_AT_ONCE = 10_000
+_INDEX_FROM = 10_000
 
 # Of the specification's own table, in the order of a message's fields.
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
@@ -26,18 +29,18 @@ _OF_LITESTREAM = {  # which makes them where it replicates a database
 }
 
 
-def _migrations() -> list[str]:
-    folder = resources.files(__package__) / "migrations"
+def _scripts(folder: Traversable) -> list[str]:
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=str)
     return [file.read_text(encoding="utf-8") for file in files]
 
 
-MIGRATIONS = _migrations()
+(SCHEMA,) = _scripts(resources.files(__package__))
+MIGRATIONS = _scripts(resources.files(__package__) / "migrations")  # the first: from 0 to 1
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return how many migrations were applied to the file (`PRAGMA user_version`)."""
+    """Return the version of the file's schema (`PRAGMA user_version`); 0 if it has none."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 
@@ -96,8 +99,12 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
 
 @cache
 def _schema_of(version: int) -> dict[str, str]:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        _apply(fresh, 0, version)
+    memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
+    with closing(unshared(memory)) as fresh:
+        if version == SCHEMA_VERSION:
+            _create(fresh)
+        else:
+            _apply(fresh, 0, version)
         return _objects(fresh)
 
 
@@ -151,12 +158,12 @@ def check_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ONCE) -> None:
-    """Bring the file up to `SCHEMA_VERSION`: each migration is one transaction.
+def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> None:
+    """Make the schema in an empty file, or bring an older one up to `SCHEMA_VERSION`.
 
-    Then index the rows that are not indexed, if there are `index_at_once` or more. If this is
-    stopped, the next start goes on with it. The caller holds the write lock. A file that is refused
-    is not changed.
+    Each step is one transaction. Then index the rows that are not indexed, if there are
+    `index_from` or more. If this is stopped, the next start goes on with it. A file that
+    is refused is not changed.
 
     Raises:
         SchemaError: the file is newer than this code, or is another program's database.
@@ -164,19 +171,29 @@ def migrate(connection: sqlite3.Connection, *, index_at_once: int = _INDEX_AT_ON
     version = check_version(connection)
     if version:
         check_objects(connection)
-    if version < SCHEMA_VERSION:
         _apply(connection, version, SCHEMA_VERSION)
-    while count_unindexed(connection, most=index_at_once) == index_at_once:
-        index_messages(connection, most=index_at_once)
+    else:
+        _create(connection)
+    while count_unindexed(connection, max_rows=index_from) == index_from:
+        index_messages(connection, max_rows=index_from)
 
 
-def _apply(connection: sqlite3.Connection, version: int, to: int) -> None:
+def _create(connection: LockedConnection) -> None:
+    _run(connection, SCHEMA, SCHEMA_VERSION)
+
+
+def _apply(connection: LockedConnection, version: int, to: int) -> None:
+    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
+        _run(connection, script, number)
+
+
+def _run(connection: LockedConnection, script: str, version: int) -> None:
+    """Run `script` and set the version that the file has then, in one transaction."""
     # WAL mode stays set in the file, and cannot be set inside a transaction.
     connection.execute("PRAGMA journal_mode = WAL")
-    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}")
-        if _REFOLDS in script:
-            refold(connection)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
+    connection.executescript(f"BEGIN IMMEDIATE;\n{script}")
+    if _REFOLDS in script:
+        refold(connection)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("COMMIT")

@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from webhook_api.store.lock import LockedConnection
+
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit all that a `with` block writes, or nothing. The caller holds the write lock.
+def transaction(db: LockedConnection) -> Iterator[None]:
+    """Commit all that a `with` block writes, or nothing.
 
     Raises:
         sqlite3.Error: nothing was written.
@@ -38,7 +40,7 @@ def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def synced_later(db: sqlite3.Connection) -> Iterator[None]:
+def synced_later(db: LockedConnection) -> Iterator[None]:
     """Commit without a sync in a `with` block; the next commit after it syncs the whole WAL.
 
     A power cut before that undoes these commits, the newest first, and nothing else.

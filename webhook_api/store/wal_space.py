@@ -8,6 +8,7 @@ stored until somebody makes space. During a long read the WAL only grows.
 from webhook_api.errors import Unavailable
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
 
 PAGES_TO_REMOVE = 1024  # in the WAL, most of them of the search index: for a batch of messages
 
@@ -32,10 +33,10 @@ def pages_to_index(chars: int) -> int:
     return 1 + chars // _CHARS_OF_A_PAGE
 
 
-def make_space(database: Database, connection: Connection, pages: int) -> None:
+def make_space(database: Database, connection: LockedConnection, pages: int) -> None:
     """Check that `pages` more can be written; if not, try to shorten the WAL.
 
-    The caller holds the write lock, and has no transaction open.
+    No transaction may be open.
 
     Raises:
         Unavailable: the disk is full, or the folder is gone.

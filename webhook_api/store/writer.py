@@ -16,16 +16,20 @@ from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import InboundMessage
-from webhook_api.store.connections import Connection, FileIdentity, connect, sync_folder
+from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
-from webhook_api.store.header import HEADER_STRING
+from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
-from webhook_api.store.lock import WriteLock
-from webhook_api.store.messages import StoreResult, checkpoint, insert_messages, remove_messages
-from webhook_api.store.result_codes import primary_result_code
+from webhook_api.store.lock import LockedConnection, WriteLock
+from webhook_api.store.messages import (
+    Selection,
+    StoreResult,
+    checkpoint,
+    insert_messages,
+    remove_messages,
+)
 from webhook_api.store.schema import check_objects, check_schema
-from webhook_api.store.selection import Selection
 from webhook_api.store.transactions import synced_later, transaction
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
@@ -38,7 +42,7 @@ ANOTHER_PROGRAM = "another program, which writes to the file"
 THE_DISK = "the disk"
 
 _SMALL_STEP_CHARS = 4096  # where there is little space
-_MOST_INDEXED = 1024  # messages, at once
+_MAX_INDEXED_ROWS = 1024  # messages, at once
 _RETRY_UPKEEP_S = 10.0
 _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
@@ -48,7 +52,7 @@ T = TypeVar("T")
 
 
 class Writer:
-    """The connection of a process that writes, for one thread: `writer` (`intake/commit.py`).
+    """The connection of a process that writes, for one thread: `writer` (`intake/group_commit.py`).
 
     `_anchor` is a reader that is closed after it. When the last connection is closed and may write,
     SQLite makes a checkpoint and deletes the WAL *by name*: after a replacement that is the WAL of
@@ -76,13 +80,13 @@ class Writer:
         self._unindexed = 0  # messages
         self._pages_in_wal = 0
         self._no_upkeep_before = 0.0  # on the monotonic clock
-        self._in_doubt = False
+        self._wal_suspect = False
         self._identity: FileIdentity | None = None
         self._connection: Connection | None = None
         self._anchor: Connection | None = None
         self._file = -1
 
-    def write(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+    def write(self, work: Callable[[LockedConnection], T], *, timeout_s: float | None = None) -> T:
         """Call `work` under the write lock, and return what it returns.
 
         If another program locks the database without our write lock, this tries again and again,
@@ -92,9 +96,9 @@ class Writer:
             Unavailable: there is no file, or it is not a database.
             SchemaError: its schema is not ours.
             sqlite3.Error, OSError: it cannot be written, or another program locked it for
-                `patience_s` seconds. The wait for our own write lock has no limit.
+                `timeout_s` seconds. The wait for our own write lock has no limit.
         """
-        deadline = None if patience_s is None else time.monotonic() + patience_s
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self.waits_for = THE_DISK
         while True:
             try:
@@ -108,7 +112,7 @@ class Writer:
             time.sleep(_RETRY_LOCKED_S)
 
     @contextmanager
-    def _locked(self) -> Iterator[Connection]:
+    def _locked(self) -> Iterator[LockedConnection]:
         """Hold the write lock; yield a connection that reads only what is on disk."""
         if self.waits_for is THE_DISK:
             self.waits_for = ANOTHER_PROCESS
@@ -122,18 +126,18 @@ class Writer:
                 raise
 
     def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
-        """Set the mark of doubt or close the connection. A full disk needs neither: try again."""
+        """Mark the WAL as suspect, or close the connection. For a full disk, neither."""
         code = primary_result_code(error)
         if code == sqlite3.SQLITE_IOERR:
             # The connection stays open: after closing it, the next one might read the WAL again.
-            self._in_doubt = True
+            self._wal_suspect = True
             # This fails if the file system is read-only; then no process can write anyway.
             with suppress(OSError):
-                lock.mark_in_doubt(True)
+                lock.mark_wal_suspect(True)
         elif code not in (sqlite3.SQLITE_FULL, *_LOCKED):
             self.discard()
 
-    def _ready_connection(self, lock: WriteLock) -> Connection:
+    def _ready_connection(self, lock: WriteLock) -> LockedConnection:
         """Return a connection to the file that is at the database's path now.
 
         SQLite would go on committing to a file that was deleted, moved away or overwritten. So
@@ -142,7 +146,7 @@ class Writer:
         try:
             identity = self._database.identity()
         except Unavailable:
-            self._database.finish_replacing()
+            self._database.complete_replacement(lock)
             identity = self._database.identity()
         if self._identity != identity:
             self.discard()
@@ -155,11 +159,11 @@ class Writer:
         # (sqlite.org/howtocorrupt.html, 2.2).
         if os.pread(self._file, len(HEADER_STRING), 0) != HEADER_STRING:
             raise Unavailable("database: file is not a database")
-        if self._in_doubt:
-            lock.mark_in_doubt(True)
-        if self._connection is None or lock.in_doubt:
+        if self._wal_suspect:
+            lock.mark_wal_suspect(True)
+        if self._connection is None or lock.wal_suspect:
             self._database.make_wal_durable(lock)
-            self._in_doubt = False
+            self._wal_suspect = False
         if self._connection is None:
             try:
                 self._open()
@@ -167,12 +171,12 @@ class Writer:
                 self.discard()
                 raise
         assert self._connection is not None
-        return self._connection
+        return lock.admit(self._connection)
 
     def _open(self) -> None:
-        self._anchor = connect(self._database.path, "ro", patience_s=0)
-        # No patience: while SQLite waits, we hold the write lock, and all others wait.
-        connection = self._connection = connect(self._database.path, "rw", patience_s=0)
+        self._anchor = connect(self._database.path, "ro", timeout_s=0)
+        # No timeout: while SQLite waits, we hold the write lock, and all others wait.
+        connection = self._connection = connect(self._database.path, "rw", timeout_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         # The WAL grows during a long read; this makes it shorter again afterwards.
         connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
@@ -180,11 +184,11 @@ class Writer:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         check_schema(connection)  # This read makes SQLite create the WAL.
         check_objects(connection)  # it may be a file that somebody put there
-        self._unindexed = count_unindexed(connection, most=self._index_every)
+        self._unindexed = count_unindexed(connection, max_rows=self._index_every)
         sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
     def store(
-        self, connection: Connection, messages: Sequence[InboundMessage]
+        self, connection: LockedConnection, messages: Sequence[InboundMessage]
     ) -> list[StoreResult]:
         """Store all of `messages` in one transaction; return what became of each, in their order.
 
@@ -198,7 +202,7 @@ class Writer:
 
     def store_all(
         self,
-        connection: Connection,
+        connection: LockedConnection,
         messages: Sequence[InboundMessage],
         dead_letters: Sequence[DeadLetter],
     ) -> tuple[list[StoreResult], list[int]]:
@@ -222,7 +226,9 @@ class Writer:
         self._unindexed += len(messages)
         self._pages_in_wal += pages_to_store(len(messages))
 
-    def remove(self, connection: Connection, row_ids: Sequence[int], selection: Selection) -> int:
+    def remove(
+        self, connection: LockedConnection, row_ids: Sequence[int], selection: Selection
+    ) -> int:
         """Remove messages (see `remove_messages`); return how many.
 
         The next commit of anything else puts this on disk as well, and so does `close`.
@@ -236,8 +242,8 @@ class Writer:
             return remove_messages(connection, row_ids, selection)
 
     @property
-    def upkeep_is_due(self) -> bool:
-        """Whether `do_upkeep` has something to do."""
+    def index_or_checkpoint_is_due(self) -> bool:
+        """Whether `index_and_checkpoint` has something to do."""
         return (self._index_is_due or self._checkpoint_is_due) and (
             time.monotonic() >= self._no_upkeep_before
         )
@@ -252,7 +258,7 @@ class Writer:
             self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints
         )
 
-    def do_upkeep(self, connection: Connection) -> None:
+    def index_and_checkpoint(self, connection: LockedConnection) -> None:
         """Do a step of indexing, and make a checkpoint, each if it is due.
 
         Afterwards more may be due.
@@ -268,9 +274,9 @@ class Writer:
             except Unavailable:
                 chars = _SMALL_STEP_CHARS
                 make_space(self._database, connection, pages_to_index(chars))
-            index_messages(connection, most=_MOST_INDEXED, most_chars=chars)
+            index_messages(connection, max_rows=_MAX_INDEXED_ROWS, max_chars=chars)
             # Also those that other processes have left.
-            self._unindexed = count_unindexed(connection, most=self._index_every)
+            self._unindexed = count_unindexed(connection, max_rows=self._index_every)
         if self._checkpoint_is_due:
             self._pages_in_wal = 0
             checkpoint(connection)
@@ -283,17 +289,17 @@ class Writer:
                 connection.close()
         self._connection = self._anchor = None
 
-    def close(self, *, patience_s: float) -> None:
+    def close(self, *, timeout_s: float) -> None:
         """Move the content of the WAL into the database file, so that it can be copied; close.
 
-        If another process holds the write lock for `patience_s` seconds, the messages stay in the
+        If another process holds the write lock for `timeout_s` seconds, the messages stay in the
         WAL, and are found there when the file is opened again.
         """
         if self._connection is None or self._database.leaves_checkpoints:
             return self.discard()
         with (
             suppress(OSError, sqlite3.Error, Unavailable, SchemaError),
-            self._database.write_lock(patience_s) as lock,
+            self._database.write_lock(timeout_s) as lock,
         ):
             try:
                 self._ready_connection(lock).execute("PRAGMA wal_checkpoint(TRUNCATE)")

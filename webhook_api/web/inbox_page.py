@@ -8,7 +8,7 @@ from flask import Response, current_app, make_response, render_template, request
 from webhook_api.config import Config
 from webhook_api.errors import RETRY_AFTER_S
 from webhook_api.inbox.session import COOKIE, Sessions
-from webhook_api.store.database_files import SESSIONS, beside
+from webhook_api.store.files import SESSIONS, beside
 from webhook_api.web.access import current_read_token
 
 _POLICY = (

@@ -1,0 +1,213 @@
+"""Load, kill -9 of a process, new start: is any acknowledged message lost?
+
+`python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `20 prune forget`, it
+kills these commands in each of them. Kills that are held at a point of a commit or of
+a checkpoint are in `tests.tools.powercut`.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.builders import a_message, encode
+from tests.cli.running import command
+from tests.serving import Load, Server, database_in, serving, wait_until
+from webhook_api.maintenance.backup import back_up
+from webhook_api.maintenance.verify import check_copy, verify
+from webhook_api.store.connections import connect
+from webhook_api.store.database import Database
+from webhook_api.store.messages import was_removed
+
+_IMPORTED = 60_000
+_IDS_AT_ONCE = 10_000
+_OLD = 20_000  # messages that a round begins with, to be removed
+
+
+class Round(NamedTuple):
+    """What one round found, in the file as the next start would find it."""
+
+    killed: str
+    acknowledged: int
+    lost: int
+    stored: int
+    differences: list[str]
+
+
+def _all(server: Server, _chance: random.Random) -> None:
+    server.kill()
+
+
+def _master(server: Server, _chance: random.Random) -> None:
+    orphans = server.workers
+    server.process.kill()
+    server.process.wait(10)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), 15)
+
+
+def _workers(server: Server, chance: random.Random) -> None:
+    for _ in range(3):
+        killed = chance.choice(server.workers)
+        os.kill(killed, signal.SIGKILL)
+        server.wait_for_workers(2, but=[killed])
+        time.sleep(chance.uniform(0, 0.4))
+    server.kill()
+
+
+def _import(server: Server, chance: random.Random) -> None:
+    """Kill an import in the middle, under load, and then everything."""
+    lines = server.folder / "import.ndjson"
+    name = f"import-{time.monotonic_ns()}"
+    with lines.open("wb") as file:
+        for number in range(_IMPORTED):
+            file.write(encode(a_message(message_id=f"{name}-{number}")) + b"\n")
+    running = command(server.database, "import", lines)
+    time.sleep(chance.uniform(0.8, 2.0))
+    running.kill()
+    running.wait(10)
+    server.kill()
+
+
+class _Command:
+    """Kills a command under load, and everything when the service has gone on after it."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self.__name__ = f"_{name}"
+        self._arguments = [name, *arguments]
+        self._takes_s = 1.0  # about; it is corrected with each round
+
+    def __call__(self, server: Server, chance: random.Random) -> None:
+        arguments = [one.format(folder=server.folder) for one in self._arguments]
+        running = command(server.database, *arguments)
+        wait_until(lambda: running.poll() is not None or _uses_database(running.pid, server), 30)
+        time.sleep(chance.uniform(0.0, 1.0) * self._takes_s)
+        ended = running.poll() is not None
+        self._takes_s *= 0.7 if ended else 1.4
+        self.__name__ = self.__name__.split()[0] + (" ended" if ended else "")
+        running.kill()
+        running.wait(10)
+        assert server.deliver(message_id=f"after-{time.monotonic_ns()}").status == 200
+        server.kill()
+
+
+def _uses_database(pid: int, server: Server) -> bool:
+    """Return whether a process has a file open in the folder of the database."""
+    folder = str(server.database.parent)
+    with suppress(OSError):  # it may just end, or close one
+        links = Path(f"/proc/{pid}/fd").iterdir()
+        return any(str(link.readlink()).startswith(folder) for link in links)
+    return False
+
+
+KILLS: list[Callable[[Server, random.Random], None]] = [_all, _master, _workers, _import]
+COMMANDS: dict[str, list[Callable[[Server, random.Random], None]]] = {
+    "prune": [
+        _Command("prune", "--older-than", "1d"),
+        _Command("prune", "--older-than", "1d", "--compact"),
+    ],
+    "forget": [_Command("forget", "+7")],
+    "backup": [_Command("backup", "{folder}/backup.db")],
+    "restore": [_Command("restore", "{folder}/backup.db")],
+}
+
+
+def kill_rounds(
+    folder: Path,
+    *,
+    rounds: int,
+    load_s: float,
+    kills: Sequence[Callable[[Server, random.Random], None]] = KILLS,
+) -> Iterator[Round]:
+    """Load the service for `load_s` seconds and kill, again and again on the same file."""
+    chance = random.Random(1)
+    acknowledged: set[str] = set()
+    for number in range(rounds):
+        kill = kills[number % len(kills)]
+        if isinstance(kill, _Command):
+            acknowledged |= _old_messages(folder, f"old{number}")
+        with serving(folder, WEB_CONCURRENCY=2) as server, Load(server, f"r{number}") as load:
+            server.wait_for_workers(2)
+            wait_until(lambda load=load: load.acknowledged)  # type: ignore[misc]
+            time.sleep(chance.uniform(0.5, 1.0) * load_s)
+            kill(server, chance)
+        acknowledged |= load.acknowledged
+        differences = _check(server.database) + _check_backup(folder / "backup.db")
+        lost = len(_lost(acknowledged, server.database))
+        yield Round(kill.__name__[1:], len(load.acknowledged), lost, len(server.ids()), differences)
+
+
+def _old_messages(folder: Path, prefix: str) -> set[str]:
+    """Store messages that `prune` and `forget` remove; have a backup for `restore`."""
+    stored = set()
+    with closing(Database(database_in(folder))) as database:
+        database.prepare(create=True)
+        with closing(connect(database.path, "rw", timeout_s=5)) as db:
+            (left,) = db.execute("SELECT count(*) FROM messages WHERE to_msisdn = '+1'").fetchone()
+            if left < _OLD:
+                stored = {f"{prefix}{n}" for n in range(1, _OLD + 1)}
+                db.execute(
+                    "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+                    " INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text,"
+                    " created_at, seconds, nanos) SELECT ? || n, '+7', '+1',"
+                    " '2025-01-15T10:00:00Z', hex(randomblob(40)),"
+                    " '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
+                    [_OLD, prefix],
+                )
+        if not (folder / "backup.db").exists():
+            back_up(database, folder / "backup.db")
+    return stored
+
+
+def _check(path: Path) -> list[str]:
+    """Return what differs in the database after the next start."""
+    with closing(Database(path)) as database:
+        database.prepare()
+        return verify(database).differences
+
+
+def _check_backup(path: Path) -> list[str]:
+    """Return what differs in the backup; nothing if there is none."""
+    if not path.exists():
+        return []
+    copy = path.with_name("copy.db")
+    shutil.copyfile(path, copy)
+    return check_copy(copy).differences
+
+
+def _lost(message_ids: set[str], path: Path) -> set[str]:
+    """Return what is neither stored nor removed, in the database and what it replaced."""
+    lost = sorted(message_ids)
+    for file in [path, *path.parent.glob(f"{path.stem}-replaced-*.db")]:
+        with closing(sqlite3.connect(file)) as db:
+            stored = {row[0] for row in db.execute("SELECT message_id FROM messages")}
+            lost = [one for one in lost if one not in stored]
+            for at in range(0, len(lost), _IDS_AT_ONCE):
+                stored |= was_removed(db, lost[at : at + _IDS_AT_ONCE])
+        lost = [one for one in lost if one not in stored]
+    return set(lost)
+
+
+def main(rounds: int, commands: Sequence[str]) -> None:
+    kills = [kill for command in commands for kill in COMMANDS[command]] or KILLS
+    with tempfile.TemporaryDirectory() as folder:
+        print("round  killed         acknowledged  lost of all so far  stored  verify")  # noqa: T201
+        for number, found in enumerate(
+            kill_rounds(Path(folder), rounds=rounds, load_s=1.5, kills=kills), 1
+        ):
+            print(  # noqa: T201
+                f"{number:5}  {found.killed:13}  {found.acknowledged:12}  {found.lost:18}"
+                f"  {found.stored:6}  {found.differences or 'nothing differs'}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])

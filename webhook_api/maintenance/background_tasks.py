@@ -1,0 +1,146 @@
+"""What the thread that writes does by itself from time to time."""
+
+import logging
+import sqlite3
+import time
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+
+from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.maintenance.removal import PAUSE, Remover, removal_lock
+from webhook_api.store.connections import Connection, FileIdentity
+from webhook_api.store.database import Database
+from webhook_api.store.messages import older_than
+from webhook_api.store.writer import Writer
+from webhook_api.timestamps import as_text
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 600.0  # from pass to pass; after a removal, remembered counts must be made again
+_MIN_PAUSE_S = 0.01
+_SCAN_ROWS = 256  # messages; if none of these is old, or from the future, the pass ends
+_POLL_EVERY_S = 1.0
+
+
+class Retention:
+    """Removes messages that are older than `days`, a few at a time between deliveries; 0 keeps all.
+
+    Of several processes, one at a time makes a pass over the old messages.
+    """
+
+    def __init__(
+        self, database: Database, writer: Writer, *, days: int, every_s: float = _EVERY_S
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._remover = Remover(writer)
+        self._days = days
+        self._every_s = every_s
+        self._next = 0.0  # on the monotonic clock
+        self._position = 0  # the id that this pass has reached
+        self._pass = ExitStack()  # holds the right to remove
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until the next step; None: there is none."""
+        return max(0.0, self._next - time.monotonic()) if self._days else None
+
+    def step_if_due(self) -> None:
+        """Remove a few messages, if it is time. A failure is logged; it tries again later."""
+        if self.wait_s() != 0:
+            return
+        pause_s = self._every_s
+        try:
+            if not self._position:
+                self._pass.enter_context(removal_lock(self._database))
+            if self._step():
+                pause_s = max(_MIN_PAUSE_S, PAUSE * self._remover.took_s)
+            else:
+                self.close()
+        except BlockingIOError:
+            self.close()  # another process does it
+        except (sqlite3.Error, OSError, Unavailable, SchemaError) as error:
+            self.close()
+            logger.warning("removal of old messages failed: %s", error)
+        self._next = time.monotonic() + pause_s
+
+    def _step(self) -> bool:
+        """Remove the next batch; return whether to go on."""
+        now = datetime.now(UTC)
+        selection = older_than(now - timedelta(days=self._days))
+        (moment,) = selection.parameters
+        if not self._position and self._remover.remove_letters(selection, timeout_s=0):
+            return True
+        rows = self._writer.write(self._next_rows, timeout_s=0)
+        old = [row_id for row_id, created_at in rows if created_at < moment]
+        batch = old[: self._remover.size]
+        if not batch:
+            # Messages from the future came while the clock was wrong: older ones may follow.
+            self._position = rows[-1][0] if rows else 0
+            return bool(rows) and all(created_at > as_text(now) for _, created_at in rows)
+        self._remover.remove(batch, selection, timeout_s=0)
+        self._position = batch[-1]
+        return True
+
+    def _next_rows(self, connection: Connection) -> list[tuple[int, str]]:
+        return connection.execute(
+            "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+            [self._position, _SCAN_ROWS],
+        ).fetchall()
+
+    def close(self) -> None:
+        """End the pass; the next one begins at the oldest message."""
+        self._position = 0
+        self._pass.close()
+
+
+class BackgroundTasks:
+    """Removes old messages, and closes what is open of a file that was replaced."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        *,
+        retention_days: int,
+        poll_every_s: float = _POLL_EVERY_S,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._retention = Retention(database, writer, days=retention_days)
+        self._poll_every_s = poll_every_s
+        self._open: FileIdentity | None = None  # the file that the writer was told to open last
+        self._next_poll = 0.0
+
+    def wait_s(self) -> float:
+        """Return the seconds until there may be something to do."""
+        until_poll = max(0.0, self._next_poll - time.monotonic())
+        until_removal = self._retention.wait_s()
+        return until_poll if until_removal is None else min(until_poll, until_removal)
+
+    def run_due_tasks(self) -> None:
+        """Do what it is time for. What fails is tried again later."""
+        if time.monotonic() >= self._next_poll:
+            with suppress(sqlite3.Error, OSError, Unavailable, SchemaError):
+                self._close_replaced()
+            self._next_poll = time.monotonic() + self._poll_every_s
+        self._retention.step_if_due()
+
+    def _close_replaced(self) -> None:
+        """Close what is still open of a file that was replaced.
+
+        As long as it is open, it keeps its disk space, and the messages that were removed. If there
+        is no file at the path, this closes nothing, because the open file can be the only copy.
+        """
+        identity = self._database.identity()
+        self._database.close_replaced(identity)
+        if self._open != identity:
+            self._writer.write(_nothing, timeout_s=0)  # it changes to the file at the path
+            self._open = identity
+
+    def close(self) -> None:
+        """End the removal of old messages."""
+        self._retention.close()
+
+
+def _nothing(_connection: Connection) -> None:
+    pass
