@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -65,6 +66,12 @@ def measured_by(expression: str) -> set[str]:
         re.sub(r"^time\(\) - | (==|<|>|>=) [\de]+$", "", part) for part in expression.split(" and ")
     ]
     return {part for part in parts if " offset " not in part}  # a new service has no past
+
+
+@pytest.fixture
+def config(config: Config) -> Config:
+    """With a provider, which some expressions are about."""
+    return replace(config, meta_app_secrets=("m",), meta_verify_token="v")
 
 
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
@@ -144,6 +151,9 @@ def configured(folder: Path) -> Path:
     return file
 
 
+A_PROVIDER = {"META_APP_SECRET": "m", "META_VERIFY_TOKEN": "v"}
+
+
 @needs_prometheus
 def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -> None:
     expressions = set().union(*map(measured_by, [*the_rules(), *the_dashboard()]))
@@ -155,13 +165,15 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
     database_in(tmp_path).parent.mkdir()
     remember_backup(Database(database_in(tmp_path)), 1.0)
     with (
-        serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token") as service,
+        serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token", **A_PROVIDER) as service,
         replicating(tmp_path) as replica,
         scraping(tmp_path, service, replica) as prometheus,
     ):
 
         def all_have_data() -> bool:
             service.deliver(message_id=f"m{next(number)}")
+            with service.client() as client:
+                client.request("POST", "/webhook/meta", b"")
             without = {each for each in expressions if not has_data(prometheus, each)}
             expressions.intersection_update(without)
             return not expressions
