@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from webhook_api import close_app
+from webhook_api import close_app, start_app
 from webhook_api.config import INHERITED, ConfigError
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
@@ -22,7 +22,7 @@ from webhook_api.server.metrics_folder import (
 from webhook_api.server.places import thread_shares
 from webhook_api.server.refused_settings import refusal
 from webhook_api.server.worker import LoopWorker, asked_to_stop
-from webhook_api.start import StartError, prepare_database, prepare_if_possible
+from webhook_api.start import StartError, prepare_database
 from webhook_api.store.database import Database
 
 # Read by the master at the start, and once more at each SIGHUP.
@@ -115,8 +115,7 @@ def post_worker_init(worker: Any) -> None:
     """
     if asked_to_stop(worker.signals_since_fork):
         worker.alive = False
-    prepare_if_possible(worker.wsgi.extensions["database"])
-    worker.wsgi.extensions["commits"].start()
+    start_app(worker.wsgi)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

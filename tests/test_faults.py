@@ -18,6 +18,7 @@ from tests.serving import Reply, Server, database_in, serving, wait_until
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.routes.health import PROBE_DEADLINE_S
+from webhook_api.services import services_of
 from webhook_api.store.schema import SCHEMA_VERSION
 
 DEADLINE_S = 1.0
@@ -256,7 +257,7 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
 
     refused = client.post("/webhook", data=body, headers=signed(body))
     ready, page = client.get("/health/ready"), client.get("/messages")
-    app.extensions["database"].close()
+    services_of(app).database.close()
     remount("rw")
     accepted = client.post("/webhook", data=body, headers=signed(body))
 

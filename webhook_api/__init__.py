@@ -11,12 +11,15 @@ from webhook_api.providers import providers_in_use
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.long_reads import LongReads
 from webhook_api.routes import register_routes
+from webhook_api.services import Services, register_services, services_of
+from webhook_api.start import prepare_if_possible
 from webhook_api.store.database import Database
 from webhook_api.web.access import init_access
 from webhook_api.web.application import Application
 from webhook_api.web.error_handlers import register_errors
+from webhook_api.web.gauges import Readiness
 from webhook_api.web.hooks import init_hooks
-from webhook_api.web.metrics import init_metrics
+from webhook_api.web.metrics import Metrics, serve_metrics
 
 # Of one process, while the disk stalls. Each is a client that keeps its connection.
 MAX_WAITING_DELIVERIES = 1000
@@ -34,34 +37,48 @@ def create_app(config: Config | None = None) -> Flask:
     app = Application(__name__, static_folder=None, template_folder="web/templates")
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
     app.config["SETTINGS"] = config
-    app.extensions["providers"] = providers_in_use(config)
     database = Database(
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
     )
-
-    metrics = app.extensions["metrics"] = init_metrics(app, database)
-    init_hooks(app, metrics)
-    init_access(app, config.read_token)
-    register_database(app, database)
-    app.extensions["commits"] = GroupCommit(
+    metrics = Metrics(database)
+    commits = GroupCommit(
         database,
         metrics,
         deadline_s=config.commit_deadline_s,
         max_waiting=MAX_WAITING_DELIVERIES,
         retention_days=config.retention_days,
     )
-    app.extensions["counts"] = CountCache()
-    app.extensions["reading"] = LongReads(database, metrics, deadline_s=config.read_deadline_s)
+    services = Services(
+        database=database,
+        commits=commits,
+        reads=LongReads(database, metrics, deadline_s=config.read_deadline_s),
+        counts=CountCache(),
+        providers=providers_in_use(config),
+    )
+    register_services(app, services)
+
+    serve_metrics(app, metrics, Readiness(database, commits))
+    init_hooks(app, metrics, services.providers)
+    init_access(app, config.read_token)
+    register_database(app, database)
     register_errors(app)
-    register_routes(app)
+    register_routes(app, services.providers)
     register_commands(app)
-    metrics.preset(app, app.extensions["providers"])
+    metrics.preset(app, services.providers)
     return app
+
+
+def start_app(app: Flask) -> None:
+    """Update the database if it needs that, and start the threads; nothing forks after this."""
+    services = services_of(app)
+    prepare_if_possible(services.database)
+    services.commits.start()
 
 
 def close_app(app: Flask) -> None:
     """Stop the threads and close the files; deliveries that still come are refused."""
-    app.extensions["commits"].close()
-    app.extensions["database"].close()
+    services = services_of(app)
+    services.commits.close()
+    services.database.close()

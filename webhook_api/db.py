@@ -1,8 +1,9 @@
 """The current request's connection to the database, on `flask.g`."""
 
-from flask import Flask, current_app, g, has_request_context, request
+from flask import Flask, g, has_request_context, request
 
 from webhook_api.execution import Place, execution_of
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
@@ -27,13 +28,11 @@ def get_db() -> Connection:
 
 def current_database() -> Database:
     """Return the database of the current application."""
-    database: Database = current_app.extensions["database"]
-    return database
+    return current_services().database
 
 
 def register_database(app: Flask, database: Database) -> None:
-    """Give the application its database, and take each request's connection back at its end."""
-    app.extensions["database"] = database
+    """Take each request's connection back at its end."""
 
     @app.teardown_appcontext
     def release_reader(_error: BaseException | None) -> None:

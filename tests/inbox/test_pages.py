@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -12,6 +13,7 @@ from tests.builders import a_message
 from tests.conftest import Store
 from webhook_api.config import Config
 from webhook_api.errors import Unavailable
+from webhook_api.services import register_services, services_of
 
 NASTY = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> \u202ertl \x00 {{ 7*7 }}"
 
@@ -63,12 +65,13 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     wrong = client.get("/inbox?since=yesterday&q=x")
     unknown = [client.get(url) for url in ("/inbox//", "/inbox/messages/9", "/inbox/messages/x")]
     no_post = [client.post("/inbox"), client.post("/inbox/messages/1")]
-    reading = app.extensions["reading"]
-    app.extensions["reading"] = Stopped()
+    services = services_of(app)
+    stopped = Stopped()
+    register_services(app, replace(services, reads=stopped))  # type: ignore[arg-type]
     past_turn = client.get("/inbox?q=x")
-    app.extensions["reading"].read = fail
+    stopped.read = fail  # type: ignore[method-assign]
     broken = client.get("/inbox?q=x")
-    app.extensions["reading"] = reading
+    register_services(app, services)
     config.database_path.write_bytes(b"no database" * 1000)
     no_database = client.get("/inbox")
     told = client.get("/inbox/new?above=1")

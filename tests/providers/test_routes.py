@@ -26,6 +26,7 @@ from tests.providers.samples import (
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.providers import PARSERS, meta, standard, twilio
+from webhook_api.services import services_of
 from webhook_api.store import dead_letters
 
 MIB = 1024 * 1024
@@ -240,7 +241,7 @@ def test_only_meta_may_send_three_mebibytes(
 
 
 def test_a_503_says_when_to_come_again(deliver: Deliver, app: Flask) -> None:
-    app.extensions["commits"].close()
+    services_of(app).commits.close()
 
     response = deliver("meta", from_meta(a_whatsapp()))
 

@@ -13,6 +13,7 @@ from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import MessageFilter, parse_message
 from webhook_api.reading.listing import stream_messages
+from webhook_api.services import services_of
 from webhook_api.store.connections import connect
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import unshared
@@ -72,7 +73,7 @@ def app(config: Config) -> Iterator[Flask]:
 @pytest.fixture
 def statements(app: Flask) -> list[str]:
     """Every statement that the application's reader runs, with its values."""
-    database = app.extensions["database"]
+    database = services_of(app).database
     seen: list[str] = []
     with database.reader() as reader:
         reader.set_trace_callback(seen.append)
@@ -128,7 +129,7 @@ def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
 def test_a_stream_reads_in_the_order_of_an_index(
     app: Flask, rows: Rows, statements: list[str], wanted: dict[str, str]
 ) -> None:
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         for _ in stream_messages(reader, MessageFilter.model_validate(wanted)):
             pass
 

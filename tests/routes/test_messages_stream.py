@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from tests.builders import a_message, some_messages
 from tests.conftest import Store
 from tests.routes.pages import names
+from webhook_api.services import services_of
 from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -65,7 +66,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
     payloads = some_messages(1500)
     store(*payloads[:750])
     store(*payloads[750:])
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         pass
 
     response = client.get("/messages", headers=NDJSON, buffered=False)
@@ -79,7 +80,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
 
     assert busy == 0
     assert [json.loads(line) for line in lines] == payloads
-    with app.extensions["database"].reader() as lent:
+    with services_of(app).database.reader() as lent:
         assert lent is reader
 
 
@@ -115,13 +116,13 @@ def test_a_stream_that_nobody_reads_gives_its_connection_back(
     app: Flask, store: Store, client: FlaskClient, method: str
 ) -> None:
     store(*some_messages(5))
-    with app.extensions["database"].reader() as reader:
+    with services_of(app).database.reader() as reader:
         pass
 
     for _ in range(3):
         client.open("/messages", method=method, headers=NDJSON).close()
 
-    with app.extensions["database"].reader() as lent:
+    with services_of(app).database.reader() as lent:
         assert lent is reader
 
 

@@ -59,9 +59,11 @@ def exchange(server: Server, *parts: bytes) -> bytes:
         return read_all(client)
 
 
-def a_delivery(*headers: str, message_id: str = "m1", framed: bool = True) -> tuple[bytes, bytes]:
+def a_delivery(
+    *headers: str, message_id: str = "m1", framed: bool = True, **fields: str
+) -> tuple[bytes, bytes]:
     """Return head and body of a signed delivery."""
-    body = encode(a_message(message_id=message_id))
+    body = encode(a_message(message_id=message_id, **fields))
     lines = ["POST /webhook HTTP/1.1", "Host: x", f"X-Signature: {signed(body)['X-Signature']}"]
     if framed:
         lines.append(f"Content-Length: {len(body)}")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.server.clients import a_delivery, chunks, connect, exchange, read_reply, status
+from tests.server.clients import CLOSE, a_delivery, chunks, connect, exchange, read_reply, status
 from tests.serving import Server
 
 
@@ -53,3 +53,14 @@ def test_a_sender_of_20_mb_gets_to_read_its_413(server: Server, chunked: bool) -
         reply = read_reply(client)
 
     assert status(reply) == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhook/", "//webhook", "///webhook", "/%77ebhook", "http://x/webhook"]
+)
+def test_a_path_that_leads_to_the_route_has_its_limit(server: Server, path: str) -> None:
+    head, body = a_delivery(CLOSE, message_id=f"long-{path}", text="x" * 4000, more="x" * 20_000)
+
+    reply = exchange(server, head.replace(b"/webhook", path.encode(), 1) + body)
+
+    assert status(reply) == 200

@@ -15,6 +15,7 @@ from tests.serving import in_threads, wait_until
 from tests.store.files import count, store
 from webhook_api.db import get_db
 from webhook_api.errors import Unavailable
+from webhook_api.services import services_of
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 
@@ -147,7 +148,7 @@ def test_a_request_has_one_connection_and_gives_it_back(app: Flask) -> None:
     with app.app_context():
         again = get_db()
         assert not again.in_transaction
-    assert app.extensions["database"].acquire_reader() is again
+    assert services_of(app).database.acquire_reader() is again
     again.close()
 
 

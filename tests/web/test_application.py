@@ -1,58 +1,31 @@
-"""What we leave out of Flask makes no difference to a request."""
+"""What of Flask is set or replaced for this service."""
 
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.exceptions import HTTPException
+from flask.testing import FlaskClient
 from werkzeug.test import create_environ
 
-from webhook_api.web.application import Application
+from tests.builders import a_message
+from tests.conftest import Post
 from webhook_api.web.json_provider import JSONAnswer
 
-REQUESTS: list[dict[str, Any]] = [
-    {"path": "/messages"},
-    {"path": "/messages", "query_string": "q=%C3%A9&from=+91"},
-    {"path": "//messages/é"},
-    {"path": "", "base_url": "https://example.org:443/below"},
-    {"base_url": "http://example.org:80", "method": "POST"},
-    {"headers": {"Host": "EXAMPLE.org:8000"}},
-    {"headers": {"Host": "[::1]:8000"}},
-    {"headers": {"Host": "a b"}},
-    {"headers": {"Host": "a..b"}},
-    {"headers": {"Host": ""}},
-    {"environ_overrides": {"HTTP_HOST": None}},
-    {"environ_overrides": {"QUERY_STRING": "q=\xff\xc3\xa9"}},
-]
+
+def test_an_upgrade_to_a_websocket_is_ignored(client: FlaskClient) -> None:
+    """RFC 9110, 7.8: a server may ignore it. Flask itself answers 400."""
+    asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
+
+    assert client.get("/health/live", headers=asked).json == {"status": "alive"}
 
 
-def adapter(app: Flask, environ: dict[str, Any]) -> object:
-    """Return what `app` binds its routes with, or how that failed."""
-    try:
-        request = app.request_class(dict(environ))
-        bound = app.create_url_adapter(request)
-    except HTTPException as error:
-        return type(error), error.code
-    return request.host, {name: value for name, value in vars(bound).items() if name != "map"}
+@pytest.mark.parametrize(("number", "status"), [("1", 200), ("١", 404), ("１", 404), ("-1", 404)])
+def test_a_number_in_a_path_is_ascii(
+    client: FlaskClient, post_signed: Post, number: str, status: int
+) -> None:
+    post_signed(a_message())
 
-
-@pytest.mark.parametrize("asked", REQUESTS, ids=repr)
-def test_routes_are_bound_as_flask_binds_them(asked: dict[str, Any]) -> None:
-    environ = create_environ(**asked)
-    if environ["HTTP_HOST"] is None:
-        del environ["HTTP_HOST"]
-
-    assert adapter(Application("ours"), environ) == adapter(Flask("theirs"), environ)
-
-
-@pytest.mark.parametrize("server_name", [None, "example.org"])
-def test_routes_are_bound_the_same_without_a_request(server_name: str | None) -> None:
-    ours, theirs = Application("ours"), Flask("theirs")
-    ours.config["SERVER_NAME"] = theirs.config["SERVER_NAME"] = server_name
-
-    mine, other = ours.create_url_adapter(None), theirs.create_url_adapter(None)
-
-    assert (mine is None) == (other is None) == (server_name is None)
+    assert client.get(f"/inbox/messages/{number}").status_code == status
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 503])

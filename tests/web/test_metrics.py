@@ -16,6 +16,7 @@ from tests.dying import deliver_and_scrape
 from tests.forks import Forked
 from tests.serving import wait_until
 from webhook_api.outcome import Result
+from webhook_api.services import services_of
 from webhook_api.web.gauges import Readiness
 from webhook_api.web.metrics import OTHER_METHOD, UNMATCHED
 
@@ -254,8 +255,8 @@ def test_what_is_stored_and_whether_it_is_ready_are_metrics_without_any_probe(
 
 
 def test_a_scrape_does_not_wait_for_a_disk_that_hangs(app: Flask) -> None:
-    database = app.extensions["database"]
-    readiness = Readiness(app, database, deadline_s=0.05)
+    database = services_of(app).database
+    readiness = Readiness(database, services_of(app).commits, deadline_s=0.05)
 
     # Nothing can be stored while another process holds this lock.
     with database.write_lock():

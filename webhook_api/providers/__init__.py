@@ -93,6 +93,4 @@ def body_limits(config: Config) -> dict[str, int]:
     """Return for each path of deliveries how many bytes a body may have."""
     found = providers_in_use(config).values()
     by_provider = {f"/webhook/{provider.name}": provider.max_body_bytes for provider in found}
-    limits = {"/webhook": config.max_body_bytes, **by_provider}
-    # One slash more is the same route.
-    return limits | {f"{path}/": limit for path, limit in limits.items()}
+    return {"/webhook": config.max_body_bytes, **by_provider}

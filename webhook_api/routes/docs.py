@@ -9,7 +9,6 @@ from flask import (
     Blueprint,
     Response,
     abort,
-    current_app,
     jsonify,
     make_response,
     render_template,
@@ -17,6 +16,7 @@ from flask import (
     send_file,
 )
 
+from webhook_api.services import current_services
 from webhook_api.web.access import current_read_token
 from webhook_api.web.assets import ASSETS
 from webhook_api.web.openapi import describe_api
@@ -38,7 +38,7 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 @bp.get("/openapi.json")
 def show_description() -> Response:
     """Answer with the description of this API (OpenAPI 3.1)."""
-    providers = frozenset(current_app.extensions["providers"])
+    providers = frozenset(current_services().providers)
     return jsonify(describe_api(providers, token_needed=bool(current_read_token())))
 
 

@@ -1,10 +1,10 @@
 """Probes: is the process alive, and could it store a message now (spec 4)."""
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 
 from webhook_api.answers import Alive, Ready
 from webhook_api.db import get_db
-from webhook_api.intake.group_commit import GroupCommit
+from webhook_api.services import current_services
 from webhook_api.store.schema import check_schema
 
 PROBE_DEADLINE_S = 1.0
@@ -27,6 +27,5 @@ def ready() -> Ready:
         Unavailable: 503, with what failed.
     """
     check_schema(get_db())
-    commits: GroupCommit = current_app.extensions["commits"]
-    commits.check(PROBE_DEADLINE_S)
+    current_services().commits.check(PROBE_DEADLINE_S)
     return {"status": "ready"}

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from flask import (
     Blueprint,
     Response,
-    current_app,
     jsonify,
     redirect,
     request,
@@ -35,6 +34,7 @@ from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.receivers import LOOKED_AT
 from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
@@ -80,7 +80,7 @@ def show_inbox() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(InboxQuery, request.args)
-    make = partial(_look, query=query, counts=current_app.extensions["counts"])
+    make = partial(_look, query=query, counts=current_services().counts)
     shown = read_page(make, takes_long=page_takes_long(query))
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
     return render_inbox(

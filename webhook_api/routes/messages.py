@@ -21,9 +21,9 @@ from webhook_api.reading.listing import (
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.long_reads import LongReads
 from webhook_api.reading.whole_message import find_message
 from webhook_api.routes.page_reads import read_page
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import was_removed
 from webhook_api.web.streams import StreamedAnswer
@@ -46,7 +46,7 @@ def show_messages() -> Response:
     make = partial(
         _make_page,
         query=query,
-        counts=current_app.extensions["counts"],
+        counts=current_services().counts,
         json=current_app.json,
     )
     page = read_page(make, takes_long=takes_long(query))
@@ -108,7 +108,7 @@ def _next_page(query: MessageQuery, cursor: Cursor) -> str:
 def _stream(wanted: MessageFilter) -> Response:
     execution = execution_of(request.environ)
     execution.require(Place.STREAM)
-    reads: LongReads = current_app.extensions["reading"]
+    reads = current_services().reads
     blocks = _blocks(reads.stream(partial(_encode_chunks, wanted), execution.has_client_left))
     # The first is made now: once the answer has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")

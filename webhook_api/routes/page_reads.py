@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from flask import current_app, request
+from flask import request
 
 from webhook_api.db import get_db
 from webhook_api.execution import Place, execution_of
-from webhook_api.reading.long_reads import LongReads
+from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 
 T = TypeVar("T")
@@ -25,5 +25,4 @@ def read_page(make: Callable[[Connection], T], *, takes_long: bool) -> T:
         return make(get_db())
     execution = execution_of(request.environ)
     execution.require(Place.LONG_READ)
-    reads: LongReads = current_app.extensions["reading"]
-    return reads.read(make, execution.has_client_left)
+    return current_services().reads.read(make, execution.has_client_left)

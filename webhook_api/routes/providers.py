@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import Forbidden
 
-from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.outcome import Outcome, Result, Tally
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.providers.standard import SENDER
 from webhook_api.routes.request_body import read_body
+from webhook_api.services import current_services
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.timestamps import now_as_text
@@ -60,7 +60,7 @@ def receive_delivery(provider: Provider) -> Response:
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
     letters = [DeadLetter.of(provider.name, reason, _kept(headers), body)] if reason else []
-    commits: GroupCommit = current_app.extensions["commits"]
+    commits = current_services().commits
     stored: list[StoreResult] = []
     if delivery.messages or letters:
         stored, outcome.tally.dead_letters = commits.store_all(delivery.messages, letters)

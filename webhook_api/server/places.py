@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from webhook_api.config import Config
 from webhook_api.execution import Place
@@ -25,9 +26,16 @@ class Share(NamedTuple):
     low_priority: bool = False
 
 
+def path_of_route(path: str) -> str:
+    """Return the path of a request as the routes know it: any slashes before it, one after it."""
+    return "/" + unquote(path).lstrip("/").removesuffix("/")
+
+
 def place_of(method: str, path: str, body_bytes: int) -> Place:
-    """Return where a request begins; a view moves a long read or a stream (`Execution.require`)."""
-    path = path.removesuffix("/")
+    """Return where a request begins; a view moves a long read or a stream (`Execution.require`).
+
+    `path` is that of its route.
+    """
     if path == "/webhook" or path.startswith("/webhook/"):
         if method != "POST":
             return Place.PROBE

@@ -4,7 +4,7 @@ number, and their number is bounded before it is done."""
 import re
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import quote_from_bytes, unquote
+from urllib.parse import quote_from_bytes
 
 from gunicorn.http import Request
 from gunicorn.http.errors import (
@@ -27,6 +27,7 @@ from webhook_api.errors import (
 from webhook_api.outcome import NotServed
 from webhook_api.server.clients import Client, Late, Limits, NoMemory
 from webhook_api.server.gunicorn_settings import GunicornSettings
+from webhook_api.server.places import path_of_route
 
 # Small: for each chunk of a body, Gunicorn copies the rest of what was received with it.
 _RECEIVE_BYTES = 8 * 1024
@@ -46,6 +47,7 @@ _UNREADABLE = {
         "this transfer coding is not supported",
     ),
 }
+_LATE = (HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
 _NOT_HTTP = (HTTPStatus.BAD_REQUEST, "the request is not correct HTTP")
 
 
@@ -119,9 +121,12 @@ class Requests:
             self._unreader.unread(head)
             request = StrictRequest(self._cfg, self._unreader, self._client.address)
         except Late:
-            return None
+            if not self._head:
+                return None
+            received = self._unreadable(*_LATE)
         except ParseException as error:
-            received = self._unreadable(error)
+            kinds = (found for kind, found in _UNREADABLE.items() if isinstance(error, kind))
+            received = self._unreadable(*next(kinds, _NOT_HTTP))
         else:
             self._unreader.unread(rest)
             received = self._receive_body(request)
@@ -170,7 +175,8 @@ class Requests:
         Of a body that is too long the application gets one byte too many, so that it refuses it.
         """
         client = self._client
-        limit = self._limit(request.path or "")
+        limits = self._limits
+        limit = limits.body_bytes.get(path_of_route(request.path or ""), limits.other_body_bytes)
         announced = next((value for name, value in request.headers if name == "CONTENT-LENGTH"), "")
         if announced and int(announced) > limit:
             request.force_close()
@@ -199,18 +205,11 @@ class Requests:
         request.force_close()
         return Received(request, refusal=refusal)
 
-    def _limit(self, path: str) -> int:
-        path = unquote(path).removesuffix("/")
-        return self._limits.body_bytes.get(path, self._limits.other_body_bytes)
-
-    def _unreadable(self, error: ParseException) -> Received:
+    def _unreadable(self, status: HTTPStatus, detail: str) -> Received:
         """Return a request that has what is known of one that cannot be read."""
         method, path = b"UNKNOWN", b"/"
         if known := _KNOWN.match(self._head):
             method, path = known[1], known[2]
         head = b"%b %b HTTP/1.1\r\nHost: unknown\r\nConnection: close\r\n\r\n" % (method, path)
         request = StrictRequest(self._cfg, IterUnreader([head]), self._client.address)
-        status, detail = next(
-            (of_kind for kind, of_kind in _UNREADABLE.items() if isinstance(error, kind)), _NOT_HTTP
-        )
         return Received(request, refusal=MalformedRequest(status, detail))

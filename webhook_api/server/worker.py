@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from signal import SIGINT, SIGQUIT, SIGTERM
 from types import FrameType
 from typing import Any, Self
-from urllib.parse import unquote
 
 import gevent
 from gevent.event import Event
@@ -28,7 +27,7 @@ from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere
 from webhook_api.outcome import NotServed
 from webhook_api.server.clients import Client, Clients, Limits
 from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.places import STREAM_WAIT_S, STREAMS, place_of
+from webhook_api.server.places import STREAM_WAIT_S, STREAMS, path_of_route, place_of
 from webhook_api.server.requests import Received, Requests
 from webhook_api.server.threads import NotRun, Threads
 
@@ -204,7 +203,7 @@ class LoopWorker(GeventWorker):
         If that is not possible in time, the application itself refuses the request, in the loop.
         """
         request, body, refusal = received
-        method, path = request.method or "", unquote(request.path or "")
+        method, path = request.method or "", path_of_route(request.path or "")
         place = Place.LOOP if refusal else place_of(method, path, len(body))
         while True:
             execution = Execution(place, refusal, client.has_left)

@@ -3,11 +3,11 @@
 import sqlite3
 from collections.abc import Iterator
 
-from flask import Flask
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.backup import last_backup
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
@@ -65,9 +65,11 @@ class Readiness(Collector):
     within a second even if the disk hangs.
     """
 
-    def __init__(self, app: Flask, database: Database, *, deadline_s: float = 0.8) -> None:
-        self._app = app
+    def __init__(
+        self, database: Database, commits: GroupCommit, *, deadline_s: float = 0.8
+    ) -> None:
         self._database = database
+        self._commits = commits
         self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
@@ -81,7 +83,7 @@ class Readiness(Collector):
         try:
             with self._database.reader() as db:
                 check_schema(db)
-            self._app.extensions["commits"].check(self._deadline_s)
+            self._commits.check(self._deadline_s)
         except (RequestRefused, SchemaError, sqlite3.Error):
             return False
         return True

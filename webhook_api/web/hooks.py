@@ -5,6 +5,7 @@ A single one each, because each access through one of Flask's proxies takes half
 
 import random
 import time
+from collections.abc import Iterable
 
 from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
@@ -20,9 +21,9 @@ from webhook_api.web.request_log import log_request
 REQUEST_ID_HEADER = "X-Request-ID"
 
 
-def init_hooks(app: Flask, metrics: Metrics) -> None:
+def init_hooks(app: Flask, metrics: Metrics, providers: Iterable[str]) -> None:
     """Give each request an id; when it is answered, set its headers, count it and log it."""
-    of_deliveries = {"/webhook", *(f"/webhook/{name}" for name in app.extensions["providers"])}
+    of_deliveries = {"/webhook", *(f"/webhook/{name}" for name in providers)}
 
     @app.before_request
     def begin() -> None:

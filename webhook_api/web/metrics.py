@@ -260,12 +260,9 @@ def _label(provider: str, event: str) -> str:
     return next(known, OTHER)
 
 
-def init_metrics(app: Flask, database: Database) -> Metrics:
-    """Make the metrics of `app`, and serve /metrics."""
-    metrics = Metrics(database)
+def serve_metrics(app: Flask, metrics: Metrics, readiness: Readiness) -> None:
+    """Serve /metrics."""
     exporter = Exporter(None, registry=metrics.registry, export_defaults=False)
-    readiness = Readiness(app, database)
     metrics.registry.register(readiness)
     exporter.at_scrape = (metrics.stored, readiness)
     exporter.init_app(app)
-    return metrics

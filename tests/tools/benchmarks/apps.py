@@ -8,6 +8,7 @@ from tests.tools.benchmarks import plain
 from webhook_api import create_app
 from webhook_api.config import Config
 from webhook_api.models import InboundMessage
+from webhook_api.services import services_of
 from webhook_api.store import writer
 from webhook_api.store.messages import StoreResult
 
@@ -20,7 +21,7 @@ def _store_nothing(messages: Sequence[InboundMessage]) -> list[StoreResult]:
 def ceiling(config: Config | None = None) -> Flask:
     """Return the service without its database: only HTTP, checks, logs and metrics."""
     app = create_app(config)
-    app.extensions["commits"].store = _store_nothing
+    services_of(app).commits.store = _store_nothing  # type: ignore[method-assign]
     return app
 
 

@@ -24,6 +24,7 @@ from tests.tools.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, mess
 from tests.tools.benchmarks.harness import FIRST_PORT, Server, require, show_table
 from tests.tools.benchmarks.measured import middle
 from webhook_api.config import Config
+from webhook_api.services import services_of
 from webhook_api.store.database import Database
 
 _LIVE = "/health/live"
@@ -128,7 +129,7 @@ def _measure(server: Server, read: Read, connections: int, rounds: int) -> list[
 def _show_plans(path: Path, reads: list[Read]) -> None:
     """Print how SQLite runs each statement of each read."""
     app = an_app(Config(webhook_secret=SECRET, database_path=path, log_level="ERROR"))
-    database = app.extensions["database"]
+    database = services_of(app).database
     statements: list[str] = []
     reader = database.acquire_reader()
     reader.set_trace_callback(statements.append)
@@ -144,7 +145,7 @@ def _show_plans(path: Path, reads: list[Read]) -> None:
                 click.echo(f"  {sql[:_SHOWN_CHARS]}")
                 click.echo("".join(f"    {step}\n" for step in steps), nl=False)
             shown.add(tuple(steps))
-    app.extensions["commits"].close()
+    services_of(app).commits.close()
     database.close()
 
 
