@@ -38,8 +38,8 @@ from webhook_api.config import Config
 path = Config.from_env().database_path
 db = sqlite3.connect(f'file:{path}?mode=ro', uri=True)
 print(db.execute('SELECT count(*) FROM messages').fetchone()[0])"
-    # The Makefile may have set a secret, and a secret in a file beside it would be an error.
-    run=(run --rm --no-deps -e WEBHOOK_SECRET_FILE=)
+    export WEBHOOK_SECRET=unused WEBHOOK_SECRET_FILE= # there may be none
+    run=(run --rm --no-deps)
     [ "$(inspect '{{.State.Running}}')" = false ] || run=(exec)
     messages=$(docker compose "${run[@]}" -T api python -c "$count" 2>/dev/null </dev/null) ||
         messages="an unknown number of"

@@ -15,8 +15,6 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up down stop logs test smoke
-# Compose reads its whole file for every command, so it needs the secret even here.
-down stop logs test: export WEBHOOK_SECRET := $(or $(WEBHOOK_SECRET),unused)
 # Includes the monitoring, if it was started.
 down stop: export COMPOSE_PROFILES := *
 

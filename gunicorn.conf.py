@@ -26,8 +26,6 @@ from webhook_api.services import services_of
 from webhook_api.start import StartError, prepare_database
 from webhook_api.store.database import Database
 
-KEEPALIVE_S = 5  # between two requests
-
 # Read by the master at the start, and once more at each SIGHUP.
 try:
     _settings = INHERITED.read()
@@ -38,7 +36,11 @@ configure_logs(_settings.log_level)
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
 worker_class = LoopWorker.limited(
-    Limits(body_bytes=body_limits(_settings), shares=thread_shares(_settings), idle_s=KEEPALIVE_S)
+    Limits(
+        body_bytes=body_limits(_settings),
+        shares=thread_shares(_settings),
+        idle_s=_settings.keepalive_s,
+    )
 )
 workers = _settings.web_concurrency
 loglevel = _settings.log_level.lower()
@@ -46,7 +48,7 @@ logger_class = JsonLogger
 accesslog = None  # the application writes the lines of requests
 
 worker_connections = 2000  # of each process; fewer if it may not open so many files
-keepalive = KEEPALIVE_S
+keepalive = _settings.keepalive_s
 graceful_timeout = 20
 timeout = 30
 limit_request_line = 8190  # for a long q; the most that Gunicorn allows
@@ -75,9 +77,12 @@ def when_ready(server: Any) -> None:
     """Make the folder of the metrics, now that the start has succeeded."""
     # Not set in the environment of the image: there every program that imports prometheus_client,
     # such as the tests, would share these files.
-    place = place_of_folder(_shared_memory)
-    remove_left_behind(place)
-    directory = make_folder(place)
+    try:
+        place = place_of_folder(_shared_memory)
+        remove_left_behind(place)
+        directory = make_folder(place)
+    except OSError as error:
+        fail_start(f"no folder for the metrics, neither in /dev/shm nor in TMPDIR: {error}")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     server.log.info("sqlite %s, metrics in %s", sqlite3.sqlite_version, directory)
     # What is there before the first fork stays until the end: no collection has to look at it, so

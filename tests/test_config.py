@@ -67,8 +67,9 @@ ACCEPTED: list[tuple[str, str, object]] = [
     ("PUBLIC_URL", "http://localhost:8000/a/b/", "http://localhost:8000/a/b"),
     ("PUBLIC_URL", "https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
     # echo a2V5LW9uZQ== | base64 -d
-    ("STANDARD_WEBHOOKS_SECRET", "whsec_a2V5LW9uZQ==  whsec_a2V5", (b"key-one", b"key")),
-    ("STANDARD_WEBHOOKS_SECRET", "whsec_a2V5LW9uZQ", (b"key-one",)),
+    ("STANDARD_WEBHOOKS_SECRET", "whsec_a2V5LW9uZQ==  whsec_a2V5",
+     ((b"key-one", ""), (b"key", ""))),
+    ("STANDARD_WEBHOOKS_SECRET", "whsec_a2V5LW9uZQ", ((b"key-one", ""),)),
 ]  # fmt: skip
 FIELDS = {"DATABASE_URL": "database_path", "STANDARD_WEBHOOKS_SECRET": "standard_webhooks_keys"}
 
@@ -103,12 +104,12 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     ("COMMIT_DEADLINE_S", RANGE, ["0", "61", "nan", "inf", "soon", "1_0", " 4 ", "1e1", "-1",
                                   "0.05"]),
     ("READ_DEADLINE_S", RANGE, ["0", "61", "nan", "inf", "soon"]),
+    ("KEEPALIVE_S", RANGE, ["0", "3601", "1.5"]),
     ("CHECKPOINTS", RANGE, ["Litestream", "none"]),
     ("RETENTION_DAYS", RANGE, ["-1", "36501", "90d", "1.5"]),
     ("PUBLIC_URL", RANGE, [
         "hooks.example.com", "ftp://x", "https://", "https://x?a", "https://x/#f",
         "https://u:p@x", "https://x y", "https://x:123456", "https://é", "https://x/é",
-        "https://x\n",
     ]),
 ]  # fmt: skip
 # The same of secrets, which are not printed.
@@ -117,7 +118,8 @@ SECRETS_REFUSED: list[tuple[str, str, list[str]]] = [
         "a2V5", "whsec_", "whsec_a2V5 a2V5", "whsec_é", "whsec_a", "whpk_a2V5",
     ]),
     ("READ_TOKEN", ".* accepted are ", [
-        "two words", "é", "tab\t", "x" * 4097, os.fsdecode(b"\xff"),
+        "x" * 15, "two words of a token", "é" * 20, "a tab\tin the middle", "x" * 4097,
+        os.fsdecode(b"\xff" * 20),
     ]),
 ]  # fmt: skip
 
@@ -177,9 +179,9 @@ def read(environ: dict[str, str], name: str) -> object:
 
 
 IN_A_FILE = [
-    *((name, b"in-a-file" + ending, "in-a-file")
+    *((name, b"in-a-file-of-one" + ending, "in-a-file-of-one")
       for name in SECRETS for ending in (b"", b"\n", b"\r\n", b"\n\n")),
-    *((name, "in-a-file\r\n".encode("utf-8-sig"), "in-a-file") for name in SECRETS),
+    *((name, "in-a-file-of-one\r\n".encode("utf-8-sig"), "in-a-file-of-one") for name in SECRETS),
     *((name, b"\xffkey\n", os.fsdecode(b"\xffkey")) for name in SECRETS[:2]),
     ("WEBHOOK_SECRET_PREVIOUS", b"", ""), ("WEBHOOK_SECRET_PREVIOUS", b"\n", ""),  # which drops it
 ]  # fmt: skip
@@ -242,3 +244,65 @@ def test_a_file_without_a_secret_stops_the_start_and_is_named(
         read({f"{name}_FILE": str(file)}, name)
 
     assert "\n" not in str(failure.value)
+
+
+def test_a_byte_order_mark_before_a_name_gives_way_to_the_environment() -> None:
+    marked = {"\ufeffWEBHOOK_SECRET": "of a .env"}
+
+    assert Config.from_env(marked).webhook_secret == "of a .env"
+    for both in (marked | {"WEBHOOK_SECRET": SECRET}, {"WEBHOOK_SECRET": SECRET} | marked):
+        assert Config.from_env(both).webhook_secret == SECRET
+
+
+EVERY_SECRET = [*SECRETS, "META_APP_SECRET", "META_VERIFY_TOKEN", "TWILIO_AUTH_TOKEN",
+                "STANDARD_WEBHOOKS_SECRET"]  # fmt: skip
+ALL_SECRETS = dict.fromkeys(EVERY_SECRET, "whsec_MDEyMzQ1Njc4OWFiY2RlZg==")
+
+
+@pytest.mark.parametrize("name", EVERY_SECRET)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_end_after_a_secret_does_not_belong_to_it(name: str, end: str) -> None:
+    given = ALL_SECRETS | {"PUBLIC_URL": "https://x", name: ALL_SECRETS[name] + end}
+
+    with_end, without = (
+        Config.from_env(environ) for environ in (given, given | {name: ALL_SECRETS[name]})
+    )
+
+    assert with_end == without
+
+
+@pytest.mark.parametrize("name", EVERY_SECRET)
+@pytest.mark.parametrize("form", ["{} ", " {}", "\t{}", "{} \n", "\n{}", "{}\u00a0"])
+def test_other_white_space_at_the_ends_of_a_secret_stops_the_start(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(form.format(ALL_SECRETS[name]))
+    in_variable = {name: form.format(ALL_SECRETS[name])}
+    in_file = {name: "", f"{name}_FILE": str(file)}
+    for given in [in_variable] if name == "META_VERIFY_TOKEN" else [in_variable, in_file]:
+        with pytest.raises(ConfigError, match=f"^{name}(_FILE)? ") as failure:
+            Config.from_env(ALL_SECRETS | {"PUBLIC_URL": "https://x"} | given)
+
+        assert "\n" not in str(failure.value)
+        assert "whsec" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBHOOK_SECRET_PREVIOUS", SECRET),
+        ("META_APP_SECRET", "one one"),
+        ("TWILIO_AUTH_TOKEN", "one two one"),
+        ("STANDARD_WEBHOOKS_SECRET", "whsec_MDEy whsec_MDEy"),
+    ],
+)
+def test_an_older_secret_that_is_the_current_one_is_noticed(name: str, value: str) -> None:
+    needed = {"WEBHOOK_SECRET": SECRET, "META_VERIFY_TOKEN": "v", "PUBLIC_URL": "https://x"}
+    if name != "META_APP_SECRET":
+        del needed["META_VERIFY_TOKEN"]
+
+    assert Config.from_env({**needed, name: value}).repeated_secrets == [name]
+    assert Config.from_env({**needed, name: value.split()[0]}).repeated_secrets == (
+        [name] if value == SECRET else []
+    )

@@ -68,9 +68,9 @@ def test_trying_out_messages_unchanged_lists_all_messages(server: Server, browse
 
 
 def test_a_token_that_is_typed_once_opens_the_reads(browser: Chrome, tmp_path: Path) -> None:
-    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, READ_TOKEN="a-token") as server:
+    with serving(tmp_path, QUICK, WEB_CONCURRENCY=1, READ_TOKEN="a-token-for-readers") as server:
         open_page(server, browser)
-        find(browser, "#token").send_keys("a-token")
+        find(browser, "#token").send_keys("a-token-for-readers")
         stats = try_out_read(browser, "showStats")
 
     assert stats["total_messages"] == 0

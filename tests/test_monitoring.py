@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -70,6 +71,12 @@ def measured_by(expression: str) -> set[str]:
     return {part for part in parts if " offset " not in part}  # a new service has no past
 
 
+@pytest.fixture
+def config(config: Config) -> Config:
+    """With a provider, which some expressions are about."""
+    return replace(config, meta_app_secrets=("m",), meta_verify_token="v")
+
+
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
 def test_every_expression_names_metrics_that_the_service_has(
     client: FlaskClient, config: Config, writer: LockedConnection, expression: str
@@ -127,7 +134,7 @@ def test_the_configuration_and_the_rules_are_valid(tmp_path: Path) -> None:
 
 @needs_prometheus
 def test_alerts_fire_when_they_should_and_not_before() -> None:
-    promtool("test", "rules", PROMETHEUS / "rules.test.yml")
+    promtool("test", "rules", *PROMETHEUS.glob("*.test.yml"))
 
 
 def promtool(*arguments: object) -> None:
@@ -139,13 +146,16 @@ def promtool(*arguments: object) -> None:
 def configured(folder: Path) -> Path:
     """Return a copy of Prometheus' configuration, with a token, in `folder`."""
     token = folder / "read_token"
-    token.write_text("a-token\n")
+    token.write_text("a-token-for-readers\n")
     configuration = (PROMETHEUS / "prometheus.yml").read_text()
     assert CREDENTIALS in configuration
     file = folder / "prometheus.yml"
     file.write_text(configuration.replace(CREDENTIALS, str(token)))
     shutil.copy(PROMETHEUS / "rules.yml", folder)
     return file
+
+
+A_PROVIDER = {"META_APP_SECRET": "m", "META_VERIFY_TOKEN": "v"}
 
 
 @needs_prometheus
@@ -159,7 +169,7 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
     database_in(tmp_path).parent.mkdir()
     remember_backup(Database(database_in(tmp_path)), 1.0)
     with (
-        serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token") as service,
+        serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token", **A_PROVIDER) as service,
         replicating(tmp_path) as replica,
         scraping(tmp_path, service, replica) as prometheus,
     ):
@@ -170,6 +180,8 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
 
         def all_have_data() -> bool:
             service.deliver(message_id=f"m{next(number)}")
+            with service.client() as client:
+                client.request("POST", "/webhook/meta", b"")
             without = {each for each in expressions if not has_data(prometheus, each)}
             expressions.intersection_update(without)
             return not expressions

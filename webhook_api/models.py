@@ -27,8 +27,9 @@ from webhook_api.timestamps import Instant, UtcTimestamp, WantedTime
 
 MAX_TEXT_CHARS = 4096
 MAX_PAGE_SIZE = 100
-MAX_ID_CHARS = 512  # of a provider's message
-MAX_ADDRESS_CHARS = 256
+MAX_ID_CHARS = 512
+MAX_NUMBER_CHARS = 64
+MAX_ADDRESS_CHARS = 256  # of a provider's message
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -109,7 +110,9 @@ def _restore_plus(value: object) -> object:
 
 WholeNumber = BeforeValidator(_digits)  # after the limits, which the schema then shows
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a pair of surrogates
-PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[0-9]+$")]  # of any length
+_NewNumber = Annotated[PhoneNumber, StringConstraints(max_length=MAX_NUMBER_CHARS)]
+_NewId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
@@ -140,11 +143,11 @@ class InboundMessage(BaseModel):
     # Source: spec 1, "Validation".
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    message_id: Annotated[str, StringConstraints(min_length=1)] = Field(
+    message_id: _NewId = Field(
         description="The provider's name for the message; deliveries that share it are repeats."
     )
-    from_msisdn: PhoneNumber = Field(alias="from", description="The sender's number.")
-    to_msisdn: PhoneNumber = Field(alias="to", description="The receiver's number.")
+    from_msisdn: _NewNumber = Field(alias="from", description="The sender's number.")
+    to_msisdn: _NewNumber = Field(alias="to", description="The receiver's number.")
     ts: UtcTimestamp = Field(
         description="When it was sent, in UTC: a real date and time, to the nanosecond at most."
     )
@@ -158,10 +161,17 @@ class InboundMessage(BaseModel):
         return _OWN_TEXT if self.text is not None else _OWN
 
 
+class ImportedMessage(InboundMessage):
+    """A message of an import: earlier versions stored ids and numbers of any length."""
+
+    message_id: Annotated[str, StringConstraints(min_length=1)]
+    from_msisdn: PhoneNumber = Field(alias="from")
+    to_msisdn: PhoneNumber = Field(alias="to")
+
+
 class ProviderMessage(InboundMessage):
     """A message of a provider: its addresses need not be numbers."""
 
-    message_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
     from_msisdn: Address = Field(alias="from")
     to_msisdn: Address = Field(alias="to")
     kept: Origin

@@ -98,7 +98,10 @@ def prepare_if_possible(database: Database) -> None:
 
 
 def prepare_and_log(config: Config) -> None:
-    """Do what `prepare_database` does, and log which file it is and how many messages it has."""
+    """Do what `prepare_database` does, and log which file it is and how many messages it has.
+
+    Logs as well what an operator should know of the settings.
+    """
     if config.database_driver:
         logger.warning(
             "DATABASE_URL names the driver %s, which is ignored: the service uses Python's sqlite3",
@@ -111,6 +114,8 @@ def prepare_and_log(config: Config) -> None:
     database.close()
     found = "created" if created else f"messages: {totals.messages if totals else '?'}"
     logger.info("database %s (%s), port %d, API at /docs", database.path, found, config.port)
+    if not config.read_token:
+        logger.warning("READ_TOKEN is not set: whoever reaches the port can read all messages")
 
 
 def _advice(path: Path) -> str:

@@ -14,6 +14,7 @@ import pytest
 from tests.cli.running import Run, command
 from tests.serving import wait_until
 from tests.store.files import store
+from webhook_api.config import NamedKey
 from webhook_api.providers.standard import verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -36,7 +37,7 @@ class Target:
             def do_POST(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 body = self.rfile.read(int(headers["content-length"]))
-                verify([KEY], headers, body, "")
+                verify([NamedKey(KEY)], headers, body, "")
                 target.ids.append(headers["webhook-id"])
                 target.bodies.append(json.loads(body))
                 self.send_response(next(rest, 204))

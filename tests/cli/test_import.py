@@ -22,6 +22,15 @@ from webhook_api import close_app, create_app
 from webhook_api.config import Config
 
 
+def test_import_takes_what_earlier_versions_have_stored(run: Run, rows: Rows) -> None:
+    long = a_message(message_id="x" * 3000, sender="+" + "1" * 500, to="+" + "2" * 500)
+
+    result = run("import", "-", stdin=as_lines(long, a_message(message_id="meta:wamid.1")))
+
+    assert result.stdout.startswith("created 2, ")
+    assert rows("SELECT message_id FROM messages ORDER BY id") == [("x" * 3000,), ("meta:wamid.1",)]
+
+
 def test_import_takes_half_an_emoji_in_a_text(run: Run, rows: Rows) -> None:
     result = run("import", "-", stdin=as_lines(a_message(text="xoxo \ud83d")))
 

@@ -50,9 +50,18 @@ def test_sign_makes_no_database_and_prints_the_signature_alone(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["verify", "--help"])
-def test_a_missing_setting_is_one_line(command: str) -> None:
-    assert forked(command) == (
+@pytest.mark.parametrize("command", [[], ["send"], ["export"], ["dead-letters", "show"]])
+@pytest.mark.parametrize("port", ["", "none"])
+def test_help_needs_no_setting(command: list[str], port: str) -> None:
+    status, stdout, stderr = forked(*command, "--help", PORT=port)
+
+    assert (status, stderr) == (0, "")
+    assert stdout.startswith("Usage: ")
+    assert command or "\n  send " in stdout
+
+
+def test_a_missing_setting_is_one_line() -> None:
+    assert forked("verify") == (
         1,
         "",
         "Error: WEBHOOK_SECRET is not set: give it the secret shared with the provider\n",

@@ -10,7 +10,7 @@ from tests.builders import SECRET, an_app
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.execution import EXECUTION_KEY, Execution
-from webhook_api.inbox.session import PAUSE_S, SESSION_S, begin_session, is_session
+from webhook_api.inbox.session import COOKIE, MAX_SESSIONS, PAUSE_S, SESSION_S, Sessions
 
 TOKEN = "a-token-for-readers"
 
@@ -50,6 +50,30 @@ def test_a_session_lets_in_until_logout(locked: FlaskClient) -> None:
     assert seen.status_code == 200
     assert "READ_TOKEN" not in seen.text
     assert locked.get("/inbox").status_code == 303
+
+
+def test_a_copied_cookie_is_dead_after_logout_and_another_session_lives(
+    locked: FlaskClient,
+) -> None:
+    browser = locked.application.test_client(use_cookies=False)
+    stolen, other = (
+        browser.post("/inbox/login", data={"token": TOKEN}).headers["Set-Cookie"].partition(";")[0]
+        for _ in range(2)
+    )
+    browser.post("/inbox/logout", headers={"Cookie": stolen})
+
+    seen = [browser.get("/inbox", headers={"Cookie": cookie}) for cookie in (stolen, other)]
+
+    assert [reply.status_code for reply in seen] == [303, 200]
+
+
+def test_a_session_that_cannot_begin_is_503(locked: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "b.db.sessions").write_text("a file where the folder should be")
+
+    reply = locked.post("/inbox/login", data={"token": TOKEN})
+
+    assert (reply.status_code, "Set-Cookie" in reply.headers) == (503, False)
+    assert "the session cannot begin" in reply.text
 
 
 @pytest.mark.parametrize(
@@ -93,21 +117,50 @@ def test_a_wrong_token_takes_its_time_and_keeps_no_right_one_out(locked: FlaskCl
     assert [execution.pause_s for execution in executions] == [PAUSE_S, 0]
 
 
-BEGUN = begin_session(TOKEN, 1000)
-LAST = 1000 + SESSION_S - 1
+@pytest.fixture
+def sessions(tmp_path: Path) -> Sessions:
+    return Sessions(tmp_path / "sessions", TOKEN)
 
 
-@pytest.mark.parametrize(
-    ("token", "cookie", "now", "holds"),
-    [
-        (TOKEN, BEGUN, LAST, True), (TOKEN, BEGUN, LAST + 1, False),
-        ("another", BEGUN, 1000, False),
-        *((TOKEN, made_up, 0, False) for made_up in (
-            "9" + BEGUN, "", ".", "99999999999", "99999999999.00", "é.é", "1.2.3",
-        )),
-    ],
-)  # fmt: skip
-def test_a_session_ends_with_its_time_and_its_token_and_cannot_be_made_up(
-    token: str, cookie: str, now: int, holds: bool
+BEGAN = 1_768_000_000.5
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "9999999999", "9999999999.00", "é.é", "../sessions"])
+def test_a_session_cannot_be_made_up(sessions: Sessions, cookie: str) -> None:
+    sessions.begin(BEGAN)
+
+    assert not sessions.is_live(cookie, BEGAN)
+
+
+def test_a_session_ends_with_its_time_its_token_and_its_logout(
+    sessions: Sessions, tmp_path: Path
 ) -> None:
-    assert is_session(token, cookie, now) is holds
+    cookie, other = sessions.begin(BEGAN), sessions.begin(BEGAN)
+    changed = Sessions(tmp_path / "sessions", "another token of readers")
+
+    assert sessions.is_live(cookie, BEGAN + SESSION_S - 1)
+    assert not sessions.is_live(cookie, BEGAN + SESSION_S)
+    assert not changed.is_live(cookie, BEGAN)
+    assert not sessions.is_live("2" + cookie[1:], BEGAN)
+    sessions.end(cookie)
+    sessions.end(cookie)
+    assert [sessions.is_live(one, BEGAN) for one in (cookie, other)] == [False, True]
+    assert COOKIE
+
+
+def test_a_cookie_is_no_means_to_guess_the_token(sessions: Sessions, tmp_path: Path) -> None:
+    first, second = sessions.begin(BEGAN), sessions.begin(BEGAN)
+
+    [one, other] = (tmp_path / "sessions").iterdir()
+    assert first != second
+    assert not {first[11:], second[11:]} & {one.name[11:], other.name[11:]}
+    assert (one.stat().st_mode & 0o777, one.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_few_sessions_are_kept(sessions: Sessions, tmp_path: Path) -> None:
+    old = sessions.begin(BEGAN)
+    young = [sessions.begin(BEGAN + SESSION_S - 1 + number) for number in range(MAX_SESSIONS + 2)]
+
+    assert len(list((tmp_path / "sessions").iterdir())) == MAX_SESSIONS
+    assert not sessions.is_live(old, BEGAN)
+    assert sessions.is_live(young[-1], BEGAN + SESSION_S)

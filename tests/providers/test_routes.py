@@ -11,8 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.builders import an_app, samples, signed
-from tests.conftest import Logged, Rows, Scrape
+from tests.builders import a_message, an_app, samples, signed
+from tests.conftest import Logged, Post, Rows, Scrape
 from tests.providers.conftest import Deliver
 from tests.providers.samples import (
     a_config,
@@ -278,3 +278,20 @@ def test_no_client_can_create_series_of_metrics(client: FlaskClient, scrape: Scr
 
     new = {series for series in set(scrape()) - before if not series.startswith("http_requests")}
     assert new == set()
+
+
+def test_an_id_with_the_prefix_of_a_provider_in_use_is_422_on_webhook(
+    deliver: Deliver, post_signed: Post, rows: Rows
+) -> None:
+    ids = ["meta:wamid.1", "twilio:SM1", "standard:1", "standard/shop:1", "meta:"]
+    taken = [post_signed(a_message(message_id=message_id)) for message_id in ids]
+    others = ["other:1", "meta", "Meta:1", " meta:1", "a:meta:1"]
+    stored = [post_signed(a_message(message_id=message_id)) for message_id in others]
+
+    genuine = deliver("meta", from_meta(a_whatsapp(1)))
+
+    assert {reply.status_code for reply in taken} == {422}
+    assert all('"loc":["body","message_id"]' in reply.text for reply in taken)
+    assert {reply.status_code for reply in stored} == {200}
+    assert genuine.status_code == 200
+    assert len(rows("SELECT * FROM messages")) == len(others) + 1

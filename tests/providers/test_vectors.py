@@ -16,6 +16,7 @@ from tests.providers.samples import (
     WHSEC,
     a_config,
 )
+from webhook_api.config import NamedKey
 from webhook_api.errors import InvalidSignature
 from webhook_api.outcome import Key
 from webhook_api.providers import meta, standard, twilio
@@ -145,7 +146,7 @@ def test_the_test_vector_of_standard_webhooks(tmp_path: Path) -> None:
     """
     keys = a_config(tmp_path, STANDARD_WEBHOOKS_SECRET=WHSEC).standard_webhooks_keys
 
-    assert keys == (KEY,)
+    assert keys == (NamedKey(KEY),)
     svix = {name.replace("webhook", "svix"): value for name, value in STANDARD.items()}
     for headers in (STANDARD, svix):
         for now in (1614265330, 1614265330 - 300, 1614265330 + 300):
@@ -184,4 +185,6 @@ def test_one_good_signature_among_others_is_enough(signatures: str, holds: bool)
 
     expected = nullcontext() if holds else pytest.raises(InvalidSignature)
     with expected:
-        standard.verify((b"old", KEY), headers, STANDARD_BODY, "", lambda: 1614265330.0)
+        standard.verify(
+            (NamedKey(b"old"), NamedKey(KEY)), headers, STANDARD_BODY, "", lambda: 1614265330.0
+        )

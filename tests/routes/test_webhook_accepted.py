@@ -31,9 +31,9 @@ def test_the_content_type_does_not_matter(
 
 
 GOOD_FIELDS: list[tuple[str, Any]] = [
-    ("message_id", " "), ("message_id", "x" * 10_000), ("message_id", "a\x00b"),
+    ("message_id", " "), ("message_id", "x" * 512), ("message_id", "a\x00b"),
     ("message_id", "é😀\u202e\ufeff"), ("message_id", "\uffff"), ("message_id", "\x01"),
-    ("from", "+0"), ("to", "+" + "9" * 40),
+    ("from", "+0"), ("to", "+" + "9" * 63),
     ("ts", "0001-01-01T00:00:00Z"), ("ts", "9999-12-31T23:59:59.999999999Z"),
     ("ts", "2024-02-29T00:00:00.1Z"), ("ts", "1969-12-31T23:59:59.5Z"),
     ("ts", "2025-01-15T10:00:00.000000000Z"),

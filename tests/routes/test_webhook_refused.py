@@ -74,6 +74,7 @@ def test_a_signed_body_that_is_not_a_message_is_422(post_signed: Post, rows: Row
 
 NUMBERS = [
     "", "+", "919", " +919", "+919 ", "+919\n", "+91-9", "+91 9", "++91", "+٩١", "+９１", "+91a",
+    "+" + "9" * 64,
 ]  # fmt: skip
 MOMENTS = [
     "", "2025-01-15", "2025-01-15T10:00:00", "2025-01-15T10:00:00z", "2025-01-15t10:00:00Z",
@@ -88,7 +89,7 @@ MOMENTS = [
 ]  # fmt: skip
 OTHER_TYPES: list[Any] = [1, 1.5, True, ["+91"], {"a": 1}]
 BAD_VALUES = {
-    "message_id": ["", None, *OTHER_TYPES],
+    "message_id": ["", None, "x" * 513, *OTHER_TYPES],
     "from": [None, *OTHER_TYPES, *NUMBERS],
     "to": [None, *OTHER_TYPES, *NUMBERS],
     "ts": [None, 1736935200, *OTHER_TYPES, *MOMENTS],

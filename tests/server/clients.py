@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.builders import a_message, encode, signed
 from tests.serving import Server
-from webhook_api.models import parse_message
+from webhook_api.models import ImportedMessage, parse_message
 from webhook_api.store import connections
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
@@ -101,7 +101,9 @@ def fill(database: Path, *, messages: int, text: str = "x" * 4096, prefix: str =
             insert_messages(
                 writer,
                 [
-                    parse_message(a_message(message_id=f"{prefix}{number + n}", text=text))
+                    parse_message(
+                        a_message(message_id=f"{prefix}{number + n}", text=text), ImportedMessage
+                    )
                     for n in range(50)
                 ],
             )

@@ -82,7 +82,6 @@ def test_http_1_0_needs_no_host(server: Server) -> None:
         (b"GET /stats HTTP/1.1\r\n%b" % (b"X: y\r\n" * 200), 431, ("GET", "/stats")),
         (b"GET /stats HTTP/1.1\r\nX: %b" % (b"x" * 90_000), 431, ("GET", "/stats")),
         (b"GET /stats HTTP/3.7", 400, ("GET", "/stats")),
-        (b"GET /stats HTTP/1.1\r\nExpect: tea", 417, ("GET", "/stats")),
         (b"GET http://[/stats HTTP/1.1", 400, ("UNKNOWN", "/")),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, ("UNKNOWN", "/")),
         (b"hello", 400, ("UNKNOWN", "/")),
@@ -176,6 +175,36 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
 
     assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"200"] * 3
     assert re.findall(rb'"status": ?"(\w+)"', replies) == [b"alive", b"ok", b"alive"]
+
+
+NOT_NEEDED = [
+    ["X-Forwarded-Proto: https", "X-Forwarded-Protocol: https"],
+    ["X-Forwarded-Proto: https", "X-Forwarded-Protocol: http"],
+    ["X-Forwarded-Protocol: ssl", "X-Forwarded-Ssl: off", "X-Forwarded-Proto: gopher"],
+    ["X-Forwarded-Proto: https", "X-Forwarded-Proto: http", "X-Forwarded-Ssl: on"],
+    ["Forwarded: =;;for=_hidden, proto=https", "Via: 1.1 a, nonsense", "X-Forwarded-For: unknown"],
+    ["Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: !"],
+    ["Upgrade: websocket", "Connection: Upgrade"],
+    ["Expect: tea"], ["Expect: 100-continue, tea"], ["Expect:"],
+    ["Connection: ,,,"], ["Connection: keep-alive, x-y", "Keep-Alive: 300", "TE: chunked"],
+    ["Content-Type: text/plain", "Content-Type: nonsense;;"], ["Content-Encoding: gzip"],
+    ["Script_Name: /x", "X_Signature: z", "X-Script-Name: /x", "X-Forwarded-Prefix: /x"],
+    ["Accept: nothing", "Range: bytes=9-", "If-Match: x", "If-Modified-Since: now", "Origin: null"],
+    ["Cookie: =;;=", "Authorization: Basic !", "X-Http-Method-Override: DELETE"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", NOT_NEEDED, ids=", ".join)
+def test_no_header_that_is_not_needed_refuses_a_delivery(
+    server: Server, headers: list[str]
+) -> None:
+    head, body = a_delivery(*headers, message_id=str(headers))
+
+    with connect(server) as client:
+        client.sendall(head + body)
+        reply = read_reply(client)
+
+    assert status(reply) == 200
 
 
 def test_a_client_that_expects_100_is_told_to_go_on_exactly_once(server: Server) -> None:

@@ -11,6 +11,7 @@ from webhook_api.cli.failures import describe
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.models import (
+    ImportedMessage,
     InboundMessage,
     Origin,
     ProviderMessage,
@@ -18,7 +19,7 @@ from webhook_api.models import (
     parse_message,
 )
 from webhook_api.providers import NAMES, body_limits
-from webhook_api.providers.delivery import word
+from webhook_api.providers.delivery import provider_of_id, word
 from webhook_api.providers.texts import as_json
 
 _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \u007f
@@ -62,9 +63,9 @@ def _parse(payload: object) -> InboundMessage:
         InvalidInput: a field is missing or breaks its rule.
     """
     message_id = payload.get("message_id") if isinstance(payload, dict) else None
-    provider = message_id.partition(":")[0] if isinstance(message_id, str) else ""
+    provider = provider_of_id(message_id) if isinstance(message_id, str) else ""
     if provider not in NAMES or not isinstance(payload, dict):
-        return parse_message(payload)
+        return parse_message(payload, ImportedMessage)
     content = payload.get("payload")
     kept = Origin(
         provider, word(payload.get("kind")), None if content is None else as_json(content)

@@ -95,6 +95,6 @@ def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
 def _as_standard(config: Config, message: dict[str, Any]) -> SignedDelivery:
     body = json.dumps(_draw(message, standard_kinds)).encode()
     webhook_id = message["message_id"].replace("sample-", "msg_")
-    key = config.standard_webhooks_keys[0]
+    key = config.standard_webhooks_keys[0].key
     headers = standard.sign_delivery(key, webhook_id, int(time.time()), body)
     return SignedDelivery({"Content-Type": "application/json", **headers}, body)

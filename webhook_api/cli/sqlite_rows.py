@@ -8,7 +8,7 @@ from pathlib import Path
 
 from webhook_api.cli.lines import Line, max_line_bytes, report_bad
 from webhook_api.errors import InvalidInput
-from webhook_api.models import InboundMessage, parse_message
+from webhook_api.models import ImportedMessage, InboundMessage, parse_message
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.schema import SPECIFIED_COLUMNS, has_specified_table
 
@@ -50,7 +50,7 @@ def _read_row(db: Connection, row_id: int) -> Line:
         sql = f"SELECT {', '.join(SPECIFIED_COLUMNS)} FROM messages WHERE rowid = ?"
         values = db.execute(sql, [row_id]).fetchone()
         size = sum(len(value) for value in values if isinstance(value, (str, bytes)))
-        message = parse_message(dict(zip(_FIELDS, values, strict=True)))
+        message = parse_message(dict(zip(_FIELDS, values, strict=True)), ImportedMessage)
     except sqlite3.DataError as error:  # before SQLite has read a value beyond its limit
         report_bad(f"row {row_id}", InvalidInput(str(error)))
     except InvalidInput as error:

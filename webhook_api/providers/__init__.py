@@ -33,6 +33,7 @@ class Provider:
     max_body_bytes: int
     url: str = ""
     answer: str | None = None  # XML; None: the answer of /webhook
+    sender_of: Callable[[Headers, bytes], str] | None = None  # the name of one of several senders
     handshake: Callable[[Mapping[str, str]], str | None] | None = None
 
 
@@ -81,6 +82,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
             Provider(
                 name=standard.NAME,
                 verify=partial(standard.verify, config.standard_webhooks_keys),
+                sender_of=partial(standard.sender_of, config.standard_webhooks_keys),
                 max_body_bytes=config.max_body_bytes,
             )
         )

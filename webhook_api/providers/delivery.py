@@ -54,20 +54,23 @@ class Delivery:
         arrived: str,
         kind: object,
         payload: object,
+        sender_name: str = "",
     ) -> None:
         """Add a message, or count it as one that cannot be stored: it has no id.
 
-        Without a `ts` it has the time of its arrival. A text that is too long is cut.
+        With a `sender_name`, the id is one of that sender alone: `standard/shop:1`. Without a `ts`
+        it has the time of its arrival. A text that is too long is cut.
         """
         text = text_of(provider, message)
         if text and len(text) > MAX_TEXT_CHARS:
             text = text[: MAX_TEXT_CHARS - 1] + "…"
+        source = f"{provider}/{sender_name}" if sender_name else provider
         self.has_own_time &= ts is not None
         try:
             self.messages.append(
                 ProviderMessage.model_validate(
                     {
-                        "message_id": prefixed(provider, message_id),
+                        "message_id": prefixed(source, message_id),
                         "from": sender,
                         "to": receiver,
                         "ts": ts or arrived,
@@ -106,6 +109,12 @@ def word(value: object) -> str | None:
     return mended(value)[:_MAX_KIND_CHARS] if isinstance(value, str) and value else None
 
 
-def prefixed(provider: str, message_id: object) -> object:
-    """Return the id under which a provider's message is stored; other values stay unchanged."""
-    return f"{provider}:{message_id}" if isinstance(message_id, str) and message_id else None
+def prefixed(source: str, message_id: object) -> object:
+    """Return the id under which a provider's message is stored; None if it has none."""
+    return f"{source}:{message_id}" if isinstance(message_id, str) and message_id else None
+
+
+def provider_of_id(message_id: str) -> str:
+    """Return the name before the colon of an id, which may be that of a provider; else nothing."""
+    source, colon, _ = message_id.partition(":")
+    return source.partition("/")[0] if colon else ""

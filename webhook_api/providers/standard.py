@@ -11,8 +11,8 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from webhook_api.config import NamedKey
 from webhook_api.errors import InvalidSignature
-from webhook_api.intake.signature import which_key
 from webhook_api.models import parse_json
 from webhook_api.outcome import Key
 from webhook_api.providers.addresses import address
@@ -27,6 +27,7 @@ from webhook_api.providers.times import as_ts
 
 NAME = "standard"
 TOLERANCE_S = 5 * 60
+SENDER = "webhook-sender"  # a header of ours: the name of the key that signed the delivery
 EVENTS = ("webhook.test", "endpoint.test", "ping")  # what is known of the many types
 
 _PREFIXES = ("webhook", "svix")  # of the headers; Svix sends its own names by default
@@ -49,7 +50,7 @@ def sign_delivery(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> d
 
 
 def verify(
-    keys: Sequence[bytes],
+    keys: Sequence[NamedKey],
     headers: Mapping[str, str],
     body: bytes,
     _url: str,
@@ -57,22 +58,41 @@ def verify(
 ) -> Key:
     """Return which of `keys` `body` is signed with. The names of `headers` are in lower case.
 
+    The first key of a name is the current one.
+
     Raises:
         InvalidSignature: with none, or not within five minutes of now.
     """
+    used = _used_key(keys, headers, body)
+    if not _is_recent(headers.get(f"{_prefix(headers)}-timestamp", ""), clock()):
+        raise InvalidSignature
+    current = next(key for key in keys if key.name == used.name)
+    return Key.CURRENT if used == current else Key.PREVIOUS
+
+
+def sender_of(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes) -> str:
+    """Return the name of the key that `body` is signed with; empty: it has none.
+
+    Raises:
+        InvalidSignature: it is signed with none.
+    """
+    return _used_key(keys, headers, body).name
+
+
+def _used_key(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes) -> NamedKey:
     prefix = _prefix(headers)
     webhook_id = headers.get(f"{prefix}-id", "")
     timestamp = headers.get(f"{prefix}-timestamp", "")
     supplied = headers.get(f"{prefix}-signature", "").encode(errors="replace").split(b" ")
     found = []
-    for key in keys:
-        expected = _signature(key, webhook_id, timestamp, body).encode()
+    for one in keys:
+        expected = _signature(one.key, webhook_id, timestamp, body).encode()
         # Signatures of other versions never match.
-        found.append(sum(hmac.compare_digest(expected, signature) for signature in supplied) > 0)
-    used = which_key(found)
-    if not (webhook_id and _is_recent(timestamp, clock())):
+        if sum(hmac.compare_digest(expected, signature) for signature in supplied):
+            found.append(one)
+    if not (found and webhook_id):
         raise InvalidSignature
-    return used
+    return found[0]
 
 
 def parse(
@@ -80,9 +100,9 @@ def parse(
 ) -> Delivery:
     """Return the one message of `body`, which is its `data`, or the body itself.
 
-    A message without an id gets the id of its delivery, which its repeats share. What has no
-    field of a message anywhere is an event, such as the one that tests an endpoint, unless its
-    type says that it is a message.
+    A message without an id gets the id of its delivery, which its repeats share. The id belongs to
+    the sender that the key names. What has no field of a message anywhere is an event, such as the
+    one that tests an endpoint, unless its type says that it is a message.
 
     Raises:
         InvalidInput, UnreadableError: it is no JSON object, or has a message in another format.
@@ -103,6 +123,7 @@ def parse(
     delivery.add_message(
         NAME,
         message,
+        sender_name=headers.get(SENDER, ""),
         message_id=message.get("message_id") or headers.get(f"{_prefix(headers)}-id"),
         sender=address([message.get("from")]),
         receiver=address([message.get("to")]),

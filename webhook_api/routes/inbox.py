@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db
+from webhook_api.errors import Unavailable
 from webhook_api.execution import execution_of
 from webhook_api.inbox.arrivals import count_new, newest_id
 from webhook_api.inbox.chart import draw
@@ -27,7 +28,7 @@ from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import Overview, count_overview
 from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
-from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S, begin_session
+from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.whole_message import find_row
@@ -36,7 +37,7 @@ from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
-from webhook_api.web.inbox_page import may_read, render_inbox
+from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
 
 _OPEN = {"inbox.show_login", "inbox.log_in"}
 _OWN_PAGE = re.compile(r"/inbox(/messages/[0-9]+|/consumers)?(\?[!-~]*)?")
@@ -131,7 +132,11 @@ def show_login() -> Response | AnyResponse:
 
 @bp.post("/inbox/login")
 def log_in() -> Response | AnyResponse:
-    """Begin a session, if the token is right. A wrong one takes a second; no thread waits."""
+    """Begin a session, if the token is right. A wrong one takes a second; no thread waits.
+
+    Raises:
+        RequestRefused: 503, the session cannot be kept.
+    """
     token = current_read_token()
     wanted = request.form.get("next", "")
     if token and not is_read_token(token, request.form.get("token", "")):
@@ -142,13 +147,25 @@ def log_in() -> Response | AnyResponse:
         return page
     response = redirect(_next_page(wanted), 303)
     if token:
-        _set_cookie(response, begin_session(token, time.time()), SESSION_S)
+        try:
+            cookie = current_sessions().begin(time.time())
+        except OSError as error:
+            raise Unavailable(f"the session cannot begin: {error.strerror}") from error
+        _set_cookie(response, cookie, SESSION_S)
     return response
 
 
 @bp.post("/inbox/logout")
 def log_out() -> AnyResponse:
-    """End the session in this browser."""
+    """End the session: its cookie is worth nothing from now on.
+
+    Raises:
+        RequestRefused: 503, it cannot be ended.
+    """
+    try:
+        current_sessions().end(request.cookies.get(COOKIE, ""))
+    except OSError as error:
+        raise Unavailable(f"the session cannot be ended: {error.strerror}") from error
     response = redirect(url_for("inbox.show_login"), 303)
     # Chromium keeps a page for the way back, also with `no-store`, until an HttpOnly cookie
     # changes. It does not count the change that came with the page, which was the login. So one

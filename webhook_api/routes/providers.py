@@ -14,6 +14,7 @@ from werkzeug.exceptions import Forbidden
 from webhook_api.outcome import Outcome, Result, Tally
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
+from webhook_api.providers.standard import SENDER
 from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
 from webhook_api.store.dead_letters import DeadLetter
@@ -52,6 +53,9 @@ def receive_delivery(provider: Provider) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     outcome.checked_url = provider.url + _end_of_url() if provider.url else ""
     outcome.key = provider.verify(headers, body, outcome.checked_url)
+    if provider.sender_of:
+        # Whatever the client sent under this name: headers are not signed.
+        headers[SENDER] = provider.sender_of(headers, body)
     delivery, reason = _read(provider.name, headers, body)
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id

@@ -4,9 +4,11 @@ from flask import Blueprint, current_app, request
 
 from webhook_api.answers import Accepted
 from webhook_api.config import Config
+from webhook_api.errors import InvalidInput
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
+from webhook_api.providers.delivery import provider_of_id
 from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
 from webhook_api.web.outcome import begin_outcome
@@ -34,7 +36,12 @@ def receive_message() -> Accepted:
     payload = parse_json(body)
     outcome.note_message_id(payload)
     message = parse_message(payload)
-    [stored] = current_services().commits.store([message])
+    services = current_services()
+    if (provider := provider_of_id(message.message_id)) in services.providers:
+        # Otherwise the provider's own message would be a repeat of this one, and be lost.
+        reason = f"{provider}: is the prefix of a provider's own ids"
+        raise InvalidInput([{"type": "reserved", "loc": ["body", "message_id"], "msg": reason}])
+    [stored] = services.commits.store([message])
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}

@@ -3,12 +3,11 @@ number, and their number is bounded before it is done."""
 
 import re
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes
 
 from gunicorn.http import Request
 from gunicorn.http.errors import (
-    ExpectationFailed,
     InvalidHeader,
     LimitRequestHeaders,
     LimitRequestLine,
@@ -43,7 +42,6 @@ _UNREADABLE = {
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "the header fields are too long or too many",
     ),
-    ExpectationFailed: (HTTPStatus.EXPECTATION_FAILED, "this expectation is not supported"),
     UnsupportedTransferCoding: (
         HTTPStatus.NOT_IMPLEMENTED,
         "this transfer coding is not supported",
@@ -54,9 +52,23 @@ _NOT_HTTP = (HTTPStatus.BAD_REQUEST, "the request is not correct HTTP")
 
 
 class StrictRequest(Request):
-    """Gunicorn's request, which also refuses what RFC 9112 forbids and Gunicorn accepts."""
+    """Gunicorn's request, which also refuses what RFC 9112 forbids and Gunicorn accepts.
+
+    It accepts every header that nothing here depends on, so that none can refuse a delivery.
+    """
 
     expects_continue = False  # Gunicorn would send "100 Continue" before the body is waited for
+
+    def _apply_header_policy(
+        self, name: str, value: str, scheme: list[bool], seen: set[str], *more: Any, **options: Any
+    ) -> tuple[str, str] | None:
+        if name == "EXPECT" and value.lower() != "100-continue":
+            return name, value  # a server may ignore it (RFC 9110, 10.1.1)
+        seen.discard("CONTENT-TYPE")  # the last one counts
+        kept: tuple[str, str] | None = super()._apply_header_policy(  # type: ignore[misc]
+            name, value, scheme, seen, *more, **options
+        )
+        return kept
 
     def set_body_reader(self) -> None:
         self.expects_continue = bool(self._expected_100_continue)  # type: ignore[has-type]

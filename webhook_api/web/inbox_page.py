@@ -3,10 +3,12 @@
 import time
 from typing import Any
 
-from flask import Response, make_response, render_template, request, url_for
+from flask import Response, current_app, make_response, render_template, request, url_for
 
+from webhook_api.config import Config
 from webhook_api.errors import RETRY_AFTER_S
-from webhook_api.inbox.session import COOKIE, is_session
+from webhook_api.inbox.session import COOKIE, Sessions
+from webhook_api.store.files import SESSIONS, beside
 from webhook_api.web.access import current_read_token
 
 _POLICY = (
@@ -23,7 +25,13 @@ def is_inbox_page(path: str) -> bool:
 def may_read() -> bool:
     """Return whether the current request's browser may see messages."""
     token = current_read_token()
-    return not token or is_session(token, request.cookies.get(COOKIE, ""), time.time())
+    return not token or current_sessions().is_live(request.cookies.get(COOKIE, ""), time.time())
+
+
+def current_sessions() -> Sessions:
+    """Return the sessions of the current application."""
+    settings: Config = current_app.config["SETTINGS"]
+    return Sessions(beside(settings.database_path, SESSIONS), settings.read_token)
 
 
 def render_inbox(template: str, **values: Any) -> Response:
