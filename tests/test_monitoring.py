@@ -174,7 +174,7 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
         scraping(tmp_path, service, replica) as prometheus,
     ):
         with service.client() as client:
-            headers = {"Authorization": "Bearer a-token", "If-None-Match": "*"}
+            headers = {"Authorization": "Bearer a-token-for-readers", "If-None-Match": "*"}
             put = client.request("PUT", "/consumers/a", b'{"position":"start"}', headers)
             assert put.status == 201
 

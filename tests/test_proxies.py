@@ -1,4 +1,4 @@
-"""Behind a reverse proxy: what .monitoring/README.md says, with the proxies that are installed."""
+"""Behind a reverse proxy: what docs/go-live.md says, with the proxies that are installed."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ import pytest
 from tests.builders import a_message, encode, signed
 from tests.serving import ROOT, Server, free_port, serving, wait_until
 
-HANDBOOK = (ROOT / ".monitoring" / "README.md").read_text()
+HANDBOOK = (ROOT / "webhook_api" / "docs" / "go-live.md").read_text()
 
 
 @contextmanager

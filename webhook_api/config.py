@@ -261,8 +261,9 @@ def _public_url(value: str) -> str:
 
 def _keys(given: Mapping[str, str], name: str) -> tuple[NamedKey, ...]:
     """Return the keys of the Standard Webhooks secrets `name`."""
+    secrets = _secrets(given, name)
     try:
-        return tuple(map(_key, _secrets(given, name)))
+        return tuple(map(_key, secrets))
     except ValueError:
         raise ConfigError(
             f"{name} cannot be used: accepted are whsec_ and base64, with a name as in"
