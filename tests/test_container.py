@@ -100,6 +100,7 @@ def test_compose_takes_the_secret_from_a_variable_or_a_file(
     assert stack["secrets"]["webhook_secret"]["file"] == str(tmp_path / file)
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize("target", ["up", "down", "stop", "logs", "test"])
 def test_make_neither_evaluates_nor_changes_a_secret(tmp_path: Path, target: str) -> None:
     for name in ("Makefile", ".stack.sh"):

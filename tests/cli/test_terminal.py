@@ -4,9 +4,9 @@ import json
 import re
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from socket import create_server
+from socket import SHUT_RDWR, create_server
 
 from tests.builders import a_message
 from tests.cli.running import Run
@@ -56,15 +56,19 @@ def test_what_send_says_of_an_answer(run: Run) -> None:
     with create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
-            for _ in range(2):
-                connection, _ = server.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(f"{EVIL}\r\n\r\n".encode())
+            with suppress(OSError):  # closed by the test
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(f"{EVIL}\r\n\r\n".encode())
 
-        threading.Thread(target=answer, daemon=True).start()
+        answering = threading.Thread(target=answer)
+        answering.start()
         port = server.getsockname()[1]
         result = run("send", "--count", 1, "--concurrency", 1, "--url", f"http://127.0.0.1:{port}/")
+        server.shutdown(SHUT_RDWR)
+        answering.join()
 
     assert result.exit_code == 1
     assert "Error: " in result.stderr

@@ -32,14 +32,22 @@ from webhook_api.store import dead_letters
 MIB = 1024 * 1024
 
 
+METHODS = ["POST", "GET"]
+
+
 @pytest.mark.parametrize("provider", ["meta", "twilio", "standard"])
 def test_a_provider_without_its_secret_is_404(tmp_path: Path, provider: str) -> None:
-    client = an_app(Config(webhook_secret="s", database_path=tmp_path / "off.db")).test_client()
+    app = an_app(Config(webhook_secret="s", database_path=tmp_path / "off.db"))
+    client = app.test_client()
 
-    assert client.post(f"/webhook/{provider}", data=b"{}").status_code == 404
-    assert client.get(f"/webhook/{provider}").status_code == 404
-    assert f"/webhook/{provider}" not in client.get("/openapi.json").json["paths"]  # type: ignore[index]
-    assert f'provider="{provider}"' not in client.get("/metrics").text
+    statuses = [client.open(f"/webhook/{provider}", method=one).status_code for one in METHODS]
+    described = client.get("/openapi.json").json
+    metrics = client.get("/metrics").text
+    close_app(app)
+
+    assert statuses == [404, 404]
+    assert f"/webhook/{provider}" not in described["paths"]  # type: ignore[index]
+    assert f'provider="{provider}"' not in metrics
 
 
 def test_each_provider_stores_with_its_own_prefix(deliver: Deliver, rows: Rows) -> None:
