@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,10 @@ def bodies(path: Path) -> list[bytes]:
 
 
 @pytest.fixture
-def commits(database: Database, record: Any) -> GroupCommit:
-    return group(database, record)
+def commits(database: Database, record: Any) -> Iterator[GroupCommit]:
+    commits = group(database, record)
+    yield commits
+    commits.close()
 
 
 def test_messages_and_dead_letters_of_a_delivery_are_one_commit(
