@@ -168,13 +168,15 @@ OLD = "2020-01-01T00:00:00.000Z"
 
 
 def retain(database: Database) -> None:
-    retention = Retention(database, Writer(database), days=1, every_s=0)
+    writer = Writer(database)
+    retention = Retention(database, writer, days=1, every_s=0)
 
     def step() -> bool:
         retention.step_if_due()
         return len(bodies(database.path)) == 1
 
     wait_until(step)
+    writer.close(timeout_s=1)
 
 
 def prune(*more: str) -> Callable[[Run, Database], None]:
