@@ -54,24 +54,25 @@ def replicating(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait(10)
 
 
-def restore(file: Path, server: Server, destination: Path) -> None:
+def restore(file: Path, server: Server, destination: Path) -> "subprocess.CompletedProcess[str]":
     command = [str(LITESTREAM), "restore", "-config", str(file), "-o", str(destination)]
-    run = subprocess.run([*command, str(server.database)], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    return subprocess.run([*command, str(server.database)], capture_output=True, text=True)
 
 
 def in_replica(file: Path, server: Server) -> set[str]:
-    """Return the ids that a restore would bring back now."""
+    """Return the ids that a restore would bring back now; none if it is not complete yet."""
     copy = file.with_name("copy.db")
     copy.unlink(missing_ok=True)
-    restore(file, server, copy)
+    if restore(file, server, copy).returncode:
+        return set()
     with closing(sqlite3.connect(copy)) as db:
         return {row[0] for row in db.execute("SELECT message_id FROM messages")}
 
 
 def restored(file: Path, server: Server) -> set[str]:
     """Restore the replica to the place of the database, and return the ids in it."""
-    restore(file, server, server.database)
+    run = restore(file, server, server.database)
+    assert run.returncode == 0, run.stderr
     with closing(Database(server.database)) as database:
         assert verify(database).differences == []
     return server.ids()
