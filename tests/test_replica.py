@@ -92,6 +92,15 @@ def has_a_reader(server: Server) -> bool:
     )
 
 
+def is_replicated(server: Server) -> bool:
+    """Return whether a reader stays: those of the service are short."""
+    for _ in range(10):
+        if not has_a_reader(server):
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def checkpoints_of_litestream(server: Server) -> int:
     (count,) = server.query("SELECT coalesce(max(seq), 0) FROM _litestream_seq")[0]
     return int(count)
@@ -129,7 +138,7 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
             server.stop()
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
         with replicating(file):
-            wait_until(lambda: has_a_reader(server), 30)
+            wait_until(lambda: is_replicated(server), 30)
             refused = flask(server, "restore", tmp_path / "backup.db")
         done = flask(server, "restore", tmp_path / "backup.db")
         with replicating(file):
