@@ -167,8 +167,10 @@ def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path
     assert took < 8
     assert load.statuses == {200: len(load.acknowledged)}
     assert len(load.acknowledged) > 20
-    # None was reset or closed without an answer.
-    assert {type(failure) for failure in load.failures} <= {ConnectionRefusedError}
+    # None was closed without an answer. The kernel resets a client that comes between the last
+    # accept and the close: one at most, and its delivery was not begun.
+    assert {type(each) for each in load.failures} <= {ConnectionRefusedError, ConnectionResetError}
+    assert sum(isinstance(each, ConnectionResetError) for each in load.failures) <= 1
     # Each delivery that reached the application was answered, and its sender read the answer.
     assert len(accepted) == len(load.acknowledged)
     assert load.acknowledged <= server.ids()

@@ -42,6 +42,7 @@ _SWITCH_S = 0.0005  # after which a thread gives the interpreter to the loop (Py
 MAX_PAUSES = 16  # responses that wait because the application says so
 _QUIT_S = 1.5  # to finish what was begun, at SIGINT and SIGQUIT
 _QUIT_IDLE_S = 0.5  # for a request that may be on its way
+_MASTER_S = 0.2  # until the master has closed its listener, at a signal to all processes
 _ORPHAN_S = 5.0  # the same, when the master is gone
 _OTHER_FILES = 160  # that a process may have open besides its clients
 _REFUSALS = {
@@ -261,6 +262,8 @@ class LoopWorker(GeventWorker):
         After this Gunicorn calls `worker_exit`.
         """
         stopped = time.monotonic()
+        # Until the master has closed its copy of the listener: who came after us would be reset.
+        gevent.sleep(_MASTER_S)
         gevent.get_hub().loop.run_callback(self._stop_accepting)
         gevent.sleep(0)
         self._arrivals.end()
@@ -277,13 +280,21 @@ class LoopWorker(GeventWorker):
             threads.close()
 
     def _stop_accepting(self) -> None:
-        """Accept the clients in the kernel's queue, which would otherwise be reset; then close."""
+        """Accept the clients in the kernel's queue, which would otherwise be reset; then close.
+
+        A client that comes between the last accept and the close is reset, so nothing is between.
+        """
         for listener, watcher in zip(self.sockets, self._accepting, strict=True):
-            for _ in range(self.cfg.backlog):
-                if not self._accept(listener):
-                    break
             watcher.close()
+            server = listener.getsockname()
+            accepted = []
+            with suppress(OSError):
+                while True:
+                    accepted.append(listener.accept())
             listener.close()
+            for sock, address in accepted:
+                sock.setblocking(False)
+                self._clients.begin(sock, address, server, self._serve)
 
 
 def _collect(app: Callable[[], Any]) -> list[bytes]:
