@@ -89,14 +89,14 @@ def test_each_failed_read_raises_its_own_exception(reads: LongReads) -> None:
 def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
     reads: LongReads, watching: Watching
 ) -> None:
-    lent = reads.read(itself, there)
+    acquired = reads.read(itself, there)
 
     kind, detail, seconds = refused(lambda: reads.read(endless, there))
 
     assert (kind, detail) == (Unavailable, "the read took longer than 0.2 s")
     assert 0.2 <= seconds < 1
     assert watching.refusals == [Refusal.DEADLINE]
-    assert reads.read(itself, there) is not lent  # what failed may have kept what is wrong
+    assert reads.read(itself, there) is not acquired  # what failed may have kept what is wrong
     assert reads.read(one, there) == 1
 
 
@@ -168,10 +168,10 @@ def test_a_stream_has_its_own_reader_until_it_ends(reads: LongReads, database: D
     with database.reader() as other:
         assert one(other) == 1
         next(stream)
-    with database.reader() as lent:
+    with database.reader() as acquired:
         rest = list(stream)
 
-    assert (lent, rest) == (other, [2])
+    assert (acquired, rest) == (other, [2])
     with database.reader() as last, database.reader() as last_but_one:
         assert {last, last_but_one} == {first, other}
 

@@ -101,8 +101,8 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
 
     assert busy == 0
     assert [json.loads(line) for line in lines] == payloads
-    with services_of(app).database.reader() as lent:
-        assert lent is reader
+    with services_of(app).database.reader() as acquired:
+        assert acquired is reader
 
 
 def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(
@@ -143,8 +143,8 @@ def test_a_stream_that_nobody_reads_gives_its_connection_back(
     for _ in range(3):
         client.open("/messages", method=method, headers=NDJSON).close()
 
-    with services_of(app).database.reader() as lent:
-        assert lent is reader
+    with services_of(app).database.reader() as acquired:
+        assert acquired is reader
 
 
 @pytest.mark.parametrize(
