@@ -19,6 +19,7 @@ _INDEX_FROM = 10_000
 # Of the specification's own table, in the order of a message's fields.
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
 
+_WRITES_ROWS_UP_TO = 10  # the last step that writes rows or indexes again
 _REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
 _OF_LITESTREAM = {  # which makes them where it replicates a database
     f"table {name}": f"{name}: CREATE TABLE {name} {columns}"
@@ -123,9 +124,9 @@ def check_objects(connection: sqlite3.Connection) -> None:
 
 
 def bytes_to_migrate(connection: sqlite3.Connection) -> int:
-    """Return about how many bytes `migrate` needs on the disk, 0 for a file that is up to date."""
+    """Return about how many bytes `migrate` needs on the disk, 0 if it writes no rows."""
     version = schema_version(connection)
-    if not 0 < version < SCHEMA_VERSION:
+    if not 0 < version < _WRITES_ROWS_UP_TO:
         return 0
     pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
