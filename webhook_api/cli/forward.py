@@ -31,9 +31,8 @@ from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import PositionLost
-from webhook_api.store.transactions import transaction
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 

@@ -18,9 +18,8 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES
-from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import Timestamp
 
 MAX_SHOWN = 10  # differences of one check

@@ -21,10 +21,9 @@ from webhook_api.store.copies import (
 from webhook_api.store.database import Database
 from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.lock import LockedConnection, read_transaction, unshared
 from webhook_api.store.messages import DIGEST_BYTES, digest
 from webhook_api.store.schema import check_schema, foreign_objects
-from webhook_api.store.transactions import read_transaction
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, primary_result_code
 from webhook_api.store.files import PARTIAL, SQLITE_ENDINGS, beside, sync_folder
-from webhook_api.store.lock import is_at
-from webhook_api.store.transactions import read_transaction
+from webhook_api.store.lock import is_at, read_transaction
 
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 

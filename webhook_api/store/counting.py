@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.database import Database
-from webhook_api.store.transactions import read_transaction
+from webhook_api.store.lock import read_transaction
 from webhook_api.timestamps import Instant
 
 HOUR_S = 3600

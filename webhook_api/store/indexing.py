@@ -8,8 +8,7 @@ import sqlite3
 from collections import Counter
 
 from webhook_api.store.folding import NUL_MARK, folded_form
-from webhook_api.store.lock import LockedConnection
-from webhook_api.store.transactions import transaction
+from webhook_api.store.lock import LockedConnection, transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
 _INDEX = "INSERT INTO messages_search (messages_search, rowid, body)"

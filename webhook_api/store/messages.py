@@ -13,9 +13,8 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.store.folding import folded_form
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import note_removed
-from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import as_text, now_as_text
 
 DIGEST_BYTES = 16

@@ -22,7 +22,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
 from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
-from webhook_api.store.lock import LockedConnection, WriteLock
+from webhook_api.store.lock import LockedConnection, WriteLock, synced_later, transaction
 from webhook_api.store.messages import (
     Selection,
     StoreResult,
@@ -31,7 +31,6 @@ from webhook_api.store.messages import (
     remove_messages,
 )
 from webhook_api.store.schema import check_objects, check_schema
-from webhook_api.store.transactions import synced_later, transaction
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
