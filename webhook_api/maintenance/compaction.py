@@ -70,7 +70,6 @@ def compact(
         BlockingIOError: another process removes messages, or replaces the database.
         DamagedError: the new file failed its check; the database stays.
         OSError: there is no space for two copies.
-        Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
     with removal_lock(database):
         before = sum(database.sizes().values())

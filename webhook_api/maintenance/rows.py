@@ -148,9 +148,6 @@ def copy_rows(source: Path, new: LockedConnection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
     The values are not checked here: if `wrong_values` finds any, `new` is of no use.
-
-    Raises:
-        sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
     new.create_function("fold", 1, _folded, deterministic=True)
     # One transaction, which need not be undone: if it fails, `new` is deleted.

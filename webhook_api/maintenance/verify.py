@@ -194,10 +194,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     default beside the database.
 
     Raises:
-        Unavailable: there is no file.
-        SchemaError: its schema has another version.
         OSError: there is no space for a copy.
-        sqlite3.Error: the file cannot be read.
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
@@ -209,13 +206,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
 
 
 def check_copy(path: Path, progress: Progress = no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed.
-
-    Raises:
-        SchemaError: its schema has another version.
-        OSError: its disk is full.
-        sqlite3.Error: it cannot be read.
-    """
+    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
     with naming_full_disk(path), ExitStack() as opened:
         connections = [opened.enter_context(closing(_open(path))) for _ in CHECKS]
         counted, _ = connections

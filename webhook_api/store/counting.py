@@ -33,7 +33,6 @@ def read_totals(db: sqlite3.Connection) -> Iterator[Totals]:
 
     Raises:
         SchemaError: the table `totals` is empty.
-        sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
         row = db.execute(

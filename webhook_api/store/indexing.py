@@ -20,9 +20,6 @@ def index_messages(db: LockedConnection, *, max_rows: int, max_chars: int | None
 
     With `max_chars` it ends with the row that brings the texts to so many: a character of Chinese
     takes 3 to 6 microseconds, since nearly each starts a new term.
-
-    Raises:
-        sqlite3.Error: nothing was indexed.
     """
     with transaction(db):
         found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
@@ -65,9 +62,6 @@ def refold(db: LockedConnection) -> None:
     """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
 
     In the caller's transaction.
-
-    Raises:
-        sqlite3.Error: the caller has to undo it.
     """
     db.create_function("folded_form", 1, folded_form, deterministic=True)
     rows = db.execute("SELECT id FROM messages WHERE folded IS NOT folded_form(text)").fetchall()

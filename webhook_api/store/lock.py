@@ -47,11 +47,7 @@ class WriteLock:
         return os.fstat(self._descriptor).st_size > 0
 
     def mark_wal_suspect(self, wal_suspect: bool) -> None:
-        """Set or remove the mark, for every process.
-
-        Raises:
-            OSError: the file system does not take it.
-        """
+        """Set or remove the mark, for every process."""
         os.ftruncate(self._descriptor, int(wal_suspect))
 
     def admit(self, connection: Connection) -> LockedConnection:
@@ -82,7 +78,6 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 
     Raises:
         BlockingIOError: others still hold it after `timeout_s`.
-        OSError: the folder is gone, or the file is missing and cannot be created.
     """
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     descriptor = _take(path, timeout_s, operation=operation, access=os.O_RDONLY)
@@ -100,7 +95,6 @@ def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
 
     Raises:
         BlockingIOError: another still holds it after `timeout_s`.
-        OSError: the folder is gone or cannot be written.
     """
     try:
         descriptor = _take(path, timeout_s)
@@ -127,7 +121,6 @@ def _take(
 
     Raises:
         BlockingIOError: another still holds it after `timeout_s`.
-        OSError: the folder is gone or cannot be written.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
@@ -159,11 +152,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def transaction(db: LockedConnection) -> Iterator[None]:
-    """Commit all that a `with` block writes, or nothing.
-
-    Raises:
-        sqlite3.Error: nothing was written.
-    """
+    """Commit all that a `with` block writes, or nothing."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -174,11 +163,7 @@ def transaction(db: LockedConnection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Make the reads of a `with` block see one state of the database: that of its start.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
-    """
+    """Make the reads of a `with` block see one state of the database: that of its start."""
     db.execute("BEGIN")
     try:
         # BEGIN alone reads nothing: the state would be that of the first read, and each step of a

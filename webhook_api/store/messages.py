@@ -45,9 +45,6 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
 
     One statement inserts all rows, and SQLite commits it by itself. So the interpreter lock is
     given away once, not for each row: in a busy process, getting it back costs more than a row.
-
-    Raises:
-        sqlite3.Error: nothing was stored.
     """
     removed = was_removed(db, [message.message_id for message in messages])
     if not removed:
@@ -149,9 +146,6 @@ def remove_messages(
     """Remove those of the rows `row_ids` that `selection` selects; return how many.
 
     It is one transaction. The triggers of the schema correct the counters and the search index.
-
-    Raises:
-        sqlite3.Error: none was removed.
     """
     condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
     parameters = [*row_ids, *selection.parameters]

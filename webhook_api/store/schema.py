@@ -51,7 +51,6 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
     Raises:
         SchemaError: it has another version, or the table `messages` is missing.
-        sqlite3.Error: it cannot be read.
     """
     version = schema_version(connection)
     if version != SCHEMA_VERSION:
@@ -61,11 +60,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def has_specified_table(connection: sqlite3.Connection) -> bool:
-    """Return whether there is a table `messages` with the columns of the specification.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
+    """Return whether there is a table `messages` with the columns of the specification."""
     columns = connection.execute("SELECT name FROM pragma_table_info('messages')")
     return {*SPECIFIED_COLUMNS} <= {name for (name,) in columns}
 
@@ -75,9 +70,6 @@ def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
 
     A trigger of somebody else could remove each message that is stored, or copy it. Of FTS5's own
     tables only the names are compared, since the rest depends on SQLite's version.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
     """
     expected = _schema_of(schema_version(connection))
     found = dict(_objects(connection).items() - _OF_LITESTREAM.items())
@@ -116,7 +108,6 @@ def check_objects(connection: sqlite3.Connection) -> None:
 
     Raises:
         SchemaError: it is not.
-        sqlite3.Error: it cannot be read.
     """
     for line in foreign_objects(connection):
         if line.startswith("schema: trigger") or not line.endswith("not of this service"):

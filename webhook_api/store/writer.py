@@ -98,7 +98,6 @@ class Writer:
 
         Raises:
             Unavailable: there is no file, or it is not a database.
-            SchemaError: its schema is not ours.
             sqlite3.Error, OSError: it cannot be written, or another program locked it for
                 `timeout_s` seconds. The wait for our own write lock has no limit.
         """
