@@ -32,7 +32,7 @@ MAX_NUMBER_CHARS = 64
 MAX_ADDRESS_CHARS = 256  # of a provider's message
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
-Query = TypeVar("Query", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Cursor(NamedTuple):
@@ -181,8 +181,8 @@ class ProviderMessage(InboundMessage):
         return self.kept
 
 
-class CommonFilter(BaseModel):
-    """The filters that every reading route has; `from_msisdn` is another name of `from`."""
+class AddressFilter(BaseModel):
+    """The filters that every list has; `from_msisdn` is another name of `from`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -203,6 +203,11 @@ class CommonFilter(BaseModel):
         description="Only messages that this provider delivered; `webhook` for `POST /webhook`.",
         examples=["twilio"],
     )
+
+
+class CommonFilter(AddressFilter):
+    """The filters that every route has which reads in the order of instants."""
+
     since: WantedTime | None = Field(
         None,
         description="Only messages of this instant or later: ISO 8601, UTC unless it has an offset;"
@@ -240,12 +245,13 @@ class MessageFilter(CommonFilter):
     )
 
 
+PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber]
+
+
 class MessageQuery(MessageFilter):
     """A page of them: `limit` rows, from `offset` rows after `cursor` or after the start."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
-        50, description="How many messages a page may hold."
-    )
+    limit: PageSize = Field(50, description="How many messages a page may hold.")
     offset: Annotated[int, Field(ge=0, le=MAX_INTEGER), WholeNumber] = Field(
         0, description="How many messages to skip first."
     )
@@ -264,10 +270,8 @@ PositionText = Annotated[
 ]
 
 
-class FeedQuery(BaseModel):
+class FeedQuery(AddressFilter):
     """Messages in the order in which they were stored: up to `limit` of them after a position."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     after: PositionText | None = Field(
         None,
@@ -281,20 +285,7 @@ class FeedQuery(BaseModel):
     wait: Annotated[int, Field(ge=0, le=MAX_WAIT_S), WholeNumber] = Field(
         0, description="With `after` or `consumer`: how many seconds to wait for a message."
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
-        50, description="How many messages a page may hold."
-    )
-    from_msisdn: WantedNumber | None = Field(
-        None, alias="from", description="Only messages from exactly this address."
-    )
-    to_msisdn: WantedNumber | None = Field(
-        None,
-        alias="to",
-        description="With `after` or `consumer`: only messages to exactly this address.",
-    )
-    provider: str | None = Field(
-        None, description="With `after` or `consumer`: only messages of this provider."
-    )
+    limit: PageSize = Field(50, description="How many messages a page may hold.")
 
     @model_validator(mode="before")
     @classmethod
@@ -324,16 +315,29 @@ class ConsumerMove(BaseModel):
     position: PositionText = Field(description="A position of the feed, `start` or `now`.")
 
 
-def parse_body(model: type[Query], body: bytes) -> Query:
-    """Return what the JSON text `body` holds.
+def _validated(model: type[Model], where: str, value: object) -> Model:
+    """Return what `value` holds.
 
     Raises:
-        InvalidInput: it is not JSON, or breaks a rule.
+        InvalidInput: it breaks a rule; `loc` starts with `where`.
     """
     try:
-        return model.model_validate(parse_json(body))
+        return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+        raise InvalidInput.from_errors(where, error.errors(include_url=False)) from None
+
+
+def parse_body(model: type[Model], body: bytes) -> Model:
+    """Return what the JSON text `body` holds, or raise InvalidInput."""
+    return _validated(model, "body", parse_json(body))
+
+
+def parse_query(model: type[Model], args: Mapping[str, str]) -> Model:
+    """Return the query that the URL's parameters hold, or raise InvalidInput.
+
+    An empty parameter counts as absent.
+    """
+    return _validated(model, "query", {name: value for name, value in args.items() if value})
 
 
 def parse_json(body: bytes) -> Any:
@@ -370,29 +374,12 @@ def mended(text: str) -> str:
 
 
 def parse_message(payload: object, model: type[InboundMessage] = InboundMessage) -> InboundMessage:
-    """Return the message that a parsed body holds.
-
-    Raises:
-        InvalidInput: a field is missing or breaks its rule.
-    """
+    """Return the message that a parsed body holds, or raise InvalidInput."""
     try:
-        return model.model_validate(payload)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-    if isinstance(payload, dict) and isinstance(text := payload.get("text"), str):
-        whole = mended(text)
-        if whole != text:
-            return parse_message({**payload, "text": whole}, model)
-    raise InvalidInput.from_errors("body", faults)
-
-
-def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
-    """Return the query that the URL's parameters hold; an empty parameter counts as absent.
-
-    Raises:
-        InvalidInput: a parameter breaks its rule.
-    """
-    try:
-        return model.model_validate({name: value for name, value in args.items() if value})
-    except ValidationError as error:
-        raise InvalidInput.from_errors("query", error.errors(include_url=False)) from None
+        return _validated(model, "body", payload)
+    except InvalidInput:
+        if not isinstance(payload, dict) or not isinstance(text := payload.get("text"), str):
+            raise
+        if (complete := mended(text)) == text:
+            raise
+    return _validated(model, "body", {**payload, "text": complete})

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from webhook_api.maintenance.removal import removal_lock
 from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
-from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
+from webhook_api.store.connections import Connection, FileIdentity, primary_result_code
 from webhook_api.store.copies import (
     Progress,
     copy_moment,
@@ -29,7 +29,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection, read_transaction, transaction, unshared
+from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction, transaction
 from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.positions import count_missed, note_removed
 from webhook_api.store.schema import check_schema
@@ -38,7 +38,6 @@ _COPIES = 2  # of the database, that are on the disk at the same time
 _BATCH_ROWS = 1000
 _FEW = 200  # rows that the last pass should add at most: all deliveries wait for it
 _PASSES = 20  # after these it adds the rest anyway
-_CACHE_KIB = 64 * 1024
 _SYNC_EVERY_S = 0.05
 _INSTRUCTIONS = 1000  # of SQLite, after which it looks at the clock
 
@@ -104,8 +103,7 @@ class _Compaction:
         with naming_full_disk(folder):
             with temporary_file(beside(self._database.path, SCRATCH)) as (scratch, _):
                 self._copy(scratch)
-                with closing(_open(scratch)) as copy:
-                    copy.execute("PRAGMA journal_mode = OFF")
+                with closing(open_unshared(scratch, "journal_mode = OFF")) as copy:
                     self._removals = _removals(copy)
                     self._last_id = _last_id(copy)
                     self._remove(copy)
@@ -154,7 +152,11 @@ class _Compaction:
         """
         condition, parameters, _ = self._selection
         count = 0
-        with self._database.reader() as live, closing(_open(new)) as copy, read_transaction(live):
+        with (
+            self._database.reader() as live,
+            closing(open_unshared(new)) as copy,
+            read_transaction(live),
+        ):
             if live.identity != self._identity or _removals(live) != self._removals:
                 raise BlockingIOError(
                     errno.EAGAIN, "something else removed messages or replaced the database"
@@ -224,14 +226,6 @@ class _Compaction:
                     [len(gone)],
                 )
                 self.removed += len(gone)
-
-
-def _open(path: Path) -> LockedConnection:
-    """Open a file that nobody uses until it is complete and synced."""
-    connection = unshared(connect(path, "rw", timeout_s=0))
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
 
 
 def _removals(db: Connection) -> tuple[int, int]:

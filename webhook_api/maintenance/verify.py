@@ -2,15 +2,25 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_ROWS, MAX_SHOWN, wrong_values
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import PydanticCustomError, from_json
+
+from webhook_api.models import MAX_TEXT_CHARS
 from webhook_api.store.background import run_in_parallel
-from webhook_api.store.connections import Connection, connect, primary_result_code
+from webhook_api.store.connections import Connection, primary_result_code
 from webhook_api.store.copies import (
     Progress,
     copy_moment,
@@ -18,12 +28,50 @@ from webhook_api.store.copies import (
     no_progress,
     temporary_file,
 )
+from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
-from webhook_api.store.lock import LockedConnection, read_transaction, unshared
-from webhook_api.store.messages import DIGEST_BYTES, digest
+from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
+from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
 from webhook_api.store.schema import check_schema, foreign_objects
+from webhook_api.timestamps import Timestamp
+
+_MAX_SHOWN = 10  # differences of one check
+_INDEX_ROWS = 10_000  # at once
+_Name = Annotated[str, StringConstraints(min_length=1)]
+_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None
+_Json = Annotated[str, AfterValidator(from_json)] | None
+_Number = Annotated[int, Field(gt=-(2**62), lt=2**62)]  # far from where SQLite's counting ends
+_Id = Annotated[int, Field(gt=0, lt=2**62)]
+_ServerTime = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z$"),
+]
+_Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_Key = Annotated[bytes, Field(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+
+# Each table whose rows count, and what a good value of each column is. A table or a column that an
+# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "messages": {
+        "id": _Id, "ts": _Name, "seconds": _Number, "nanos": _Number, "text": _Text,
+        "message_id": _Name, "from_msisdn": _Name, "to_msisdn": _Name, "created_at": _ServerTime,
+        "provider": _Name, "kind": _Text, "payload": _Json,
+    },
+    "dead_letters": {
+        "id": _Id, "provider": _Name, "reason": _Text, "headers": _Json, "body": bytes,
+        "created_at": _ServerTime,
+    },
+    "removed_positions": {"id": _Number, "digits": _Text},
+    "consumers": {
+        "name": _Name, "id": _Number, "digits": _Name, "missed": _Number,
+        "updated_at": _ServerTime,
+    },
+    "tombstones": {"digest": _Digest},
+    "totals": {"deletions": _Number, "last_deletion": int, "tombstone_key": _Key},
+    "sqlite_sequence": {"name": _Name, "seq": _Number},
+}  # fmt: skip
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
@@ -33,6 +81,17 @@ _FORGET_TABLES_WITHOUT_PAGES = """
 """
 
 _CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
+
+_PERIODS = " UNION ALL ".join(
+    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
+    " FROM seconds GROUP BY 2"
+    for length in PERIODS_S
+)
+COUNTED_PERIODS = f"""
+    WITH seconds (second, messages) AS (
+        SELECT seconds, count(*) FROM messages GROUP BY 1
+    ), counted (length, start, messages) AS ({_PERIODS})
+"""
 
 # Name, kept value and counted value of each row that differs; a value that is missing is NULL.
 _DERIVED = {
@@ -87,6 +146,45 @@ _DERIVED = {
 Check = Callable[[LockedConnection], Iterable[str]]
 
 
+def wrong_values(db: Connection) -> Iterator[str]:
+    """Yield a line for each of the first values that our own code cannot have stored."""
+    for table in TABLES:
+        yield from islice(_wrong_rows(db, table), _MAX_SHOWN)
+
+
+def columns_of(db: Connection, table: str, schema: str = "main") -> list[str]:
+    """Return those of the columns in `TABLES` that a table of a file has."""
+    found = db.execute("SELECT name FROM pragma_table_info(?, ?)", [table, schema])
+    there = {name for (name,) in found}
+    return [column for column in TABLES[table] if column in there]
+
+
+def _wrong_rows(db: Connection, table: str) -> Iterator[str]:
+    columns = columns_of(db, table)
+    if not columns:
+        return
+    fields: dict[str, Any] = {column: (TABLES[table][column], ...) for column in columns}
+    row_type = create_model(table, __config__=ConfigDict(strict=True), **fields)
+    for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
+        try:
+            row_type.model_validate(dict(zip(columns, row, strict=True)))
+        except ValidationError as error:
+            wrong = ", ".join(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
+            where = f" of row {row[0]}" if table == "messages" else ""
+            yield f"{table}: {wrong}{where} cannot be used"
+            continue
+        if table == "messages" and _instant(row[1]) != row[2:4]:
+            _, ts, seconds, nanos, _, message_id, *_ = row
+            yield f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}"
+
+
+def _instant(ts: str) -> tuple[int, int] | None:
+    try:
+        return Timestamp.parse(ts).instant
+    except PydanticCustomError:
+        return None
+
+
 def check_totals(db: Connection) -> Iterator[str]:
     """Compare the numbers of messages and senders with the rows."""
     return _described("totals", db.execute(_DERIVED["totals"]).fetchall())
@@ -118,16 +216,16 @@ def _tombstones(db: Connection) -> Iterator[str]:
     kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
     ids = db.execute("SELECT message_id FROM messages") if kept else ()
     both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
-    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:MAX_SHOWN])
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:_MAX_SHOWN])
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
-    for row, kept, made in rows[:MAX_SHOWN]:
+    for row, kept, made in rows[:_MAX_SHOWN]:
         yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
-    if len(rows) > MAX_SHOWN:
+    if len(rows) > _MAX_SHOWN:
         yield f"{name}: {len(rows)} differ in all"
 
 
@@ -137,7 +235,7 @@ def _shown(value: object) -> object:
 
 def _search_index(db: LockedConnection) -> Iterator[str]:
     try:
-        while index_messages(db, max_rows=INDEX_ROWS):
+        while index_messages(db, max_rows=_INDEX_ROWS):
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:
@@ -151,7 +249,7 @@ def check_file(db: Connection) -> Iterator[str]:
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
     try:
-        for (text,) in db.execute(f"PRAGMA integrity_check({MAX_SHOWN})"):
+        for (text,) in db.execute(f"PRAGMA integrity_check({_MAX_SHOWN})"):
             for line in text.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield f"integrity_check: {line}"
@@ -166,9 +264,6 @@ CHECKS: Sequence[Sequence[Check]] = (
     (foreign_objects, wrong_values, _derived),
     (_search_index, check_file),
 )
-
-
-_CACHE_KIB = 32 * 1024
 
 
 class Report(NamedTuple):
@@ -208,7 +303,10 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
 def check_copy(path: Path, progress: Progress = no_progress) -> Report:
     """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
     with naming_full_disk(path), ExitStack() as opened:
-        connections = [opened.enter_context(closing(_open(path))) for _ in CHECKS]
+        # In WAL mode one can read while another writes.
+        connections = [
+            opened.enter_context(closing(open_unshared(path, "journal_mode = WAL"))) for _ in CHECKS
+        ]
         counted, _ = connections
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
@@ -217,15 +315,9 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
     return Report(messages, list(chain.from_iterable(found)))
 
 
-def _open(path: Path) -> LockedConnection:
-    connection = unshared(connect(path, "rw", timeout_s=0))
-    connection.execute("PRAGMA journal_mode = WAL")  # so that one can read while another writes
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
-
-
 def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
+    """Return what collects the lines of `checks`, made with one connection."""
+
     def found(db: LockedConnection) -> list[str]:
         differences: list[str] = []
         for check in checks:

@@ -21,9 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NewType
 
-from webhook_api.store.connections import Connection
+from webhook_api.store.connections import Connection, connect
 
 _RETRY_S = 0.01
+_CACHE_KIB = 64 * 1024  # of a copy that is worked on
 
 
 # A connection that may write now. Only `WriteLock.admit` and `unshared` make one.
@@ -67,6 +68,14 @@ def unshared(connection: Connection) -> LockedConnection:
     That is a temporary file, which has a lock of its own, or a database in memory.
     """
     return LockedConnection(connection)
+
+
+def open_unshared(path: Path, *pragmas: str) -> LockedConnection:
+    """Open a file that nobody else uses until it is complete and synced."""
+    connection = unshared(connect(path, "rw", timeout_s=0))
+    for pragma in ("synchronous = OFF", f"cache_size = -{_CACHE_KIB}", *pragmas):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 @contextmanager
