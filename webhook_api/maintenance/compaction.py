@@ -17,17 +17,10 @@ from typing import Any, NamedTuple
 from webhook_api.maintenance.removal import removal_lock
 from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
+from webhook_api.store import copies, files
 from webhook_api.store.connections import Connection, FileIdentity, primary_result_code
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
-from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction, transaction
 from webhook_api.store.messages import Selection, add_tombstones, remove_messages
@@ -54,7 +47,7 @@ class Compacted(NamedTuple):
 def compact(
     database: Database,
     selection: Selection,
-    progress: Progress = no_progress,
+    progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
     few: int = _FEW,
@@ -86,7 +79,7 @@ class _Compaction:
     _last_id: int  # rows up to here are in the new file, or removed
 
     def __init__(
-        self, database: Database, selection: Selection, progress: Progress, few: int
+        self, database: Database, selection: Selection, progress: copies.Progress, few: int
     ) -> None:
         self._database = database
         self._selection = selection
@@ -99,9 +92,10 @@ class _Compaction:
     def make(self, new: Path) -> None:
         """Write the database to `new`, and nearly all that is stored while this runs."""
         folder = self._database.path.parent
-        check_space_for_copy(_COPIES * sum(self._database.sizes().values()), folder)
-        with naming_full_disk(folder):
-            with temporary_file(beside(self._database.path, SCRATCH)) as (scratch, _):
+        files.check_space_for_copy(_COPIES * sum(self._database.sizes().values()), folder)
+        with copies.naming_full_disk(folder):
+            base = files.beside(self._database.path, files.SCRATCH)
+            with copies.temporary_file(base) as (scratch, _):
                 self._copy(scratch)
                 with closing(open_unshared(scratch, "journal_mode = OFF")) as copy:
                     self._removals = _removals(copy)
@@ -120,7 +114,7 @@ class _Compaction:
 
     def finish(self, new: Path) -> None:
         """Add the last rows to `new`; `replace` calls this under the write lock."""
-        with naming_full_disk(self._database.path.parent):
+        with copies.naming_full_disk(self._database.path.parent):
             self._add_newer(new)
 
     def _show(self, step: int, done: int = 0, of: int = 1) -> None:
@@ -130,7 +124,7 @@ class _Compaction:
         with self._database.reader() as live:
             check_schema(live)
             self._identity = live.identity
-            copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
+            copies.copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
 
     def _remove(self, copy: LockedConnection) -> None:
         condition, parameters, _ = self._selection

@@ -24,25 +24,10 @@ from webhook_api.maintenance.verify import (
     wrong_values,
 )
 from webhook_api.models import MAX_INTEGER
+from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import connect, primary_result_code
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
 from webhook_api.store.database import Database
-from webhook_api.store.files import (
-    HEADER_BYTES,
-    SCRATCH,
-    WAL,
-    beside,
-    check_space_for_copy,
-    is_our_header,
-    is_ours,
-)
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, transaction
@@ -88,7 +73,7 @@ class Restored(NamedTuple):
 def restore(
     database: Database,
     file: Path,
-    progress: Progress = no_progress,
+    progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> Restored:
@@ -106,8 +91,8 @@ def restore(
 
     def make(new: Path) -> None:
         with (
-            temporary_file(beside(database.path, SCRATCH)) as (copy, _),
-            naming_full_disk(new),
+            copies.temporary_file(files.beside(database.path, files.SCRATCH)) as (copy, _),
+            copies.naming_full_disk(new),
         ):
             _copy(file, copy)
             reports.append(_rebuild(file, copy, new, progress))
@@ -121,28 +106,28 @@ def _copy(file: Path, partial: Path) -> None:
         _copy_bytes(file, sys.stdin.buffer, partial)
         return
     with file.open("rb") as content:
-        check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
-        if is_ours(file) and beside(file, WAL).exists():
+        files.check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
+        if files.is_ours(file) and files.beside(file, files.WAL).exists():
             with closing(connect(file, "ro", timeout_s=0)) as source:
-                copy_moment(source, partial)
+                copies.copy_moment(source, partial)
         else:
             # SQLite could not open a backup in a read-only folder.
             _copy_bytes(file, content, partial)
 
 
 def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
-    part = content.read(HEADER_BYTES)
-    if not is_our_header(part):
+    part = content.read(files.HEADER_BYTES)
+    if not files.is_our_header(part):
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
     with partial.open("wb") as copy:
         while part:
             # For each part: what comes from a pipe may have no end.
-            check_space_for_copy(len(part), partial.parent)
+            files.check_space_for_copy(len(part), partial.parent)
             copy.write(part)
             part = content.read(_PART_BYTES)
 
 
-def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
+def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> Report:
     """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
     try:
         with ExitStack() as opened:

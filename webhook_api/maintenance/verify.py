@@ -19,18 +19,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 
 from webhook_api.models import MAX_TEXT_CHARS
+from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, primary_result_code
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
-from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
@@ -292,17 +285,17 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
         OSError: there is no space for a copy.
     """
     folder = scratch or database.path.parent
-    check_space_for_copy(sum(database.sizes().values()), folder)
-    with temporary_file(folder / (database.path.name + VERIFIED)) as (path, _):
+    files.check_space_for_copy(sum(database.sizes().values()), folder)
+    with copies.temporary_file(folder / (database.path.name + files.VERIFIED)) as (path, _):
         with database.reader() as live:
             check_schema(live)
-            copy_moment(live, path)
+            copies.copy_moment(live, path)
         return check_copy(path)
 
 
-def check_copy(path: Path, progress: Progress = no_progress) -> Report:
+def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Report:
     """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
-    with naming_full_disk(path), ExitStack() as opened:
+    with copies.naming_full_disk(path), ExitStack() as opened:
         # In WAL mode one can read while another writes.
         connections = [
             opened.enter_context(closing(open_unshared(path, "journal_mode = WAL"))) for _ in CHECKS

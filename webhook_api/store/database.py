@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 from webhook_api.errors import Unavailable
+from webhook_api.store import files
 from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
@@ -18,23 +19,6 @@ from webhook_api.store.connections import (
     connect,
 )
 from webhook_api.store.copies import remove_leftovers
-from webhook_api.store.files import (
-    DISCARDED,
-    NAMES_LOCK,
-    REPLACEMENT,
-    WAL,
-    WRITE_LOCK,
-    beside,
-    complete_replacement,
-    create_private,
-    free_bytes,
-    is_database,
-    is_missing_or_empty,
-    is_replacement_interrupted,
-    make_private,
-    set_old_wal_aside,
-    sync_folder,
-)
 from webhook_api.store.lock import WriteLock, hold, hold_names
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
@@ -55,8 +39,8 @@ class Database:
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
-        self.wal_path = beside(self.path, WAL)
-        self._lock_path = beside(self.path, WRITE_LOCK)
+        self.wal_path = files.beside(self.path, files.WAL)
+        self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
         self._pool = ConnectionPool(_MAX_IDLE_READERS)
 
@@ -76,28 +60,27 @@ class Database:
                 pass  # its file is made now: later, the disk may be full
             self.complete_replacement(lock)
             # Of a command that was killed before it moved the old file away: the old one stays.
-            beside(self.path, REPLACEMENT).unlink(missing_ok=True)
-            beside(self.path, DISCARDED).unlink(missing_ok=True)
+            files.beside(self.path, files.REPLACEMENT).unlink(missing_ok=True)
+            files.beside(self.path, files.DISCARDED).unlink(missing_ok=True)
             remove_leftovers(self.path)
             if create:
-                set_old_wal_aside(self.path)
-            created = is_missing_or_empty(self.path)
-            if self.path.exists() and (
-                (created and not create) or (self.sizes()["wal"] and not is_database(self.path))
-            ):
+                files.set_old_wal_aside(self.path)
+            created = files.is_missing_or_empty(self.path)
+            foreign = self.wal_bytes() and not files.is_database(self.path)
+            if self.path.exists() and ((created and not create) or foreign):
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
             if created:
-                create_private(self.path)
-            make_private(self.path)
+                files.create_private(self.path)
+            files.make_private(self.path)
             with closing(connect(self.path, "rw", timeout_s=_TIMEOUT_S)) as connection:
                 self._check_space_to_migrate(connection)
                 migrate(lock.admit(connection))
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
-                    sync_folder(folder)
+                    files.sync_folder(folder)
 
     def _check_space_to_migrate(self, connection: Connection) -> None:
         needed, free = bytes_to_migrate(connection), self.free_bytes()
@@ -122,9 +105,9 @@ class Database:
 
     def complete_replacement(self, lock: WriteLock) -> None:
         """Finish replacing the file, if a command was killed after moving the old one away."""
-        if is_replacement_interrupted(self.path):
+        if files.is_replacement_interrupted(self.path):
             with self.files_locked(exclusive=True):
-                complete_replacement(self.path, lock)
+                files.complete_replacement(self.path, lock)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
         """Return a context in which no other process can replace the database's files.
@@ -132,7 +115,7 @@ class Database:
         SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
         replaced in between, it would mix files of both databases.
         """
-        names = beside(self.path, NAMES_LOCK)
+        names = files.beside(self.path, files.NAMES_LOCK)
         return hold_names(names, exclusive=exclusive, timeout_s=_TIMEOUT_S)
 
     def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
@@ -174,7 +157,7 @@ class Database:
             if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if is_replacement_interrupted(self.path):
+            if files.is_replacement_interrupted(self.path):
                 with self.write_lock(_TIMEOUT_S) as lock:
                     self.complete_replacement(lock)
             with self.files_locked(exclusive=False):
@@ -224,7 +207,7 @@ class Database:
     def free_bytes(self) -> int:
         """Return how many bytes are free on its disk."""
         try:
-            return free_bytes(self.path.parent)
+            return files.free_bytes(self.path.parent)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
 

@@ -84,12 +84,9 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 
     Shared, to open several of them; `exclusive`, to replace them. The file is opened to read
     only, so that a reader can lock it on a disk that became read-only.
-
-    Raises:
-        BlockingIOError: others still hold it after `timeout_s`.
     """
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    descriptor = _take(path, timeout_s, operation=operation, access=os.O_RDONLY)
+    descriptor = _take(path, timeout_s, operation, os.O_RDONLY)
     try:
         yield
     finally:
@@ -100,10 +97,8 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
     """Hold the lock at `path`; every other thread and process waits meanwhile.
 
-    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
-
     Raises:
-        BlockingIOError: another still holds it after `timeout_s`.
+        BlockingIOError: another still holds it after `timeout_s` seconds.
     """
     try:
         descriptor = _take(path, timeout_s)
@@ -117,19 +112,13 @@ def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
 
 
 def _take(
-    path: Path,
-    timeout_s: float | None,
-    *,
-    operation: int = fcntl.LOCK_EX,
-    access: int = os.O_RDWR,
+    path: Path, timeout_s: float | None, operation: int = fcntl.LOCK_EX, access: int = os.O_RDWR
 ) -> int:
     """Return a descriptor of the file at `path`, locked; a missing file is created.
 
     Only our user can open it: whoever can open a file, even to read, can lock it (flock(2)).
-    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
-
-    Raises:
-        BlockingIOError: another still holds it after `timeout_s`.
+    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again, and raise
+    BlockingIOError at its end.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:

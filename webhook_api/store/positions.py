@@ -26,11 +26,17 @@ class PositionLost(StateError):
 
     status = 410
 
-    def __init__(self, db: sqlite3.Connection, code: str, detail: str) -> None:
-        edges = {"start": str(start_of(db))}
-        if code == "diverged":
-            edges["end"] = str(end_of(db))
-        super().__init__(detail, code=code, **edges)
+
+class Pruned(PositionLost):
+    """Messages after the position were removed by age."""
+
+    code, detail = "pruned", "messages after this position were removed"
+
+
+class Diverged(PositionLost):
+    """The database was turned back to before the position."""
+
+    code, detail = "diverged", "the database was turned back to before this position"
 
 
 def position_of(key: bytes, row_id: int, message_id: str, created_at: str) -> FeedPosition:
@@ -66,8 +72,7 @@ def resolve_position(db: sqlite3.Connection, wanted: FeedPosition | FeedStart) -
     """Return the position that `wanted` names, once it has proved itself.
 
     Raises:
-        PositionLost: the database was turned back to before it, or messages after it were removed
-            by age.
+        Pruned, Diverged: there is no such position any more.
     """
     start = start_of(db)
     if wanted == "start":
@@ -76,9 +81,9 @@ def resolve_position(db: sqlite3.Connection, wanted: FeedPosition | FeedStart) -
         return end_of(db)
     assert isinstance(wanted, FeedPosition)
     if wanted.id < start.id:
-        raise PositionLost(db, "pruned", "messages after this position were removed")
+        raise Pruned(start=str(start))
     if wanted not in (start, _position_at(db, wanted.id)):
-        raise PositionLost(db, "diverged", "the database was turned back to before this position")
+        raise Diverged(start=str(start), end=str(end_of(db)))
     return wanted
 
 

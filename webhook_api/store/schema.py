@@ -47,11 +47,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Check that the file has the schema that this code expects.
-
-    Raises:
-        SchemaError: it has another version, or the table `messages` is missing.
-    """
+    """Check that the file has the version that this code expects, and the table `messages`."""
     version = schema_version(connection)
     if version != SCHEMA_VERSION:
         raise SchemaError(f"schema version is {version}, expected is {SCHEMA_VERSION}")
@@ -95,7 +91,7 @@ def _schema_of(version: int) -> dict[str, str]:
     memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
     with closing(unshared(memory)) as fresh:
         if version == SCHEMA_VERSION:
-            _create(fresh)
+            _run(fresh, SCHEMA, version)
         else:
             _apply(fresh, 0, version)
         return _objects(fresh)
@@ -165,13 +161,9 @@ def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> N
         check_objects(connection)
         _apply(connection, version, SCHEMA_VERSION)
     else:
-        _create(connection)
+        _run(connection, SCHEMA, SCHEMA_VERSION)
     while count_unindexed(connection, max_rows=index_from) == index_from:
         index_messages(connection, max_rows=index_from)
-
-
-def _create(connection: LockedConnection) -> None:
-    _run(connection, SCHEMA, SCHEMA_VERSION)
 
 
 def _apply(connection: LockedConnection, version: int, to: int) -> None:
