@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def when_ready(server: Any) -> None:
     # What is there before the first fork stays until the end: no collection has to look at it, so
     # its pages stay shared, and a process ends in a fifth of the time.
     gc.freeze()
+
+
+def pre_exec(server: Any) -> None:
+    """Let the master that SIGUSR2 asks for begin as the first one did.
+
+    Gunicorn would run the file of its own module, with a folder of its modules as the first place
+    for imports, where `http` is one of them.
+    """
+    if sys.argv[1:2] == ["wsgi:app"]:
+        server.START_CTX["args"] = [sys.executable, "-m", "webhook_api", *sys.argv[2:]]
 
 
 def pre_fork(server: Any, worker: Any) -> None:

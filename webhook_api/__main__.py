@@ -17,7 +17,7 @@ import click
 from flask.cli import FlaskGroup, load_dotenv
 from flask.helpers import get_load_dotenv
 
-from webhook_api.config import Config, ConfigError, set_web_concurrency
+from webhook_api.config import Config, ConfigError, inherits_listener, set_web_concurrency
 from webhook_api.logs import EXIT_CONFIG, configure_logs, fail_start
 from webhook_api.start import StartError, allow_open_files, check_port, prepare_and_log
 
@@ -52,7 +52,7 @@ def _serve() -> None:
         _read_dotenv()
         config = Config.from_env()
         configure_logs(config.log_level)
-        if len(sys.argv) == 1:  # an argument may be --bind
+        if len(sys.argv) == 1 and not inherits_listener():  # an argument may be --bind
             check_port(config)
         prepare_and_log(config)
     except (ConfigError, StartError) as error:

@@ -157,6 +157,11 @@ def set_web_concurrency(config: Config) -> None:
     os.environ["WEB_CONCURRENCY"] = str(config.web_concurrency)
 
 
+def inherits_listener() -> bool:
+    """Return whether another master has started this one, and shares its socket (SIGUSR2)."""
+    return "GUNICORN_FD" in os.environ
+
+
 def _is_quoted(secret: str) -> bool:
     return bool(secret) and (secret[0] in "\"'" or secret[-1] in "\"'")
 
