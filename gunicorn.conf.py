@@ -109,7 +109,14 @@ def pre_fork(server: Any, worker: Any) -> None:
     """
     taken = {other.metrics_slot for other in server.WORKERS.values()}
     worker.metrics_slot = min(set(range(len(taken) + 1)) - taken)
-    make_again_if_missing(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    try:
+        make_again_if_missing(folder)
+    except OSError as error:  # deliveries matter more
+        server.log.error(
+            "no folder for the metrics, %s: each process counts alone: %s", folder, error
+        )
+    worker.has_metrics_folder = folder.is_dir()
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -117,6 +124,8 @@ def post_fork(server: Any, worker: Any) -> None:
     from prometheus_client import values
 
     worker.signals_since_fork = server.SIG_QUEUE
+    if not worker.has_metrics_folder:
+        return
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
 
 

@@ -134,6 +134,28 @@ def test_a_new_master_takes_over_without_a_failed_delivery(tmp_path: Path) -> No
     assert (tmp_path / "stderr").read_text() == ""
 
 
+def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "metrics"
+    place.mkdir()
+    lost = ["--config", "tests/lost_metrics.conf.py"]
+    with serving(tmp_path, lost, WEB_CONCURRENCY=2, TMPDIR=tmp_path) as server:
+        shutil.rmtree(place)
+        place.write_text("of somebody else")
+        for _ in server.workers:
+            server.kill_worker()
+        statuses = server.deliver_all(f"m{number}" for number in range(20))
+        exposition = server.get("/metrics")
+        status = server.stop()
+
+    assert (statuses, exposition.status, status) == ({200: 20}, 200, 0)
+    told = [line.get("message", "") for line in server.log if line["level"] == "ERROR"]
+    assert sum(line.startswith("no folder for the metrics") for line in told) == 2
+    assert not any("traceback" in line for line in server.log)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
 def scraped(server: Server) -> dict[str, float]:
     """Return the sums that several workers must agree on."""
     exposition = server.get("/metrics").body.decode()
