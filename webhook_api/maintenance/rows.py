@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic_core import PydanticCustomError, from_json
 
-from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS
+from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
@@ -28,6 +28,7 @@ INDEX_ROWS = 10_000
 _MAX_NUMBER = 2**62  # far from where SQLite's counting ends
 
 _SERVER_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+_DIGITS = "[a-z2-7]{8}"  # of a position
 
 # Triggers and indexes that cost less when all rows are there.
 _MADE_LATER = """
@@ -90,6 +91,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and abs(value) < _MAX_NUMBER
 
 
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and bool(value >= 0)
+
+
+def _has_form(pattern: str) -> IsGood:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
 def _has_bytes(count: int) -> IsGood:
     return lambda value: isinstance(value, bytes) and len(value) == count
 
@@ -119,12 +128,12 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "body": lambda value: isinstance(value, bytes),
         "created_at": _is_server_time,
     },
-    "removed_positions": {"id": _is_number, "digits": _is_text},
+    "removed_positions": {"id": _is_count, "digits": _has_form(f"(?:{_DIGITS})?")},
     "consumers": {
-        "name": _is_name,
-        "id": _is_number,
-        "digits": _is_name,
-        "missed": _is_number,
+        "name": _has_form(NAME_PATTERN),
+        "id": _is_count,
+        "digits": _has_form(_DIGITS),
+        "missed": _is_count,
         "updated_at": _is_server_time,
     },
     "tombstones": {"digest": _has_bytes(DIGEST_BYTES)},

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_ROWS, MAX_SHOWN, wrong_values
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect, primary_result_code
+from webhook_api.store.consumers import list_consumers
 from webhook_api.store.copies import (
     Progress,
     copy_moment,
@@ -23,6 +24,7 @@ from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, unshared
 from webhook_api.store.messages import DIGEST_BYTES, digest
+from webhook_api.store.positions import PositionLost, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.store.transactions import read_transaction
 
@@ -98,6 +100,7 @@ def _derived(db: Connection) -> Iterator[str]:
         yield from _described(name, db.execute(sql).fetchall())
     yield from _described("characters", _characters(db))
     yield from _tombstones(db)
+    yield from _consumers(db)
 
 
 def _characters(db: Connection) -> list[tuple[str, int, int]]:
@@ -123,6 +126,18 @@ def _tombstones(db: Connection) -> Iterator[str]:
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
+
+
+def _consumers(db: Connection) -> Iterator[str]:
+    """Look for consumers whose position no row proves: each would be told that it diverged."""
+    if any(foreign_objects(db)):  # then a value may be of any type
+        return
+    for consumer in list_consumers(db):
+        try:
+            resolve_position(db, consumer.position)
+        except PositionLost as lost:
+            if lost.answer["code"] == "diverged":
+                yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:

@@ -79,7 +79,7 @@ def stream_feed(
     """Yield all messages after a position that match, a part at a time; a part may be empty.
 
     Raises:
-        PositionLost: also in the midst, if retention has overtaken the stream.
+        PositionLost: also in the midst, if retention has overtaken the stream; it ends there.
         sqlite3.Error: the database cannot be read.
     """
     more = True
