@@ -20,7 +20,7 @@ class StateError(Exception):
 
     def __init__(self, detail: str, *, code: str, **fields: str) -> None:
         super().__init__(detail)
-        self.answer = {"detail": detail, "code": code, **fields}
+        self.body = {"detail": detail, "code": code, **fields}
 
 
 class RequestRefused(Exception):

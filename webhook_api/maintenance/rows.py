@@ -18,9 +18,8 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES
-from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import Timestamp
 
 MAX_SHOWN = 10  # differences of one check
@@ -158,9 +157,6 @@ def copy_rows(source: Path, new: LockedConnection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
     The values are not checked here: if `wrong_values` finds any, `new` is of no use.
-
-    Raises:
-        sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
     new.create_function("fold", 1, _folded, deterministic=True)
     # One transaction, which need not be undone: if it fails, `new` is deleted.

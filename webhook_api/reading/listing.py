@@ -13,7 +13,7 @@ from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import OLDEST_FIRST, Order, Position, Rows
 from webhook_api.reading.search import PhraseSearch
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import Totals, count_before, seek, snapshot
+from webhook_api.store.counting import Totals, count_before, read_totals, seek
 from webhook_api.timestamps import Instant
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
@@ -92,7 +92,7 @@ def list_messages(
     phrase = Phrase(query.q) if query.q else None
     if phrase:
         phrase.prepare(db)
-    with snapshot(db) as totals:
+    with read_totals(db) as totals:
         total = _count(db, query, totals, counts)
         search = PhraseSearch(db, query, phrase, totals, total, order) if phrase else None
         if search:

@@ -6,7 +6,7 @@ from webhook_api.answers import TOP_SENDERS
 from webhook_api.models import StatsQuery
 from webhook_api.reading.rows import OLDEST_FIRST, Order, Rows
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import Totals, count_before, snapshot
+from webhook_api.store.counting import Totals, count_before, read_totals
 from webhook_api.store.indexing import PERIOD_SCALE
 from webhook_api.timestamps import Instant
 
@@ -37,7 +37,7 @@ def compute_stats(db: Connection, query: StatsQuery) -> Stats:
         query.since.instant if query.since else _FIRST,
         query.until.instant if query.until else _LAST,
     )
-    with snapshot(db) as totals:
+    with read_totals(db) as totals:
         rows = Rows.matching(query)
         if query.reads_all:
             total, senders, top = _each_message(db, rows, query)

@@ -46,7 +46,7 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _wrong_state(error: StateError) -> Response:
-    response = jsonify(error.answer)
+    response = jsonify(error.body)
     response.status_code = error.status
     return response
 
