@@ -19,7 +19,6 @@ from flask import current_app
 from flask.cli import with_appcontext
 from pydantic_core import to_json
 
-from webhook_api.answers import FeedMessage
 from webhook_api.cli.delivery_client import target_of
 from webhook_api.cli.failures import PlainCommand
 from webhook_api.cli.terminal import say
@@ -29,6 +28,7 @@ from webhook_api.errors import StateError, Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
+from webhook_api.responses import FeedMessage
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection

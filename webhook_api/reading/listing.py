@@ -6,12 +6,12 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from webhook_api.answers import Message, message_object
 from webhook_api.models import Cursor, MessageFilter, MessageQuery
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
 from webhook_api.reading.rows import OLDEST_FIRST, Order, Position, Rows
 from webhook_api.reading.search import PhraseSearch
+from webhook_api.responses import Message, message_object
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, seek, snapshot
 from webhook_api.timestamps import Instant

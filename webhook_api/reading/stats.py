@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from webhook_api.answers import TOP_SENDERS
 from webhook_api.models import StatsQuery
 from webhook_api.reading.rows import OLDEST_FIRST, Order, Rows
+from webhook_api.responses import TOP_SENDERS
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, snapshot
 from webhook_api.store.indexing import PERIOD_SCALE

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import Forbidden, NotFound, PreconditionRequired
 
-from webhook_api.answers import ConsumerList, ConsumerState
 from webhook_api.db import get_db
 from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
+from webhook_api.responses import ConsumerList, ConsumerState
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (

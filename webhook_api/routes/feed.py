@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 from flask import Response, jsonify, request
 from pydantic_core import to_json
 
-from webhook_api.answers import FeedPage
 from webhook_api.db import current_database, get_db
 from webhook_api.execution import execution_of
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart, parse_query
 from webhook_api.reading.feed import read_feed, stream_feed
+from webhook_api.responses import FeedPage
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
 

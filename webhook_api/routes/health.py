@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from webhook_api.answers import Alive, Ready
 from webhook_api.db import get_db
+from webhook_api.responses import Alive, Ready
 from webhook_api.services import current_services
 from webhook_api.store.schema import check_schema
 

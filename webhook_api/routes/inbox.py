@@ -30,8 +30,8 @@ from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
+from webhook_api.reading.complete_message import find_row
 from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection

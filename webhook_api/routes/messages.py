@@ -10,10 +10,10 @@ from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import Gone, NotFound
 
-from webhook_api.answers import Page, WholeMessage
 from webhook_api.db import get_db
 from webhook_api.execution import Place, execution_of
 from webhook_api.models import Cursor, FeedQuery, MessageFilter, MessageQuery, parse_query
+from webhook_api.reading.complete_message import find_message
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     NDJSON,
@@ -21,7 +21,7 @@ from webhook_api.reading.listing import (
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.whole_message import find_message
+from webhook_api.responses import CompleteMessage, Page
 from webhook_api.routes.feed import feed_lines, show_feed
 from webhook_api.routes.page_reads import read_page
 from webhook_api.services import current_services
@@ -66,7 +66,7 @@ def show_messages() -> Response:
 
 
 @bp.get("/messages/<id:message_id>")
-def show_message(message_id: str) -> WholeMessage:
+def show_message(message_id: str) -> CompleteMessage:
     """Answer with one message and all that is stored of it.
 
     Raises:
@@ -78,7 +78,7 @@ def show_message(message_id: str) -> WholeMessage:
         raise Gone("the message was removed")
     if message is None:
         raise NotFound("there is no message with this id")
-    return message.as_whole_json()
+    return message.as_complete_json()
 
 
 class _PageAnswer(NamedTuple):

@@ -4,9 +4,9 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
-from webhook_api.answers import Sender, Statistics
 from webhook_api.models import StatsQuery, parse_query
 from webhook_api.reading.stats import compute_stats
+from webhook_api.responses import Sender, Statistics
 from webhook_api.routes.page_reads import read_page
 
 bp = Blueprint("stats", __name__)

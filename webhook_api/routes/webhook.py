@@ -2,13 +2,13 @@
 
 from flask import Blueprint, current_app, request
 
-from webhook_api.answers import Accepted
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
 from webhook_api.providers.delivery import provider_of_id
+from webhook_api.responses import Accepted
 from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
 from webhook_api.web.outcome import begin_outcome
