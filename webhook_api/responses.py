@@ -1,4 +1,4 @@
-"""What goes out: the shapes of the JSON answers, which the routes fill in and /openapi.json shows.
+"""What goes out: the shapes of the JSON responses, for the routes and for /openapi.json.
 
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """

@@ -176,7 +176,7 @@ class _Forwarder:
             self._write(partial(create_consumer, name=self._name, wanted=self._start))
             return ""
         except PositionLost as lost:
-            if lost.answer["code"] != "pruned":
+            if lost.body["code"] != "pruned":
                 raise
             self._show("messages were removed before they were handed on; going on after them")
             self._move(kept, "start")

@@ -14,7 +14,7 @@ bp = Blueprint("stats", __name__)
 
 @bp.get("/stats")
 def show_stats() -> Response:
-    """Answer with the statistics of all messages, or of those that the query asks for (spec 3).
+    """Respond with the statistics of all messages, or of those that the query asks for (spec 3).
 
     Raises:
         RequestRefused: 422 or 503, see `errors`.

@@ -28,7 +28,7 @@ class Totals(NamedTuple):
 
 
 @contextmanager
-def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
+def read_totals(db: sqlite3.Connection) -> Iterator[Totals]:
     """Make the reads of a `with` block see one state of the database.
 
     Raises:
@@ -50,7 +50,7 @@ def stored_totals(database: Database) -> Totals | None:
     with (
         suppress(sqlite3.Error, SchemaError, Unavailable),
         database.reader() as db,
-        snapshot(db) as totals,
+        read_totals(db) as totals,
     ):
         return totals
     return None
