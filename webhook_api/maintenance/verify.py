@@ -135,7 +135,7 @@ def _consumers(db: Connection) -> Iterator[str]:
         try:
             resolve_position(db, consumer.position)
         except PositionLost as lost:
-            if lost.answer["code"] == "diverged":
+            if lost.body["code"] == "diverged":
                 yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
 
 
