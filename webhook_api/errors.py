@@ -1,4 +1,4 @@
-"""Exceptions that several rooms use. Those that answer a request know its status and result."""
+"""Exceptions that several rooms use. Those that refuse a request know its status and result."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -115,9 +115,9 @@ class Unavailable(RequestRefused):
 
 
 class ClientLeft(Unavailable):
-    """The client did not wait for its answer: 499, only for the log and the metrics.
+    """The client did not wait for its response: 499, only for the log and the metrics.
 
-    No RFC has a status for an answer that nobody receives; this one is nginx's.
+    No RFC has a status for a response that nobody receives; this one is nginx's.
     """
 
     status = 499

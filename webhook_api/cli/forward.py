@@ -17,7 +17,6 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 import click
 from pydantic_core import to_json
 
-from webhook_api.answers import FeedMessage
 from webhook_api.cli.command import command, current_settings, say
 from webhook_api.cli.deliver import target_of
 from webhook_api.config import Config, ConfigError
@@ -26,6 +25,7 @@ from webhook_api.errors import StateError, Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
+from webhook_api.responses import FeedMessage
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction

@@ -18,52 +18,63 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, from_json
 
-from webhook_api.models import MAX_TEXT_CHARS
+from webhook_api.models import MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, primary_result_code
+from webhook_api.store.consumers import list_consumers
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
+from webhook_api.store.positions import Diverged, Pruned, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.timestamps import Timestamp
 
 _MAX_SHOWN = 10  # differences of one check
 _INDEX_ROWS = 10_000  # at once
-_Name = Annotated[str, StringConstraints(min_length=1)]
-_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None
-_Json = Annotated[str, AfterValidator(from_json)] | None
-_Number = Annotated[int, Field(gt=-(2**62), lt=2**62)]  # far from where SQLite's counting ends
-_Id = Annotated[int, Field(gt=0, lt=2**62)]
-_ServerTime = Annotated[
-    str,
-    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z$"),
-]
-_Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
-_Key = Annotated[bytes, Field(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+
+
+def _form(pattern: str) -> Any:
+    return Annotated[str, StringConstraints(pattern=f"^(?:{pattern})$")]
+
+
+def _bytes(count: int) -> Any:
+    return Annotated[bytes, Field(min_length=count, max_length=count)]
+
+
+def _number(low: int) -> Any:
+    return Annotated[int, Field(ge=low, lt=2**62)]  # far from where SQLite's counting ends
+
+
+_COUNT, _NUMBER = _number(0), _number(-(2**62))
+_NAME = Annotated[str, StringConstraints(min_length=1)]
+_TEXT = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None
+_JSON = Annotated[str, AfterValidator(from_json)] | None
+_TIME = _form(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z")  # of the server
+_DIGITS = "[a-z2-7]{8}"  # of a position
 
 # Each table whose rows count, and what a good value of each column is. A table or a column that an
 # older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "messages": {
-        "id": _Id, "ts": _Name, "seconds": _Number, "nanos": _Number, "text": _Text,
-        "message_id": _Name, "from_msisdn": _Name, "to_msisdn": _Name, "created_at": _ServerTime,
-        "provider": _Name, "kind": _Text, "payload": _Json,
+        "id": _number(1), "ts": _NAME, "seconds": _NUMBER, "nanos": _NUMBER, "text": _TEXT,
+        "message_id": _NAME, "from_msisdn": _NAME, "to_msisdn": _NAME, "created_at": _TIME,
+        "provider": _NAME, "kind": _TEXT, "payload": _JSON,
     },
     "dead_letters": {
-        "id": _Id, "provider": _Name, "reason": _Text, "headers": _Json, "body": bytes,
-        "created_at": _ServerTime,
+        "id": _number(1), "provider": _NAME, "reason": _TEXT, "headers": _JSON, "body": bytes,
+        "created_at": _TIME,
     },
-    "removed_positions": {"id": _Number, "digits": _Text},
+    "removed_positions": {"id": _COUNT, "digits": _form(f"{_DIGITS}|")},
     "consumers": {
-        "name": _Name, "id": _Number, "digits": _Name, "missed": _Number,
-        "updated_at": _ServerTime,
+        "name": _form(NAME_PATTERN), "id": _COUNT, "digits": _form(_DIGITS), "missed": _COUNT,
+        "updated_at": _TIME,
     },
-    "tombstones": {"digest": _Digest},
-    "totals": {"deletions": _Number, "last_deletion": int, "tombstone_key": _Key},
-    "sqlite_sequence": {"name": _Name, "seq": _Number},
+    "tombstones": {"digest": _bytes(DIGEST_BYTES)},
+    "totals": {"deletions": _NUMBER, "last_deletion": int, "tombstone_key": _bytes(KEY_BYTES)},
+    "sqlite_sequence": {"name": _NAME, "seq": _NUMBER},
 }  # fmt: skip
 
 _FORGET_TABLES_WITHOUT_PAGES = """
@@ -188,6 +199,7 @@ def _derived(db: Connection) -> Iterator[str]:
         yield from _described(name, db.execute(sql).fetchall())
     yield from _described("characters", _characters(db))
     yield from _tombstones(db)
+    yield from _consumers(db)
 
 
 def _characters(db: Connection) -> list[tuple[str, int, int]]:
@@ -213,6 +225,19 @@ def _tombstones(db: Connection) -> Iterator[str]:
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
+
+
+def _consumers(db: Connection) -> Iterator[str]:
+    """Look for consumers whose position no row proves: each would be told that it diverged."""
+    if any(foreign_objects(db)):  # then a value may be of any type
+        return
+    for consumer in list_consumers(db):
+        try:
+            resolve_position(db, consumer.position)
+        except Diverged:
+            yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
+        except Pruned:
+            pass  # messages after it were removed by age
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Totals(NamedTuple):
 
 @contextmanager
 def read_totals(db: sqlite3.Connection) -> Iterator[Totals]:
-    """Read the totals, and make the reads of a `with` block see the same state of the database.
+    """Read the totals, and make the reads of a `with` block see one state of the database.
 
     Raises:
         SchemaError: the table `totals` is empty.
