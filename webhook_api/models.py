@@ -88,7 +88,7 @@ class FeedPosition(NamedTuple):
         match = re.fullmatch(r"(0|[1-9][0-9]{0,18})\.([a-z2-7]{8})", str(value))
         if not match or int(match[1]) > MAX_INTEGER:
             raise PydanticCustomError(
-                "position", "Input should be start, now, or a position from an earlier answer"
+                "position", "Input should be start, now, or a position from an earlier response"
             )
         return cls(int(match[1]), match[2])
 
@@ -116,9 +116,7 @@ _NewId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)
 Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
-    Cursor,
-    PlainValidator(Cursor.parse),
-    WithJsonSchema({"type": "string", "format": "cursor"}),
+    Cursor, PlainValidator(Cursor.parse), WithJsonSchema({"type": "string", "format": "cursor"})
 ]
 
 
@@ -256,8 +254,7 @@ class MessageQuery(MessageFilter):
         0, description="How many messages to skip first."
     )
     cursor: CursorText | None = Field(
-        None,
-        description="Where the page starts: taken from the `Link` header of the page before.",
+        None, description="Where the page starts: taken from the `Link` header of the page before."
     )
 
 
@@ -275,8 +272,8 @@ class FeedQuery(AddressFilter):
 
     after: PositionText | None = Field(
         None,
-        description="List in the order of arrival, from here on: a `position` of an earlier answer,"
-        " `start` or `now`.",
+        description="List in the order of arrival, from here on: a `position` of an earlier"
+        " response, `start` or `now`.",
         examples=["start"],
     )
     consumer: str | None = Field(

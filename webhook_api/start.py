@@ -63,10 +63,10 @@ def allow_open_files() -> None:
 
     Not with Compose's `ulimits`: if Docker itself may open fewer, no container starts.
     """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def prepare_database(database: Database) -> None:
@@ -120,8 +120,7 @@ def prepare_and_log(config: Config) -> None:
 
 def _advice(path: Path) -> str:
     """Return what to do if only the owner is wrong, as with a folder that Docker mounts."""
-    there = [place for place in (path.parent, path) if place.exists()]
-    if all(os.access(place, os.W_OK) for place in there):
+    if all(os.access(one, os.W_OK) for one in (path.parent, path) if one.exists()):
         return ""
     user = os.getuid()
     command = f"chown -R {user} {path.parent}"

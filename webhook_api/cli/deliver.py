@@ -33,7 +33,7 @@ _TIMEOUT_S = 15.0
 
 
 class DeliveryClient:
-    """Delivers bodies from several threads, each with its own connection; counts the answers."""
+    """Delivers bodies from several threads, each with its own connection; counts the responses."""
 
     def __init__(self, url: str, as_delivery: Format) -> None:
         """Deliver to `url`; `as_delivery` signs a body.
@@ -43,24 +43,24 @@ class DeliveryClient:
         """
         target = target_of(url, "--url")
         self.url = url
-        self.answers: Counter[int] = Counter()
+        self.responses: Counter[int] = Counter()
         self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
         self._host, self._port = target.hostname or "", target.port
         self._path = target.path or "/webhook"
         self._as_delivery = as_delivery
-        self._mutex = threading.Lock()  # guards the answers and the list of connections
+        self._mutex = threading.Lock()  # guards the responses and the list of connections
         self._connections: list[HTTPConnection] = []
         self._of_thread = threading.local()
 
     def deliver(self, body: bytes) -> None:
-        """Sign `body`, deliver it, and count the status of the answer.
+        """Sign `body`, deliver it, and count the status of the response.
 
         Raises:
-            OSError, HTTPException, ValueError: there was no answer.
+            OSError, HTTPException, ValueError: there was no response.
         """
         status = self._post(self._connection(), body)
         with self._mutex:
-            self.answers[status] += 1
+            self.responses[status] += 1
 
     def close(self) -> None:
         """Close the connections."""
@@ -145,10 +145,10 @@ def sign_body(file: str) -> None:
 def send_messages(
     provider: str, url: str | None, count: int | None, file: str | None, concurrency: int
 ) -> None:
-    """Deliver signed messages, samples or those of a file, and print how they were answered.
+    """Deliver signed messages, samples or those of a file, and print the responses.
 
     Bad lines of the file are named on stderr and left out. The exit code is 1 if there were any,
-    or if an answer was not 200. Can be repeated: the receiver stores each message once.
+    or if a response was not 200. Can be repeated: the receiver stores each message once.
     """
     if file and count:
         raise click.UsageError("--count is for samples: it cannot be used with --file")
@@ -170,7 +170,7 @@ def send_messages(
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")
-    if bad or set(client.answers) - {HTTPStatus.OK}:
+    if bad or set(client.responses) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
@@ -198,7 +198,7 @@ def _send(
     """Deliver `bodies`, each with its part of the progress, which ends at `length`.
 
     Raises:
-        click.ClickException: a connection failed; the answers until then were printed.
+        click.ClickException: a connection failed; the responses until then were printed.
     """
     started = time.perf_counter()
     failure: BaseException | None = None
@@ -218,14 +218,14 @@ def _send(
     pool.shutdown(cancel_futures=True)
     client.close()
     seconds = time.perf_counter() - started
-    for status, answers in sorted(client.answers.items()):
-        click.echo(f"{status} {_status_text(status)}: {answers}")
+    for status, number in sorted(client.responses.items()):
+        click.echo(f"{status} {_status_text(status)}: {number}")
     if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {client.answers.total()} messages in {seconds:.1f} s")
+        click.echo(f"stopped; {client.responses.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
     if failure is not None:
         raise click.ClickException(f"{client.url}: {_reason(failure)}")
-    click.echo(f"{client.answers.total()} messages in {seconds:.1f} s")
+    click.echo(f"{client.responses.total()} messages in {seconds:.1f} s")
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:

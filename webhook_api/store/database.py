@@ -72,21 +72,18 @@ class Database:
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
             if created:
-                files.create_private(self.path)
+                self.path.touch(mode=0o600)
             files.make_private(self.path)
             with closing(connect(self.path, "rw", timeout_s=_TIMEOUT_S)) as connection:
-                self._check_space_to_migrate(connection)
+                needed, free = bytes_to_migrate(connection), self.free_bytes()
+                if needed > free:
+                    about = f"the new schema needs {needed} bytes of space, {free} are free"
+                    raise OSError(errno.ENOSPC, about, str(self.path))
                 migrate(lock.admit(connection))
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
                     files.sync_folder(folder)
-
-    def _check_space_to_migrate(self, connection: Connection) -> None:
-        needed, free = bytes_to_migrate(connection), self.free_bytes()
-        if needed > free:
-            about = f"the new schema needs {needed} bytes of space, {free} are free"
-            raise OSError(errno.ENOSPC, about, str(self.path))
 
     def make_wal_durable(self, lock: WriteLock) -> None:
         """Put the whole content of the write-ahead log on disk; then it is not suspect any more.
@@ -115,8 +112,9 @@ class Database:
         SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
         replaced in between, it would mix files of both databases.
         """
-        names = files.beside(self.path, files.NAMES_LOCK)
-        return hold_names(names, exclusive=exclusive, timeout_s=_TIMEOUT_S)
+        return hold_names(
+            files.beside(self.path, files.NAMES_LOCK), exclusive=exclusive, timeout_s=_TIMEOUT_S
+        )
 
     def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
         """Return a context that holds the right to write (see `lock.hold`)."""
@@ -195,14 +193,11 @@ class Database:
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL; 0 for a missing one."""
-        size = self.path.stat().st_size if self.path.exists() else 0
-        return {"database": size, "wal": self.wal_bytes()}
+        return {"database": _size(self.path), "wal": self.wal_bytes()}
 
     def wal_bytes(self) -> int:
         """Return the bytes of its write-ahead log (WAL); 0 if there is none."""
-        with suppress(FileNotFoundError):
-            return self.wal_path.stat().st_size
-        return 0
+        return _size(self.wal_path)
 
     def free_bytes(self) -> int:
         """Return how many bytes are free on its disk."""
@@ -214,3 +209,9 @@ class Database:
     def close(self) -> None:
         """Close the idle readers."""
         self._pool.close_all_but(None)
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

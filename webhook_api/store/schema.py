@@ -93,7 +93,8 @@ def _schema_of(version: int) -> dict[str, str]:
         if version == SCHEMA_VERSION:
             _run(fresh, SCHEMA, version)
         else:
-            _apply(fresh, 0, version)
+            for number, script in enumerate(MIGRATIONS[:version], start=1):
+                _run(fresh, script, number)
         return _objects(fresh)
 
 
@@ -153,22 +154,16 @@ def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> N
     `index_from` or more. If this is stopped, the next start goes on with it. A file that
     is refused is not changed.
 
-    Raises:
-        SchemaError: the file is newer than this code, or is another program's database.
     """
     version = check_version(connection)
     if version:
         check_objects(connection)
-        _apply(connection, version, SCHEMA_VERSION)
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            _run(connection, script, number)
     else:
         _run(connection, SCHEMA, SCHEMA_VERSION)
     while count_unindexed(connection, max_rows=index_from) == index_from:
         index_messages(connection, max_rows=index_from)
-
-
-def _apply(connection: LockedConnection, version: int, to: int) -> None:
-    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
-        _run(connection, script, number)
 
 
 def _run(connection: LockedConnection, script: str, version: int) -> None:
