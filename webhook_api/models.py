@@ -48,11 +48,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Read what `encode` wrote.
-
-        Raises:
-            PydanticCustomError: it is not from `encode`.
-        """
+        """Read what `encode` wrote, or raise PydanticCustomError."""
         try:
             padded = str(value) + "=" * (-len(str(value)) % 4)
             plain = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
@@ -80,8 +76,7 @@ class FeedPosition(NamedTuple):
     def parse(cls, value: object) -> "FeedPosition | FeedStart":
         """Read a position, or the word for the start or the end of the feed.
 
-        Raises:
-            PydanticCustomError: it is none of these. A bare number is not: it proves nothing.
+        A bare number is none, since it proves nothing. Raises PydanticCustomError.
         """
         if value in ("start", "now"):
             return value
@@ -313,11 +308,7 @@ class ConsumerMove(BaseModel):
 
 
 def _validated(model: type[Model], where: str, value: object) -> Model:
-    """Return what `value` holds.
-
-    Raises:
-        InvalidInput: it breaks a rule; `loc` starts with `where`.
-    """
+    """Return what `value` holds, or raise InvalidInput."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

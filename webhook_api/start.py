@@ -26,13 +26,10 @@ class StartError(Exception):
 
 
 def check_port(config: Config, timeout_s: float = PORT_TIMEOUT_S) -> None:
-    """Return when the service can listen on its address and port.
+    """Return when the service can listen on its address and port, or raise StartError.
 
     Workers whose master was killed need a moment to notice it and to free the port. Gunicorn
     itself would try for five seconds, log a line for each, and not name the setting.
-
-    Raises:
-        StartError: it cannot listen there.
     """
     deadline = time.monotonic() + timeout_s
     while _is_taken(config):
@@ -70,11 +67,7 @@ def allow_open_files() -> None:
 
 
 def prepare_database(database: Database) -> None:
-    """Create the database that DATABASE_URL names, or bring its schema up to date.
-
-    Raises:
-        StartError: it cannot be used.
-    """
+    """Create the database of DATABASE_URL, or bring its schema up to date; or raise StartError."""
     try:
         database.prepare(create=True)
     except (sqlite3.Error, SchemaError, OSError) as error:

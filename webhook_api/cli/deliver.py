@@ -36,11 +36,7 @@ class DeliveryClient:
     """Delivers bodies from several threads, each with its own connection; counts the responses."""
 
     def __init__(self, url: str, as_delivery: Format) -> None:
-        """Deliver to `url`; `as_delivery` signs a body.
-
-        Raises:
-            click.ClickException: `url` is not one of http or https.
-        """
+        """Deliver to `url` what `as_delivery` signs; it has to be a URL of http or https."""
         target = target_of(url, "--url")
         self.url = url
         self.responses: Counter[int] = Counter()
@@ -53,11 +49,7 @@ class DeliveryClient:
         self._of_thread = threading.local()
 
     def deliver(self, body: bytes) -> None:
-        """Sign `body`, deliver it, and count the status of the response.
-
-        Raises:
-            OSError, HTTPException, ValueError: there was no response.
-        """
+        """Sign `body`, deliver it, and count the status of the response, if there is one."""
         status = self._post(self._connection(), body)
         with self._mutex:
             self.responses[status] += 1
@@ -94,11 +86,7 @@ class DeliveryClient:
 
 
 def target_of(url: str, option: str) -> SplitResult:
-    """Return the parts of `url`.
-
-    Raises:
-        click.ClickException: it is not one of http or https.
-    """
+    """Return the parts of a URL of http or https, or raise ClickException."""
     try:
         target = urlsplit(url)
         if target.scheme in ("http", "https") and target.hostname and target.port != 0:

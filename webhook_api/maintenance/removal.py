@@ -25,11 +25,7 @@ _TIMEOUT_S = 10.0  # for a program that locks the database without our write loc
 
 @contextmanager
 def removal_lock(database: Database) -> Iterator[None]:
-    """Keep other processes from removing messages during a `with` block.
-
-    Raises:
-        BlockingIOError: another process is removing messages.
-    """
+    """Keep other processes from removing messages; raise BlockingIOError if one is at it."""
     with ExitStack() as stack:
         try:
             stack.enter_context(hold(beside(database.path, REMOVAL_LOCK), 0))

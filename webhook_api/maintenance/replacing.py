@@ -91,10 +91,7 @@ def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
     Yields the lock, and whether the WAL can be deleted: not if the database file is damaged or
-    missing.
-
-    Raises:
-        BlockingIOError: a reader still needs the WAL.
+    missing. Raises BlockingIOError if a reader still needs the WAL.
     """
     for _ in _attempts(database, timeout_s):
         with database.write_lock() as lock:
@@ -109,11 +106,7 @@ def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple
 
 
 def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
-    """Yield again and again, while a read goes on.
-
-    Raises:
-        BlockingIOError: it did not end within `timeout_s` seconds.
-    """
+    """Yield again and again, while a read goes on, or raise BlockingIOError."""
     deadline = time.monotonic() + timeout_s
     while True:
         yield

@@ -54,11 +54,7 @@ def list_consumers(db: sqlite3.Connection) -> list[Consumer]:
 
 
 def find_consumer(db: sqlite3.Connection, name: str) -> Consumer:
-    """Return a consumer.
-
-    Raises:
-        NoConsumer: there is none.
-    """
+    """Return a consumer, or raise NoConsumer."""
     row = db.execute(f"{_SELECT} WHERE name = ?", [name]).fetchone()
     if row is None:
         raise NoConsumer
@@ -108,11 +104,7 @@ def move_consumer(
 
 
 def remove_consumer(db: LockedConnection, name: str) -> None:
-    """Remove a consumer, in the caller's transaction.
-
-    Raises:
-        NoConsumer: there is none.
-    """
+    """Remove a consumer, in the caller's transaction, or raise NoConsumer."""
     find_consumer(db, name)
     db.execute("DELETE FROM consumers WHERE name = ?", [name])
 

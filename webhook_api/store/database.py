@@ -48,10 +48,8 @@ class Database:
         """Bring the file's schema up to date; create a missing file only with `create`.
 
         A running service must not go on with an empty file because a volume is missing. So only
-        the start and the command `init-db` create the file.
-
-        Raises:
-            SchemaError: the file is not ours, or newer than this code; it is left as it is.
+        the start and the command `init-db` create the file. One that is not ours, or newer than
+        this code, is left as it is.
         """
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -186,11 +186,7 @@ def add_tombstones(db: LockedConnection, message_ids: Iterable[str]) -> None:
 
 
 def write_probe(db: LockedConnection) -> None:
-    """Write and sync a few bytes, to see whether a message could be stored.
-
-    Raises:
-        sqlite3.Error, SchemaError: no message could be stored.
-    """
+    """Write and sync a few bytes, to see whether a message could be stored."""
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
 

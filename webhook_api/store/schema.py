@@ -102,9 +102,6 @@ def check_objects(connection: sqlite3.Connection) -> None:
     """Check that what our statements meet in the file is ours: no foreign trigger, nothing changed.
 
     More tables, indexes and views do no harm, so the service runs with them.
-
-    Raises:
-        SchemaError: it is not.
     """
     for line in foreign_objects(connection):
         if line.startswith("schema: trigger") or not line.endswith("not of this service"):
@@ -153,7 +150,6 @@ def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> N
     Each step is one transaction. Then index the rows that are not indexed, if there are
     `index_from` or more. If this is stopped, the next start goes on with it. A file that
     is refused is not changed.
-
     """
     version = check_version(connection)
     if version:
