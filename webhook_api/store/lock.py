@@ -94,16 +94,18 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 
 
 @contextmanager
-def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
+def hold(
+    path: Path, timeout_s: float | None = None, held: str = "another process is writing"
+) -> Iterator[WriteLock]:
     """Hold the lock at `path`; every other thread and process waits meanwhile.
 
     Raises:
-        BlockingIOError: another still holds it after `timeout_s` seconds.
+        BlockingIOError: another still holds it after `timeout_s` seconds; `held` says so.
     """
     try:
         descriptor = _take(path, timeout_s)
     except BlockingIOError:
-        raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+        raise BlockingIOError(errno.EAGAIN, held) from None
     lock = WriteLock(descriptor)
     try:
         yield lock
