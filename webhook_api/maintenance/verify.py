@@ -100,21 +100,19 @@ COUNTED_PERIODS = f"""
 # Name, kept value and counted value of each row that differs; a value that is missing is NULL.
 _DERIVED = {
     "totals": """
-        SELECT 'messages', totals.messages, counted.n
-            FROM totals, (SELECT count(*) AS n FROM messages) counted
-            WHERE totals.messages <> counted.n
+        SELECT * FROM (
+            SELECT 'messages', messages AS kept, (SELECT count(*) FROM messages) AS counted
+                FROM totals
+            UNION ALL
+            SELECT 'senders', senders, (SELECT count(DISTINCT from_msisdn) FROM messages)
+                FROM totals
+            UNION ALL
+            SELECT 'only_row', count(*), 1 FROM totals
+        ) WHERE kept <> counted
         UNION ALL
-        SELECT 'senders', totals.senders, counted.n
-            FROM totals, (SELECT count(DISTINCT from_msisdn) AS n FROM messages) counted
-            WHERE totals.senders <> counted.n
-        UNION ALL
-        SELECT 'indexed', totals.indexed, counted.last
-            FROM totals, (
-                SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'messages'
-            ) counted
-            WHERE totals.indexed NOT BETWEEN 0 AND counted.last
-        UNION ALL
-        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
+        SELECT 'indexed', indexed, last FROM totals, (
+            SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'messages'
+        ) WHERE indexed NOT BETWEEN 0 AND last
     """,
     "dead_letters": """
         SELECT 'totals', dead_letters || ' of ' || dead_bytes, n || ' of ' || size
