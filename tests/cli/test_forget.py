@@ -23,10 +23,9 @@ from tests.serving import Load, serving, wait_until
 from tests.store.files import differences, failing, fill, removed, stored
 from tests.store.forgotten import NUMBER, TEXT, traces
 from webhook_api.config import Config
-from webhook_api.maintenance import compaction
+from webhook_api.maintenance import compaction, replacing
 from webhook_api.models import Origin, ProviderMessage
 from webhook_api.providers.texts import as_json
-from webhook_api.store import files
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
@@ -184,7 +183,7 @@ def test_ctrl_c_in_the_last_step_comes_too_late(
         signal.raise_signal(signal.SIGINT)
         complete_replacement(path, lock)
 
-    monkeypatch.setattr(files, "complete_replacement", interrupted)
+    monkeypatch.setattr(replacing, "complete_replacement", interrupted)
 
     result = run("forget", NUMBER)
 

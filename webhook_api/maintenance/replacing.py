@@ -19,6 +19,7 @@ from webhook_api.store import files
 from webhook_api.store.connections import connect, primary_result_code
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
+from webhook_api.store.files import complete_replacement
 from webhook_api.store.lock import WriteLock
 
 TIMEOUT_S = 10.0  # with a long read
@@ -171,7 +172,7 @@ def _move_files(database: Database, lock: WriteLock, *, complete: bool, keep: bo
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
                 database.wal_path.rename(files.beside(old, files.WAL))
-        files.complete_replacement(database.path, lock)
+        complete_replacement(database.path, lock)
     return old if keep else None
 
 
