@@ -7,7 +7,14 @@ from webhook_api.answers import FeedMessage
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.reading.whole_message import StoredWhole
 from webhook_api.store.connections import Connection
-from webhook_api.store.positions import end_of, key_of, position_of, resolve_position
+from webhook_api.store.positions import (
+    end_of,
+    is_proved,
+    key_of,
+    position_of,
+    resolve_position,
+    start_of,
+)
 from webhook_api.store.transactions import read_transaction
 
 MAX_LOOKED_AT = 10_000  # rows, for one page
@@ -26,20 +33,28 @@ class FeedPart(NamedTuple):
 
 
 def read_feed(
-    db: Connection, wanted: FeedQuery, after: FeedPosition | FeedStart, limit: int
+    db: Connection,
+    wanted: FeedQuery,
+    after: FeedPosition | FeedStart,
+    limit: int,
+    replicated: FeedPosition | None = None,
 ) -> FeedPart:
     """Return up to `limit` of the messages after a position that match, in one snapshot.
 
     Once this has returned a position, nothing at or before it ever appears: see `positions.py`.
-    At most `MAX_LOOKED_AT` rows are looked at; the position is that of the last of them.
+    At most `MAX_LOOKED_AT` rows are looked at; the position is that of the last of them. Unless
+    `replicated` is None, nothing after it is shown, and nothing at all if it cannot prove itself.
 
     Raises:
         PositionLost: see `resolve_position`.
         sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
-        position, key = resolve_position(db, after), key_of(db)
-        conditions, parameters, last = "id > ?", [position.id], None
+        end = end_of(db)
+        if replicated is not None:
+            end = min(end, replicated if is_proved(db, replicated) else start_of(db))
+        position, key = resolve_position(db, after, end), key_of(db)
+        conditions, parameters, last = "id BETWEEN ? AND ?", [position.id + 1, end.id], None
         filters = {
             column: value
             for column in ("from_msisdn", "to_msisdn", "provider")
@@ -47,12 +62,12 @@ def read_feed(
         }
         if filters:
             last = db.execute(
-                "SELECT id, message_id, created_at FROM messages WHERE id > ?"
+                f"SELECT id, message_id, created_at FROM messages WHERE {conditions}"
                 f" ORDER BY id LIMIT 1 OFFSET {MAX_LOOKED_AT - 1}",
                 parameters,
             ).fetchone()
         if last:
-            conditions, parameters = "id BETWEEN ? AND ?", [position.id + 1, last[0]]
+            parameters = [position.id + 1, last[0]]
         # With a plus, no index is used, which would have another order.
         conditions += "".join(f" AND +{column} = ?" for column in filters)
         parameters += filters.values()
@@ -69,12 +84,15 @@ def read_feed(
             position = position_of(key, row_id, message.message_id, message.created_at)
             messages.append({**message.as_whole_json(), "position": str(position)})
             chars += len(message.text or "") + len(message.payload or "")
-        position = max(position, position_of(key, *last) if last else end_of(db))
+        position = max(position, position_of(key, *last) if last else end)
         return FeedPart(messages, position, last is not None)
 
 
 def stream_feed(
-    db: Connection, wanted: FeedQuery, after: FeedPosition | FeedStart
+    db: Connection,
+    wanted: FeedQuery,
+    after: FeedPosition | FeedStart,
+    replicated: FeedPosition | None = None,
 ) -> Iterator[list[FeedMessage]]:
     """Yield all messages after a position that match, a part at a time; a part may be empty.
 
@@ -84,5 +102,5 @@ def stream_feed(
     """
     more = True
     while more:
-        messages, after, more = read_feed(db, wanted, after, _STREAMED)
+        messages, after, more = read_feed(db, wanted, after, _STREAMED, replicated)
         yield messages

@@ -13,6 +13,7 @@ from webhook_api.models import FeedPosition, FeedQuery, FeedStart, parse_query
 from webhook_api.reading.feed import read_feed, stream_feed
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
+from webhook_api.store.replicated import replicated_end
 
 
 def show_feed() -> Response:
@@ -28,7 +29,8 @@ def show_feed() -> Response:
     look = current_database().arrivals
     seen = look()
     after = _position(get_db(), query)
-    part = read_feed(get_db(), query, after, query.limit)
+    end = replicated_end(current_database())
+    part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
         execution_of(request.environ).wait_for_more(look, seen, query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
@@ -39,9 +41,9 @@ def show_feed() -> Response:
     return response
 
 
-def feed_lines(db: Connection, query: FeedQuery) -> Iterator[list[bytes]]:
+def feed_lines(db: Connection, query: FeedQuery, end: FeedPosition | None) -> Iterator[list[bytes]]:
     """Yield the lines of NDJSON of each part of the feed, joined."""
-    for messages in stream_feed(db, query, _position(db, query)):
+    for messages in stream_feed(db, query, _position(db, query), end):
         yield [b"".join(to_json(message) + b"\n" for message in messages)]
 
 
