@@ -1,6 +1,7 @@
 """A replica by Litestream: what it holds when the machine is lost, and what it must not disturb."""
 
 import shutil
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment, forked
-from tests.litestream import LITESTREAM, configured, replicating, restore
+from tests.litestream import LITESTREAM, configured, replicating, restore, with_replica
 from tests.serving import Load, Server, serving, wait_until
+from tests.tools.kill_rounds import machine_rounds
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
 
@@ -117,3 +119,65 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
 def flask(server: Server, *arguments: object) -> tuple[int, str, str]:
     """Run a command; return exit code, stdout and stderr."""
     return forked(*arguments, CHECKPOINTS="litestream", **environment(server.database))
+
+
+def test_what_the_replica_acknowledged_survives_the_machine(tmp_path: Path) -> None:
+    """100 rounds: `python -m tests.tools.kill_rounds 100 machine=replica`."""
+    [found] = machine_rounds(tmp_path, rounds=1, load_s=1.0, ack_after="replica")
+
+    assert found.acknowledged > 64
+    assert (found.lost, found.differences) == (0, [])
+
+
+def test_while_litestream_hangs_nothing_is_acknowledged(tmp_path: Path) -> None:
+    settings = with_replica(tmp_path, COMMIT_DEADLINE_S=1)
+    file = configured(tmp_path)
+    with replicating(file) as litestream:
+        with serving(tmp_path, (), **settings) as server:
+            wait_until(lambda: server.deliver(message_id="first").status == 200, 60)
+            wait_until(lambda: server.get("/health/ready").status == 200, 60)
+            litestream.send_signal(signal.SIGSTOP)
+            hung = server.deliver(message_id="hung")
+            before = server.workers
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_workers(len(before), but=before)
+            repeated = server.deliver(message_id="hung")
+            ready = server.get("/health/ready")
+            feed = server.get("/messages?after=start").json
+            status = server.stop()
+        stored = server.ids()
+        with serving(tmp_path, (), **settings) as server:
+            litestream.send_signal(signal.SIGCONT)
+            wait_until(lambda: server.deliver(message_id="hung").status == 200, 60)
+            feed_then = server.get("/messages?after=start").json
+            acknowledged = server.get("/metrics").body
+
+    for refused in (hung, repeated, ready):
+        assert refused.status == 503
+        assert refused.json["detail"].startswith("replica: ")
+    assert hung.headers["retry-after"]
+    assert [one["message_id"] for one in feed["data"]] == ["first"]
+    assert (status, stored) == (0, {"first", "hung"})
+    assert [one["message_id"] for one in feed_then["data"]] == ["first", "hung"]
+    assert b"replica_ack_seconds_count 0.0" not in acknowledged
+
+
+def test_after_a_restore_litestream_has_to_follow_the_new_file(tmp_path: Path) -> None:
+    file = configured(tmp_path)
+    with serving(tmp_path, (), **with_replica(tmp_path)) as server:
+        with replicating(file):
+            wait_until(lambda: server.deliver(message_id="kept").status == 200, 60)
+            assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
+            assert server.deliver(message_id="turned-back").status == 200
+        done = flask(server, "restore", tmp_path / "backup.db")
+        refused = server.deliver(message_id="last")
+        with replicating(file):
+            wait_until(lambda: server.deliver(message_id="last").status == 200, 60)
+            feed = server.get("/messages?after=start").json
+        server.kill()
+
+    assert done[0] == 0, done
+    assert refused.json == {"detail": "replica: no answer from Litestream: Connection refused"}
+    assert [one["message_id"] for one in feed["data"]] == ["kept", "last"]
+    shutil.rmtree(server.database.parent)
+    assert restored(file, server) == {"kept", "last"}
