@@ -367,31 +367,33 @@ def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_the_end_of_the_feed_does_not_go_back(
+def test_one_upload_is_for_all_processes(
     database: Database, record: Record, litestream: Litestream
 ) -> None:
-    """One process's upload ends last, though another has uploaded more since it was asked for."""
-    slow, fast = (acknowledging(database, record, litestream.path) for _ in range(2))
-    for commits in (slow, fast):
+    processes = [acknowledging(database, record, litestream.path) for _ in range(4)]
+    for commits in processes:
         commits.check(5)
-    held, free = threading.Event(), threading.Event()
+    litestream.uploads.clear()
+    before = len(litestream.asked)
+    first, acknowledged = later(lambda: store_one(processes[0], message(message_id="m0")))
+    wait_until(lambda: len(litestream.asked) == before + 1)
+    others = [
+        later(lambda n=n: store_one(processes[n], message(message_id=f"m{n}")))  # type: ignore[misc]
+        for n in (1, 2, 3)
+    ]
+    wait_until(lambda: len(stored(database)) == 4)
+    assert (len(litestream.asked), ids(feed(database))) == (before + 1, [])
 
-    def hold(request: BaseHTTPRequestHandler) -> None:
-        litestream.answer = None
-        held.set()
-        free.wait(10)
-        respond(request, {"status": "synced", "replicated_txid": 10**6})
+    litestream.uploads.set()
 
-    litestream.answer = hold
-    thread, acknowledged = later(lambda: store_one(slow, message(message_id="m1")))
-    assert held.wait(10)
-    store_one(fast, message(message_id="m2"))
-    assert ids(feed(database)) == ["m1", "m2"]
-    free.set()
-    thread.join(10)
-
-    assert acknowledged == [NEW]
-    assert ids(feed(database)) == ["m1", "m2"]
+    for thread, results in [(first, acknowledged), *others]:
+        thread.join(10)
+        assert results == [NEW]
+    assert len(litestream.asked) == before + 2
+    assert len(ids(feed(database))) == 4
+    # A repeat has nothing new: it needs an upload of its own.
+    litestream.sees_commits = False
+    assert refusal_of(processes[0], "m1") == "replica: Litestream does not see what is committed"
 
 
 def test_a_file_that_was_restored_shows_nothing_until_the_next_upload(

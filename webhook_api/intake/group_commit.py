@@ -21,13 +21,14 @@ from typing import Protocol, TypeVar
 from webhook_api.errors import SchemaError, StateError, Unavailable
 from webhook_api.intake.replica import Answer, Batch, Replica
 from webhook_api.maintenance.background_tasks import BackgroundTasks
-from webhook_api.models import InboundMessage
+from webhook_api.models import FeedPosition, InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
 from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
+from webhook_api.store.positions import end_of
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import new_wait
@@ -378,9 +379,10 @@ class GroupCommit:
     def _commit(self, connection: LockedConnection) -> None:
         """Store a batch, and tell each delivery its outcome."""
         self._take_all()
+        deliveries, others = self._deliveries, self._changes or self._probes
         outcomes: list[StoreOutcome] = []
-        if self._deliveries:
-            outcomes = self._store(connection, self._deliveries)
+        if deliveries:
+            outcomes = self._store(connection, deliveries)
             self._end_deliveries(outcomes)
         if self._changes:
             self._change(connection)
@@ -392,7 +394,11 @@ class GroupCommit:
             self._end_probes(None)
         if self._replica is not None and self._answers:
             answers, self._answers = self._answers, []
-            self._replica.acknowledge(Batch(answers, self._writer.file, self._seen_in_replica))
+            end: FeedPosition | None = end_of(connection)
+            if others or not _has_created(outcomes) or any(one.dead_letters for one in deliveries):
+                end = None
+            seen = self._seen_in_replica
+            self._replica.acknowledge(Batch(answers, self._writer.file, seen, end))
 
     def _change(self, connection: LockedConnection) -> None:
         """Make the changes that wait, in one transaction, and answer them."""

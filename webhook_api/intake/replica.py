@@ -2,8 +2,9 @@
 
 Only the thread `replica` of a process uses Litestream's control socket, and only it waits for an
 upload. The writing thread hands it each batch after the commit, holds no lock, and goes on. One
-upload is for all batches that were committed before it was asked for. Whatever fails, no batch is
-acknowledged: its messages are on disk, and their repeats are duplicates.
+upload is for all batches that were committed before it was asked for, also those of other
+processes, which ask one after the other. Whatever fails, no batch is acknowledged: its messages are
+on disk, and their repeats are duplicates.
 """
 
 import json
@@ -25,10 +26,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from webhook_api.errors import Unavailable
+from webhook_api.models import FeedPosition
 from webhook_api.store.connections import FileIdentity
 from webhook_api.store.database import Database
-from webhook_api.store.positions import end_of
-from webhook_api.store.replicated import note_replicated
+from webhook_api.store.positions import end_of, is_proved
+from webhook_api.store.replicated import note_replicated, one_uploads
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Batch:
     answers: Sequence[Answer]
     file: FileIdentity  # that it was committed to
     seen: int  # see `Replica.seen`
+    end: FeedPosition | None  # of the feed, if it has new messages and nothing else
     committed_at: float = field(default_factory=time.perf_counter)
 
 
@@ -90,7 +93,7 @@ class Replica:
             self._thread.start()
         if not self._seen:
             answered: Future[Exception | None] = Future()
-            self._queue.put(Batch([answered.set_result], self._database.identity(), 0))
+            self._queue.put(Batch([answered.set_result], self._database.identity(), 0, None))
             try:
                 failure = answered.result(_FIRST_ANSWER_S)
             except TimeoutError:
@@ -111,16 +114,14 @@ class Replica:
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            batches = [first]
-            with suppress(Empty):
-                while batch := self._queue.get_nowait():
-                    batches.append(batch)
-                self._queue.put(None)  # it was taken, and ends the loop
             self.is_asking = True
+            batches = [first]
             uploaded: Sequence[Batch] = []
             failure: Exception = Unavailable("replica: Litestream does not see what is committed")
             try:
-                uploaded = self._upload(batches)
+                with one_uploads(self._database) as noted:
+                    batches += self._take_all()
+                    uploaded = self._upload(batches, noted)
             except (sqlite3.Error, OSError) as error:
                 failure = Unavailable(f"database: {error}")
             except Exception as error:
@@ -132,20 +133,31 @@ class Replica:
                 for answer in batch.answers:
                     answer(None if batch in uploaded else failure)
 
-    def _upload(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        """Have all uploaded that is committed by now; return which of `batches` the replica has.
+    def _take_all(self) -> list[Batch]:
+        batches = []
+        with suppress(Empty):
+            while batch := self._queue.get_nowait():
+                batches.append(batch)
+            self._queue.put(None)  # it was taken, and ends the loop
+        return batches
+
+    def _upload(self, batches: Sequence[Batch], noted: FeedPosition) -> Sequence[Batch]:
+        """Return which of `batches` the replica has, after an upload if that is not all.
 
         Raises:
             Unavailable, sqlite3.Error, OSError: nobody knows.
         """
         with self._database.reader() as db:
-            end = end_of(db)
-            self._seen = seen = self._sync()
-            if db.identity != self._database.identity():
-                raise Unavailable("replica: the database was replaced")
-            uploaded = [one for one in batches if one.file == db.identity and seen > one.seen]
-            if any(batch.seen for batch in uploaded):
-                note_replicated(self._database, db, end)
+            file, end = db.identity, end_of(db)
+            ours = [batch for batch in batches if batch.file == file]
+            if is_proved(db, noted) and all(one.end and one.end <= noted for one in ours):
+                return ours  # another process has uploaded them with its own
+        self._seen = seen = self._sync()
+        if file != self._database.identity():
+            raise Unavailable("replica: the database was replaced")
+        uploaded = [batch for batch in ours if seen > batch.seen]
+        if any(batch.seen for batch in uploaded):
+            note_replicated(self._database, end)
         return uploaded
 
     def _sync(self) -> int:

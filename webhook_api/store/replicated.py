@@ -5,31 +5,37 @@ uploaded, also after a restart. And it proves itself as every position does: aft
 when the file is an older one after a power cut, nothing counts as uploaded until the next upload.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from webhook_api.models import FeedPosition
-from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 from webhook_api.store.files import REPLICATED, beside
 from webhook_api.store.lock import hold
-from webhook_api.store.positions import is_proved
 
 NOTHING = FeedPosition(0, "")
 _BYTES = 32  # always as many, so that a reader never sees a part of one
 
 
-def note_replicated(database: Database, db: Connection, end: FeedPosition) -> None:
-    """Let the feed go on to `end`, unless another process was faster.
+@contextmanager
+def one_uploads(database: Database) -> Iterator[FeedPosition]:
+    """Let only one process at a time ask for an upload; yield what is noted now.
 
     Raises:
-        OSError, sqlite3.Error: it stays where it is.
+        OSError: the folder cannot be written.
     """
-    path = beside(database.path, REPLICATED)
-    with hold(path):
-        noted = _read(database)
-        if noted <= end or not is_proved(db, noted):
-            with path.open("r+b", buffering=0) as file:
-                file.write(str(end).encode().ljust(_BYTES))
+    with hold(beside(database.path, REPLICATED)):
+        yield _read(database)
+
+
+def note_replicated(database: Database, end: FeedPosition) -> None:
+    """Let the feed go on to `end`. Called within `one_uploads`, so that it never goes back.
+
+    Raises:
+        OSError: it stays where it is.
+    """
+    with beside(database.path, REPLICATED).open("r+b", buffering=0) as file:
+        file.write(str(end).encode().ljust(_BYTES))
     database.note_arrival()
 
 
