@@ -282,7 +282,8 @@ class LoopWorker(GeventWorker):
     def _stop_accepting(self) -> None:
         """Accept the clients in the kernel's queue, which would otherwise be reset; then close.
 
-        A client that comes between the last accept and the close is reset, so nothing is between.
+        Between the last accept and the close, a client could come and be reset. So nothing is
+        between, and when the service stops, none comes any more: see `listeners.py`.
         """
         for listener, watcher in zip(self.sockets, self._accepting, strict=True):
             watcher.close()
