@@ -22,11 +22,10 @@ from webhook_api.store.copies import (
 from webhook_api.store.database import Database
 from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.lock import LockedConnection, read_transaction, unshared
 from webhook_api.store.messages import DIGEST_BYTES, digest
 from webhook_api.store.positions import PositionLost, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
-from webhook_api.store.transactions import read_transaction
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
@@ -136,7 +135,7 @@ def _consumers(db: Connection) -> Iterator[str]:
         try:
             resolve_position(db, consumer.position)
         except PositionLost as lost:
-            if lost.answer["code"] == "diverged":
+            if lost.body["code"] == "diverged":
                 yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
 
 
@@ -210,10 +209,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     default beside the database.
 
     Raises:
-        Unavailable: there is no file.
-        SchemaError: its schema has another version.
         OSError: there is no space for a copy.
-        sqlite3.Error: the file cannot be read.
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
@@ -225,13 +221,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
 
 
 def check_copy(path: Path, progress: Progress = no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed.
-
-    Raises:
-        SchemaError: its schema has another version.
-        OSError: its disk is full.
-        sqlite3.Error: it cannot be read.
-    """
+    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
     with naming_full_disk(path), ExitStack() as opened:
         connections = [opened.enter_context(closing(_open(path))) for _ in CHECKS]
         counted, _ = connections
