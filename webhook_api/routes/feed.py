@@ -7,9 +7,9 @@ from flask import Response, jsonify, request
 from pydantic_core import to_json
 
 from webhook_api.db import current_database, get_db
-from webhook_api.execution import execution_of
+from webhook_api.execution import Awaited, execution_of
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart, parse_query
-from webhook_api.reading.feed import read_feed, stream_feed
+from webhook_api.reading.feed import NewMessages, read_feed, stream_feed
 from webhook_api.responses import FeedPage
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
@@ -32,7 +32,8 @@ def show_feed() -> Response:
     end = replicated_end(current_database())
     part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
-        execution_of(request.environ).wait_for_more(poll, seen, query.wait)
+        new = NewMessages(current_database(), query, part.position)
+        execution_of(request.environ).wait_for(Awaited(poll, seen, new.have_come), query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)
