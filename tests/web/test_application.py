@@ -9,7 +9,7 @@ from werkzeug.test import create_environ
 
 from tests.builders import a_message
 from tests.conftest import Post
-from webhook_api.web.json_provider import JSONAnswer
+from webhook_api.web.json_provider import JSONResponse
 
 
 def test_an_upgrade_to_a_websocket_is_ignored(client: FlaskClient) -> None:
@@ -31,7 +31,7 @@ def test_a_number_in_a_path_is_ascii(
 @pytest.mark.parametrize("status", [200, 401, 404, 503])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
-    reply = JSONAnswer(b'{"a":1}\n')
+    reply = JSONResponse(b'{"a":1}\n')
     reply.status_code = status
     reply.headers["Retry-After"] = "2"
     environ = create_environ(method=method)
