@@ -41,6 +41,7 @@ def create_app(config: Config | None = None) -> Flask:
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
+        is_standby=config.is_standby,
     )
     metrics = Metrics(database)
     commits = GroupCommit(
@@ -48,7 +49,7 @@ def create_app(config: Config | None = None) -> Flask:
         metrics,
         deadline_s=config.commit_deadline_s,
         max_waiting=MAX_WAITING_DELIVERIES,
-        retention_days=config.retention_days,
+        retention_days=0 if config.is_standby else config.retention_days,
     )
     services = Services(
         database=database,

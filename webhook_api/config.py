@@ -56,6 +56,7 @@ class Config:
     keepalive_s: int = 5  # for the next request of a connection
     retention_days: int = 0  # 0: every message is kept
     leaves_checkpoints: bool = False  # to Litestream
+    is_standby: bool = False  # it only shows copies of another machine's database
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
     check_connections: bool = sys.flags.dev_mode
@@ -109,6 +110,7 @@ class Config:
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
+            is_standby=_one_of(given, "ROLE", "primary", "standby") == "standby",
             meta_app_secrets=_secrets(given, "META_APP_SECRET", needs="META_VERIFY_TOKEN"),
             meta_verify_token=_verify_token(given),
             twilio_auth_tokens=_secrets(given, "TWILIO_AUTH_TOKEN", needs="PUBLIC_URL"),

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import BadHost, HTTPException
 
+from webhook_api.db import current_database
 from webhook_api.errors import (
     RETRY_AFTER_S,
     InvalidInput,
@@ -46,6 +47,9 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _wrong_state(error: StateError) -> Response:
+    if error.body["code"] == "diverged" and current_database().is_standby:
+        # The copy may only be older: a reader that is told 410 would begin again.
+        return _refused(Unavailable("database: this copy does not have the position"))
     response = jsonify(error.body)
     response.status_code = error.status
     return response
