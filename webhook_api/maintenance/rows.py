@@ -27,7 +27,9 @@ INDEX_ROWS = 10_000
 _MAX_NUMBER = 2**62  # far from where SQLite's counting ends
 
 _SERVER_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
-_DIGITS = "[a-z2-7]{8}"  # of a position
+_DIGITS = re.compile("[a-z2-7]{8}")  # of a position
+_DIGITS_OR_NONE = re.compile("(?:[a-z2-7]{8})?")
+_CONSUMER_NAME = re.compile(NAME_PATTERN)
 
 # Triggers and indexes that cost less when all rows are there.
 _MADE_LATER = """
@@ -94,8 +96,8 @@ def _is_count(value: Any) -> bool:
     return _is_number(value) and bool(value >= 0)
 
 
-def _has_form(pattern: str) -> IsGood:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+def _has_form(form: re.Pattern[str]) -> IsGood:
+    return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def _has_bytes(count: int) -> IsGood:
@@ -127,9 +129,9 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "body": lambda value: isinstance(value, bytes),
         "created_at": _is_server_time,
     },
-    "removed_positions": {"id": _is_count, "digits": _has_form(f"(?:{_DIGITS})?")},
+    "removed_positions": {"id": _is_count, "digits": _has_form(_DIGITS_OR_NONE)},
     "consumers": {
-        "name": _has_form(NAME_PATTERN),
+        "name": _has_form(_CONSUMER_NAME),
         "id": _is_count,
         "digits": _has_form(_DIGITS),
         "missed": _is_count,
