@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from webhook_api.errors import SchemaError
 from webhook_api.maintenance.backup import dated_backups, moment_of_name
 from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.verify import DamagedError, Report, check_copy
+from webhook_api.store.connections import connect
 from webhook_api.store.copies import Progress, naming_full_disk, no_progress, temporary_folder
 from webhook_api.store.database import Database
 from webhook_api.store.files import (
@@ -37,10 +38,13 @@ from webhook_api.store.files import (
     is_ours,
     sync_folder,
 )
+from webhook_api.store.lock import unshared
+from webhook_api.store.schema import migrate
 from webhook_api.timestamps import as_text
 
 _BEHIND = timedelta(minutes=1)  # what the replica may lack; usually it is a second
 _CONNECT_TIMEOUT_S = 3.0
+_LOOK_EVERY_S = 1.0
 
 Address = tuple[str, int]
 
@@ -71,8 +75,10 @@ class Replica:
             OSError: Litestream is not installed, or says why it failed.
         """
         listed = _litestream("ltx", "-level", "all", "-json", *self._arguments)
-        files: list[dict[str, str]] = json.loads(listed) or []
-        return files
+        with suppress(ValueError):
+            files: list[dict[str, str]] = json.loads(listed) or []
+            return files
+        raise OSError(errno.EPROTO, "this version is unknown: 0.5.17 is known", "litestream ltx")
 
     def newest(self) -> Source:
         """Return what a restore brings back now.
@@ -129,6 +135,8 @@ def _fetch(database: Database, source: Source, folder: Path) -> Path:
 
 def _check(copy: Path, source: Source, progress: Progress) -> Report:
     try:
+        with closing(connect(copy, "rw", timeout_s=0)) as made_by_any_version:
+            migrate(unshared(made_by_any_version))
         report = check_copy(copy, progress)
     except (SchemaError, sqlite3.Error) as error:
         raise OSError(errno.EIO, str(error), source.name) from None
@@ -283,7 +291,8 @@ def promote(
     with temporary_folder(mark) as folder:
         copy = _fetch(database, source, folder)
         report = _check(copy, source, progress)
-        time.sleep(max(0.0, until - time.monotonic()))
+        while replica.files() == before and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
         if replica.files() != before:
             raise OSError(errno.EBUSY, "it is still written to: stop who does that", source.name)
         _place(database, copy, lambda _new: _check_silent(primary))

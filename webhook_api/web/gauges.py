@@ -41,7 +41,8 @@ class StoredData(Collector):
                 "The moment of the last backup; absent if there never was one.",
                 value=moment,
             )
-        if (moment := last_drill(self._database)) or self._database.leaves_checkpoints:
+        replicated = self._database.leaves_checkpoints and not self._database.is_standby
+        if (moment := last_drill(self._database)) or replicated:
             yield GaugeMetricFamily(
                 "last_drill_timestamp_seconds",
                 "The moment of the last drill that went well; 0 for a replica without one.",
