@@ -43,6 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
         feed_ends_at_replica=config.litestream_socket is not None,
+        is_standby=config.is_standby,
     )
     metrics = Metrics(database)
     replica = None
@@ -55,7 +56,7 @@ def create_app(config: Config | None = None) -> Flask:
         deadline_s=config.commit_deadline_s,
         max_waiting=MAX_WAITING_DELIVERIES,
         replica=replica,
-        retention_days=config.retention_days,
+        retention_days=0 if config.is_standby else config.retention_days,
     )
     services = Services(
         database=database,

@@ -73,7 +73,9 @@ def forward_messages(
         raise click.UsageError("one of --to and --exec is needed")
     settings = current_settings()
     hand_on = _post_to(url, settings, timeout_s) if url else _run(program or "", timeout_s)
-    forwarder = _Forwarder(current_database(), name, hand_on, batch, start)
+    database = current_database()
+    database.refuse_standby()  # it could not acknowledge anything
+    forwarder = _Forwarder(database, name, hand_on, batch, start)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: forwarder.stopped.set())
     try:
