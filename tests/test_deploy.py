@@ -16,8 +16,9 @@ import pytest
 import yaml
 from flask import Flask
 
+from tests.litestream import LITESTREAM
 from tests.serving import ROOT, database_in, free_port, serving, wait_until
-from tests.test_replica import LITESTREAM, is_replicated
+from tests.test_replica import is_replicated
 
 MANIFEST = {
     each["kind"]: each
