@@ -73,11 +73,6 @@ class CompleteMessage(Message):
     ]
 
 
-def message_object(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
-    """Return the JSON object of a message, which is also a valid body of POST /webhook."""
-    return {"message_id": message_id, "from": sender, "to": to, "ts": ts, "text": text}
-
-
 @_exact
 class Page(TypedDict):
     """Some of the messages that match, oldest first."""

@@ -19,8 +19,8 @@ from webhook_api.cli.progress import progress_bar
 from webhook_api.cli.sqlite_rows import read_rows
 from webhook_api.db import current_database
 from webhook_api.models import OWN, InboundMessage, MessageFilter, parse_query
-from webhook_api.reading.complete_message import find_row
 from webhook_api.reading.listing import stream_messages
+from webhook_api.reading.messages import find_row
 from webhook_api.store.connections import Connection
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database

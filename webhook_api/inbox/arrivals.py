@@ -1,8 +1,8 @@
 """How many messages have arrived since a page of the inbox was shown."""
 
 from webhook_api.inbox.queries import ArrivalsQuery
-from webhook_api.reading.conditions import Conditions
-from webhook_api.reading.phrase import Phrase
+from webhook_api.reading.conditions import conditions_of
+from webhook_api.reading.search import Phrase
 from webhook_api.store.connections import Connection
 
 MAX_NEW = 100  # at most so many are looked at and reported
@@ -15,14 +15,12 @@ def newest_id(db: Connection) -> int:
 
 def count_new(db: Connection, wanted: ArrivalsQuery) -> int:
     """Return how many of the first rows that arrived after the row `wanted.above` match."""
-    rows = Conditions.matching(wanted)
+    matching = conditions_of(wanted)
     if wanted.q:
-        phrase = Phrase(wanted.q)
-        phrase.prepare(db)
-        rows.require(phrase.condition, *phrase.parameters)
+        matching &= Phrase(db, wanted.q).conditions
     found = db.execute(
         "SELECT count(*) FROM (SELECT * FROM messages WHERE id > ? ORDER BY id LIMIT ?) m"
-        f" WHERE {rows.where}",
-        [wanted.above, MAX_NEW, *rows.parameters],
+        f" WHERE {matching.sql}",
+        [wanted.above, MAX_NEW, *matching.parameters],
     )
     return int(found.fetchone()[0])

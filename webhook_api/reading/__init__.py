@@ -1,5 +1,1 @@
-"""Reading from the file: pages, search and statistics, and which read runs when.
-
-A read that may take long runs in a thread `reader` (`jobs.py`), after it has waited for its turn
-(`turns.py`). Any other runs in the thread of its request. The routes decide which it is.
-"""
+"""Reading from the file: pages, search, statistics and the feed; one long read at a time."""

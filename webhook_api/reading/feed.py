@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.complete_message import CompleteRow
+from webhook_api.reading.messages import CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.positions import end_of, key_of, position_of, resolve_position

@@ -54,8 +54,9 @@ class LongReads:
         self._wait_s = wait_s
         self._turn = threading.Lock()
 
-    def read(self, work: Callable[[Connection], T], has_client_left: Callable[[], bool]) -> T:
-        """Call `work` with a reader when the reads before it have ended; return what it returns.
+    @contextmanager
+    def reader(self, has_client_left: Callable[[], bool]) -> Iterator[Connection]:
+        """Yield a connection for one read, when the reads before it have ended.
 
         Raises:
             Unavailable: these took too long, or this one did, or there is no file.
@@ -64,13 +65,16 @@ class LongReads:
         """
         if not self._turn.acquire(timeout=self._wait_s):
             raise self._refused(Refusal.NO_TURN)
+        watch = _Watch(time.monotonic() + self._deadline_s, has_client_left)
         try:
             if has_client_left():
                 raise self._refused(Refusal.CLIENT_LEFT)
             with self._database.reader() as reader:
-                watch = _Watch(time.monotonic() + self._deadline_s, has_client_left)
-                with _watched(reader, watch):
-                    return work(reader)
+                reader.set_progress_handler(watch, _INSTRUCTIONS)
+                try:
+                    yield reader
+                finally:
+                    reader.set_progress_handler(None, 0)
         except sqlite3.OperationalError:
             if watch.refusal is None:
                 raise
@@ -79,9 +83,9 @@ class LongReads:
             self._turn.release()
 
     def stream(
-        self, chunks: Callable[[Connection], Iterator[T]], has_client_left: Callable[[], bool]
+        self, chunks: Callable[[Connection], Iterator[list[T]]], has_client_left: Callable[[], bool]
     ) -> Generator[T]:
-        """Yield `chunks`; a reader is kept until the generator is closed.
+        """Yield what is in `chunks`; a reader is kept until the generator is closed.
 
         Raises:
             Unavailable: there is no file.
@@ -92,7 +96,7 @@ class LongReads:
             for chunk in chunks(reader):
                 if has_client_left():
                     raise self._refused(Refusal.CLIENT_LEFT)
-                yield chunk
+                yield from chunk
 
     def _refused(self, refusal: Refusal) -> RequestRefused:
         self._observer.read_refused(refusal)
@@ -121,12 +125,3 @@ class _Watch:
             if self._has_client_left():
                 self.refusal = Refusal.CLIENT_LEFT
         return self.refusal is not None
-
-
-@contextmanager
-def _watched(reader: Connection, watch: _Watch) -> Iterator[None]:
-    reader.set_progress_handler(watch, _INSTRUCTIONS)
-    try:
-        yield
-    finally:
-        reader.set_progress_handler(None, 0)

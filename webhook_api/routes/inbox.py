@@ -2,7 +2,6 @@
 
 import re
 import time
-from functools import partial
 from http import HTTPStatus
 from json import dumps
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from flask import (
 from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
-from webhook_api.db import get_db
+from webhook_api.db import get_db, reader
 from webhook_api.errors import Unavailable
 from webhook_api.execution import execution_of
 from webhook_api.inbox.arrivals import count_new, newest_id
@@ -30,9 +29,8 @@ from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
-from webhook_api.reading.complete_message import find_row
-from webhook_api.reading.count_cache import CountCache
-from webhook_api.routes.page_reads import read_page
+from webhook_api.reading.counts import CountCache
+from webhook_api.reading.messages import find_row
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import lag_of, list_consumers
@@ -80,8 +78,8 @@ def show_inbox() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(InboxQuery, request.args)
-    make = partial(_read_list, query=query, counts=current_services().counts)
-    shown = read_page(make, takes_long=page_takes_long(query))
+    with reader(takes_long=page_takes_long(query)) as db:
+        shown = _read_list(db, query, current_services().counts)
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
     return render_inbox(
         "list.html",
@@ -174,7 +172,7 @@ def log_out() -> AnyResponse:
     return response
 
 
-def _read_list(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
+def _read_list(db: Connection, query: InboxQuery, counts: CountCache) -> _Shown:
     plain = not query.model_dump(exclude_none=True, exclude={"order"})
     newest = newest_id(db)  # before the list, so that no new message is missed
     page = list_inbox(db, query, counts)

@@ -1,13 +1,11 @@
 """GET /stats: how many messages, of which senders, and when."""
 
-from functools import partial
-
 from flask import Blueprint, Response, jsonify, request
 
+from webhook_api.db import reader
 from webhook_api.models import StatsQuery, parse_query
-from webhook_api.reading.stats import compute_stats
+from webhook_api.reading.stats import compute_stats, stats_take_long
 from webhook_api.responses import Sender, Statistics
-from webhook_api.routes.page_reads import read_page
 
 bp = Blueprint("stats", __name__)
 
@@ -20,8 +18,8 @@ def show_stats() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(StatsQuery, request.args)
-    takes_long = query.since is not None or query.until is not None or query.reads_all
-    stats = read_page(partial(compute_stats, query=query), takes_long=takes_long)
+    with reader(takes_long=stats_take_long(query)) as db:
+        stats = compute_stats(db, query)
     top: list[Sender] = [{"from": sender, "count": count} for sender, count in stats.top_senders]
     return jsonify(
         Statistics(
