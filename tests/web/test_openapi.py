@@ -26,8 +26,7 @@ from webhook_api.providers import meta
 from webhook_api.providers.delivery import MAX_MESSAGES
 from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
-from webhook_api.web.assets import ASSETS
-from webhook_api.web.openapi import describe_api
+from webhook_api.web.openapi import ASSETS, describe_api
 
 DOCUMENT = describe_api()
 OPERATIONS = [

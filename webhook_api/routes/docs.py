@@ -18,8 +18,7 @@ from flask import (
 
 from webhook_api.services import current_services
 from webhook_api.web.access import current_read_token
-from webhook_api.web.assets import ASSETS
-from webhook_api.web.openapi import describe_api
+from webhook_api.web.openapi import ASSETS, describe_api
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (

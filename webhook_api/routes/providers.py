@@ -20,7 +20,6 @@ from webhook_api.services import current_services
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.timestamps import now_as_text
-from webhook_api.web.outcome import begin_outcome
 
 # Of the headers of a dead letter: what signs it, and what says how to read it.
 _KEPT = re.compile("content-.*|user-agent|x-.*signature.*|i-twilio-.*|(webhook|svix)-.*")
@@ -46,8 +45,8 @@ def receive_delivery(provider: Provider) -> Response:
     Raises:
         RequestRefused: 400, 401, 408, 413 or 503, see `errors`.
     """
-    outcome = begin_outcome()
-    outcome.counts = DeliveryCounts(provider.name)
+    counts = DeliveryCounts(provider.name)
+    outcome = g.outcome = Outcome(counts=counts)
     body = read_body(provider.max_body_bytes)
     # Nothing above this line looks at the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -63,9 +62,9 @@ def receive_delivery(provider: Provider) -> Response:
     commits = current_services().commits
     stored: list[StoreResult] = []
     if delivery.messages or letters:
-        stored, outcome.counts.dead_letters = commits.store_all(delivery.messages, letters)
-        outcome.counts.reason = reason
-    _note(outcome, outcome.counts, delivery, stored)
+        stored, counts.dead_letters = commits.store_all(delivery.messages, letters)
+        counts.reason = reason
+    _note(outcome, counts, delivery, stored)
     if provider.response is None:
         return jsonify(status="ok")
     return Response(provider.response, mimetype="text/xml")

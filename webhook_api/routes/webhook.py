@@ -1,17 +1,16 @@
 """POST /webhook: store one inbound message exactly once."""
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app, g, request
 
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
-from webhook_api.outcome import Result
+from webhook_api.outcome import Outcome, Result
 from webhook_api.providers.delivery import provider_of_id
 from webhook_api.responses import Accepted
 from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
-from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)
 
@@ -23,7 +22,7 @@ def receive_message() -> Accepted:
     Raises:
         RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
     """
-    outcome = begin_outcome()
+    outcome = g.outcome = Outcome()
     settings: Config = current_app.config["SETTINGS"]
     body = read_body(settings.max_body_bytes)
     # Nothing above this line looks at the body.

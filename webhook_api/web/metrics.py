@@ -24,12 +24,11 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.errors import RequestRefused
 from webhook_api.models import OWN
-from webhook_api.outcome import DeliveryCounts, NotServed, Result, SignedBy
+from webhook_api.outcome import DeliveryCounts, FinishedRequest, NotServed, Result, SignedBy
 from webhook_api.providers import EVENTS
 from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
-from webhook_api.web.answered import Answered
 from webhook_api.web.gauges import StoredData
 
 UNMATCHED = "<unmatched>"
@@ -92,7 +91,7 @@ class Metrics:
         self.registry.register(self.stored)
         self.requests = Counter(
             "http_requests_total",
-            "HTTP requests answered.",
+            "HTTP requests request.",
             ["method", "path", "status"],
             registry=self.registry,
         )
@@ -201,15 +200,15 @@ class Metrics:
         """See `reading.long_reads.ReadObserver`."""
         self.refused_reads.labels(refusal).inc()
 
-    def count(self, answered: Answered) -> None:
+    def count(self, request: FinishedRequest) -> None:
         """Count a request and its response."""
-        path = answered.rule or UNMATCHED
-        method = answered.method if answered.method in _METHODS else OTHER_METHOD
-        self._request(method, path, answered.status).inc()
-        self._latency(path).observe(answered.latency_ms)
-        if isinstance(answered.failure, RequestRefused) and answered.failure.reason:
-            self.refused_requests.labels(answered.failure.reason).inc()
-        if outcome := answered.outcome:
+        path = request.rule or UNMATCHED
+        method = request.method if request.method in _METHODS else OTHER_METHOD
+        self._request(method, path, request.status).inc()
+        self._latency(path).observe(request.latency_ms)
+        if isinstance(request.failure, RequestRefused) and request.failure.reason:
+            self.refused_requests.labels(request.failure.reason).inc()
+        if outcome := request.outcome:
             self._delivery(outcome.result).inc()
             if outcome.signed_by:
                 provider = outcome.counts.provider if outcome.counts else OWN
