@@ -15,7 +15,7 @@ from webhook_api.outcome import DeliveryCounts, Outcome, Result
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.providers.standard import SENDER
-from webhook_api.routes.request_body import read_body
+from webhook_api.routes.webhook import read_body
 from webhook_api.services import current_services
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
