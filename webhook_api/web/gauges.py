@@ -24,40 +24,28 @@ class StoredData(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, size in self._database.sizes().items():
-            yield GaugeMetricFamily(
-                f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
-            )
+            yield _gauge(f"{name}_size_bytes", f"Bytes that the {name} file takes.", size)
         try:
             free = self._database.free_bytes()
         except Unavailable:  # the folder is gone
             free = 0
-        yield GaugeMetricFamily(
-            "disk_free_bytes", "Bytes free on the disk that the database is on.", value=free
-        )
+        yield _gauge("disk_free_bytes", "Bytes free on the disk that the database is on.", free)
         if moment := last_backup(self._database):
-            yield GaugeMetricFamily(
-                "last_backup_timestamp_seconds",
-                "The moment of the last backup; absent if there never was one.",
-                value=moment,
-            )
+            text = "The moment of the last backup; absent if there never was one."
+            yield _gauge("last_backup_timestamp_seconds", text, moment)
         if totals := stored_totals(self._database):
-            yield GaugeMetricFamily("stored_messages", "Messages stored.", value=totals.messages)
-            yield GaugeMetricFamily(
-                "stored_senders", "Senders of the stored messages.", value=totals.senders
-            )
-            yield GaugeMetricFamily(
-                "unindexed_messages",
-                "Messages that are not in the search index yet, at most: a search reads each.",
-                value=max(0, totals.newest - totals.indexed),
-            )
-            yield GaugeMetricFamily(
-                "dead_letters",
-                "Deliveries kept aside: signed, but not stored as messages.",
-                value=totals.dead_letters,
-            )
-            yield CounterMetricFamily(
-                "removed_messages", "Messages ever removed from this file.", value=totals.removed
-            )
+            yield _gauge("stored_messages", "Messages stored.", totals.messages)
+            yield _gauge("stored_senders", "Senders of the stored messages.", totals.senders)
+            text = "Messages that are not in the search index yet, at most: a search reads each."
+            yield _gauge("unindexed_messages", text, max(0, totals.newest - totals.indexed))
+            text = "Deliveries kept aside: signed, but not stored as messages."
+            yield _gauge("dead_letters", text, totals.dead_letters)
+            text = "Messages ever removed from this file."
+            yield CounterMetricFamily("removed_messages", text, value=totals.removed)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
 
 
 class ConsumerLag(Collector):
@@ -114,11 +102,8 @@ class Readiness(Collector):
         self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "webhook_ready",
-            "1 if a message could be stored now, else 0.",
-            value=int(self._is_ready()),
-        )
+        text = "1 if a message could be stored now, else 0."
+        yield _gauge("webhook_ready", text, self._is_ready())
 
     def _is_ready(self) -> bool:
         try:

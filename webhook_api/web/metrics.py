@@ -4,8 +4,9 @@ Under Gunicorn the counts are in memory-mapped files (`PROMETHEUS_MULTIPROC_DIR`
 gunicorn.conf.py), and a scrape adds up those of all workers. Otherwise they are in memory.
 """
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Collection, Iterable
+from functools import cache, partial
+from itertools import product
 
 from flask import Flask
 from prometheus_client import (
@@ -89,95 +90,67 @@ class Metrics:
         self.registry = CollectorRegistry(support_collectors_without_names=True)
         self.stored = StoredData(database)
         self.registry.register(self.stored)
-        self.requests = Counter(
-            "http_requests_total",
-            "HTTP requests request.",
-            ["method", "path", "status"],
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        by_provider = ["provider", "result"]
+        self.requests = counter(
+            "http_requests_total", "HTTP requests answered.", ["method", "path", "status"]
         )
-        self.latency = Histogram(
+        self.latency = histogram(
             "request_latency_ms",
             "Milliseconds from a request's arrival in the application to its answer.",
             ["path"],
             buckets=_LATENCY_MS,
-            registry=self.registry,
         )
-        self.deliveries = Counter(
-            "webhook_requests_total",
-            "Deliveries, by what became of them.",
-            ["result"],
-            registry=self.registry,
+        self.deliveries = counter(
+            "webhook_requests_total", "Deliveries, by what became of them.", ["result"]
         )
-        self.signatures = Counter(
+        self.signatures = counter(
             "webhook_signatures_total",
             "Deliveries with a right signature, by the secret that it was made with.",
             ["provider", "key"],
-            registry=self.registry,
         )
-        self.conflicts = Counter(
-            "webhook_conflicts_total",
-            "Duplicates whose content differs from the stored message.",
-            registry=self.registry,
+        self.conflicts = counter(
+            "webhook_conflicts_total", "Duplicates whose content differs from the stored message."
         )
-        self.refused_reads = Counter(
+        self.refused_reads = counter(
             "reads_refused_total",
             "Reads ended early: no turn in time, too long, or the client left.",
             ["reason"],
-            registry=self.registry,
         )
-        self.refused_requests = Counter(
+        self.refused_requests = counter(
             "requests_refused_total",
             "Requests that the HTTP server refused, before any view saw them.",
             ["reason"],
-            registry=self.registry,
         )
-        self.provider_requests = Counter(
+        self.provider_requests = counter(
             "provider_requests_total",
             "Deliveries of each provider, by what became of them.",
-            ["provider", "result"],
-            registry=self.registry,
+            by_provider,
         )
-        self.provider_messages = Counter(
-            "provider_messages_total",
-            "Messages in them, by what became of each.",
-            ["provider", "result"],
-            registry=self.registry,
+        self.provider_messages = counter(
+            "provider_messages_total", "Messages in them, by what became of each.", by_provider
         )
-        self.provider_events = Counter(
+        self.provider_events = counter(
             "provider_events_total",
             "What in them is neither a message nor a status, by the provider's word for it.",
             ["provider", "event"],
-            registry=self.registry,
         )
-        self.provider_statuses = Counter(
+        self.provider_statuses = counter(
             "provider_statuses_total",
             "Statuses of sent messages in them, which are not stored.",
             ["provider", "kind"],
-            registry=self.registry,
         )
-        self.pending = Gauge(
-            "webhook_pending_deliveries",
-            "Deliveries waiting to be on disk.",
-            multiprocess_mode="livesum",
-            registry=self.registry,
-        )
-        self.feed_waiting = Gauge(
-            "feed_waiting",
-            "Requests waiting for messages.",
-            multiprocess_mode="livesum",
-            registry=self.registry,
-        )
-        self.commit_seconds = Histogram(
+        self.pending = gauge("webhook_pending_deliveries", "Deliveries waiting to be on disk.")
+        self.feed_waiting = gauge("feed_waiting", "Requests waiting for messages.")
+        self.commit_seconds = histogram(
             "commit_duration_seconds",
             "Seconds that a transaction took, its fsync included.",
             buckets=_COMMIT_SECONDS,
-            registry=self.registry,
         )
-        self.batch_messages = Histogram(
-            "commit_batch_messages",
-            "Messages stored by one transaction.",
-            buckets=_BATCH_MESSAGES,
-            registry=self.registry,
+        self.batch_messages = histogram(
+            "commit_batch_messages", "Messages stored by one transaction.", buckets=_BATCH_MESSAGES
         )
 
         # Looked up once for each set of labels: `labels` takes a lock and makes texts.
@@ -187,11 +160,11 @@ class Metrics:
         self._signature = cache(self.signatures.labels)
 
     def waiting(self, deliveries: int) -> None:
-        """See `intake.observer.CommitObserver`."""
+        """See `intake.group_commit.CommitObserver`."""
         self.pending.set(deliveries)
 
     def committed(self, messages: int, seconds: float) -> None:
-        """See `intake.observer.CommitObserver`."""
+        """See `intake.group_commit.CommitObserver`."""
         self.commit_seconds.observe(seconds)
         if messages:
             self.batch_messages.observe(messages)
@@ -227,18 +200,18 @@ class Metrics:
         for kind, count in counts.statuses.items():
             self.provider_statuses.labels(counts.provider, kind).inc(count)
 
-    def preset(self, app: Flask, providers: Iterable[str] = ()) -> None:
+    def preset(self, app: Flask, providers: Collection[str] = ()) -> None:
         """Create every series that is known from the start; the first scrape shows it as 0."""
+        _preset(self.deliveries, Result)
+        _preset(self.signatures, (OWN, *providers), SignedBy)
+        _preset(self.refused_reads, Refusal)
+        _preset(self.refused_requests, NotServed)
+        _preset(self.provider_requests, providers, Result)
+        of_messages = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER)
+        _preset(self.provider_messages, providers, of_messages)
+        _preset(self.provider_statuses, providers, (*STATUSES, OTHER))
         for provider in providers:
-            self._preset_provider(provider)
-        for result in Result:
-            self.deliveries.labels(result)
-        for secret in SignedBy:
-            self.signatures.labels(OWN, secret)
-        for refusal in Refusal:
-            self.refused_reads.labels(refusal)
-        for reason in NotServed:
-            self.refused_requests.labels(reason)
+            _preset(self.provider_events, [provider], (*EVENTS[provider], OTHER))
         self.latency.labels(UNMATCHED)
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)
@@ -246,17 +219,10 @@ class Metrics:
                 for status in (200, 401, 422) if method == "POST" else (200,):
                     self.requests.labels(method, rule.rule, status)
 
-    def _preset_provider(self, provider: str) -> None:
-        for result in Result:
-            self.provider_requests.labels(provider, result)
-        for result in (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER):
-            self.provider_messages.labels(provider, result)
-        for event in (*EVENTS[provider], OTHER):
-            self.provider_events.labels(provider, event)
-        for kind in (*STATUSES, OTHER):
-            self.provider_statuses.labels(provider, kind)
-        for secret in SignedBy:
-            self.signatures.labels(provider, secret)
+
+def _preset(metric: Counter, *labels: Iterable[str]) -> None:
+    for values_ in product(*labels):
+        metric.labels(*values_)
 
 
 def _label(provider: str, event: str) -> str:
