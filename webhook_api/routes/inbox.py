@@ -6,27 +6,26 @@ from http import HTTPStatus
 from json import dumps
 from typing import NamedTuple
 
-from flask import (
-    Blueprint,
-    Response,
-    jsonify,
-    redirect,
-    request,
-    url_for,
-)
+from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.db import get_db, reader
 from webhook_api.errors import Unavailable
 from webhook_api.execution import execution_of
-from webhook_api.inbox.arrivals import count_new, newest_id
-from webhook_api.inbox.chart import draw
-from webhook_api.inbox.kinds import describe_kind, kinds_of
 from webhook_api.inbox.marks import mark_hits
-from webhook_api.inbox.overview import Overview, count_overview
-from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
-from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
+from webhook_api.inbox.messages import (
+    ArrivalsQuery,
+    InboxPage,
+    InboxQuery,
+    count_new,
+    describe_kind,
+    kinds_of,
+    list_inbox,
+    newest_id,
+    page_takes_long,
+)
+from webhook_api.inbox.overview import Overview, count_overview, draw
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
 from webhook_api.reading.counts import CountCache
@@ -80,7 +79,8 @@ def show_inbox() -> Response:
     query = parse_query(InboxQuery, request.args)
     with reader(takes_long=page_takes_long(query)) as db:
         shown = _read_list(db, query, current_services().counts)
-    given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
+    filters = set(MessageFilter.model_fields)
+    given = query.model_dump(by_alias=True, exclude_none=True, include=filters)
     return render_inbox(
         "list.html",
         shown=shown,
@@ -183,10 +183,6 @@ def _read_list(db: Connection, query: InboxQuery, counts: CountCache) -> _Shown:
 
 def _is_long(text: str) -> bool:
     return len(text) > _LONG_CHARS or text.count("\n") > _LONG_LINES
-
-
-def _filters() -> set[str]:
-    return set(MessageFilter.model_fields)
 
 
 def _set_cookie(response: AnyResponse, value: str, max_age_s: int) -> None:
