@@ -53,7 +53,7 @@ def create_app(config: Config | None = None) -> Flask:
     services = Services(
         database=database,
         commits=commits,
-        reads=LongReads(database, metrics, deadline_s=config.read_deadline_s),
+        reads=LongReads(database, metrics.read_refused, deadline_s=config.read_deadline_s),
         counts=CountCache(),
         providers=providers_in_use(config),
         report_waiting=metrics.feed_waiting.set,

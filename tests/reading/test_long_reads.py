@@ -22,14 +22,11 @@ T = TypeVar("T")
 
 
 class Watching:
-    """The observer of `LongReads`, and clients that stay or leave."""
+    """What `LongReads` reports, and clients that stay or leave."""
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
         self.left = False
-
-    def read_refused(self, refusal: Refusal) -> None:
-        self.refusals.append(refusal)
 
     def is_gone(self) -> bool:
         return self.left
@@ -42,7 +39,7 @@ def watching() -> Watching:
 
 @pytest.fixture
 def reads(database: Database, watching: Watching) -> LongReads:
-    return LongReads(database, watching, deadline_s=0.2, wait_s=0.2)
+    return LongReads(database, watching.refusals.append, deadline_s=0.2, wait_s=0.2)
 
 
 def there() -> bool:
@@ -111,7 +108,7 @@ def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
 
 
 def test_a_read_whose_client_leaves_is_interrupted(database: Database, watching: Watching) -> None:
-    reads = LongReads(database, watching, deadline_s=60)
+    reads = LongReads(database, watching.refusals.append, deadline_s=60)
     threading.Timer(0.1, setattr, [watching, "left", True]).start()
 
     kind, _, seconds = refused(lambda: read(reads, endless, watching.is_gone))
@@ -137,7 +134,7 @@ def test_a_read_whose_client_left_before_its_turn_is_never_begun(
 def test_a_read_waits_for_another_a_while_and_no_longer(
     database: Database, watching: Watching
 ) -> None:
-    reads = LongReads(database, watching, deadline_s=5, wait_s=0.15)
+    reads = LongReads(database, watching.refusals.append, deadline_s=5, wait_s=0.15)
     began, go = threading.Event(), threading.Event()
 
     def hold(db: Connection) -> int:

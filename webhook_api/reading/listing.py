@@ -51,9 +51,6 @@ def list_messages(
 
     Page and count come from one snapshot (spec 2, "Ordering" and "Response shape"). `counts`
     remembers the counts of searches.
-
-    Raises:
-        sqlite3.Error: the database cannot be read.
     """
     matching = conditions_of(query)
     phrase = Phrase(db, query.q) if query.q else None
@@ -109,9 +106,6 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
     between two. Each is read in a short snapshot of its own, so that checkpoints need not wait
     for a slow client. A message that is stored at the start comes exactly once; one that is
     stored later comes if its position in the order is still ahead.
-
-    Raises:
-        sqlite3.Error: the database cannot be read.
     """
     hit = conditions_by_row(wanted)
     if wanted.q:

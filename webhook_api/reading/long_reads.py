@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.store.connections import Connection
@@ -30,26 +30,19 @@ class Refusal(StrEnum):
     CLIENT_LEFT = "client_left"
 
 
-class ReadObserver(Protocol):
-    """Is told what `LongReads` does."""
-
-    def read_refused(self, refusal: Refusal) -> None:
-        """A read ended early."""
-
-
 class LongReads:
     """All such reads of one process."""
 
     def __init__(
         self,
         database: Database,
-        observer: ReadObserver,
+        report_refusal: Callable[[Refusal], None],
         *,
         deadline_s: float,
         wait_s: float = WAIT_S,
     ) -> None:
         self._database = database
-        self._observer = observer
+        self._report_refusal = report_refusal
         self._deadline_s = deadline_s
         self._wait_s = wait_s
         self._turn = threading.Lock()
@@ -61,7 +54,6 @@ class LongReads:
         Raises:
             Unavailable: these took too long, or this one did, or there is no file.
             ClientLeft: the client does not wait any more.
-            sqlite3.Error: the database cannot be read.
         """
         if not self._turn.acquire(timeout=self._wait_s):
             raise self._refused(Refusal.NO_TURN)
@@ -90,7 +82,6 @@ class LongReads:
         Raises:
             Unavailable: there is no file.
             ClientLeft: the client does not wait any more.
-            sqlite3.Error: the database cannot be read.
         """
         with self._database.reader() as reader:
             for chunk in chunks(reader):
@@ -99,7 +90,7 @@ class LongReads:
                 yield from chunk
 
     def _refused(self, refusal: Refusal) -> RequestRefused:
-        self._observer.read_refused(refusal)
+        self._report_refusal(refusal)
         if refusal is Refusal.CLIENT_LEFT:
             return ClientLeft()
         if refusal is Refusal.NO_TURN:

@@ -35,11 +35,7 @@ def stats_take_long(query: StatsQuery) -> bool:
 
 
 def compute_stats(db: Connection, query: StatsQuery) -> Stats:
-    """Return the statistics of the messages that match, all read from one snapshot.
-
-    Raises:
-        sqlite3.Error: the database cannot be read.
-    """
+    """Return the statistics of the messages that match, all read from one snapshot."""
     matching = conditions_of(query)
     with read_totals(db) as totals:
         if not matching.terms:

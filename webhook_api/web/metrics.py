@@ -170,7 +170,7 @@ class Metrics:
             self.batch_messages.observe(messages)
 
     def read_refused(self, refusal: Refusal) -> None:
-        """See `reading.long_reads.ReadObserver`."""
+        """Count a read that ended early."""
         self.refused_reads.labels(refusal).inc()
 
     def count(self, request: FinishedRequest) -> None:
