@@ -12,7 +12,7 @@ from tests.builders import a_message
 from tests.cli.running import Run, some_messages
 from tests.conftest import Post
 from tests.store.files import stored
-from webhook_api.cli.failures import describe
+from webhook_api.cli.command import describe
 from webhook_api.config import Config
 from webhook_api.maintenance.removal import removal_lock
 from webhook_api.store.database import Database

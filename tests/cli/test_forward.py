@@ -1,18 +1,22 @@
 """`forward`: each message is handed on in order, until it is taken."""
 
 import json
+import os
+import random
 import signal
 import sqlite3
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.running import Run, command
-from tests.serving import wait_until
+from tests.forks import Command
+from tests.serving import Load, serving, wait_until
 from tests.store.files import store
 from webhook_api.config import NamedKey
 from webhook_api.providers.standard import verify
@@ -141,6 +145,36 @@ def test_it_goes_on_after_what_was_removed_by_age(database: Database) -> None:
         wait_until(lambda: target.ids[-1] == "c")
         running.kill()
         running.wait(20)
+
+
+def test_none_is_missed_or_comes_twice_while_processes_are_killed(tmp_path: Path) -> None:
+    """Only what `forward` itself had not acknowledged when it was killed comes again."""
+    with Target() as target, serving(tmp_path, WEB_CONCURRENCY=4) as server:
+
+        def forward() -> Command:
+            to = ["forward", "x", "--to", target.url]
+            return command(server.database, *to, FORWARD_SECRET=SECRET)
+
+        running, kills_of_it = forward(), 3
+        with Load(server, "k") as load:
+            for number in range(2 * kills_of_it):
+                before = len(target.ids)
+                wait_until(lambda before=before: len(target.ids) > before + 50, 30)  # type: ignore[misc]
+                if number % 2:
+                    running.kill()
+                    running.wait(20)
+                    running = forward()
+                else:
+                    os.kill(random.choice(server.workers), signal.SIGKILL)
+        wait_until(lambda: behind(server.database) == 0, 60)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+        stored = [row[0] for row in server.query("SELECT message_id FROM messages ORDER BY id")]
+
+    assert load.acknowledged <= set(stored)
+    once = [name for name, following in pairwise([*target.ids, None]) if name != following]
+    assert once == stored
+    assert len(target.ids) - len(once) <= kills_of_it
 
 
 @pytest.mark.parametrize(

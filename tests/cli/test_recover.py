@@ -15,7 +15,7 @@ from tests.cli.running import Run
 from tests.conftest import Get, Rows
 from tests.providers.conftest import Deliver, deliver
 from tests.providers.samples import AUTH_TOKEN, a_config, from_twilio
-from webhook_api.cli import twilio_list
+from webhook_api.cli import recover as recovery
 from webhook_api.config import Config, ConfigError
 
 __all__ = ["deliver"]
@@ -201,7 +201,7 @@ def test_a_bad_answer_ends_it_with_one_line(
     replies: list[Reply],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(twilio_list, "_MAX_PAGE_BYTES", 5000)
+    monkeypatch.setattr(recovery, "_MAX_PAGE_BYTES", 5000)
     twilio.replies = replies
 
     code, output = recover()

@@ -7,12 +7,14 @@ import pytest
 
 from tests.builders import a_message
 from tests.cli.running import ODD_TEXTS, Damage, Run, command, some_messages
-from tests.conftest import Post
+from tests.conftest import Get, Post
 from tests.serving import wait_until
 from tests.store.files import fill
 from webhook_api.config import Config
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
+from webhook_api.store.lock import LockedConnection
+from webhook_api.store.messages import EVERYTHING, Selection, of_number, remove_messages
 
 
 def test_verify_finds_nothing_in_what_the_service_wrote(
@@ -74,6 +76,51 @@ def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: li
     assert len(lines) == len(named)
     for line, start in zip(lines, named, strict=True):
         assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, None),
+        ({"name": "'No name'"}, "consumers: name cannot be used"),
+        ({"id": "-1"}, "consumers: id cannot be used"),
+        ({"id": "101"}, "consumers c: no row proves its position 101."),
+        ({"digits": "'aaaaaaa1'"}, "consumers: digits cannot be used"),
+        ({"digits": "'aaaaaaaa'"}, "consumers c: no row proves its position 50.aaaaaaaa"),
+        ({"missed": "-1"}, "consumers: missed cannot be used"),
+    ],
+)
+def test_verify_checks_where_consumers_are(
+    run: Run, damage: Damage, get: Get, wrong: dict[str, str], named: str | None
+) -> None:
+    run("import", "-", stdin=some_messages(100))
+    digits = get("/messages", after="start", limit=50)["position"].partition(".")[2]
+    values = {"name": "'c'", "id": "50", "digits": f"'{digits}'", "missed": "0"}
+    names = ", ".join((values | wrong)[name] for name in values)
+    damage(f"INSERT INTO consumers VALUES ({names}, '2025-01-15T10:00:00.000Z')")
+
+    result = run("verify")
+
+    assert result.exit_code == (1 if named else 0)
+    assert named is None or result.stdout.startswith(named)
+
+
+@pytest.mark.parametrize("chosen", [EVERYTHING, of_number("+0")], ids=["by age", "of a number"])
+def test_verify_knows_that_the_message_at_a_position_may_be_removed(
+    run: Run, get: Get, writer: LockedConnection, chosen: Selection
+) -> None:
+    run("import", "-", stdin=some_messages(100))
+    read = get("/messages", after="start", limit=50)["data"]
+    for message in (read[0], read[49]):  # both are from +0
+        row_id, _, digits = message["position"].partition(".")
+        writer.execute(
+            "INSERT INTO consumers VALUES (?, ?, ?, 0, '2025-01-15T10:00:00.000Z')",
+            [f"c{row_id}", row_id, digits],
+        )
+
+    assert remove_messages(writer, [1, 50], chosen) == 2
+
+    assert run("verify").exit_code == 0
 
 
 def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(

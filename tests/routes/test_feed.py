@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message, some_messages
-from tests.conftest import Get, Post, Store
+from tests.conftest import Get, Logged, Post, Store
 from tests.routes.pages import following
 from tests.store.files import steps_of
 from webhook_api.models import FeedQuery
@@ -135,6 +135,28 @@ def test_ndjson_has_a_position_on_each_line(
     assert [json.loads(line) for line in rest.data.splitlines()] == lines[5:]
     refused = client.get("/messages?after=8.aaaaaaaa", headers=NDJSON)
     assert (refused.status_code, refused.mimetype) == (410, "application/json")
+
+
+def test_ndjson_that_retention_overtakes_ends_after_a_whole_line(
+    client: FlaskClient, store: Store, writer: LockedConnection, logged: Logged,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(feed, "_STREAMED", 3)
+    store(*some_messages(9))
+    response = client.get("/messages?after=start", headers=NDJSON, buffered=False)
+    blocks: Any = iter(response.response)
+    sent = [next(blocks)]
+    while b"\n" not in sent[-1]:
+        sent.append(next(blocks))
+
+    remove_messages(writer, [1, 2, 3, 4, 5])
+    lines = [json.loads(line) for line in b"".join([*sent, *blocks]).splitlines()]
+    asked_again = client.get(f"/messages?after={lines[-1]['position']}", headers=NDJSON)
+
+    assert [line["message_id"] for line in lines] == ["m0000", "m0001", "m0002"]
+    assert (asked_again.status_code, asked_again.json["code"]) == (410, "pruned")  # type: ignore[index]
+    first, *_ = logged()
+    assert (first["level"], first["status"], first["stream"]) == ("INFO", 200, "overtaken")
 
 
 def test_positions_that_are_lost_say_why(

@@ -148,6 +148,14 @@ def test_an_address_is_found_however_it_is_escaped(
         assert select_dead_letters(db, of_number(address)) == [1]
 
 
+@pytest.mark.parametrize("part", ["\\", "4\u00a0", f"{DIGITS[:3]}\u00a0", "%5c", " "])
+def test_a_body_of_any_kind_is_searched_in_one_pass(run: Run, config: Config, part: str) -> None:
+    long = f"{DIGITS[:2]}{part[-1] * 100}{part * (200_000 // len(part))}"
+    keep(config.database_path, a_letter(long.encode()), a_letter(DIGITS.encode()))
+
+    assert "and 1 dead letters" in run("forget", NUMBER).stdout
+
+
 def test_dead_letters_that_come_while_a_number_is_forgotten(database: Database) -> None:
     path = database.path
     keep(path, a_letter(DIGITS.encode()), a_letter(b"a"))

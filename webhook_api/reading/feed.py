@@ -7,8 +7,8 @@ from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.reading.messages import CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
+from webhook_api.store.lock import read_transaction
 from webhook_api.store.positions import end_of, key_of, position_of, resolve_position
-from webhook_api.store.transactions import read_transaction
 
 MAX_LOOKED_AT = 10_000  # rows, for one page
 _MAX_CHARS = 1024 * 1024  # of texts and payloads, after which a page ends early
@@ -79,7 +79,7 @@ def stream_feed(
     """Yield all messages after a position that match, a part at a time; a part may be empty.
 
     Raises:
-        PositionLost: also in the midst, if retention has overtaken the stream.
+        PositionLost: also in the midst, if retention has overtaken the stream; it ends there.
         sqlite3.Error: the database cannot be read.
     """
     more = True

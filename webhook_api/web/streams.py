@@ -6,13 +6,14 @@ from enum import StrEnum
 
 from flask import Response
 
-from webhook_api.errors import ClientLeft
+from webhook_api.errors import ClientLeft, StateError
 
 
 class StreamEnd(StrEnum):
     """How a stream ended; the values of the log's `stream`."""
 
     COMPLETE = "whole"  # programs that read the log know this value
+    OVERTAKEN = "overtaken"  # the rows after its last line were removed, or the file replaced
     CLIENT_LEFT = "client_left"
     FAILED = "failed"
 
@@ -49,6 +50,9 @@ def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator
         end = StreamEnd.COMPLETE
     except ClientLeft:
         raise _connection_ended() from None
+    except StateError:
+        # It ends like a complete one: who asks for what follows its last line is told why.
+        end = StreamEnd.OVERTAKEN
     except Exception as error:
         end, cause = StreamEnd.FAILED, error
         raise _connection_ended() from None
