@@ -4,7 +4,6 @@ import re
 import time
 from http import HTTPStatus
 from json import dumps
-from typing import NamedTuple
 
 from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from werkzeug.exceptions import NotFound, Unauthorized
@@ -16,7 +15,6 @@ from webhook_api.execution import execution_of
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.messages import (
     ArrivalsQuery,
-    InboxPage,
     InboxQuery,
     count_new,
     describe_kind,
@@ -25,13 +23,11 @@ from webhook_api.inbox.messages import (
     newest_id,
     page_takes_long,
 )
-from webhook_api.inbox.overview import Overview, count_overview, draw
+from webhook_api.inbox.overview import count_overview, draw
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
-from webhook_api.reading.counts import CountCache
 from webhook_api.reading.messages import find_row
 from webhook_api.services import current_services
-from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
@@ -49,13 +45,6 @@ bp = Blueprint("inbox", __name__)
 def shorten_before_hit(text: str) -> str:
     """Return the part of a long text before its first hit; if that is long too, only its end."""
     return text if len(text) <= _CHARS_BEFORE_HIT else f"… {text[-_CHARS_BEFORE_HIT:]}"
-
-
-class _Shown(NamedTuple):
-    page: InboxPage
-    kinds: dict[int, str]  # of messages without text, by their rows
-    newest_id: int
-    overview: Overview | None
 
 
 @bp.before_request
@@ -77,13 +66,21 @@ def show_inbox() -> Response:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(InboxQuery, request.args)
+    plain = not query.model_dump(exclude_none=True, exclude={"order"})
     with reader(takes_long=page_takes_long(query)) as db:
-        shown = _read_list(db, query, current_services().counts)
+        newest = newest_id(db)  # before the list, so that no new message is missed
+        page = list_inbox(db, query, current_services().counts)
+        silent = [message.cursor.id for message in page.messages if not message.text]
+        kinds = kinds_of(db, silent)
+        overview = count_overview(db) if plain else None
     filters = set(MessageFilter.model_fields)
     given = query.model_dump(by_alias=True, exclude_none=True, include=filters)
     return render_inbox(
         "list.html",
-        shown=shown,
+        page=page,
+        kinds=kinds,
+        newest_id=newest,
+        overview=overview,
         query=query,
         given=given,
         linked=given if query.order == "arrival" else {**given, "order": query.order},
@@ -170,15 +167,6 @@ def log_out() -> AnyResponse:
     # more change is not enough: deleting the cookie counts as one, overwriting it as two.
     _set_cookie(response, "", 1)
     return response
-
-
-def _read_list(db: Connection, query: InboxQuery, counts: CountCache) -> _Shown:
-    plain = not query.model_dump(exclude_none=True, exclude={"order"})
-    newest = newest_id(db)  # before the list, so that no new message is missed
-    page = list_inbox(db, query, counts)
-    silent = [message.cursor.id for message in page.messages if not message.text]
-    overview = count_overview(db) if plain else None
-    return _Shown(page, kinds_of(db, silent) if silent else {}, newest, overview)
 
 
 def _is_long(text: str) -> bool:

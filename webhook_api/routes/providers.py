@@ -58,7 +58,8 @@ def receive_delivery(provider: Provider) -> Response:
     delivery, reason = _read(provider.name, headers, body)
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
-    letters = [DeadLetter.of(provider.name, reason, _kept(headers), body)] if reason else []
+    kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
+    letters = [DeadLetter.of(provider.name, reason, kept, body)] if reason else []
     commits = current_services().commits
     stored: list[StoreResult] = []
     if delivery.messages or letters:
@@ -91,18 +92,14 @@ def respond_to_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -
 
 def _read(provider: str, headers: Mapping[str, str], body: bytes) -> tuple[Delivery, str]:
     """Return what a signed delivery holds, and why not all of it can be stored, if so."""
+    now = now_as_text()
     try:
-        delivery = read_delivery(provider, headers, body, now_as_text(), MAX_MESSAGES)
+        delivery = read_delivery(provider, headers, body, now, MAX_MESSAGES)
     except UnreadableError as error:
         if error.__cause__:
             g.failure = error  # its traceback is logged
-        return Delivery(), str(error)
+        return Delivery(provider, now), str(error)
     return delivery, delivery.reason
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those of `headers` that say something about the delivery."""
-    return {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
 
 
 def _note(

@@ -14,7 +14,7 @@ REALM = "Webhook API"
 CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # for clients that sent no token
 # The blueprints that need no token; `inbox` asks for it in a form. All others need it, so a new
 # blueprint does as well.
-_OPEN = frozenset({"webhook", "providers", "health", "docs", "root", "inbox"})
+_OPEN = frozenset({"webhook", "providers", "health", "docs", "inbox"})
 
 
 def init_access(app: Flask, read_token: str) -> None:
