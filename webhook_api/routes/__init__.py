@@ -1,4 +1,7 @@
-"""The API: one module for each blueprint."""
+"""The API: one module for each blueprint.
+
+A view fails by an exception, of `errors.py` or Werkzeug's; `web/error_handlers.py` responds.
+"""
 
 from collections.abc import Mapping
 

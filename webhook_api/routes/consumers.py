@@ -52,7 +52,6 @@ def put_consumer(name: str) -> Response:
         Forbidden: 403, without a READ_TOKEN everybody could move it.
         NoConsumer, TooManyConsumers, Moved, PositionLost: 404, 409, 412, 410.
         PreconditionRequired: 428.
-        RequestRefused: 422 or 503, see `errors`.
     """
     _require_writing()
     if not re.fullmatch(NAME_PATTERN.rstrip("$"), name):
@@ -74,7 +73,6 @@ def delete_consumer(name: str) -> Response:
     Raises:
         Forbidden: 403.
         NoConsumer: 404.
-        RequestRefused: 503, see `errors`.
     """
     _require_writing()
     _commit(partial(remove_consumer, name=name))

@@ -60,11 +60,7 @@ def ask_for_login() -> AnyResponse | None:
 
 @bp.get("/inbox")
 def show_inbox() -> Response:
-    """Respond with a page of messages, newest first.
-
-    Raises:
-        RequestRefused: 422 or 503, see `errors`.
-    """
+    """Respond with a page of messages, newest first."""
     query = parse_query(InboxQuery, request.args)
     plain = not query.model_dump(exclude_none=True, exclude={"order"})
     with reader(takes_long=page_takes_long(query)) as db:

@@ -38,11 +38,7 @@ bp = Blueprint("messages", __name__)
 
 @bp.get("/messages")
 def show_messages() -> Response:
-    """Respond with one page, oldest first; with every match if the client prefers NDJSON (spec 2).
-
-    Raises:
-        RequestRefused: 422 or 503, see `errors`.
-    """
+    """Respond with one page, oldest first; with all if the client prefers NDJSON (spec 2)."""
     in_feed = any(request.args.get(name) for name in ("after", "consumer"))
     in_feed |= request.args.get("wait", "0") not in ("", "0")  # which refuses it
     as_lines = request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON
@@ -70,7 +66,6 @@ def show_message(message_id: str) -> CompleteMessage:
 
     Raises:
         NotFound, Gone: 404, or 410 if it was removed.
-        RequestRefused: 503, see `errors`.
     """
     message = find_message(get_db(), message_id)
     if message is None and was_removed(get_db(), [message_id]):
@@ -84,7 +79,6 @@ def _show_feed(query: FeedQuery) -> Response:
     """Respond with the next messages; wait for one if there is none and the client wants that.
 
     Raises:
-        RequestRefused: 503, see `errors`.
         NoConsumer, PositionLost: 404, 410.
         RunLater: there is none yet.
     """

@@ -41,9 +41,6 @@ def receive_delivery(provider: Provider) -> Response:
     """Respond with 200 once all of the delivery is on disk, now or since an earlier one.
 
     What is signed and cannot be stored as messages is kept as it came, as a dead letter.
-
-    Raises:
-        RequestRefused: 400, 401, 408, 413 or 503, see `errors`.
     """
     counts = DeliveryCounts(provider.name)
     outcome = g.outcome = Outcome(counts=counts)

@@ -12,11 +12,7 @@ bp = Blueprint("stats", __name__)
 
 @bp.get("/stats")
 def show_stats() -> Response:
-    """Respond with the statistics of all messages, or of those that the query asks for (spec 3).
-
-    Raises:
-        RequestRefused: 422 or 503, see `errors`.
-    """
+    """Respond with the statistics of all messages, or of those that the query asks for (spec 3)."""
     query = parse_query(StatsQuery, request.args)
     with reader(takes_long=stats_take_long(query)) as db:
         stats = compute_stats(db, query)

@@ -17,11 +17,7 @@ bp = Blueprint("webhook", __name__)
 
 @bp.post("/webhook")
 def receive_message() -> Accepted:
-    """Respond with 200 once the message is on disk, and for each repeat of it (spec 1).
-
-    Raises:
-        RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
-    """
+    """Respond with 200 once the message is on disk, and for each repeat of it (spec 1)."""
     outcome = g.outcome = Outcome()
     settings: Config = current_app.config["SETTINGS"]
     body = read_body(settings.max_body_bytes)
