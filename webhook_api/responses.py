@@ -69,7 +69,7 @@ class CompleteMessage(Message):
     ]
     payload: Annotated[
         Any,
-        Field(description="The provider's object for this message, whole; null: there is none."),
+        Field(description="The provider's object for this message, complete; null: there is none."),
     ]
 
 

@@ -105,8 +105,8 @@ def _card(contact: Mapping[str, object]) -> str | None:
     return _joined(parts)
 
 
-def _place(*names: str) -> Render:
-    """Return what renders a place whose name, address and two degrees have these `names`."""
+def _location(*names: str) -> Render:
+    """Return what renders a location whose name, address and two degrees have these `names`."""
 
     def render(value: object) -> str | None:
         parts = [as_object(value).get(name) for name in names]
@@ -153,7 +153,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("order.text", _written),
         ("order.product_items", _items),
         ("contacts", _cards),
-        ("location", _place("name", "address", "latitude", "longitude")),
+        ("location", _location("name", "address", "latitude", "longitude")),
         ("location.url", _written),
         ("system.body", _written),
         ("edit.message", partial(text_of, "meta")),
@@ -169,7 +169,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("ListTitle", _written),
         ("FlowData", _form_fields),
         ("InteractiveData", _form_fields),
-        ("", _place("Label", "Address", "Latitude", "Longitude")),
+        ("", _location("Label", "Address", "Latitude", "Longitude")),
         ("Contacts", _written),
         ("", _media),
         ("ButtonPayload", _written),

@@ -75,7 +75,7 @@ def _state(db: sqlite3.Connection, row_id: int | None) -> _State | None:
 
 
 def count_takes_long(wanted: CommonFilter) -> bool:
-    """Whether the cost of `count_messages` grows with the data: no counter answers it."""
+    """Whether the cost of `count_messages` grows with the data: no counter has it."""
     in_time = wanted.since is not None or wanted.until is not None
     return wanted.reads_all or (wanted.from_msisdn is not None and in_time)
 

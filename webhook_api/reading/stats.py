@@ -1,11 +1,10 @@
 """The statistics of GET /stats: how many messages, of which senders, and when (spec 3)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from webhook_api.models import StatsQuery
 from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order, conditions_of
-from webhook_api.responses import TOP_SENDERS
+from webhook_api.responses import TOP_SENDERS, Statistics
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, read_totals
 from webhook_api.store.indexing import PERIOD_SCALE
@@ -19,23 +18,13 @@ _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
 Ranking = tuple[int, int, list[tuple[str, int]]]  # messages, senders, top senders
 
 
-class Stats(NamedTuple):
-    """Counts of a set of messages; `first_ts` and `last_ts` are None when it is empty."""
-
-    total: int
-    senders: int
-    top_senders: list[tuple[str, int]]
-    first_ts: str | None
-    last_ts: str | None
-
-
 def stats_take_long(query: StatsQuery) -> bool:
     """Whether their cost grows with the data: the counters are of all time."""
     return query.since is not None or query.until is not None or query.reads_all
 
 
-def compute_stats(db: Connection, query: StatsQuery) -> Stats:
-    """Return the statistics of the messages that match, all read from one snapshot."""
+def compute_stats(db: Connection, query: StatsQuery) -> Statistics:
+    """Return the statistics of the messages that match, all read from one snapshot (spec 3)."""
     matching = conditions_of(query)
     with read_totals(db) as totals:
         if not matching.terms:
@@ -55,7 +44,14 @@ def compute_stats(db: Connection, query: StatsQuery) -> Stats:
             ranking = _ranked(db, sql, matching.parameters)
         orders = (OLDEST_FIRST, Order(newest_first=True))
         first, last = (_edge(db, matching, order) for order in orders)
-    return Stats(*ranking, first, last)
+    total, senders, top = ranking
+    return {
+        "total_messages": total,
+        "senders_count": senders,
+        "messages_per_sender": [{"from": sender, "count": count} for sender, count in top],
+        "first_message_ts": first,
+        "last_message_ts": last,
+    }
 
 
 def top_senders(db: Connection) -> list[tuple[str, int]]:

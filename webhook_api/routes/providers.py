@@ -45,7 +45,7 @@ def receive_delivery(provider: Provider) -> Response:
     counts = DeliveryCounts(provider.name)
     outcome = g.outcome = Outcome(counts=counts)
     body = read_body(provider.max_body_bytes)
-    # Nothing above this line looks at the body.
+    # Nothing above this line parses the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
     outcome.checked_url = provider.url + _end_of_url() if provider.url else ""
     outcome.signed_by = provider.verify(headers, body, outcome.checked_url)
@@ -104,7 +104,7 @@ def _note(
 ) -> None:
     results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
     results += [Result.DEAD_LETTER] * (delivery.unstorable.total() or len(counts.dead_letters))
-    # The first of these that a message had is the result of the whole delivery.
+    # The first of these that a message had is the result of the delivery.
     order = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER, Result.EMPTY)
     outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
     counts.messages = Counter(results)

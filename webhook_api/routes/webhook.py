@@ -21,7 +21,7 @@ def receive_message() -> Accepted:
     outcome = g.outcome = Outcome()
     settings: Config = current_app.config["SETTINGS"]
     body = read_body(settings.max_body_bytes)
-    # Nothing above this line looks at the body.
+    # Nothing above this line parses the body.
     outcome.signed_by = verify_signature(
         settings.webhook_secret,
         body,
