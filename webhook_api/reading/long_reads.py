@@ -57,20 +57,33 @@ class LongReads:
         """
         if not self._turn.acquire(timeout=self._wait_s):
             raise self._refused(Refusal.NO_TURN)
-        watch = _Watch(time.monotonic() + self._deadline_s, has_client_left)
+        deadline, next_check = time.monotonic() + self._deadline_s, 0.0
+        refusal: Refusal | None = None
+
+        def must_end() -> bool:
+            nonlocal next_check, refusal
+            now = time.monotonic()
+            if now > deadline:
+                refusal = Refusal.DEADLINE
+            elif now > next_check:
+                next_check = now + _CHECK_CLIENT_S
+                if has_client_left():
+                    refusal = Refusal.CLIENT_LEFT
+            return refusal is not None
+
         try:
             if has_client_left():
                 raise self._refused(Refusal.CLIENT_LEFT)
             with self._database.reader() as reader:
-                reader.set_progress_handler(watch, _INSTRUCTIONS)
+                reader.set_progress_handler(must_end, _INSTRUCTIONS)
                 try:
                     yield reader
                 finally:
                     reader.set_progress_handler(None, 0)
         except sqlite3.OperationalError:
-            if watch.refusal is None:
+            if refusal is None:
                 raise
-            raise self._refused(watch.refusal) from None
+            raise self._refused(refusal) from None
         finally:
             self._turn.release()
 
@@ -96,23 +109,3 @@ class LongReads:
         if refusal is Refusal.NO_TURN:
             return Unavailable(f"other reads took longer than {self._wait_s:g} s")
         return Unavailable(f"the read took longer than {self._deadline_s:g} s")
-
-
-class _Watch:
-    """Tells SQLite when to stop a read, and remembers why."""
-
-    def __init__(self, deadline: float, has_client_left: Callable[[], bool]) -> None:
-        self.refusal: Refusal | None = None
-        self._deadline = deadline
-        self._has_client_left = has_client_left
-        self._next_check = 0.0
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now > self._deadline:
-            self.refusal = Refusal.DEADLINE
-        elif now > self._next_check:
-            self._next_check = now + _CHECK_CLIENT_S
-            if self._has_client_left():
-                self.refusal = Refusal.CLIENT_LEFT
-        return self.refusal is not None

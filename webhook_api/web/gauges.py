@@ -102,14 +102,10 @@ class Readiness(Collector):
         self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
-        text = "1 if a message could be stored now, else 0."
-        yield _gauge("webhook_ready", text, self._is_ready())
-
-    def _is_ready(self) -> bool:
-        try:
+        is_ready = False
+        with suppress(RequestRefused, SchemaError, sqlite3.Error):
             with self._database.reader() as db:
                 check_schema(db)
             self._commits.check(self._deadline_s)
-        except (RequestRefused, SchemaError, sqlite3.Error):
-            return False
-        return True
+            is_ready = True
+        yield _gauge("webhook_ready", "1 if a message could be stored now, else 0.", is_ready)

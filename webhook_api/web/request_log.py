@@ -24,7 +24,7 @@ def log_request(request: FinishedRequest, response: Response) -> None:
     if isinstance(response, StreamedResponse):
         # Its level is known only at its end.
         fields = _fields(request)
-        response.sending.when_ended = partial(_log_stream, fields, request.started)
+        response.when_ended.append(partial(_log_stream, fields, request.started))
     elif logger.isEnabledFor(level := _level_of(request)):
         _write(level, _fields(request), request.failure)
 
