@@ -45,7 +45,7 @@ class LongReads:
         self._report_refusal = report_refusal
         self._deadline_s = deadline_s
         self._wait_s = wait_s
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @contextmanager
     def reader(self, has_client_left: Callable[[], bool]) -> Iterator[Connection]:
@@ -55,7 +55,7 @@ class LongReads:
             Unavailable: these took too long, or this one did, or there is no file.
             ClientLeft: the client does not wait any more.
         """
-        if not self._turn.acquire(timeout=self._wait_s):
+        if not self._lock.acquire(timeout=self._wait_s):
             raise self._refused(Refusal.NO_TURN)
         deadline, next_check = time.monotonic() + self._deadline_s, 0.0
         refusal: Refusal | None = None
@@ -85,7 +85,7 @@ class LongReads:
                 raise
             raise self._refused(refusal) from None
         finally:
-            self._turn.release()
+            self._lock.release()
 
     def stream(
         self, chunks: Callable[[Connection], Iterator[list[T]]], has_client_left: Callable[[], bool]
