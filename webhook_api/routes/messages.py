@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from werkzeug.exceptions import Gone, NotFound
 
 from webhook_api.db import current_database, get_db, reader
-from webhook_api.execution import Place, execution_of
+from webhook_api.execution import Awaited, Place, execution_of
 from webhook_api.models import (
     FeedPosition,
     FeedQuery,
@@ -21,7 +21,7 @@ from webhook_api.models import (
     MessageQuery,
     parse_query,
 )
-from webhook_api.reading.feed import read_feed, stream_feed
+from webhook_api.reading.feed import NewMessages, read_feed, stream_feed
 from webhook_api.reading.listing import NDJSON, list_messages, stream_chunks, takes_long
 from webhook_api.reading.messages import find_message
 from webhook_api.responses import CompleteMessage, FeedPage, Page
@@ -29,6 +29,7 @@ from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
 from webhook_api.store.messages import was_removed
+from webhook_api.store.replicated import replicated_end
 from webhook_api.web.streams import StreamedResponse
 
 _BLOCK_LINES = 200  # sent by one call
@@ -44,7 +45,10 @@ def show_messages() -> Response:
     as_lines = request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON
     if in_feed:
         feed = parse_query(FeedQuery, request.args)
-        return _stream(partial(_feed_lines, query=feed)) if as_lines else _show_feed(feed)
+        if not as_lines:
+            return _show_feed(feed)
+        end = replicated_end(current_database())
+        return _stream(partial(_feed_lines, query=feed, end=end))
     query = parse_query(MessageQuery, request.args)
     if as_lines:
         return _stream(partial(_lines, wanted=query))
@@ -86,9 +90,11 @@ def _show_feed(query: FeedQuery) -> Response:
     poll = current_database().arrivals
     seen = poll()
     after = _position(get_db(), query)
-    part = read_feed(get_db(), query, after, query.limit)
+    end = replicated_end(current_database())
+    part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
-        execution_of(request.environ).wait_for_more(poll, seen, query.wait)
+        new = NewMessages(current_database(), query, part.position)
+        execution_of(request.environ).wait_for(Awaited(poll, seen, new.have_come), query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)
@@ -136,7 +142,9 @@ def _lines(db: Connection, wanted: MessageFilter) -> Iterator[list[bytes]]:
         ]
 
 
-def _feed_lines(db: Connection, query: FeedQuery) -> Iterator[list[bytes]]:
+def _feed_lines(
+    db: Connection, query: FeedQuery, end: FeedPosition | None
+) -> Iterator[list[bytes]]:
     """Yield the lines of each part of the feed, joined."""
-    for messages in stream_feed(db, query, _position(db, query)):
+    for messages in stream_feed(db, query, _position(db, query), end):
         yield [b"".join(to_json(message) + b"\n" for message in messages)]

@@ -47,14 +47,21 @@ class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints.
+    says that Litestream makes the checkpoints, `feed_ends_at_replica` that `replicated.py` knows
+    the end of the feed.
     """
 
     def __init__(
-        self, path: Path, *, check_connections: bool = False, leaves_checkpoints: bool = False
+        self,
+        path: Path,
+        *,
+        check_connections: bool = False,
+        leaves_checkpoints: bool = False,
+        feed_ends_at_replica: bool = False,
     ) -> None:
         self.path = path.absolute()
         self.leaves_checkpoints = leaves_checkpoints
+        self.feed_ends_at_replica = feed_ends_at_replica
         self.wal_path = beside(self.path, WAL)
         self._lock_path = beside(self.path, WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection

@@ -136,6 +136,11 @@ class Metrics:
             "Seconds that a transaction took, its fsync included.",
             buckets=_COMMIT_SECONDS,
         )
+        self.replica_ack_seconds = histogram(
+            "replica_ack_seconds",
+            "Seconds from a commit until the replica has it.",
+            buckets=_COMMIT_SECONDS,
+        )
         self.batch_messages = histogram(
             "commit_batch_messages", "Messages stored by one transaction.", buckets=_BATCH_MESSAGES
         )
