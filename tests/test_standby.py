@@ -25,6 +25,8 @@ from tests.serving import Load, Server, free_port, serving, start, wait_until
 from tests.test_replica import LITESTREAM, configured, replicating
 from webhook_api.config import Config
 from webhook_api.logs import EXIT_CONFIG
+from webhook_api.store.files import APPLICATION_ID
+from webhook_api.store.schema import MIGRATIONS
 
 __all__ = ["run"]
 
@@ -313,3 +315,37 @@ def test_a_drill_without_litestream_or_with_a_backup(
     assert without.stderr == "Error: litestream: is not installed\n"
     assert [one.exit_code for one in (none, damaged, without)] == [1, 1, 1]
     assert list(config.database_path.parent.glob("*.partial")) == []
+
+
+def test_a_drill_of_an_older_version_updates_its_copy(tmp_path: Path) -> None:
+    backup = tmp_path / "app-20250115T100000Z.db"
+    with closing(sqlite3.connect(backup)) as db:
+        db.executescript(
+            f"BEGIN; {' '.join(MIGRATIONS[:5])} PRAGMA application_id = {APPLICATION_ID};"
+            "PRAGMA user_version = 5; COMMIT"
+        )
+    before = backup.read_bytes()
+
+    # Where there is no database, there is nothing to compare with.
+    elsewhere = environment(tmp_path / "none" / "app.db")
+    done = forked("drill", "--backups", tmp_path, "--scratch", tmp_path, **elsewhere)
+
+    assert done[::2] == (0, "")
+    assert done[1].startswith(f"{backup}: 0 messages, nothing differs; as of 2025-01-15T10:00:00Z")
+    assert backup.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [backup]
+
+
+def test_what_a_kill_left_of_a_copy_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    left, others = (
+        tmp_path / "data" / f"app.db.drill.{name}.partial" for name in ("abcdefgh", "others")
+    )
+    for folder in (left, others):
+        folder.mkdir(parents=True)
+        (folder / "copy.db").write_text("messages")
+
+    with serving(tmp_path):
+        pass
+
+    assert not left.exists()
+    assert others.exists()

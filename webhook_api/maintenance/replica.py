@@ -125,7 +125,7 @@ def newest_backup(database: Database, folder: Path) -> Source:
 
 def _fetch(database: Database, source: Source, folder: Path) -> Path:
     """Copy `source` into `folder`, and return the copy."""
-    check_space_for_copy(sum(database.sizes().values()), folder)
+    check_space_for_copy(sum(database.sizes().values()), folder.parent)
     copy = folder / "copy.db"
     source.fetch(copy)
     if not is_ours(copy):
@@ -176,9 +176,10 @@ def drill(
         checked = time.time()
         if missing := _missing(database, copy, source):
             raise DamagedError(Report(report.messages, missing))
-    record = beside(database.path, LAST_DRILL)
-    record.touch(mode=0o600)
-    os.utime(record, (began, began))
+    if database.path.exists():
+        record = beside(database.path, LAST_DRILL)
+        record.touch(mode=0o600)
+        os.utime(record, (began, began))
     return Drill(source, report, fetched - began, checked - fetched)
 
 
@@ -187,7 +188,9 @@ def _missing(database: Database, copy: Path, source: Source) -> list[str]:
     until = as_text(source.complete_until)
     if not database.path.exists():
         return []
-    columns = "id, message_id, from_msisdn, to_msisdn, ts, text, created_at"
+    columns = (
+        "id, message_id, from_msisdn, to_msisdn, ts, text, created_at, provider, kind, payload"
+    )
     with database.reader() as live:
         live.execute("ATTACH ? AS copy", [f"file:{quote(str(copy))}?mode=ro"])
         (same,) = live.execute(
@@ -224,7 +227,7 @@ def _time_of(file: Path) -> float | None:
     A scrape reads it with one `stat`, and all processes see the same. In the database, a restore
     would turn it back.
     """
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         return file.stat().st_mtime
     return None
 
