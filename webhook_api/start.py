@@ -72,9 +72,13 @@ def allow_open_files() -> None:
 def prepare_database(database: Database) -> None:
     """Create the database that DATABASE_URL names, or bring its schema up to date.
 
+    That of a standby is left as it is, also where there is none yet.
+
     Raises:
         StartError: it cannot be used.
     """
+    if database.is_standby:
+        return
     try:
         database.prepare(create=True)
     except (sqlite3.Error, SchemaError, OSError) as error:
@@ -91,6 +95,8 @@ def prepare_if_possible(database: Database) -> None:
     returns: the worker serves probes and reads, and takes deliveries as soon as it can. If it
     ended instead, Gunicorn would end the service, also when a single worker is replaced.
     """
+    if database.is_standby:
+        return
     try:
         database.prepare()
     except (sqlite3.Error, SchemaError, OSError) as error:
@@ -107,12 +113,13 @@ def prepare_and_log(config: Config) -> None:
             "DATABASE_URL names the driver %s, which is ignored: the service uses Python's sqlite3",
             config.database_driver,
         )
-    database = Database(config.database_path)
+    database = Database(config.database_path, is_standby=config.is_standby)
     created = not database.path.exists()
     prepare_database(database)
     totals = stored_totals(database)
     database.close()
-    found = "created" if created else f"messages: {totals.messages if totals else '?'}"
+    missing = "no copy yet" if config.is_standby else "created"
+    found = missing if created else f"messages: {totals.messages if totals else '?'}"
     logger.info("database %s (%s), port %d, API at /docs", database.path, found, config.port)
     if not config.read_token:
         logger.warning("READ_TOKEN is not set: whoever reaches the port can read all messages")

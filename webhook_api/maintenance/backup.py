@@ -58,15 +58,25 @@ def dated_name(database: Database, folder: Path) -> Path:
     return folder / f"{database.path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
 
 
+def dated_backups(database: Database, folder: Path) -> list[Path]:
+    """Return the backups in `folder` that have such a name, the newest last."""
+    ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
+    return sorted(file for file in folder.iterdir() if ours.fullmatch(file.name))
+
+
+def moment_of_name(backup: Path) -> datetime:
+    """Return when the backup with a dated name was begun."""
+    return datetime.strptime(backup.stem[-16:], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
 def remove_older(database: Database, newest: Path, *, keep: int) -> list[Path]:
     """Remove all but the `keep` newest dated backups beside `newest`; return what was removed.
 
     `newest` stays: a backup with a later date was made while the clock was wrong, and counts as
     older than all others. Files with any other name stay.
     """
-    ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
-    dated = [file for file in newest.parent.iterdir() if ours.fullmatch(file.name)]
-    older = sorted(dated, key=lambda file: (file.name <= newest.name, file.name))[:-keep]
+    dated = dated_backups(database, newest.parent)
+    older = sorted(dated, key=lambda file: file.name <= newest.name)[:-keep]
     for file in older:
         file.unlink()
     return older

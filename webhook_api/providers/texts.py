@@ -82,6 +82,13 @@ def _form_fields(value: object) -> str | None:
     )
 
 
+def _of_its_kind(message: object) -> str | None:
+    """Return what a message of a kind that is not in the table has written where others have it."""
+    fields = as_object(message)
+    own = as_object(fields.get(str(fields.get("type"))))
+    return _written(own.get("body")) or _written(own.get("text")) or _written(own.get("caption"))
+
+
 def _items(value: object) -> str | None:
     items = map(as_object, as_list(value))
     return _joined(
@@ -160,6 +167,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("interactive.button_reply.id", _written),
         ("interactive.list_reply.id", _written),
         ("button.payload", _written),
+        ("", _of_its_kind),
     ),
     # twilio.com/docs, "Twilio's request to your incoming message Webhook URL", and for flows
     # "Content types: WhatsApp flows".

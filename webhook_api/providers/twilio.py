@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl
 
-from webhook_api.errors import InvalidSignature
+from webhook_api.errors import BodyTooLarge
 from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
@@ -35,7 +35,7 @@ _CONTENT = (
 _NO_MEDIA = (None, "", "0", 0)
 _ADDED = "onMessageAdded"  # the event of Conversations that is a new message
 _OUR_SOURCES = ("API", "SDK")  # of a message in a conversation
-_MAX_FIELDS = 10_000  # to hash; a body has 256 KiB
+_MAX_FIELDS = 10_000  # to hash, before it is known who sent them
 _PORT = re.compile(r"(https?)(://(?:\[[^]]*\]|[^:/?#]*))(:[0-9]+)?(.*)", re.DOTALL)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -56,6 +56,7 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
 
     Raises:
         InvalidSignature: with none.
+        BodyTooLarge: the form has more fields than can be checked.
     """
     _, _, query = url.partition("?")
     digests = parse_qs(query).get("bodySHA256")
@@ -186,13 +187,13 @@ def _fields(body: bytes) -> list[tuple[str, str]]:
     """Return the names and values of a form, also empty ones.
 
     Raises:
-        InvalidSignature: there are more than Twilio would ever sign.
+        BodyTooLarge: there are more than Twilio would ever sign.
     """
     text = body.decode(errors="replace")
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError:
-        raise InvalidSignature from None
+        raise BodyTooLarge(f"the form has more than {_MAX_FIELDS} fields") from None
 
 
 def _is_signed(auth_token: str, url: str, fields: Iterable[tuple[str, str]], supplied: str) -> bool:

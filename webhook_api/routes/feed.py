@@ -7,12 +7,13 @@ from flask import Response, jsonify, request
 from pydantic_core import to_json
 
 from webhook_api.db import current_database, get_db
-from webhook_api.execution import execution_of
+from webhook_api.execution import Awaited, execution_of
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart, parse_query
-from webhook_api.reading.feed import read_feed, stream_feed
+from webhook_api.reading.feed import NewMessages, read_feed, stream_feed
 from webhook_api.responses import FeedPage
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
+from webhook_api.store.replicated import replicated_end
 
 
 def show_feed() -> Response:
@@ -28,9 +29,11 @@ def show_feed() -> Response:
     poll = current_database().arrivals
     seen = poll()
     after = _position(get_db(), query)
-    part = read_feed(get_db(), query, after, query.limit)
+    end = replicated_end(current_database())
+    part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
-        execution_of(request.environ).wait_for_more(poll, seen, query.wait)
+        new = NewMessages(current_database(), query, part.position)
+        execution_of(request.environ).wait_for(Awaited(poll, seen, new.have_come), query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)
@@ -39,9 +42,9 @@ def show_feed() -> Response:
     return response
 
 
-def feed_lines(db: Connection, query: FeedQuery) -> Iterator[list[bytes]]:
+def feed_lines(db: Connection, query: FeedQuery, end: FeedPosition | None) -> Iterator[list[bytes]]:
     """Yield the lines of NDJSON of each part of the feed, joined."""
-    for messages in stream_feed(db, query, _position(db, query)):
+    for messages in stream_feed(db, query, _position(db, query), end):
         yield [b"".join(to_json(message) + b"\n" for message in messages)]
 
 

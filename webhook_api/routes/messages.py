@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import Gone, NotFound
 
-from webhook_api.db import get_db
+from webhook_api.db import current_database, get_db
 from webhook_api.execution import Place, execution_of
 from webhook_api.models import Cursor, FeedQuery, MessageFilter, MessageQuery, parse_query
 from webhook_api.reading.complete_message import find_message
@@ -27,6 +27,7 @@ from webhook_api.routes.page_reads import read_page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import was_removed
+from webhook_api.store.replicated import replicated_end
 from webhook_api.web.streams import StreamedResponse
 
 _BLOCK_LINES = 200  # sent by one call
@@ -47,7 +48,8 @@ def show_messages() -> Response:
     in_feed |= request.args.get("wait", "0") not in ("", "0")  # which refuses it
     as_lines = request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON
     if in_feed and as_lines:
-        return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args)))
+        end = replicated_end(current_database())
+        return _stream(partial(feed_lines, query=parse_query(FeedQuery, request.args), end=end))
     if in_feed:
         return show_feed()
     query = parse_query(MessageQuery, request.args)

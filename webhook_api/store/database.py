@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
@@ -22,6 +22,7 @@ from webhook_api.store.files import (
     DISCARDED,
     NAMES_LOCK,
     REPLACEMENT,
+    STANDBY,
     WAL,
     WRITE_LOCK,
     beside,
@@ -47,14 +48,24 @@ class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints.
+    says that Litestream makes the checkpoints, `feed_ends_at_replica` that `replicated.py` knows
+    the end of the feed. A standby's (`is_standby`) is never written: there is no write lock
+    for it.
     """
 
     def __init__(
-        self, path: Path, *, check_connections: bool = False, leaves_checkpoints: bool = False
+        self,
+        path: Path,
+        *,
+        check_connections: bool = False,
+        leaves_checkpoints: bool = False,
+        feed_ends_at_replica: bool = False,
+        is_standby: bool = False,
     ) -> None:
         self.path = path.absolute()
+        self.is_standby = is_standby
         self.leaves_checkpoints = leaves_checkpoints
+        self.feed_ends_at_replica = feed_ends_at_replica
         self.wal_path = beside(self.path, WAL)
         self._lock_path = beside(self.path, WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
@@ -67,8 +78,11 @@ class Database:
         the start and the command `init-db` create the file.
 
         Raises:
-            SchemaError: the file is not ours, or newer than this code; it is left as it is.
+            SchemaError: the file is not ours, or newer than this code, or a standby's copy; it is
+                left as it is.
         """
+        if not self.is_standby and beside(self.path, STANDBY).exists():
+            raise SchemaError("a standby's copy; flask --app wsgi promote makes it the database")
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.write_lock(_TIMEOUT_S) as lock:
@@ -136,8 +150,18 @@ class Database:
         return hold_names(names, exclusive=exclusive, timeout_s=_TIMEOUT_S)
 
     def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
-        """Return a context that holds the right to write (see `lock.hold`)."""
+        """Return a context that holds the right to write (see `lock.hold`).
+
+        Raises:
+            Unavailable: it is a standby's.
+        """
+        self.refuse_standby()
         return hold(self._lock_path, timeout_s)
+
+    def refuse_standby(self) -> None:
+        """Raise Unavailable if it is a standby's."""
+        if self.is_standby:
+            raise Unavailable("this is a standby, which stores nothing")
 
     def arrivals(self) -> tuple[int, int, int]:
         """Return what changes when messages were stored, or when the database was replaced.

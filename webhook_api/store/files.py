@@ -25,6 +25,9 @@ WRITE_LOCK = ".lock"
 REMOVAL_LOCK = ".removal.lock"
 NAMES_LOCK = ".names.lock"  # of the names of these files: shared to open them, else to replace them
 LAST_BACKUP = ".last-backup"  # holds when it was made
+REPLICATED = ".replicated"  # holds up to which message the replica has all
+LAST_DRILL = ".last-drill"  # its time is that of the last drill that went well
+STANDBY = ".standby"  # the database is a copy; its time is when it was the newest one
 SESSIONS = ".sessions"  # the folder of those of the inbox
 # The file that is to replace the database. The name is from the time when only `restore` did that;
 # it stays, so that a start after an update finds the file of a command that was killed before.
@@ -36,8 +39,8 @@ PARTIAL = ".partial"  # ends the name of any file that is not complete yet, or o
 ORPHAN = ".orphan"  # after that of a WAL whose database was lost
 
 _OWN = (
-    *SQLITE_ENDINGS, WRITE_LOCK, REMOVAL_LOCK, NAMES_LOCK, LAST_BACKUP, SESSIONS, REPLACEMENT,
-    DISCARDED, SCRATCH, VERIFIED,
+    *SQLITE_ENDINGS, WRITE_LOCK, REMOVAL_LOCK, NAMES_LOCK, LAST_BACKUP, REPLICATED, SESSIONS,
+    REPLACEMENT, DISCARDED, SCRATCH, VERIFIED, LAST_DRILL, STANDBY,
 )  # fmt: skip
 _OF_OTHERS = (ORPHAN, PARTIAL, "-litestream")
 

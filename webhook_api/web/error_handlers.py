@@ -14,6 +14,7 @@ from webhook_api.errors import (
     StateError,
     Unavailable,
 )
+from webhook_api.services import current_services
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
 from webhook_api.web.outcome import current_outcome
 
@@ -46,6 +47,9 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _wrong_state(error: StateError) -> Response:
+    if error.body["code"] == "diverged" and current_services().database.is_standby:
+        # The copy may only be older: a reader that is told 410 would begin again.
+        return _refused(Unavailable("database: this copy does not have the position"))
     response = jsonify(error.body)
     response.status_code = error.status
     return response

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.backup import last_backup
+from webhook_api.maintenance.replica import last_drill, standby_moment
 from webhook_api.store.consumers import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
@@ -38,6 +39,19 @@ class StoredData(Collector):
             yield GaugeMetricFamily(
                 "last_backup_timestamp_seconds",
                 "The moment of the last backup; absent if there never was one.",
+                value=moment,
+            )
+        replicated = self._database.leaves_checkpoints and not self._database.is_standby
+        if (moment := last_drill(self._database)) or replicated:
+            yield GaugeMetricFamily(
+                "last_drill_timestamp_seconds",
+                "The moment of the last drill that went well; 0 for a replica without one.",
+                value=moment or 0,
+            )
+        if moment := standby_moment(self._database):
+            yield GaugeMetricFamily(
+                "standby_copy_timestamp_seconds",
+                "When the copy that a standby shows was the newest; absent elsewhere.",
                 value=moment,
             )
         if totals := stored_totals(self._database):
@@ -114,6 +128,8 @@ class Readiness(Collector):
         self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
+        if self._database.is_standby:  # it never is, and need not be
+            return
         yield GaugeMetricFamily(
             "webhook_ready",
             "1 if a message could be stored now, else 0.",

@@ -174,6 +174,12 @@ class Metrics:
             buckets=_COMMIT_SECONDS,
             registry=self.registry,
         )
+        self.replica_ack_seconds = Histogram(
+            "replica_ack_seconds",
+            "Seconds from a commit until the replica has it.",
+            buckets=_COMMIT_SECONDS,
+            registry=self.registry,
+        )
         self.batch_messages = Histogram(
             "commit_batch_messages",
             "Messages stored by one transaction.",
