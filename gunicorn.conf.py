@@ -70,7 +70,7 @@ def on_starting(server: Any) -> None:
     if reason := refusal(server.cfg):
         fail_start(f"Gunicorn's setting {reason}")
     try:
-        prepare_database(Database(_settings.database_path))
+        prepare_database(Database(_settings.database_path, is_standby=_settings.is_standby))
     except StartError as error:
         fail_start(error)
 
