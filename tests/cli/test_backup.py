@@ -153,7 +153,9 @@ def test_a_damaged_database_does_not_replace_a_good_backup(
     assert (tmp_path / "b.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+)
 def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
     run: Run, config: Config, tmp_path: Path, signal_number: int
 ) -> None:
@@ -163,9 +165,9 @@ def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
         backup.send_signal(signal_number)
         _, stderr = backup.communicate()
 
-    assert backup.returncode == (1 if signal_number == signal.SIGINT else -signal_number)
+    assert backup.returncode == (-signal_number if signal_number == signal.SIGKILL else 1)
     assert not (tmp_path / "b.db").exists()
-    if signal_number == signal.SIGINT:
+    if signal_number != signal.SIGKILL:
         assert stderr.strip() == "Aborted!"
         assert not list(tmp_path.glob("b.db*"))
     assert run("backup", tmp_path / "b.db").exit_code == 0

@@ -81,7 +81,9 @@ def test_a_file_that_is_not_kept_is_deleted_whole_after_a_kill_between_any_two_s
     assert differences(config.database_path) == []
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+)
 def test_a_restore_that_is_stopped_while_it_checks_changes_nothing(
     run: Run, backup: Path, config: Config, signal_number: int
 ) -> None:
@@ -96,9 +98,9 @@ def test_a_restore_that_is_stopped_while_it_checks_changes_nothing(
         restore.send_signal(signal_number)
         _, stderr = restore.communicate()
 
-    assert restore.returncode == (1 if signal_number == signal.SIGINT else -signal_number)
+    assert restore.returncode == (-signal_number if signal_number == signal.SIGKILL else 1)
     assert stored(config.database_path) == {"kept", "newer"}
-    if signal_number == signal.SIGINT:
+    if signal_number != signal.SIGKILL:
         assert stderr.strip() == "Aborted!"
         assert not list(backup.parent.glob("*.restored*"))
     assert run("restore", backup).exit_code == 0
