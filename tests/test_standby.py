@@ -21,8 +21,8 @@ from tests.cli.conftest import run
 from tests.cli.running import Run, command, environment, forked
 from tests.conftest import Post
 from tests.forks import Command
+from tests.litestream import LITESTREAM, configured, replicating, socket_in
 from tests.serving import Load, Server, free_port, serving, start, wait_until
-from tests.test_replica import LITESTREAM, configured, replicating
 from webhook_api.config import Config
 from webhook_api.logs import EXIT_CONFIG
 
@@ -45,22 +45,20 @@ def a_pair(folder: Path) -> Iterator[tuple[Server, Server]]:
         serving(folder / "primary", CHECKPOINTS="litestream") as primary,
         serving(folder / "standby", ROLE="standby") as standby,
     ):
-        file = configured(folder / "primary", primary)
-        socket = folder / "ls.sock"
-        file.write_text(f"{file.read_text()}\nsocket:\n  enabled: true\n  path: {socket}\n")
+        file = configured(primary.folder)
         ours = file.read_text().replace(str(primary.database), str(standby.database))
         (folder / "standby" / "litestream.yml").write_text(ours)
         with replicating(file):
             primary.deliver_all(f"first-{number}" for number in range(100))
-            wait_until(socket.exists, 30)
+            wait_until(socket_in(primary.folder).exists, 30)
             sync(primary)
             yield primary, standby
 
 
 def sync(primary: Server) -> None:
     """Return when all that is stored is in the replica."""
-    socket = primary.folder.parent / "ls.sock"
-    command = [str(LITESTREAM), "sync", "-wait", "-socket", str(socket), str(primary.database)]
+    socket = str(socket_in(primary.folder))
+    command = [str(LITESTREAM), "sync", "-wait", "-socket", socket, str(primary.database)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 

@@ -397,13 +397,7 @@ class InheritedSettings:
     secrets have changed since.
     """
 
-    def __init__(self) -> None:
-        self._settings: Config | None = None
-
-    @property
-    def settings(self) -> Config | None:
-        """The settings that the master has read; None without a master, as in a command."""
-        return self._settings
+    settings: Config | None = None  # what the master has read; None in a command, which has none
 
     def read(self) -> Config:
         """Read the settings again and return them; if they are wrong now, the earlier ones.
@@ -412,17 +406,17 @@ class InheritedSettings:
             ConfigError: they are wrong, and there are no earlier ones.
         """
         try:
-            self._settings = Config.from_env()
+            self.settings = Config.from_env()
         except ConfigError as error:
-            if self._settings is None:
+            if self.settings is None:
                 raise
             logger.error("settings stay as they were: %s", error)
         else:
-            for name in self._settings.repeated_secrets:
+            for name in self.settings.repeated_secrets:
                 logger.warning("%s repeats the current secret: no older one is accepted", name)
-            for name in self._settings.quoted_secrets:
+            for name in self.settings.quoted_secrets:
                 logger.warning("%s has quotation marks: they are part of the secret", name)
-        return self._settings
+        return self.settings
 
 
 INHERITED = InheritedSettings()  # of this process and those that it forks

@@ -26,13 +26,10 @@ class StartError(Exception):
 
 
 def check_port(config: Config, timeout_s: float = PORT_TIMEOUT_S) -> None:
-    """Return when the service can listen on its address and port.
+    """Return when the service can listen on its address and port, or raise StartError.
 
     Workers whose master was killed need a moment to notice it and to free the port. Gunicorn
     itself would try for five seconds, log a line for each, and not name the setting.
-
-    Raises:
-        StartError: it cannot listen there.
     """
     deadline = time.monotonic() + timeout_s
     while _is_taken(config):
@@ -63,19 +60,16 @@ def allow_open_files() -> None:
 
     Not with Compose's `ulimits`: if Docker itself may open fewer, no container starts.
     """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def prepare_database(database: Database) -> None:
-    """Create the database that DATABASE_URL names, or bring its schema up to date.
+    """Create the database of DATABASE_URL, or bring its schema up to date; or raise StartError.
 
     That of a standby is left as it is, also where there is none yet.
-
-    Raises:
-        StartError: it cannot be used.
     """
     if database.is_standby:
         return
@@ -127,8 +121,7 @@ def prepare_and_log(config: Config) -> None:
 
 def _advice(path: Path) -> str:
     """Return what to do if only the owner is wrong, as with a folder that Docker mounts."""
-    there = [place for place in (path.parent, path) if place.exists()]
-    if all(os.access(place, os.W_OK) for place in there):
+    if all(os.access(one, os.W_OK) for one in (path.parent, path) if one.exists()):
         return ""
     user = os.getuid()
     command = f"chown -R {user} {path.parent}"

@@ -29,7 +29,7 @@ from webhook_api.responses import FeedMessage
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
-from webhook_api.store.positions import PositionLost
+from webhook_api.store.positions import Pruned
 from webhook_api.store.replicated import replicated_end
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
@@ -174,9 +174,7 @@ class _Forwarder:
         except NoConsumer:
             self._write(partial(create_consumer, name=self._name, wanted=self._start))
             return ""
-        except PositionLost as lost:
-            if lost.body["code"] != "pruned":
-                raise
+        except Pruned:
             self._show("messages were removed before they were handed on; going on after them")
             self._move(kept, "start")
             return ""

@@ -87,11 +87,7 @@ def recover_messages(provider: str, since: str, until: str | None, api: str) -> 
 
 
 def _account(config: Config) -> tuple[str, str]:
-    """Return the account, and a key for it as `USER:PASSWORD`.
-
-    Raises:
-        ConfigError: a setting is missing.
-    """
+    """Return the account, and a key for it as `USER:PASSWORD`, or raise ConfigError."""
     account = config.twilio_account_sid
     if not account:
         raise ConfigError("TWILIO_ACCOUNT_SID is not set")

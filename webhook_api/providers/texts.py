@@ -112,8 +112,8 @@ def _card(contact: Mapping[str, object]) -> str | None:
     return _joined(parts)
 
 
-def _place(*names: str) -> Render:
-    """Return what renders a place whose name, address and two degrees have these `names`."""
+def _location(*names: str) -> Render:
+    """Return what renders a location whose name, address and two degrees have these `names`."""
 
     def render(value: object) -> str | None:
         parts = [as_object(value).get(name) for name in names]
@@ -160,7 +160,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("order.text", _written),
         ("order.product_items", _items),
         ("contacts", _cards),
-        ("location", _place("name", "address", "latitude", "longitude")),
+        ("location", _location("name", "address", "latitude", "longitude")),
         ("location.url", _written),
         ("system.body", _written),
         ("edit.message", partial(text_of, "meta")),
@@ -177,7 +177,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("ListTitle", _written),
         ("FlowData", _form_fields),
         ("InteractiveData", _form_fields),
-        ("", _place("Label", "Address", "Latitude", "Longitude")),
+        ("", _location("Label", "Address", "Latitude", "Longitude")),
         ("Contacts", _written),
         ("", _media),
         ("ButtonPayload", _written),

@@ -16,10 +16,9 @@ from webhook_api.errors import BodyTooLarge
 from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
+from webhook_api.providers.fields import address, rfc_2822_as_ts
 from webhook_api.providers.texts import contains
-from webhook_api.providers.times import rfc_2822_as_ts
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
@@ -83,7 +82,7 @@ def parse(
     fields = parse_json(body) if is_json else dict(pairs)
     if not isinstance(fields, dict):
         raise UnreadableError(NO_OBJECT)
-    delivery = Delivery()
+    delivery = Delivery(NAME, arrived)
     is_message = _is_inbound(fields)
     event = fields.get("EventType")
     if is_message and event not in (None, "", _ADDED):
@@ -91,7 +90,6 @@ def parse(
     if is_message:
         ids = (fields.get(name) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
         delivery.add_message(
-            NAME,
             fields,
             message_id=next(filter(None, ids), None),
             sender=address(
@@ -102,7 +100,6 @@ def parse(
                 [fields.get("MessagingServiceSid"), fields.get("ConversationSid")],
             ),
             ts=None,
-            arrived=arrived,
             kind=_kind(fields),
             payload=_with_repeated(fields, pairs),
         )
@@ -123,19 +120,17 @@ def parse_listed(listed: Iterable[object], arrived: str) -> Delivery:
 
     Here Twilio says when one was sent. Files are not in it, but a link to their list.
     """
-    delivery = Delivery()
+    delivery = Delivery(NAME, arrived)
     for one in listed:
         if not isinstance(one, dict):
             delivery.unstorable[NO_OBJECT] += 1
         elif one.get("direction") == "inbound":
             delivery.add_message(
-                NAME,
                 {"Body": one.get("body")},
                 message_id=one.get("sid"),
                 sender=address([one.get("from")]),
                 receiver=address([one.get("to")], [one.get("messaging_service_sid")]),
                 ts=rfc_2822_as_ts(one.get("date_sent") or one.get("date_created")),
-                arrived=arrived,
                 kind="text" if one.get("body") else None,
                 payload=one,
             )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from webhook_api.errors import Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.complete_message import CompleteRow
+from webhook_api.reading.messages import CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database

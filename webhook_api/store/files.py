@@ -73,11 +73,6 @@ def make_private(path: Path) -> None:
                 file.chmod(mode & 0o700)
 
 
-def create_private(path: Path) -> None:
-    """Create an empty file at `path`, if there is none, that only our user can read."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
 def other_files(path: Path) -> list[Path]:
     """Return what is beside the database at `path`, holds messages as well, and is not its own.
 
@@ -97,9 +92,8 @@ def refuse_own_file(path: Path, destination: Path) -> None:
     own, there = path.resolve(), destination.resolve()
     if own == there or (destination.exists() and destination.samefile(own)):
         raise OSError(errno.EINVAL, "is the database itself", str(destination))
-    if there.parent == own.parent and there.name.startswith(
-        tuple(own.name + ending for ending in _OWN)
-    ):
+    names = tuple(own.name + ending for ending in _OWN)
+    if there.parent == own.parent and there.name.startswith(names):
         raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
 
 
@@ -151,8 +145,7 @@ def check_space_for_copy(size: int, folder: Path) -> None:
     Raises:
         OSError: it does not fit.
     """
-    free = free_bytes(folder)
-    if free < size * _SIZES + _MORE_BYTES:
+    if (free := free_bytes(folder)) < size * _SIZES + _MORE_BYTES:
         about = f"no space for a copy of {size} bytes, {free} are free"
         raise OSError(errno.ENOSPC, about, str(folder))
 

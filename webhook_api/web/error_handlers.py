@@ -16,7 +16,6 @@ from webhook_api.errors import (
 )
 from webhook_api.services import current_services
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
-from webhook_api.web.outcome import current_outcome
 
 
 def register_errors(app: Flask) -> None:
@@ -30,8 +29,8 @@ def register_errors(app: Flask) -> None:
 
 
 def _refused(error: RequestRefused) -> Response:
-    if outcome := current_outcome():
-        outcome.result = error.result
+    if "outcome" in g:
+        g.outcome.result = error.result
     response = _respond(error.status, error.detail)
     if isinstance(error, InvalidInput):
         g.refusal = error
