@@ -132,7 +132,7 @@ def test_a_promoted_standby_has_all_that_was_acknowledged_and_goes_on(tmp_path: 
         assert flask(standby, "follow", ROLE="standby")[0] == 0
         answers = promote(standby, primary.port)
         with Load(primary, "second", threads=2) as load:
-            wait_until(lambda: len(load.acknowledged) > 20, 30)
+            wait_until(lambda: len(load.acknowledged) > 20, 120)
             writes = promote(standby, free_port(), watch=300)
             position = position_now(primary)
             primary.kill()
