@@ -255,7 +255,12 @@ def promote(
             time.sleep(_LOOK_EVERY_S)
         if replica.files() != before:
             raise OSError(errno.EBUSY, "it is still written to: stop who does that", source.name)
-        _place(database, copy, lambda _new: _check_silent(primary))
+
+        def still_silent_and_a_copy(_new: Path) -> None:  # under the write lock
+            _check_silent(primary)
+            _standby_mark(database)
+
+        _place(database, copy, still_silent_and_a_copy)
     mark.unlink(missing_ok=True)
     sync_folder(mark.parent)
     return source, report
