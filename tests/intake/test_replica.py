@@ -152,11 +152,13 @@ def test_a_delivery_is_acknowledged_when_the_replica_has_it(
     assert (acknowledged, acknowledged_too) == ([], [])
     assert len(litestream.asked) == before + 1
     assert ids(feed(database)) == ["before"]
+    arrivals = database.arrivals()  # who waits for messages looks at this
     litestream.uploads.set()
     first.join(10)
     second.join(10)
     assert (acknowledged, acknowledged_too) == ([NEW], [NEW])
     assert len(litestream.asked) <= before + 2
+    assert database.arrivals() != arrivals
     assert ids(feed(database)) == ["before", "m1", "m2"]
     asked = {"url": "/sync", "path": str(database.path), "wait": True}
     assert all(one == asked for one in litestream.asked)

@@ -88,7 +88,7 @@ class Replica:
         Raises:
             Unavailable: Litestream has not answered yet.
         """
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
             self._thread.start()
         if not self._seen:
