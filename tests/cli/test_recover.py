@@ -173,6 +173,41 @@ def test_what_has_no_id_is_counted_and_the_rest_stored(recover: Recover, twilio:
     assert recover() == (1, "created 1, duplicate 0, without a valid id 2\n")
 
 
+def test_what_fails_for_now_is_asked_again(
+    recover: Recover, twilio: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(recovery, "sleep", slept.append)
+    twilio.replies = [
+        (429, {"Retry-After": "7"}, b'{"code":20429}'),
+        (429, {"Retry-After": "99999"}, b""),
+        a_page(listed(3), listed(2), following=NEXT),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"no"),
+        (200, {"Content-Length": "100"}, b'{"messages":['),
+        # The first message came again: a new one has moved the list while it was read.
+        a_page(listed(2), listed(1)),
+    ]
+
+    code, output = recover()
+
+    assert (code, slept) == (0, [7, 120, 1, 2])
+    assert "created 3, duplicate 1, without a valid id 0\n" in output
+    assert output.count('answered 429: {"code":20429}; trying again in 7 s\n') == 1
+    asked = [urlsplit(path).path for path, _ in twilio.asked]
+    assert (asked.count(NEXT), len(asked)) == (3, 6)
+
+
+def test_it_gives_up_after_some_attempts(
+    recover: Recover, twilio: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "sleep", lambda _: None)
+    twilio.replies = [(500, {}, b"")] * 6
+
+    code, output = recover()
+
+    assert (code, output.count("answered 500"), twilio.replies) == (1, 6, [])
+
+
 OTHER_HOST = "http://127.0.0.2:1/2010-04-01/Accounts/AC1/Messages.json"
 NEXT = "/2010-04-01/next"
 
@@ -202,6 +237,7 @@ def test_a_bad_answer_ends_it_with_one_line(
     reason: str,
 ) -> None:
     monkeypatch.setattr(recovery, "_MAX_PAGE_BYTES", 5000)
+    monkeypatch.setattr(recovery, "_PAUSES_S", ())
     twilio.replies = replies
 
     code, output = recover()
@@ -222,7 +258,8 @@ def test_a_key_is_sent_over_https_only(run: Run, api: str) -> None:
     assert "accepted are https:// URLs" in result.stderr
 
 
-def test_a_server_that_is_not_there_is_named(run: Run) -> None:
+def test_a_server_that_is_not_there_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_PAUSES_S", ())
     result = run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
 
     assert result.exit_code == 1

@@ -56,7 +56,7 @@ def test_a_host_that_no_url_can_have_is_400_in_json(client: FlaskClient, path: s
 
 def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> None:
     class Stopped:
-        def read(self, *_asked: object) -> None:
+        def reader(self, *_asked: object) -> None:
             raise Unavailable("other reads took longer than 1 s")
 
     def fail(*_asked: object) -> None:
@@ -69,7 +69,7 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     stopped = Stopped()
     register_services(app, replace(services, reads=stopped))  # type: ignore[arg-type]
     past_turn = client.get("/inbox?q=x")
-    stopped.read = fail  # type: ignore[method-assign]
+    stopped.reader = fail  # type: ignore[method-assign]
     broken = client.get("/inbox?q=x")
     register_services(app, services)
     config.database_path.write_bytes(b"no database" * 1000)

@@ -45,7 +45,7 @@ from tests.providers.samples import (
         ({"type": "location", "location": {"latitude": 37, "longitude": -122.1}}, "37, -122.1"),
         ({"type": "sticker", "sticker": {"id": "1", "animated": False}}, None),
         ({"type": "unsupported", "errors": [{"code": 131051}]}, None),
-        ({"type": "of_next_year", "of_next_year": {"body": "?"}}, None),
+        ({"type": "of_next_year", "of_next_year": {"body": "?"}}, "?"),
     ],
 )  # fmt: skip
 def test_what_a_whatsapp_message_says_is_its_text(

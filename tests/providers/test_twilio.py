@@ -137,6 +137,20 @@ def test_the_payload_has_all_values_of_a_name(deliver: Deliver, rows: Rows) -> N
     assert json.loads(payload) == {**USER, "Body": ["one", "two"]}
 
 
+def test_a_form_with_more_fields_than_can_be_checked_is_too_large(
+    client: FlaskClient, logged: Logged
+) -> None:
+    form = "&".join(f"f{number}=" for number in range(10_001))
+
+    response = client.post("/webhook/twilio", data=form, headers={"X-Twilio-Signature": "x"})
+
+    assert (response.status_code, response.json) == (
+        413,
+        {"detail": "the form has more than 10000 fields"},
+    )
+    assert logged()[-1]["result"] == "too_large"
+
+
 def test_a_form_may_have_thousands_of_fields(deliver: Deliver, rows: Rows) -> None:
     fields = {**USER, "Body": "Hi", **{f"Extra{number}": "" for number in range(5000)}}
 

@@ -10,7 +10,7 @@ import pytest
 from tests.builders import a_message, some_messages
 from tests.conftest import Get, Store
 from webhook_api.config import Config
-from webhook_api.reading.count_cache import CountCache
+from webhook_api.reading.counts import CountCache
 from webhook_api.store.connections import Connection
 from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import LockedConnection

@@ -1,15 +1,11 @@
 """What of Flask is set or replaced for this service."""
 
-from typing import Any
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import create_environ
 
 from tests.builders import a_message
 from tests.conftest import Post
-from webhook_api.web.json_provider import JSONResponse
 
 
 def test_an_upgrade_to_a_websocket_is_ignored(client: FlaskClient) -> None:
@@ -26,22 +22,6 @@ def test_a_number_in_a_path_is_ascii(
     post_signed(a_message())
 
     assert client.get(f"/inbox/messages/{number}").status_code == status
-
-
-@pytest.mark.parametrize("status", [200, 401, 404, 503])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
-    reply = JSONResponse(b'{"a":1}\n')
-    reply.status_code = status
-    reply.headers["Retry-After"] = "2"
-    environ = create_environ(method=method)
-    sent: list[Any] = []
-
-    body = b"".join(reply(environ, lambda *start: sent.extend(start)))  # type: ignore[arg-type]
-
-    parts, *head = reply.get_wsgi_response(environ)
-    assert sent == head
-    assert body == b"".join(parts)
 
 
 def test_there_is_no_session(app: Flask) -> None:

@@ -1,12 +1,15 @@
 """The feed: messages in the order in which they were stored, each with the position after it."""
 
+import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from webhook_api.errors import Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.complete_message import CompleteRow
+from webhook_api.reading.messages import CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
 from webhook_api.store.lock import read_transaction
 from webhook_api.store.positions import (
     end_of,
@@ -54,12 +57,9 @@ def read_feed(
         if replicated is not None:
             end = min(end, replicated if is_proved(db, replicated) else start_of(db))
         position, key = resolve_position(db, after, end), key_of(db)
-        conditions, parameters, last = "id BETWEEN ? AND ?", [position.id + 1, end.id], None
-        filters = {
-            column: value
-            for column in ("from_msisdn", "to_msisdn", "provider")
-            if (value := getattr(wanted, column)) is not None
-        }
+        conditions, last = "id BETWEEN ? AND ?", None
+        parameters: list[object] = [position.id + 1, end.id]
+        filters = _filters(wanted)
         if filters:
             last = db.execute(
                 f"SELECT id, message_id, created_at FROM messages WHERE {conditions}"
@@ -86,6 +86,40 @@ def read_feed(
             chars += len(message.text or "") + len(message.payload or "")
         position = max(position, position_of(key, *last) if last else end)
         return FeedPart(messages, position, last is not None)
+
+
+class NewMessages:
+    """Those after a position, for a request that waits for some that match."""
+
+    def __init__(self, database: Database, wanted: FeedQuery, after: FeedPosition) -> None:
+        self._database = database
+        self._filters = _filters(wanted)
+        self._last_id = after.id
+
+    def have_come(self) -> bool:
+        """Return whether one matches of those that came since the last call.
+
+        True also if that is not known: the file cannot be read, or it is another one, which has no
+        newer message though something has changed.
+        """
+        matches = " AND ".join(f"+{column} = ?" for column in self._filters) or "TRUE"
+        try:
+            with self._database.reader() as db:
+                newest, is_there = db.execute(
+                    f"SELECT max(id), max({matches}) FROM messages WHERE id > ?",
+                    [*self._filters.values(), self._last_id],
+                ).fetchone()
+        except (Unavailable, sqlite3.Error):
+            return True
+        self._last_id = newest or self._last_id
+        return newest is None or bool(is_there)
+
+
+def _filters(wanted: FeedQuery) -> dict[str, str]:
+    """Return the columns by which `wanted` filters, and the value of each."""
+    columns = ("from_msisdn", "to_msisdn", "provider")
+    values = ((column, getattr(wanted, column)) for column in columns)
+    return {column: value for column, value in values if value is not None}
 
 
 def stream_feed(

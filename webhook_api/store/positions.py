@@ -26,13 +26,17 @@ class PositionLost(StateError):
 
     status = 410
 
-    def __init__(
-        self, db: sqlite3.Connection, code: str, detail: str, end: FeedPosition | None = None
-    ) -> None:
-        edges = {"start": str(start_of(db))}
-        if end:
-            edges["end"] = str(end)
-        super().__init__(detail, code=code, **edges)
+
+class Pruned(PositionLost):
+    """Messages after the position were removed by age."""
+
+    code, detail = "pruned", "messages after this position were removed"
+
+
+class Diverged(PositionLost):
+    """The database was turned back to before the position."""
+
+    code, detail = "diverged", "the database was turned back to before this position"
 
 
 def position_of(key: bytes, row_id: int, message_id: str, created_at: str) -> FeedPosition:
@@ -72,8 +76,7 @@ def resolve_position(
     Without `end`, the feed ends after all stored messages.
 
     Raises:
-        PositionLost: the database was turned back to before it, or messages after it were removed
-            by age.
+        Pruned, Diverged: there is no such position any more.
     """
     start = start_of(db)
     if wanted == "start":
@@ -82,10 +85,9 @@ def resolve_position(
         return end or end_of(db)
     assert isinstance(wanted, FeedPosition)
     if wanted.id < start.id:
-        raise PositionLost(db, "pruned", "messages after this position were removed")
+        raise Pruned(start=str(start))
     if wanted != start and not is_proved(db, wanted):
-        detail = "the database was turned back to before this position"
-        raise PositionLost(db, "diverged", detail, end or end_of(db))
+        raise Diverged(start=str(start), end=str(end or end_of(db)))
     return wanted
 
 

@@ -43,7 +43,7 @@ class Read(NamedTuple):
     accept: str = "*/*"
 
 
-def _import(path: Path, rows: int) -> None:
+def import_messages(path: Path, rows: int) -> None:
     """Import messages into the database at `path`, and print the time that it took."""
     Database(path).prepare(create=True)
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "import", "-"]
@@ -165,7 +165,7 @@ def main(rows: int, rounds: int, connections: int, database: Path | None, plans:
         if database:
             server.database = database.absolute()
         if not server.database.exists():
-            _import(server.database, rows)
+            import_messages(server.database, rows)
         with server:
             reads = list(_reads(server, rows))
             table = [[read.name, *_measure(server, read, connections, rounds)] for read in reads]
