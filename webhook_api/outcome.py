@@ -70,16 +70,6 @@ class Outcome:
     conflict: bool = False
     counts: DeliveryCounts | None = None  # of a provider's delivery
 
-    @property
-    def duplicate(self) -> bool:
-        return self.result is Result.DUPLICATE
-
-    def note_message_id(self, payload: object) -> None:
-        """Take the `message_id` from a signed body, even if the rest of it is not valid."""
-        message_id = payload.get("message_id") if isinstance(payload, dict) else None
-        if isinstance(message_id, str):
-            self.message_id = message_id
-
 
 @dataclass(slots=True, kw_only=True)
 class FinishedRequest:

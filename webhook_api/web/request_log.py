@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 
 from webhook_api.errors import RequestRefused
-from webhook_api.outcome import FinishedRequest
+from webhook_api.outcome import FinishedRequest, Result
 from webhook_api.web.streams import StreamedResponse, StreamEnd
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _fields(request: FinishedRequest) -> dict[str, Any]:
     if outcome := request.outcome:
         if outcome.message_id is not None:
             fields["message_id"] = outcome.message_id
-        fields["dup"] = outcome.duplicate
+        fields["dup"] = outcome.result is Result.DUPLICATE
         fields["result"] = outcome.result
         if outcome.conflict:
             fields["conflict"] = True
