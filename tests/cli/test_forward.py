@@ -183,6 +183,7 @@ def test_none_is_missed_or_comes_twice_while_processes_are_killed(tmp_path: Path
         (["x"], "one of --to and --exec is needed"),
         (["x", "--to", "http://a", "--exec", "true"], "one of --to and --exec is needed"),
         (["x", "--to", "ftp://a"], "--to is 'ftp://a'"),
+        (["x", "--to", ""], "--to is ''"),  # FORWARD_TO of Compose is not set
         (["x", "--to", "http://a"], "FORWARD_SECRET is not set"),
         (["x", "--exec", ""], "there is no such program"),
         (["x", "--exec", "no-such-program a"], "there is no such program"),
