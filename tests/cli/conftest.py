@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 from tests.builders import SECRET, a_message, an_app
 from tests.cli.running import Damage, Run
-from tests.conftest import Post
+from tests.conftest import Api
 from tests.store.forgotten import NUMBER, TEXT
 from webhook_api import close_app
 from webhook_api.config import Config
@@ -67,18 +67,18 @@ def damage(config: Config) -> Damage:
 
 
 @pytest.fixture
-def talk(post_signed: Post) -> None:
+def talk(api: Api) -> None:
     """Messages from the number, to it, and between others, in this order."""
-    post_signed(a_message(message_id="from", sender=NUMBER, text=TEXT))
-    post_signed(a_message(message_id="to", to=NUMBER, text=TEXT))
-    post_signed(a_message(message_id="other", text="Hello"))
+    api.post(a_message(message_id="from", sender=NUMBER, text=TEXT))
+    api.post(a_message(message_id="to", to=NUMBER, text=TEXT))
+    api.post(a_message(message_id="other", text="Hello"))
 
 
 @pytest.fixture
-def backup(config: Config, post_signed: Post, tmp_path: Path) -> Path:
+def backup(api: Api, tmp_path: Path) -> Path:
     """A backup with one message, `kept`; the database has `newer` as well."""
-    post_signed(a_message(message_id="kept", text="first"))
-    with closing(Database(config.database_path)) as database:
+    api.post(a_message(message_id="kept", text="first"))
+    with closing(Database(api.config.database_path)) as database:
         back_up(database, tmp_path / "b.db")
-    post_signed(a_message(message_id="newer", text="second"))
+    api.post(a_message(message_id="newer", text="second"))
     return tmp_path / "b.db"

@@ -7,14 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message, samples
-from tests.cli.running import Run, command
-from tests.conftest import Post
+from tests.cli.running import command
+from tests.conftest import Api
 from tests.serving import Load, serving, wait_until
 from tests.store.files import failing, fill, ids
-from webhook_api.config import Config
 from webhook_api.maintenance import backup as backups
 from webhook_api.maintenance import verify as verifying
 from webhook_api.maintenance.verify import verify
@@ -22,17 +20,15 @@ from webhook_api.store.copies import copy_moment, in_place_when_complete
 from webhook_api.store.database import Database
 
 
-def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
-    run: Run, post_signed: Post, client: FlaskClient, tmp_path: Path
-) -> None:
+def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(api: Api, tmp_path: Path) -> None:
     for number in range(3):
-        post_signed(a_message(message_id=f"m{number}"))
+        api.post(a_message(message_id=f"m{number}"))
     folder = tmp_path / "elsewhere"
     folder.mkdir()
 
-    first = run("backup", folder / "b.db")
-    post_signed(a_message(message_id="m3"))
-    second = run("backup", folder / "b.db")
+    first = api.run("backup", folder / "b.db")
+    api.post(a_message(message_id="m3"))
+    second = api.run("backup", folder / "b.db")
 
     assert (first.exit_code, first.stdout, first.stderr) == (
         0,
@@ -46,16 +42,14 @@ def test_a_backup_is_the_whole_state_in_one_file_that_is_checked(
     assert ids(folder / "b.db") == {"m0", "m1", "m2", "m3"}
 
 
-def test_the_metric_names_the_moment_of_the_last_backup(
-    run: Run, client: FlaskClient, tmp_path: Path
-) -> None:
+def test_the_metric_names_the_moment_of_the_last_backup(api: Api, tmp_path: Path) -> None:
     name = "last_backup_timestamp_seconds"
-    assert name not in samples(client.get("/metrics").text)
+    assert name not in samples(api.client.get("/metrics").text)
 
-    run("backup", tmp_path / "b.db")
+    api.run("backup", tmp_path / "b.db")
 
     written = (tmp_path / "b.db").stat().st_mtime  # by a clock with ticks of some milliseconds
-    assert written - 10 < samples(client.get("/metrics").text)[name] < written + 0.1
+    assert written - 10 < samples(api.client.get("/metrics").text)[name] < written + 0.1
 
 
 def test_a_backup_under_load_has_all_that_was_acknowledged_before(tmp_path: Path) -> None:
@@ -81,9 +75,9 @@ def test_a_backup_under_load_has_all_that_was_acknowledged_before(tmp_path: Path
     ids=["past", "future"],
 )  # fmt: skip
 def test_dated_backups_are_kept_and_nothing_else_is_removed(
-    run: Run, config: Config, tmp_path: Path, dated: list[str], removed: int
+    api: Api, tmp_path: Path, dated: list[str], removed: int
 ) -> None:
-    stem = config.database_path.stem
+    stem = api.config.database_path.stem
     folder = tmp_path / "backups"
     folder.mkdir()
     old = [f"{stem}-{day}T000000Z.db" for day in dated]
@@ -91,7 +85,7 @@ def test_dated_backups_are_kept_and_nothing_else_is_removed(
     for name in old + others:
         (folder / name).touch()
 
-    result = run("backup", "--keep", 2, folder)
+    result = api.run("backup", "--keep", 2, folder)
 
     (made,) = {file.name for file in folder.iterdir()} - {*old, *others}
     assert result.exit_code == 0
@@ -102,10 +96,10 @@ def test_dated_backups_are_kept_and_nothing_else_is_removed(
     assert {file.name for file in folder.iterdir()} == {made, *old[removed:], *others}
 
 
-def test_two_backups_to_one_file_are_not_mixed(run: Run, tmp_path: Path) -> None:
+def test_two_backups_to_one_file_are_not_mixed(api: Api, tmp_path: Path) -> None:
     with in_place_when_complete(tmp_path / "b.db") as other:
         other.write_text("begun")
-        result = run("backup", tmp_path / "b.db")
+        result = api.run("backup", tmp_path / "b.db")
         there = other.read_text()
 
     assert (result.exit_code, there) == (0, "begun")
@@ -114,10 +108,10 @@ def test_two_backups_to_one_file_are_not_mixed(run: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("step", ["copies", "checks"])
 def test_a_full_disk_leaves_the_old_backup(
-    run: Run, post_signed: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    post_signed(a_message(text="x" * 4096))
-    run("backup", tmp_path / "b.db")
+    api.post(a_message(text="x" * 4096))
+    api.run("backup", tmp_path / "b.db")
     before = (tmp_path / "b.db").read_bytes()
 
     full = failing(sqlite3.SQLITE_FULL)
@@ -125,7 +119,7 @@ def test_a_full_disk_leaves_the_old_backup(
         monkeypatch.setattr(backups, "copy_moment", lambda db, path, _: copy_moment(db, path, full))
     else:
         monkeypatch.setattr(verifying, "run_in_parallel", full)
-    result = run("backup", tmp_path / "b.db")
+    result = api.run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert re.fullmatch(
@@ -135,16 +129,14 @@ def test_a_full_disk_leaves_the_old_backup(
     assert not list(tmp_path.glob("*.partial*"))
 
 
-def test_a_damaged_database_does_not_replace_a_good_backup(
-    run: Run, post_signed: Post, config: Config, tmp_path: Path
-) -> None:
-    post_signed(a_message())
-    run("backup", tmp_path / "b.db")
+def test_a_damaged_database_does_not_replace_a_good_backup(api: Api, tmp_path: Path) -> None:
+    api.post(a_message())
+    api.run("backup", tmp_path / "b.db")
     before = (tmp_path / "b.db").read_bytes()
-    with closing(sqlite3.connect(config.database_path)) as connection, connection:
+    with closing(sqlite3.connect(api.config.database_path)) as connection, connection:
         connection.execute("UPDATE totals SET messages = 7")
 
-    result = run("backup", tmp_path / "b.db")
+    result = api.run("backup", tmp_path / "b.db")
 
     assert (result.exit_code, result.stdout) == (
         1,
@@ -155,10 +147,10 @@ def test_a_damaged_database_does_not_replace_a_good_backup(
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
-    run: Run, config: Config, tmp_path: Path, signal_number: int
+    api: Api, tmp_path: Path, signal_number: int
 ) -> None:
-    fill(config.database_path, 10_000)
-    with command(config.database_path, "backup", tmp_path / "b.db") as backup:
+    fill(api.config.database_path, 10_000)
+    with command(api.config.database_path, "backup", tmp_path / "b.db") as backup:
         wait_until(lambda: any(f.stat().st_size for f in tmp_path.glob("b.db.*.partial")))
         backup.send_signal(signal_number)
         _, stderr = backup.communicate()
@@ -168,5 +160,5 @@ def test_a_backup_that_is_stopped_leaves_no_file_of_that_name(
     if signal_number == signal.SIGINT:
         assert stderr.strip() == "Aborted!"
         assert not list(tmp_path.glob("b.db*"))
-    assert run("backup", tmp_path / "b.db").exit_code == 0
+    assert api.run("backup", tmp_path / "b.db").exit_code == 0
     assert [file.name for file in tmp_path.glob("b.db*")] == ["b.db"]

@@ -10,27 +10,25 @@ from flask import Flask
 from tests.builders import a_message
 from tests.cli.running import (
     ODD_TEXTS,
-    Run,
     as_lines,
     environment,
     short_files,
     some_messages,
     start_in_a_shell,
 )
-from tests.conftest import Post, Rows
-from webhook_api.config import Config
+from tests.conftest import Api
 
 
-def test_an_export_is_imported_without_loss(run: Run, elsewhere: Flask, rows: Rows) -> None:
+def test_an_export_is_imported_without_loss(api: Api, elsewhere: Flask) -> None:
     messages = [
         a_message(
             message_id=f"\0{number} \U0001f600", text=text, ts=f"2025-01-15T10:00:00.{number}Z"
         )
         for number, text in enumerate(ODD_TEXTS, start=1)
     ]
-    run("import", "-", stdin=as_lines(*messages))
+    api.run("import", "-", stdin=as_lines(*messages))
 
-    exported = run("export").stdout_bytes
+    exported = api.run("export").stdout_bytes
     elsewhere.test_cli_runner().invoke(args=["import", "-"], input=exported)
     again = elsewhere.test_cli_runner().invoke(args=["export"]).stdout_bytes
 
@@ -39,15 +37,15 @@ def test_an_export_is_imported_without_loss(run: Run, elsewhere: Flask, rows: Ro
 
 
 def test_addresses_that_are_no_numbers_are_exported_and_imported(
-    run: Run, elsewhere: Flask
+    api: Api, elsewhere: Flask
 ) -> None:
     messages = [
         a_message(message_id="meta:1", sender="US.1349", to="106540352242922"),
         a_message(message_id="twilio:SM1", sender="SUPPORT", text="xoxo \ufffd"),
     ]
-    assert run("import", "-", stdin=as_lines(*messages)).exit_code == 0
+    assert api.run("import", "-", stdin=as_lines(*messages)).exit_code == 0
 
-    exported = run("export").stdout_bytes
+    exported = api.run("export").stdout_bytes
     runner = elsewhere.test_cli_runner()
 
     assert runner.invoke(args=["import", "-"], input=exported).exit_code == 0
@@ -55,7 +53,7 @@ def test_addresses_that_are_no_numbers_are_exported_and_imported(
     assert runner.invoke(args=["import", "-"], input=as_lines(a_message(to="x"))).exit_code == 1
 
 
-def test_what_a_provider_sent_is_exported_and_imported(run: Run, elsewhere: Flask) -> None:
+def test_what_a_provider_sent_is_exported_and_imported(api: Api, elsewhere: Flask) -> None:
     origin = {
         "provider": "meta",
         "kind": "image",
@@ -64,9 +62,9 @@ def test_what_a_provider_sent_is_exported_and_imported(run: Run, elsewhere: Flas
     kept = {**a_message(message_id="meta:1"), **origin}
     bare = {**a_message(message_id="twilio:1"), "provider": "twilio", "kind": None, "payload": None}
     odd = {**a_message(message_id="standard:1"), "kind": 7, "payload": [], "provider": 5}
-    run("import", "-", stdin=as_lines(kept, bare, odd))
+    api.run("import", "-", stdin=as_lines(kept, bare, odd))
 
-    exported = run("export").stdout_bytes
+    exported = api.run("export").stdout_bytes
     runner = elsewhere.test_cli_runner()
     runner.invoke(args=["import", "-"], input=exported)
     shown: Any = elsewhere.test_client().get("/messages/meta:1").json
@@ -78,29 +76,29 @@ def test_what_a_provider_sent_is_exported_and_imported(run: Run, elsewhere: Flas
     assert runner.invoke(args=["export"]).stdout_bytes == exported
 
 
-def test_export_writes_each_line_no_longer_than_the_body_was(run: Run, post_signed: Post) -> None:
+def test_export_writes_each_line_no_longer_than_the_body_was(api: Api) -> None:
     body = json.dumps(a_message(text="\0é😀"), ensure_ascii=False).encode()
-    post_signed(body)
+    api.post(body)
 
-    assert run("export").stdout_bytes == body + b"\n"
+    assert api.run("export").stdout_bytes == body + b"\n"
 
 
-def test_export_to_a_file_leaves_stdout_alone(run: Run, tmp_path: Path) -> None:
-    run("import", "-", stdin=some_messages(3))
+def test_export_to_a_file_leaves_stdout_alone(api: Api, tmp_path: Path) -> None:
+    api.run("import", "-", stdin=some_messages(3))
 
-    result = run("export", tmp_path / "out.ndjson")
+    result = api.run("export", tmp_path / "out.ndjson")
 
     assert (result.stdout, result.stderr) == ("", "exported 3\n")
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 3
 
 
-def test_an_export_that_fails_leaves_the_older_one(run: Run, tmp_path: Path) -> None:
-    run("import", "-", stdin=some_messages(3))
-    run("export", tmp_path / "out.ndjson")
+def test_an_export_that_fails_leaves_the_older_one(api: Api, tmp_path: Path) -> None:
+    api.run("import", "-", stdin=some_messages(3))
+    api.run("export", tmp_path / "out.ndjson")
     before = (tmp_path / "out.ndjson").read_bytes()
 
     with short_files(200):  # it needs more
-        result = run("export", tmp_path / "out.ndjson")
+        result = api.run("export", tmp_path / "out.ndjson")
 
     assert (result.exit_code, result.stderr) == (1, "Error: File too large\n")
     assert (tmp_path / "out.ndjson").read_bytes() == before
@@ -126,7 +124,7 @@ def test_an_export_that_fails_leaves_the_older_one(run: Run, tmp_path: Path) -> 
         (["--q", "", "--from", ""], ["early", "late", "other"]),
     ],
 )
-def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: list[str]) -> None:
+def test_export_filters_as_the_api_does(api: Api, options: list[str], expected: list[str]) -> None:
     messages = [
         a_message(message_id="early", sender="+1", ts="2025-01-15T09:59:59.9Z", text=None),
         a_message(message_id="late", sender="+1", ts="2025-01-15T10:00:00Z", text="école"),
@@ -134,19 +132,19 @@ def test_export_filters_as_the_api_does(run: Run, options: list[str], expected: 
             message_id="other", sender="+2", to="+9", ts="2025-01-15T10:00:01Z", text="À l'école"
         ),
     ]
-    run("import", "-", stdin=as_lines(*messages))
+    api.run("import", "-", stdin=as_lines(*messages))
 
-    lines = run("export", *options).stdout.splitlines()
+    lines = api.run("export", *options).stdout.splitlines()
 
     assert [json.loads(line)["message_id"] for line in lines] == expected
 
 
-def test_export_ends_without_a_message_when_its_reader_ends(run: Run, config: Config) -> None:
+def test_export_ends_without_a_message_when_its_reader_ends(api: Api) -> None:
     # More than a pipe holds.
     texts = (a_message(message_id=f"{number:03}", text="x" * 4096) for number in range(100))
-    run("import", "-", stdin=as_lines(*texts))
+    api.run("import", "-", stdin=as_lines(*texts))
 
-    with start_in_a_shell("export", **environment(config.database_path)) as exporting:
+    with start_in_a_shell("export", **environment(api.config.database_path)) as exporting:
         assert exporting.stdout is not None
         assert exporting.stderr is not None
         first = exporting.stdout.readline()

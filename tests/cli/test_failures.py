@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 
 from tests.builders import a_message
-from tests.cli.running import Run, some_messages
-from tests.conftest import Post
+from tests.cli.running import some_messages
+from tests.conftest import Api
 from tests.store.files import stored
 from webhook_api.cli.failures import describe
 from webhook_api.config import Config
@@ -70,12 +70,12 @@ IN_FOLDER = ("app.db", "link.db", "hard.db", "./", "letter.txt", "missing/b.db",
 
 
 @pytest.fixture
-def folder(config: Config, post_signed: Post) -> Path:
+def folder(api: Api) -> Path:
     """The folder of the database, with files beside it that no command may replace."""
-    post_signed(a_message())
-    folder = config.database_path.parent
-    (folder / "link.db").symlink_to(config.database_path)
-    (folder / "hard.db").hardlink_to(config.database_path)
+    api.post(a_message())
+    folder = api.config.database_path.parent
+    (folder / "link.db").symlink_to(api.config.database_path)
+    (folder / "hard.db").hardlink_to(api.config.database_path)
     (folder / "letter.txt").write_text("Dear reader")
     return folder
 
@@ -86,12 +86,12 @@ def folder(config: Config, post_signed: Post) -> Path:
     ids=lambda value: str(value)[:40],
 )
 def test_what_a_command_cannot_do_is_one_line(
-    run: Run, folder: Path, post_signed: Post, command: str, arguments: list[str], says: str
+    api: Api, folder: Path, command: str, arguments: list[str], says: str
 ) -> None:
     before = {file.name for file in folder.iterdir()}
     given = [f"{folder}/{one}" if one.startswith(IN_FOLDER) else one for one in arguments]
 
-    result = run(command, *given)
+    result = api.run(command, *given)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ")
@@ -99,7 +99,7 @@ def test_what_a_command_cannot_do_is_one_line(
     assert says in result.stderr
     assert {file.name for file in folder.iterdir()} - {"app.db.names.lock"} == before
     assert (folder / "letter.txt").read_text() == "Dear reader"
-    assert post_signed(a_message(message_id="m2")).status_code == 200
+    assert api.post(a_message(message_id="m2")).status_code == 200
 
 
 NONE_THERE = "No such file or directory"
@@ -119,31 +119,31 @@ CREATE_IT = "there is none; flask --app wsgi init-db creates it"
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_no_database_or_another_file_in_its_place_is_one_line(
-    run: Run, config: Config, command: list[str], gone: str | None, garbage: str | None
+    api: Api, command: list[str], gone: str | None, garbage: str | None
 ) -> None:
-    path = config.database_path
+    path = api.config.database_path
     for content, says in ((None, gone), (b"garbage, but longer than a header" * 100, garbage)):
         if says is None:
             continue
         path.unlink() if content is None else path.write_bytes(content)
 
-        result = run(*command, stdin=some_messages(1))
+        result = api.run(*command, stdin=some_messages(1))
 
         assert (result.exit_code, result.output) == (1, f"Error: database {path}: {says}\n")
         assert path.exists() is (content is not None)
 
 
 @pytest.mark.usefixtures("talk")
-def test_two_that_remove_at_once_are_one_line(run: Run, config: Config) -> None:
+def test_two_that_remove_at_once_are_one_line(api: Api) -> None:
     removals = (["forget", "+1"], ["prune", "--older-than", "1d"],
                 ["prune", "--older-than", "1d", "--compact"])  # fmt: skip
-    with closing(Database(config.database_path)) as database, removal_lock(database):
-        busy = [run(*arguments) for arguments in removals]
+    with closing(Database(api.config.database_path)) as database, removal_lock(database):
+        busy = [api.run(*arguments) for arguments in removals]
 
     assert [(one.exit_code, one.output) for one in busy] == [
         (1, "Error: another process is removing messages\n")
     ] * 3
-    assert stored(config.database_path) == {"from", "to", "other"}
+    assert stored(api.config.database_path) == {"from", "to", "other"}
 
 
 def test_a_file_of_another_user_says_which_right_is_missing(app: Flask, config: Config) -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import Run
-from tests.conftest import Get, Post
+from tests.conftest import Api
 from tests.store.files import differences, ids, removed, stored
-from webhook_api.config import Config
 from webhook_api.start import StartError, prepare_database
 from webhook_api.store.database import Database
 from webhook_api.store.schema import MIGRATIONS
@@ -96,23 +94,23 @@ def foreign(request: pytest.FixtureRequest, backup: Path) -> tuple[Path, list[st
     return backup, said
 
 
-def test_restore_refuses_it(run: Run, foreign: tuple[Path, list[str]], config: Config) -> None:
+def test_restore_refuses_it(api: Api, foreign: tuple[Path, list[str]]) -> None:
     file, said = foreign
 
-    result = run("restore", file)
+    result = api.run("restore", file)
 
     told = result.stdout or result.stderr.removeprefix(f"Error: {file}: ").replace(
         "Could", "messages: Could"
     )
     assert (result.exit_code, told.splitlines()) == (1, said)
-    assert stored(config.database_path) == {"kept", "newer"}
+    assert stored(api.config.database_path) == {"kept", "newer"}
 
 
-def test_verify_names_it(run: Run, foreign: tuple[Path, list[str]], config: Config) -> None:
+def test_verify_names_it(api: Api, foreign: tuple[Path, list[str]]) -> None:
     file, said = foreign
-    put_in_place(file, config.database_path)
+    put_in_place(file, api.config.database_path)
 
-    result = run("verify")
+    result = api.run("verify")
 
     assert result.exit_code == 1
     assert result.stdout.splitlines()[: len(said)] == said
@@ -120,18 +118,18 @@ def test_verify_names_it(run: Run, foreign: tuple[Path, list[str]], config: Conf
 
 @pytest.mark.parametrize("sql", [REMOVES, COPIES, "DROP TRIGGER count_message"])
 def test_the_service_does_not_write_a_file_with_a_trigger_of_somebody_else(
-    backup: Path, config: Config, post_signed: Post, sql: str
+    backup: Path, api: Api, sql: str
 ) -> None:
     with closing(sqlite3.connect(backup)) as db:
         db.executescript(sql)
-    put_in_place(backup, config.database_path)
+    put_in_place(backup, api.config.database_path)
 
-    assert post_signed(a_message(message_id="later")).status_code == 503
+    assert api.post(a_message(message_id="later")).status_code == 503
     with pytest.raises(StartError, match=r"trigger \w+ is (not of this service|missing)"):
-        prepare_database(Database(config.database_path))
+        prepare_database(Database(api.config.database_path))
 
 
-def test_a_file_in_utf_16_is_refused(run: Run, backup: Path, config: Config) -> None:
+def test_a_file_in_utf_16_is_refused(api: Api, backup: Path) -> None:
     with closing(sqlite3.connect(backup)) as db, closing(sqlite3.connect(":memory:")) as other:
         other.execute("PRAGMA encoding = 'UTF-16le'")
         for sql in MIGRATIONS:
@@ -142,7 +140,7 @@ def test_a_file_in_utf_16_is_refused(run: Run, backup: Path, config: Config) -> 
         backup.unlink()
         other.execute("VACUUM INTO ?", [str(backup)])
 
-    result = run("restore", backup)
+    result = api.run("restore", backup)
 
     assert (result.exit_code, result.stdout) == (
         1,
@@ -150,7 +148,7 @@ def test_a_file_in_utf_16_is_refused(run: Run, backup: Path, config: Config) -> 
     )
 
 
-def test_only_rows_are_taken_from_it(run: Run, backup: Path, config: Config, get: Get) -> None:
+def test_only_rows_are_taken_from_it(api: Api, backup: Path) -> None:
     """Not what is derived from them: the search index, counts, folded texts, and free pages."""
     with closing(sqlite3.connect(backup)) as db:
         db.executescript(
@@ -163,33 +161,31 @@ def test_only_rows_are_taken_from_it(run: Run, backup: Path, config: Config, get
         )
     assert b"left in a free page" in backup.read_bytes()
 
-    assert run("restore", backup).exit_code == 0
+    assert api.run("restore", backup).exit_code == 0
 
-    assert get("/messages", q="planted")["total"] == 0
-    assert get("/messages", q="first")["total"] == 1
-    assert b"left in a free page" not in config.database_path.read_bytes()
-    assert differences(config.database_path) == []
+    assert api.get("/messages", q="planted")["total"] == 0
+    assert api.get("/messages", q="first")["total"] == 1
+    assert b"left in a free page" not in api.config.database_path.read_bytes()
+    assert differences(api.config.database_path) == []
 
 
 @pytest.mark.parametrize("left", ["one", "none"])
-def test_what_is_known_of_removed_messages_comes_with_it(
-    run: Run, backup: Path, config: Config, post_signed: Post, get: Get, left: str
-) -> None:
+def test_what_is_known_of_removed_messages_comes_with_it(api: Api, backup: Path, left: str) -> None:
     for message_id in ["a", "b"]:
-        post_signed(a_message(message_id=message_id, sender="+49"))
-    run("forget", "+49")
+        api.post(a_message(message_id=message_id, sender="+49"))
+    api.run("forget", "+49")
     if left == "none":
-        run("forget", a_message()["from"])
-    run("backup", backup)
+        api.run("forget", a_message()["from"])
+    api.run("backup", backup)
 
-    assert run("restore", backup).exit_code == 0
-    repeat = post_signed(a_message(message_id="a", sender="+49"))
-    post_signed(a_message(message_id="later"))
+    assert api.run("restore", backup).exit_code == 0
+    repeat = api.post(a_message(message_id="a", sender="+49"))
+    api.post(a_message(message_id="later"))
 
     assert repeat.status_code == 200
-    assert stored(config.database_path) == {"later", *ids(backup)}
-    assert removed(config.database_path, "a", "b", "c") == {"a", "b"}
-    with closing(sqlite3.connect(config.database_path)) as db:
+    assert stored(api.config.database_path) == {"later", *ids(backup)}
+    assert removed(api.config.database_path, "a", "b", "c") == {"a", "b"}
+    with closing(sqlite3.connect(api.config.database_path)) as db:
         assert db.execute("SELECT max(id) FROM messages").fetchone()[0] >= 5
         assert db.execute("SELECT deletions FROM totals").fetchone()[0] >= 2
-    assert differences(config.database_path) == []
+    assert differences(api.config.database_path) == []

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import Run, command
+from tests.cli.running import command
+from tests.conftest import Api
 from tests.serving import wait_until
 from tests.store.files import store
 from webhook_api.config import NamedKey
@@ -156,9 +157,9 @@ def test_it_goes_on_after_what_was_removed_by_age(database: Database) -> None:
     ],
 )
 def test_what_it_cannot_do_is_one_line(
-    run: Run, database: Database, args: list[str], named: str
+    api: Api, database: Database, args: list[str], named: str
 ) -> None:
-    result = run("forward", *args)
+    result = api.run("forward", *args)
 
     assert result.exit_code == 1
     assert named in result.stderr

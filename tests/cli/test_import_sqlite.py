@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import ODD_TEXTS, Run
-from tests.conftest import Get, Post, Rows
+from tests.cli.running import ODD_TEXTS
+from tests.conftest import Api
 from webhook_api.start import StartError, prepare_database
 from webhook_api.store.database import Database
 
@@ -64,33 +64,29 @@ def a_row(**fields: object) -> tuple[object, ...]:
     return tuple({**a_message(), **fields}.values())
 
 
-def test_the_rows_of_the_specifications_table_are_stored_once(
-    run: Run, foreign: Foreign, get: Get
-) -> None:
+def test_the_rows_of_the_specifications_table_are_stored_once(api: Api, foreign: Foreign) -> None:
     texts = list(enumerate(ODD_TEXTS))
     file = foreign(*(a_row(message_id=f"m{n}", text=text) for n, text in texts))
     content = file.read_bytes()
 
-    first, second = (run("import", "--from-sqlite", file) for _ in range(2))
+    first, second = (api.run("import", "--from-sqlite", file) for _ in range(2))
 
     count = len(ODD_TEXTS)
     assert first.stdout == f"created {count}, duplicate 0 (with other content 0), bad 0\n"
     assert second.stdout == f"created 0, duplicate {count} (with other content 0), bad 0\n"
     assert (first.exit_code, first.stderr) == (0, "")
     stored = [a_message(message_id=f"m{n}", text=text) for n, text in texts]
-    assert get("/messages")["data"] == stored
+    assert api.get("/messages")["data"] == stored
     assert file.read_bytes() == content
 
 
-def test_what_is_stored_already_is_kept(
-    run: Run, foreign: Foreign, post_signed: Post, rows: Rows
-) -> None:
-    post_signed(a_message(text="first"))
+def test_what_is_stored_already_is_kept(api: Api, foreign: Foreign) -> None:
+    api.post(a_message(text="first"))
 
-    result = run("import", "--from-sqlite", foreign(a_row(text="second")))
+    result = api.run("import", "--from-sqlite", foreign(a_row(text="second")))
 
     assert result.stdout == "created 0, duplicate 1 (with other content 1), bad 0\n"
-    assert rows("SELECT text FROM messages") == [("first",)]
+    assert api.rows("SELECT text FROM messages") == [("first",)]
 
 
 BAD_ROWS: list[tuple[dict[str, object], str]] = [
@@ -106,9 +102,7 @@ BAD_ROWS: list[tuple[dict[str, object], str]] = [
 ]
 
 
-def test_each_bad_row_is_named_and_the_others_are_stored(
-    run: Run, foreign: Foreign, rows: Rows
-) -> None:
+def test_each_bad_row_is_named_and_the_others_are_stored(api: Api, foreign: Foreign) -> None:
     without_types = SPECIFIED.replace(" TEXT", "")  # so that numbers stay numbers
     bad = [a_row(**{"message_id": f"b{n}", **fields}) for n, (fields, _) in enumerate(BAD_ROWS)]
     file = foreign(a_row(message_id="a"), *bad, a_row(message_id="z"), schema=without_types)
@@ -117,7 +111,7 @@ def test_each_bad_row_is_named_and_the_others_are_stored(
         db.execute("INSERT INTO messages VALUES ('y', '+1', '+2', '', CAST(x'ff' AS TEXT), '')")
         db.commit()
 
-    result = run("import", "--from-sqlite", file)
+    result = api.run("import", "--from-sqlite", file)
 
     assert result.exit_code == 1
     count = len(BAD_ROWS) + 1
@@ -129,38 +123,36 @@ def test_each_bad_row_is_named_and_the_others_are_stored(
     for line, (_, reason) in zip(lines, BAD_ROWS, strict=False):
         assert reason in line
     assert "text: Input should be a valid string, unable to parse raw data" in lines[-1]
-    assert rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("z",)]
+    assert api.rows("SELECT message_id FROM messages ORDER BY id") == [("a",), ("z",)]
 
 
-def test_a_dry_run_checks_every_row_and_stores_nothing(
-    run: Run, foreign: Foreign, rows: Rows
-) -> None:
-    result = run("import", "--dry-run", "--from-sqlite", foreign(a_row(), a_row(message_id="")))
+def test_a_dry_run_checks_every_row_and_stores_nothing(api: Api, foreign: Foreign) -> None:
+    result = api.run("import", "--dry-run", "--from-sqlite", foreign(a_row(), a_row(message_id="")))
 
     assert (result.exit_code, result.stdout) == (1, "valid 1, bad 1; nothing was stored\n")
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-def test_a_file_in_use_by_its_own_program_is_read_with_its_wal(run: Run, foreign: Foreign) -> None:
+def test_a_file_in_use_by_its_own_program_is_read_with_its_wal(api: Api, foreign: Foreign) -> None:
     file = foreign()
     with closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("INSERT INTO messages VALUES ('m1', '+1', '+2', '2025-01-15T10:00:00Z', '', '')")
         db.commit()
 
-        result = run("import", "--from-sqlite", file)
+        result = api.run("import", "--from-sqlite", file)
 
     assert result.stdout.startswith("created 1,")
 
 
-def test_a_value_that_is_too_long_is_not_read_into_memory(run: Run, foreign: Foreign) -> None:
+def test_a_value_that_is_too_long_is_not_read_into_memory(api: Api, foreign: Foreign) -> None:
     file = foreign(a_row())
     with closing(sqlite3.connect(file)) as db:
         db.execute("UPDATE messages SET text = zeroblob(?)", [100 * MIB])
         db.commit()
 
     with most_memory(50 * MIB):
-        result = run("import", "--from-sqlite", file)
+        result = api.run("import", "--from-sqlite", file)
 
     assert result.stdout == "created 0, duplicate 0 (with other content 0), bad 1\n"
     assert result.stderr == "row 1: string or blob too big\n"
@@ -175,9 +167,9 @@ def test_a_value_that_is_too_long_is_not_read_into_memory(run: Run, foreign: For
     ],
 )
 def test_a_file_with_another_table_is_refused(
-    run: Run, foreign: Foreign, schema: str, complaint: str
+    api: Api, foreign: Foreign, schema: str, complaint: str
 ) -> None:
-    result = run("import", "--from-sqlite", foreign(schema=schema))
+    result = api.run("import", "--from-sqlite", foreign(schema=schema))
 
     assert result.exit_code == 1
     assert complaint in result.stderr
@@ -185,7 +177,7 @@ def test_a_file_with_another_table_is_refused(
     assert result.stdout == ""
 
 
-def test_what_cannot_be_brought_in_is_refused_by_its_name(run: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_brought_in_is_refused_by_its_name(api: Api, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.db"
     garbage.write_bytes(b"no database" * 100)
 
@@ -196,7 +188,7 @@ def test_what_cannot_be_brought_in_is_refused_by_its_name(run: Run, tmp_path: Pa
         (tmp_path / "app.db", f"{tmp_path}/app.db: is the database itself"),
         ("-", "--from-sqlite needs the name of a file"),
     ]:
-        result = run("import", "--from-sqlite", file)
+        result = api.run("import", "--from-sqlite", file)
         assert (result.exit_code, result.output) == (1, f"Error: {reason}\n")
     assert not (tmp_path / "none.db").exists()
 

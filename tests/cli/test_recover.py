@@ -11,9 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.cli.running import Run
-from tests.conftest import Get, Rows
-from tests.providers.conftest import Deliver, deliver
+from tests.conftest import Api
+from tests.providers.conftest import deliver
 from tests.providers.samples import AUTH_TOKEN, a_config, from_twilio
 from webhook_api.cli import twilio_list
 from webhook_api.config import Config, ConfigError
@@ -85,9 +84,9 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def recover(run: Run, twilio: StandIn) -> Callable[..., tuple[int, str]]:
+def recover(api: Api, twilio: StandIn) -> Callable[..., tuple[int, str]]:
     def recover(*options: str, since: str = SINCE) -> tuple[int, str]:
-        result = run("recover", "twilio", "--since", since, "--api", twilio.url, *options)
+        result = api.run("recover", "twilio", "--since", since, "--api", twilio.url, *options)
         return result.exit_code, result.stdout + result.stderr
 
     return recover
@@ -97,10 +96,10 @@ Recover = Callable[..., tuple[int, str]]
 
 
 def test_what_is_missing_is_stored_once_under_the_ids_of_the_webhook(
-    recover: Recover, twilio: StandIn, deliver: Deliver, get: Get, rows: Rows
+    recover: Recover, twilio: StandIn, api: Api
 ) -> None:
     came = listed(7)
-    deliver("twilio", from_twilio(MessageSid=f"SM{7:032}", From="+14155551234", Body="n7"))
+    api.deliver("twilio", from_twilio(MessageSid=f"SM{7:032}", From="+14155551234", Body="n7"))
     pages = [
         a_page(
             listed(9, **{"from": "whatsapp:+14155551234", "to": "whatsapp:+1"}),
@@ -116,7 +115,7 @@ def test_what_is_missing_is_stored_once_under_the_ids_of_the_webhook(
     twilio.replies = [*pages]
     assert recover() == (0, "created 0, duplicate 3, without a valid id 0\n")
 
-    stored = get("/messages", provider="twilio", until="2024-01-01")["data"]
+    stored = api.get("/messages", provider="twilio", until="2024-01-01")["data"]
     assert stored == [
         {
             "message_id": f"twilio:SM{5:032}", "from": "+14155551234", "to": "+14155238886",
@@ -127,8 +126,8 @@ def test_what_is_missing_is_stored_once_under_the_ids_of_the_webhook(
             "ts": "2023-08-24T05:09:45Z", "text": "n9",
         },
     ]  # fmt: skip
-    assert rows("SELECT count(*) FROM messages") == [(3,)]
-    ((kept,),) = rows(f"SELECT payload FROM messages WHERE message_id = 'twilio:SM{5:032}'")
+    assert api.rows("SELECT count(*) FROM messages") == [(3,)]
+    ((kept,),) = api.rows(f"SELECT payload FROM messages WHERE message_id = 'twilio:SM{5:032}'")
     assert json.loads(kept)["subresource_uris"]["media"].endswith("/Media.json")
     (path, key), (next_path, _), *_ = twilio.asked
     assert urlsplit(path).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -156,15 +155,13 @@ def test_only_messages_of_the_time_asked_for_are_stored(
     assert (code, output.split(",")[0]) == (0, f"created {created}")
 
 
-def test_a_removed_message_stays_removed(
-    recover: Recover, twilio: StandIn, run: Run, rows: Rows
-) -> None:
+def test_a_removed_message_stays_removed(recover: Recover, twilio: StandIn, api: Api) -> None:
     twilio.replies = [a_page(listed(1))] * 2
     recover()
-    run("forget", "+14155551234")
+    api.run("forget", "+14155551234")
 
     assert recover() == (0, "created 0, duplicate 1, without a valid id 0\n")
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
 def test_what_has_no_id_is_counted_and_the_rest_stored(recover: Recover, twilio: StandIn) -> None:
@@ -214,16 +211,16 @@ def test_a_bad_answer_ends_it_with_one_line(
     assert AUTH_TOKEN not in output
 
 
-@pytest.mark.parametrize("api", ["http://example.com", "ftp://localhost", "api.twilio.com", ""])
-def test_a_key_is_sent_over_https_only(run: Run, api: str) -> None:
-    result = run("recover", "twilio", "--since", SINCE, "--api", api)
+@pytest.mark.parametrize("url", ["http://example.com", "ftp://localhost", "api.twilio.com", ""])
+def test_a_key_is_sent_over_https_only(api: Api, url: str) -> None:
+    result = api.run("recover", "twilio", "--since", SINCE, "--api", url)
 
     assert result.exit_code == 1
     assert "accepted are https:// URLs" in result.stderr
 
 
-def test_a_server_that_is_not_there_is_named(run: Run) -> None:
-    result = run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
+def test_a_server_that_is_not_there_is_named(api: Api) -> None:
+    result = api.run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
 
     assert result.exit_code == 1
     assert "127.0.0.1:1: " in result.stderr

@@ -3,61 +3,56 @@
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.cli.running import Run, command
-from tests.conftest import Get, Post
+from tests.cli.running import command
+from tests.conftest import Api
 from tests.serving import Load, Server, serving, wait_until
 from tests.store.files import all_ids, differences, ids, replaced
-from webhook_api.config import Config
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.restore import restore
 from webhook_api.store.database import Database
 from webhook_api.store.schema import MIGRATIONS
 
 
-def totals(get: Get) -> tuple[int, int, int]:
+def totals(get: Callable[..., Any]) -> tuple[int, int, int]:
     found = get("/messages", q="i")
     return get("/stats")["total_messages"], found["total"], len(found["data"])
 
 
-def test_the_service_goes_on_with_the_file_and_the_old_one_is_kept(
-    run: Run, backup: Path, get: Get, post_signed: Post, config: Config
-) -> None:
-    post_signed(a_message(message_id="newest", text="third"))
-    before = totals(get)
+def test_the_service_goes_on_with_the_file_and_the_old_one_is_kept(api: Api, backup: Path) -> None:
+    api.post(a_message(message_id="newest", text="third"))
+    before = totals(api.get)
 
-    result = run("restore", backup)
+    result = api.run("restore", backup)
 
-    (kept,) = replaced(config.database_path)
-    after = totals(get)
-    post_signed(a_message(message_id="later", text="first"))
+    (kept,) = replaced(api.config.database_path)
+    after = totals(api.get)
+    api.post(a_message(message_id="later", text="first"))
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
-        f"{config.database_path}: 1 messages, nothing differs\n{kept}: kept\n",
+        f"{api.config.database_path}: 1 messages, nothing differs\n{kept}: kept\n",
         "",
     )
-    assert (before, after, totals(get)) == ((3, 2, 2), (1, 1, 1), (2, 2, 2))
+    assert (before, after, totals(api.get)) == ((3, 2, 2), (1, 1, 1), (2, 2, 2))
     assert ids(kept) == {"kept", "newer", "newest"}
-    assert differences(config.database_path) == []
+    assert differences(api.config.database_path) == []
     assert not kept.with_name(kept.name + "-wal").exists()
 
 
-def test_a_file_may_come_from_stdin(run: Run, backup: Path, get: Get, config: Config) -> None:
-    assert run("restore", "-", stdin=backup.read_bytes()).exit_code == 0
+def test_a_file_may_come_from_stdin(api: Api, backup: Path) -> None:
+    assert api.run("restore", "-", stdin=backup.read_bytes()).exit_code == 0
 
-    assert get("/stats")["total_messages"] == 1
+    assert api.get("/stats")["total_messages"] == 1
 
 
-def test_an_older_file_is_brought_up_to_date_in_the_copy_only(
-    run: Run, client: FlaskClient, config: Config, tmp_path: Path
-) -> None:
+def test_an_older_file_is_brought_up_to_date_in_the_copy_only(api: Api, tmp_path: Path) -> None:
     old = tmp_path / "old.db"
     with closing(sqlite3.connect(old)) as connection:
         connection.executescript(
@@ -65,74 +60,70 @@ def test_an_older_file_is_brought_up_to_date_in_the_copy_only(
         )
     before = old.read_bytes()
 
-    result = run("restore", old)
+    result = api.run("restore", old)
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert client.get("/health/ready").status_code == 200
+    assert api.client.get("/health/ready").status_code == 200
     assert old.read_bytes() == before
 
 
 def test_a_file_is_restored_with_the_messages_in_its_wal(
-    run: Run, backup: Path, client: FlaskClient, tmp_path: Path, config: Config
+    api: Api, backup: Path, tmp_path: Path
 ) -> None:
     for ending in ("", "-wal"):
-        source = config.database_path.with_name(config.database_path.name + ending)
+        source = api.config.database_path.with_name(api.config.database_path.name + ending)
         (tmp_path / f"snapshot.db{ending}").write_bytes(source.read_bytes())
     assert (tmp_path / "snapshot.db-wal").stat().st_size
 
-    assert run("restore", tmp_path / "snapshot.db").exit_code == 0
+    assert api.run("restore", tmp_path / "snapshot.db").exit_code == 0
 
-    assert ids(config.database_path) == {"kept", "newer"}
+    assert ids(api.config.database_path) == {"kept", "newer"}
 
 
 @pytest.mark.usefixtures("backup")
-def test_the_wal_of_a_file_that_was_overwritten_is_kept(
-    run: Run, config: Config, backup: Path
-) -> None:
-    path = config.database_path
+def test_the_wal_of_a_file_that_was_overwritten_is_kept(api: Api, backup: Path) -> None:
+    path = api.config.database_path
     wal = path.with_name(path.name + "-wal").read_bytes()
     path.write_bytes(b"junk" * 5000)
 
-    assert run("restore", backup).exit_code == 0
+    assert api.run("restore", backup).exit_code == 0
 
     [kept] = path.parent.glob("app-replaced-*.db-wal")
     assert kept.read_bytes() == wal
 
 
-def test_a_long_read_is_waited_for_and_not_disturbed(
-    run: Run, backup: Path, config: Config, post_signed: Post
-) -> None:
-    database = Database(config.database_path)
+def test_a_long_read_is_waited_for_and_not_disturbed(api: Api, backup: Path) -> None:
+    database = Database(api.config.database_path)
     with database.reader() as reader:
         reader.execute("BEGIN")
         seen = reader.execute("SELECT count(*) FROM messages").fetchone()
-        post_signed(a_message(message_id="after the read began"))
+        api.post(a_message(message_id="after the read began"))
         with pytest.raises(BlockingIOError, match="a long read is still running; try again later"):
             restore(database, backup, timeout_s=0.1)
         assert reader.execute("SELECT count(*) FROM messages").fetchone() == seen
     database.close()
 
-    assert run("restore", backup).exit_code == 0
+    assert api.run("restore", backup).exit_code == 0
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "overwritten"])
 def test_a_database_that_is_lost_or_damaged_is_replaced_too(
-    run: Run, backup: Path, config: Config, post_signed: Post, get: Get, lost: bool
+    api: Api, backup: Path, lost: bool
 ) -> None:
     if lost:
-        config.database_path.unlink()
+        api.config.database_path.unlink()
     else:
-        config.database_path.write_bytes(b"x" * 10_000)
-    assert post_signed(a_message(message_id="refused")).status_code == 503
+        api.config.database_path.write_bytes(b"x" * 10_000)
+    assert api.post(a_message(message_id="refused")).status_code == 503
 
-    assert run("restore", backup).exit_code == 0
+    assert api.run("restore", backup).exit_code == 0
 
-    assert post_signed(a_message(message_id="later")).status_code == 200
-    assert get("/stats")["total_messages"] == 2
-    assert len(replaced(config.database_path)) == (not lost)
+    assert api.post(a_message(message_id="later")).status_code == 200
+    assert api.get("/stats")["total_messages"] == 2
+    assert len(replaced(api.config.database_path)) == (not lost)
     # The log of the old file, which may hold the only copy of something.
     assert len(list(backup.parent.glob("*orphan" if lost else "*replaced*-wal"))) == 1
-    assert differences(config.database_path) == []
+    assert differences(api.config.database_path) == []
 
 
 def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: Path) -> None:

@@ -3,19 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-
 from tests.builders import a_message
-from tests.cli.running import Run
-from tests.conftest import Get, Post
+from tests.conftest import Api
 from webhook_api.maintenance.backup import back_up
 from webhook_api.store.database import Database
 
 
 def test_positions_after_the_backup_are_noticed_and_older_ones_go_on(
-    app: Flask, run: Run, get: Get, post_signed: Post, database: Database, tmp_path: Path
+    api: Api, database: Database, tmp_path: Path
 ) -> None:
-    client = app.test_client()
+    client = api.app.test_client()
 
     def ids(after: str) -> Any:
         reply: Any = client.get(f"/messages?after={after}")
@@ -23,19 +20,19 @@ def test_positions_after_the_backup_are_noticed_and_older_ones_go_on(
         return page.get("code") or [one["message_id"] for one in page["data"]]
 
     for name in "abc":
-        post_signed(a_message(message_id=name))
+        api.post(a_message(message_id=name))
     back_up(database, tmp_path / "backup.db")
     for name in "de":
-        post_signed(a_message(message_id=name))
-    positions = [one["position"] for one in get("/messages", after="start")["data"]]
+        api.post(a_message(message_id=name))
+    positions = [one["position"] for one in api.get("/messages", after="start")["data"]]
 
-    assert run("restore", tmp_path / "backup.db").exit_code == 0
+    assert api.run("restore", tmp_path / "backup.db").exit_code == 0
 
     assert [ids(one) for one in positions] == [["b", "c"], ["c"], [], "diverged", "diverged"]
     for name in "ed":  # delivered again, in another order
-        post_signed(a_message(message_id=name))
+        api.post(a_message(message_id=name))
     assert [ids(one) for one in positions[2:]] == [["e", "d"], "diverged", "diverged"]
-    run("restore", tmp_path / "backup.db")
+    api.run("restore", tmp_path / "backup.db")
     for name in "de":  # the same messages with the same ids, at another time
-        post_signed(a_message(message_id=name))
+        api.post(a_message(message_id=name))
     assert [ids(one) for one in positions[2:]] == [["d", "e"], "diverged", "diverged"]

@@ -13,10 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import Run
-from tests.conftest import Post
+from tests.conftest import Api
 from tests.store.files import stored
-from webhook_api.config import Config
 from webhook_api.maintenance import restore as restores
 from webhook_api.store.schema import SCHEMA_VERSION
 
@@ -61,48 +59,46 @@ def _one_page_lost(file: Path) -> None:
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused(
-    run: Run, backup: Path, config: Config, harm: Callable[[Path], None], complaint: str
+    api: Api, backup: Path, harm: Callable[[Path], None], complaint: str
 ) -> None:
     harm(backup)
     before = {file.name for file in backup.parent.iterdir()}
 
-    result = run("restore", backup)
+    result = api.run("restore", backup)
 
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert result.stderr.startswith(f"Error: {backup}: ")
     assert complaint in result.stderr
     assert {file.name for file in backup.parent.iterdir()} == before
-    assert stored(config.database_path) == {"kept", "newer"}
+    assert stored(api.config.database_path) == {"kept", "newer"}
 
 
-def test_a_file_whose_counters_are_wrong_is_refused(run: Run, backup: Path) -> None:
+def test_a_file_whose_counters_are_wrong_is_refused(api: Api, backup: Path) -> None:
     with closing(sqlite3.connect(backup)) as connection, connection:
         connection.execute("UPDATE totals SET messages = 7")
 
-    result = run("restore", backup)
+    result = api.run("restore", backup)
 
     assert (result.exit_code, result.stdout) == (1, "totals messages: kept is 7, should be 1\n")
 
 
 @pytest.mark.parametrize("name", ["app.db", "link.db", "hard.db"])
-def test_the_database_itself_is_refused(
-    run: Run, backup: Path, config: Config, name: str, post_signed: Post
-) -> None:
-    folder = config.database_path.parent
-    (folder / "link.db").symlink_to(config.database_path)
-    (folder / "hard.db").hardlink_to(config.database_path)
+def test_the_database_itself_is_refused(api: Api, backup: Path, name: str) -> None:
+    folder = api.config.database_path.parent
+    (folder / "link.db").symlink_to(api.config.database_path)
+    (folder / "hard.db").hardlink_to(api.config.database_path)
 
-    result = run("restore", folder / name)
+    result = api.run("restore", folder / name)
 
     assert (result.exit_code, result.stderr) == (
         1,
         f"Error: {folder / name}: is the database itself\n",
     )
-    assert post_signed(a_message(message_id="m2")).status_code == 200
+    assert api.post(a_message(message_id="m2")).status_code == 200
 
 
 def test_a_full_disk_leaves_the_database(
-    run: Run, backup: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+    api: Api, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_args: object) -> None:
         error = sqlite3.OperationalError("database or disk is full")
@@ -110,45 +106,45 @@ def test_a_full_disk_leaves_the_database(
         raise error
 
     monkeypatch.setattr(restores, "run_in_parallel", full)
-    result = run("restore", backup)
+    result = api.run("restore", backup)
 
     assert result.exit_code == 1
     assert re.fullmatch(rf"Error: {NEW_FILE}: database or disk is full\n", result.stderr)
-    assert stored(config.database_path) == {"kept", "newer"}
+    assert stored(api.config.database_path) == {"kept", "newer"}
     assert not list(backup.parent.glob("*.restored*"))
 
 
-def test_a_source_without_end_is_refused_at_once(run: Run, config: Config) -> None:
-    assert run("restore", "/dev/zero").stderr == (
+def test_a_source_without_end_is_refused_at_once(api: Api) -> None:
+    assert api.run("restore", "/dev/zero").stderr == (
         "Error: /dev/zero: is no database of this service\n"
     )
-    assert not list(config.database_path.parent.glob("*.restored*"))
+    assert not list(api.config.database_path.parent.glob("*.restored*"))
 
 
 @pytest.mark.parametrize("from_stdin", [True, False])
 def test_a_disk_that_fills_up_during_the_copying_is_named(
-    run: Run, backup: Path, config: Config, monkeypatch: pytest.MonkeyPatch, from_stdin: bool
+    api: Api, backup: Path, monkeypatch: pytest.MonkeyPatch, from_stdin: bool
 ) -> None:
     def full(*_files: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(restores, "_copy_bytes", full)
-    result = run("restore", "-" if from_stdin else backup)
+    result = api.run("restore", "-" if from_stdin else backup)
 
     assert result.exit_code == 1
     assert re.fullmatch(rf"Error: {NEW_FILE}: No space left on device\n", result.stderr)
-    assert stored(config.database_path) == {"kept", "newer"}
+    assert stored(api.config.database_path) == {"kept", "newer"}
 
 
 @pytest.mark.parametrize("from_stdin", [True, False])
 def test_even_the_smallest_file_needs_space(
-    run: Run, backup: Path, from_stdin: bool, monkeypatch: pytest.MonkeyPatch
+    api: Api, backup: Path, from_stdin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise SQLite would report an I/O error of the file."""
     nearly_full = SimpleNamespace(free=0 if from_stdin else backup.stat().st_size + 50_000)
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: nearly_full)
 
-    result = run("restore", "-" if from_stdin else backup, stdin=backup.read_bytes())
+    result = api.run("restore", "-" if from_stdin else backup, stdin=backup.read_bytes())
 
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "no space for" in result.stderr

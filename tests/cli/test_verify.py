@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import ODD_TEXTS, Damage, Run, command, some_messages
-from tests.conftest import Post
+from tests.cli.running import ODD_TEXTS, command, some_messages
+from tests.conftest import Api
 from tests.serving import wait_until
 from tests.store.files import fill
 from webhook_api.config import Config
@@ -15,22 +15,20 @@ from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
 
 
-def test_verify_finds_nothing_in_what_the_service_wrote(
-    run: Run, post_signed: Post, damage: Damage, config: Config
-) -> None:
+def test_verify_finds_nothing_in_what_the_service_wrote(api: Api) -> None:
     for number, text in enumerate(ODD_TEXTS):
-        post_signed(a_message(message_id=f"{number}", text=text, sender=f"+{number % 3}"))
-    run("import", "-", stdin=some_messages(50))
-    post_signed(a_message(message_id="not yet indexed", ts="0001-01-01T00:00:00.000000001Z"))
-    damage("DELETE FROM messages WHERE id % 5 = 0")
+        api.post(a_message(message_id=f"{number}", text=text, sender=f"+{number % 3}"))
+    api.run("import", "-", stdin=some_messages(50))
+    api.post(a_message(message_id="not yet indexed", ts="0001-01-01T00:00:00.000000001Z"))
+    api.damage("DELETE FROM messages WHERE id % 5 = 0")
 
-    result = run("verify")
+    result = api.run("verify")
 
     assert (result.stdout, result.exit_code) == (
-        f"{config.database_path}: 47 messages, nothing differs\n",
+        f"{api.config.database_path}: 47 messages, nothing differs\n",
         0,
     )
-    assert [file.name for file in config.database_path.parent.glob("*verify*")] == []
+    assert [file.name for file in api.config.database_path.parent.glob("*verify*")] == []
 
 
 @pytest.mark.parametrize(
@@ -63,11 +61,11 @@ def test_verify_finds_nothing_in_what_the_service_wrote(
          ["schema: index senders_by_messages is missing", "integrity_check: Page"]),
     ],
 )  # fmt: skip
-def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: list[str]) -> None:
-    run("import", "-", stdin=some_messages(100))
-    damage(sql)
+def test_verify_names_what_differs(api: Api, sql: str, named: list[str]) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    api.damage(sql)
 
-    result = run("verify")
+    result = api.run("verify")
 
     lines = result.stdout.splitlines()
     assert result.exit_code == 1
@@ -76,25 +74,23 @@ def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: li
         assert line.startswith(start)
 
 
-def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(
-    run: Run, damage: Damage
-) -> None:
-    run("import", "-", stdin=some_messages(100))
-    damage("UPDATE periods SET messages = messages + 1")
+def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(api: Api) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    api.damage("UPDATE periods SET messages = messages + 1")
 
-    lines = run("verify").stdout.splitlines()
+    lines = api.run("verify").stdout.splitlines()
 
     assert len(lines) == 11
     assert lines[-1] == "periods: 50 differ in all"
 
 
-def test_verify_needs_no_write_lock(run: Run, config: Config) -> None:
-    run("import", "-", stdin=some_messages(10))
-    other = sqlite3.connect(config.database_path, isolation_level=None)
+def test_verify_needs_no_write_lock(api: Api) -> None:
+    api.run("import", "-", stdin=some_messages(10))
+    other = sqlite3.connect(api.config.database_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with Database(config.database_path).write_lock():
-        result = run("verify")
+    with Database(api.config.database_path).write_lock():
+        result = api.run("verify")
 
     other.close()
     assert result.exit_code == 0

@@ -1,10 +1,9 @@
 """The hits of a search are marked as the search finds them."""
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.conftest import Store
+from tests.conftest import Api
 from tests.inbox.reading import texts
 from webhook_api.inbox.marks import mark_hits
 from webhook_api.store.folding import fold
@@ -54,12 +53,12 @@ def test_a_text_of_hits_alone_is_not_marked_to_its_end() -> None:
     assert len(parts) < 500
 
 
-def test_a_long_text_is_shown_from_before_its_first_hit(client: FlaskClient, store: Store) -> None:
-    store(a_message(text="a" * 3000 + "\x00 needle " + "b" * 900))
+def test_a_long_text_is_shown_from_before_its_first_hit(api: Api) -> None:
+    api.store(a_message(text="a" * 3000 + "\x00 needle " + "b" * 900))
 
-    [found] = texts(client.get("/inbox?q=needle").text)
-    [whole] = texts(client.get("/inbox").text)
+    [found] = texts(api.client.get("/inbox?q=needle").text)
+    [whole] = texts(api.client.get("/inbox").text)
 
     assert found == "… " + "a" * 98 + "\u2400 needle " + "b" * 900
     assert whole == "a" * 3000 + "\u2400 needle " + "b" * 900
-    assert "Read all of it" in client.get("/inbox").text
+    assert "Read all of it" in api.client.get("/inbox").text

@@ -6,23 +6,20 @@ import re
 from dataclasses import replace
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.conftest import Store
-from webhook_api.config import Config
+from tests.conftest import Api
 from webhook_api.errors import Unavailable
 from webhook_api.services import register_services, services_of
 
 NASTY = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> \u202ertl \x00 {{ 7*7 }}"
 
 
-def test_every_byte_is_escaped(client: FlaskClient, store: Store) -> None:
-    store(a_message(text=NASTY, message_id=NASTY), a_message(message_id="e", text="😀" * 4096))
+def test_every_byte_is_escaped(api: Api) -> None:
+    api.store(a_message(text=NASTY, message_id=NASTY), a_message(message_id="e", text="😀" * 4096))
 
     for url in ("/inbox", "/inbox?q=%3Cscript", "/inbox/messages/1"):
-        page = client.get(url)
+        page = api.client.get(url)
 
         assert page.status_code == 200
         assert "<script>alert" not in page.text
@@ -30,31 +27,31 @@ def test_every_byte_is_escaped(client: FlaskClient, store: Store) -> None:
         assert "unsafe-inline" not in page.headers["Content-Security-Policy"]
         assert page.headers["Referrer-Policy"] == "no-referrer"
         assert not re.search(r"<[^>]+ (style|on\w+)=", page.text)
-    assert "😀" * 4096 in client.get("/inbox").text
+    assert "😀" * 4096 in api.client.get("/inbox").text
 
 
-def test_a_message_shows_all_that_is_stored(client: FlaskClient, store: Store) -> None:
-    store(a_message(text="Grüße"))
+def test_a_message_shows_all_that_is_stored(api: Api) -> None:
+    api.store(a_message(text="Grüße"))
 
-    page = client.get("/inbox/messages/1").text
+    page = api.client.get("/inbox/messages/1").text
 
     shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page, re.DOTALL)
     assert shown
     assert json.loads(html.unescape(shown[1])) == a_message(text="Grüße")
     assert "Arrived" in page
-    assert client.get("/inbox/messages/2").status_code == 404
-    assert client.get(f"/inbox/messages/{2**70}").status_code == 404
-    assert client.get("/inbox/messages/١").status_code == 404  # a digit, but not of ASCII
+    assert api.client.get("/inbox/messages/2").status_code == 404
+    assert api.client.get(f"/inbox/messages/{2**70}").status_code == 404
+    assert api.client.get("/inbox/messages/١").status_code == 404  # a digit, but not of ASCII
 
 
 @pytest.mark.parametrize("path", ["/messages", "/inbox", "/inbox/messages/1"])
-def test_a_host_that_no_url_can_have_is_400_in_json(client: FlaskClient, path: str) -> None:
-    reply = client.get(path, headers={"Host": "x" * 64})
+def test_a_host_that_no_url_can_have_is_400_in_json(api: Api, path: str) -> None:
+    reply = api.client.get(path, headers={"Host": "x" * 64})
 
     assert (reply.status_code, reply.mimetype) == (400, "application/json")
 
 
-def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> None:
+def test_failures_are_pages(api: Api) -> None:
     class Stopped:
         def read(self, *_asked: object) -> None:
             raise Unavailable("other reads took longer than 1 s")
@@ -62,19 +59,21 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     def fail(*_asked: object) -> None:
         raise OSError("a secret of ours")
 
-    wrong = client.get("/inbox?since=yesterday&q=x")
-    unknown = [client.get(url) for url in ("/inbox//", "/inbox/messages/9", "/inbox/messages/x")]
-    no_post = [client.post("/inbox"), client.post("/inbox/messages/1")]
-    services = services_of(app)
+    wrong = api.client.get("/inbox?since=yesterday&q=x")
+    unknown = [
+        api.client.get(url) for url in ("/inbox//", "/inbox/messages/9", "/inbox/messages/x")
+    ]
+    no_post = [api.client.post("/inbox"), api.client.post("/inbox/messages/1")]
+    services = services_of(api.app)
     stopped = Stopped()
-    register_services(app, replace(services, reads=stopped))  # type: ignore[arg-type]
-    past_turn = client.get("/inbox?q=x")
+    register_services(api.app, replace(services, reads=stopped))  # type: ignore[arg-type]
+    past_turn = api.client.get("/inbox?q=x")
     stopped.read = fail  # type: ignore[method-assign]
-    broken = client.get("/inbox?q=x")
-    register_services(app, services)
-    config.database_path.write_bytes(b"no database" * 1000)
-    no_database = client.get("/inbox")
-    told = client.get("/inbox/new?above=1")
+    broken = api.client.get("/inbox?q=x")
+    register_services(api.app, services)
+    api.config.database_path.write_bytes(b"no database" * 1000)
+    no_database = api.client.get("/inbox")
+    told = api.client.get("/inbox/new?above=1")
 
     pages = [wrong, *unknown, *no_post, past_turn, broken, no_database]
     assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 405, 503, 500, 503]
@@ -88,5 +87,5 @@ def test_failures_are_pages(app: Flask, client: FlaskClient, config: Config) -> 
     assert "secret" not in broken.text
     assert past_turn.headers["Retry-After"] == no_database.headers["Retry-After"] == "2"
     assert all(one.headers["Allow"] for one in no_post)
-    assert client.post("/inbox/new").mimetype == "application/json"
+    assert api.client.post("/inbox/new").mimetype == "application/json"
     assert (told.status_code, told.mimetype) == (503, "application/json")

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.builders import a_message
-from tests.conftest import Rows, Store
+from tests.conftest import Api
 from tests.store.files import arrived, count, differences, steps_of
-from webhook_api.config import Config
 from webhook_api.maintenance.removal import Remover
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
@@ -22,54 +21,48 @@ def steps_to_remove(db: LockedConnection, row_id: int) -> int:
     return steps_of(db, lambda: remove_messages(db, [row_id]))
 
 
-def test_a_removal_costs_the_same_however_many_messages_there_are(
-    store: Store, writer: LockedConnection
-) -> None:
+def test_a_removal_costs_the_same_however_many_messages_there_are(api: Api) -> None:
     # Each in periods of its own.
     days = [a_message(message_id=f"m{n}", ts=f"{2000 + n}-01-15T10:00:00Z") for n in range(900)]
-    store(*days[:10])
-    of_few = steps_to_remove(writer, 1)
-    store(*days[10:])
+    api.store(*days[:10])
+    of_few = steps_to_remove(api.writer, 1)
+    api.store(*days[10:])
 
-    assert steps_to_remove(writer, 2) < 1.2 * of_few
+    assert steps_to_remove(api.writer, 2) < 1.2 * of_few
 
 
-def test_a_removal_does_not_look_at_every_character_that_there_is(
-    store: Store, writer: LockedConnection, config: Config
-) -> None:
+def test_a_removal_does_not_look_at_every_character_that_there_is(api: Api) -> None:
     chinese = [chr(0x4E00 + n) for n in range(8000)]
-    store(
+    api.store(
         a_message(message_id="short", text="".join(chinese[:20]) + "Aa"),
         a_message(message_id="long", text="".join(chinese[:4000])),
         a_message(message_id="same", text="".join(chinese[10:30])),
     )
-    while index_messages(writer, max_rows=10):
+    while index_messages(api.writer, max_rows=10):
         pass
-    with_4000 = steps_to_remove(writer, 1)
-    store(a_message(message_id="other", text="".join(chinese[4000:8000])))
-    while index_messages(writer, max_rows=10):
+    with_4000 = steps_to_remove(api.writer, 1)
+    api.store(a_message(message_id="other", text="".join(chinese[4000:8000])))
+    while index_messages(api.writer, max_rows=10):
         pass
 
-    assert steps_to_remove(writer, 3) < 1.2 * with_4000
+    assert steps_to_remove(api.writer, 3) < 1.2 * with_4000
     assert with_4000 < 4000
-    remove_messages(writer, [2])  # a text with half of all characters
-    assert differences(config.database_path) == []
+    remove_messages(api.writer, [2])  # a text with half of all characters
+    assert differences(api.config.database_path) == []
 
 
-def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(
-    store: Store, writer: LockedConnection, rows: Rows
-) -> None:
-    store(a_message())
-    writer.execute(
+def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(api: Api) -> None:
+    api.store(a_message())
+    api.writer.execute(
         "CREATE TEMP TRIGGER refuse AFTER DELETE ON messages"
         " BEGIN SELECT raise(ABORT, 'refused'); END"
     )
 
     with pytest.raises(sqlite3.IntegrityError, match="refused"):
-        remove_messages(writer, [1])
+        remove_messages(api.writer, [1])
 
-    assert rows("SELECT count(*) FROM messages") == [(1,)]
-    assert rows("SELECT count(*) FROM tombstones") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(1,)]
+    assert api.rows("SELECT count(*) FROM tombstones") == [(0,)]
 
 
 def test_a_removal_is_not_synced_and_what_is_stored_next_is(database: Database) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.conftest import Api
 from tests.providers.samples import (
     a_config,
     signed_as,
@@ -24,11 +24,11 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def deliver(client: FlaskClient) -> Deliver:
+def deliver(api: Api) -> Deliver:
     """Deliver a body as a provider does, with the right signature."""
 
     def deliver(provider: str, body: bytes, **options: Any) -> TestResponse:
         headers = signed_as(provider, body, now=time.time(), **options)
-        return client.post(f"/webhook/{provider}", data=body, headers=headers)
+        return api.client.post(f"/webhook/{provider}", data=body, headers=headers)
 
     return deliver

@@ -5,11 +5,9 @@ import time
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import encode
-from tests.conftest import Logged, Rows, Scrape
-from tests.providers.conftest import Deliver
+from tests.conftest import Api
 from tests.providers.samples import (
     VERIFY_TOKEN,
     a_whatsapp,
@@ -49,32 +47,30 @@ from tests.providers.samples import (
     ],
 )  # fmt: skip
 def test_what_a_whatsapp_message_says_is_its_text(
-    deliver: Deliver, rows: Rows, members: dict[str, Any], text: str | None
+    api: Api, members: dict[str, Any], text: str | None
 ) -> None:
     """Kinds and members as in Meta's "messages webhook reference", one page for each kind."""
     message = {name: value for name, value in a_whatsapp().items() if name != "text"}
 
-    response = deliver("meta", from_meta({**message, **members}))
+    response = api.deliver("meta", from_meta({**message, **members}))
 
     assert response.status_code == 200
-    assert rows("SELECT text FROM messages") == [(text,)]
+    assert api.rows("SELECT text FROM messages") == [(text,)]
 
 
-def test_numbers_and_times_are_written_as_the_specification_wants(
-    deliver: Deliver, rows: Rows
-) -> None:
+def test_numbers_and_times_are_written_as_the_specification_wants(api: Api) -> None:
     metadata = {"display_phone_number": "+1 (555) 078-3881"}
 
-    deliver("meta", from_meta(a_whatsapp(timestamp=0, sender="+16505551234"), metadata=metadata))
+    api.deliver(
+        "meta", from_meta(a_whatsapp(timestamp=0, sender="+16505551234"), metadata=metadata)
+    )
 
-    assert rows("SELECT from_msisdn, to_msisdn, ts FROM messages") == [
+    assert api.rows("SELECT from_msisdn, to_msisdn, ts FROM messages") == [
         ("+16505551234", "+15550783881", "1970-01-01T00:00:00Z")
     ]
 
 
-def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(
-    deliver: Deliver, rows: Rows, scrape: Scrape, logged: Logged
-) -> None:
+def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(api: Api) -> None:
     messages = [
         a_whatsapp(1),
         a_whatsapp(2, id=""),
@@ -85,20 +81,23 @@ def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(
     ]
     body = from_meta(*messages)
 
-    response = deliver("meta", body)
+    response = api.deliver("meta", body)
 
     assert response.status_code == 200
-    assert rows("SELECT message_id FROM messages") == [("meta:wamid.0001",), ("meta:wamid.0006",)]
+    assert api.rows("SELECT message_id FROM messages") == [
+        ("meta:wamid.0001",),
+        ("meta:wamid.0006",),
+    ]
     reason = "3 messages without a valid id, 1 messages not an object"
-    assert rows("SELECT id, provider, reason, body FROM dead_letters") == [
+    assert api.rows("SELECT id, provider, reason, body FROM dead_letters") == [
         (1, "meta", reason, body)
     ]
-    (headers,) = rows("SELECT headers FROM dead_letters")[0]
+    (headers,) = api.rows("SELECT headers FROM dead_letters")[0]
     assert "x-hub-signature-256" in json.loads(headers)
-    line = logged()[-1]
+    line = api.logged()[-1]
     assert (line["level"], line["dead_letters"], line["reason"]) == ("WARNING", [1], reason)
     assert line["messages"] == {"created": 2, "dead_letter": 4}
-    counts = scrape()
+    counts = api.scrape()
     assert counts['provider_messages_total{provider="meta",result="dead_letter"}'] == 4
     assert counts["dead_letters"] == 1
 
@@ -123,14 +122,14 @@ def test_what_cannot_be_a_message_is_kept_and_the_others_are_stored(
     ],
 )  # fmt: skip
 def test_who_it_is_from_is_a_number_if_there_is_one(
-    deliver: Deliver, rows: Rows, members: dict[str, Any], sender: str
+    api: Api, members: dict[str, Any], sender: str
 ) -> None:
     message = {name: value for name, value in a_whatsapp().items() if name != "from"} | members
     contact = message.pop("contact", None)
 
-    deliver("meta", from_meta(message, **({"contacts": [contact]} if contact else {})))
+    api.deliver("meta", from_meta(message, **({"contacts": [contact]} if contact else {})))
 
-    assert rows("SELECT from_msisdn FROM messages") == [(sender,)]
+    assert api.rows("SELECT from_msisdn FROM messages") == [(sender,)]
 
 
 @pytest.mark.parametrize(
@@ -143,10 +142,10 @@ def test_who_it_is_from_is_a_number_if_there_is_one(
         (None, "102290129340398"),
     ],
 )
-def test_whom_it_is_to(deliver: Deliver, rows: Rows, metadata: Any, receiver: str) -> None:
-    deliver("meta", from_meta(a_whatsapp(), metadata=metadata))
+def test_whom_it_is_to(api: Api, metadata: Any, receiver: str) -> None:
+    api.deliver("meta", from_meta(a_whatsapp(), metadata=metadata))
 
-    assert rows("SELECT to_msisdn FROM messages") == [(receiver,)]
+    assert api.rows("SELECT to_msisdn FROM messages") == [(receiver,)]
 
 
 @pytest.mark.parametrize(
@@ -167,33 +166,31 @@ def test_whom_it_is_to(deliver: Deliver, rows: Rows, metadata: Any, receiver: st
     ],
 )
 def test_the_time_is_read_in_any_unit_or_is_that_of_arrival(
-    deliver: Deliver, rows: Rows, timestamp: object, ts: str | None
+    api: Api, timestamp: object, ts: str | None
 ) -> None:
-    deliver("meta", from_meta(a_whatsapp(timestamp=timestamp)))
+    api.deliver("meta", from_meta(a_whatsapp(timestamp=timestamp)))
 
-    [(stored, arrived)] = rows("SELECT ts, created_at FROM messages")
+    [(stored, arrived)] = api.rows("SELECT ts, created_at FROM messages")
     assert stored == (ts or stored)
     assert ts or stored[:16] == arrived[:16]
 
 
-def test_statuses_alone_are_counted_by_kind_and_not_stored(
-    deliver: Deliver, rows: Rows, scrape: Scrape, logged: Logged
-) -> None:
+def test_statuses_alone_are_counted_by_kind_and_not_stored(api: Api) -> None:
     statuses = [{"id": "wamid.X", "status": s} for s in ("sent", "read", "read", "x" * 9, None)]
 
-    response = deliver("meta", from_meta(statuses=statuses))
-    twilio = deliver("twilio", from_twilio(MessageStatus="delivered"))
+    response = api.deliver("meta", from_meta(statuses=statuses))
+    twilio = api.deliver("twilio", from_twilio(MessageStatus="delivered"))
 
     assert (response.status_code, twilio.status_code) == (200, 200)
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    counts = scrape()
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    counts = api.scrape()
     kinds = {"sent": 1, "read": 2, "other": 2, "failed": 0}
     for kind, count in kinds.items():
         assert counts[f'provider_statuses_total{{kind="{kind}",provider="meta"}}'] == count
     assert counts['provider_requests_total{provider="twilio",result="empty"}'] == 1
-    assert logged()[0]["statuses"] == {"sent": 1, "read": 2, "other": 2}
-    assert logged()[0]["result"] == "empty"
-    assert logged()[0]["level"] == "INFO"
+    assert api.logged()[0]["statuses"] == {"sent": 1, "read": 2, "other": 2}
+    assert api.logged()[0]["result"] == "empty"
+    assert api.logged()[0]["level"] == "INFO"
 
 
 @pytest.mark.parametrize(
@@ -210,11 +207,11 @@ def test_statuses_alone_are_counted_by_kind_and_not_stored(
     ],
 )
 def test_an_error_of_meta_is_told_in_a_warning(
-    deliver: Deliver, logged: Logged, value: dict[str, Any], codes: list[str]
+    api: Api, value: dict[str, Any], codes: list[str]
 ) -> None:
-    deliver("meta", from_meta(**value))
+    api.deliver("meta", from_meta(**value))
 
-    assert (logged()[0]["level"], logged()[0]["error_codes"]) == ("WARNING", codes)
+    assert (api.logged()[0]["level"], api.logged()[0]["error_codes"]) == ("WARNING", codes)
 
 
 A, B = a_whatsapp(1), a_whatsapp(2)
@@ -246,13 +243,13 @@ def changes(*values: object, field: object = "messages") -> dict[str, Any]:
     ],
 )
 def test_what_looks_like_a_message_in_an_unknown_place_is_kept(
-    deliver: Deliver, rows: Rows, logged: Logged, payload: dict[str, Any]
+    api: Api, payload: dict[str, Any]
 ) -> None:
-    assert deliver("meta", encode(payload)).status_code == 200
+    assert api.deliver("meta", encode(payload)).status_code == 200
 
-    assert rows("SELECT body FROM dead_letters") == [(encode(payload),)]
-    assert set(rows("SELECT message_id FROM messages")) <= {("meta:wamid.0002",)}
-    assert logged()[0]["level"] == "WARNING"
+    assert api.rows("SELECT body FROM dead_letters") == [(encode(payload),)]
+    assert set(api.rows("SELECT message_id FROM messages")) <= {("meta:wamid.0002",)}
+    assert api.logged()[0]["level"] == "WARNING"
 
 
 @pytest.mark.parametrize(
@@ -268,49 +265,45 @@ def test_what_looks_like_a_message_in_an_unknown_place_is_kept(
     ],
 )
 def test_a_change_without_a_message_is_counted_and_named(
-    deliver: Deliver, rows: Rows, logged: Logged, payload: dict[str, Any], events: dict[str, int]
+    api: Api, payload: dict[str, Any], events: dict[str, int]
 ) -> None:
-    deliver("meta", encode(payload))
+    api.deliver("meta", encode(payload))
 
-    assert rows("SELECT count(*) FROM dead_letters") == [(0,)]
-    assert logged()[0]["events"] == events
+    assert api.rows("SELECT count(*) FROM dead_letters") == [(0,)]
+    assert api.logged()[0]["events"] == events
 
 
-def test_of_members_with_one_name_none_is_lost(deliver: Deliver, rows: Rows) -> None:
+def test_of_members_with_one_name_none_is_lost(api: Api) -> None:
     text = a_whatsapp(1, text={"body": 'a text with "messages": in it'})
     twice = from_meta(text).replace(b'"messages": [', b'"messages" : [{"id": "x"}], "messages": [')
 
     for body in (from_meta(text), twice):
-        deliver("meta", body)
+        api.deliver("meta", body)
 
-    assert rows("SELECT message_id FROM messages") == [("meta:wamid.0001",)]
-    assert rows("SELECT body FROM dead_letters") == [(twice,)]
+    assert api.rows("SELECT message_id FROM messages") == [("meta:wamid.0001",)]
+    assert api.rows("SELECT body FROM dead_letters") == [(twice,)]
 
 
-def test_other_fields_are_counted_by_name_and_unknown_ones_together(
-    deliver: Deliver, logged: Logged, scrape: Scrape
-) -> None:
+def test_other_fields_are_counted_by_name_and_unknown_ones_together(api: Api) -> None:
     ban = {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}
     fields = [("account_update", ban), ("calls", {}), ("of_next_year", {"x": 1}), (7, None)]
     changes = [{"field": field, "value": value} for field, value in fields]
     payload = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": changes}]}
 
     for body in (encode(payload), encode({"object": "instagram", "entry": []}), b"{}"):
-        assert deliver("meta", body).status_code == 200
+        assert api.deliver("meta", body).status_code == 200
 
-    assert [line["events"] for line in logged()] == [
+    assert [line["events"] for line in api.logged()] == [
         {"account_update.DISABLED_UPDATE": 1, "calls": 1, "of_next_year": 1, "other": 1},
         {"instagram": 1},
         {"other": 1},
     ]
-    counts = scrape()
+    counts = api.scrape()
     for event, count in {"account_update": 1, "calls": 1, "instagram": 1, "other": 3}.items():
         assert counts[f'provider_events_total{{event="{event}",provider="meta"}}'] == count
 
 
-def test_of_a_history_what_customers_wrote_is_stored(
-    deliver: Deliver, rows: Rows, logged: Logged
-) -> None:
+def test_of_a_history_what_customers_wrote_is_stored(api: Api) -> None:
     own = a_whatsapp(2, sender="15550783881", to="16505551234")
     other_own = a_whatsapp(3, history_context={"from_me": True, "status": "READ"})
     threads = [
@@ -321,13 +314,13 @@ def test_of_a_history_what_customers_wrote_is_stored(
     body = json.loads(from_meta(history=history))
     body["entry"][0]["changes"][0]["field"] = "history"
 
-    deliver("meta", encode(body))
+    api.deliver("meta", encode(body))
 
-    assert rows("SELECT message_id, from_msisdn, to_msisdn FROM messages") == [
+    assert api.rows("SELECT message_id, from_msisdn, to_msisdn FROM messages") == [
         ("meta:wamid.0001", "+16505551235", "+15550783881"),
         ("meta:wamid.0004", "US.1", "+15550783881"),
     ]
-    assert logged()[0]["events"] == {"history.own": 2, "history": 1}
+    assert api.logged()[0]["events"] == {"history.own": 2, "history": 1}
 
 
 @pytest.mark.parametrize(
@@ -346,102 +339,98 @@ def test_of_a_history_what_customers_wrote_is_stored(
     ],
 )  # fmt: skip
 def test_a_message_of_a_history_is_stored_unless_it_is_surely_our_own(
-    deliver: Deliver, rows: Rows, thread: str, members: dict[str, Any], sender: str | None
+    api: Api, thread: str, members: dict[str, Any], sender: str | None
 ) -> None:
     history = [{"threads": [{"id": thread, "messages": [a_whatsapp(1, **members)]}]}]
     metadata = {"display_phone_number": "15550783881"}
 
-    deliver("meta", encode(changes({"metadata": metadata, "history": history}, field="history")))
+    api.deliver(
+        "meta", encode(changes({"metadata": metadata, "history": history}, field="history"))
+    )
 
-    assert rows("SELECT from_msisdn FROM messages") == ([(sender,)] if sender else [])
+    assert api.rows("SELECT from_msisdn FROM messages") == ([(sender,)] if sender else [])
 
 
-def test_the_file_of_a_message_in_a_history_is_no_repeat_of_its_placeholder(
-    deliver: Deliver, rows: Rows
-) -> None:
+def test_the_file_of_a_message_in_a_history_is_no_repeat_of_its_placeholder(api: Api) -> None:
     placeholder = a_whatsapp(1, type="media_placeholder", text=None)
     file = a_whatsapp(1, type="image", text=None, image={"caption": "Look"})
     threads = [{"id": "16505551235", "messages": [placeholder]}]
 
     for value in ({"history": [{"threads": threads}]}, {"messages": [file]}, {"messages": [file]}):
-        deliver("meta", encode(changes(value, field="history")))
+        api.deliver("meta", encode(changes(value, field="history")))
 
-    assert rows("SELECT message_id, kind, text FROM messages") == [
+    assert api.rows("SELECT message_id, kind, text FROM messages") == [
         ("meta:wamid.0001", "media_placeholder", None),
         ("meta:wamid.0001:media", "image", "Look"),
     ]
 
 
-def test_the_whole_object_is_kept_with_its_contact(deliver: Deliver, client: FlaskClient) -> None:
+def test_the_whole_object_is_kept_with_its_contact(api: Api) -> None:
     message = a_whatsapp(1, type="image", image={"id": "9", "mime_type": "image/jpeg"}, x=1e-9)
     contacts = [{"profile": {"name": f"\ud83d {n}"}, "wa_id": f"1650555{1234 + n}"} for n in (0, 1)]
 
-    deliver("meta", from_meta(message, a_whatsapp(2), contacts=contacts))
+    api.deliver("meta", from_meta(message, a_whatsapp(2), contacts=contacts))
 
-    found: Any = client.get("/messages/meta:wamid.0001").json
+    found: Any = api.client.get("/messages/meta:wamid.0001").json
     contact = {"profile": {"name": "\ufffd 1"}, "wa_id": "16505551235"}
     assert found["payload"] == {**message, "contact": contact}
     assert (found["provider"], found["kind"]) == ("meta", "image")
-    assert client.get("/messages/meta:wamid.0002").json["payload"] == a_whatsapp(2)  # type: ignore[index]
+    assert api.client.get("/messages/meta:wamid.0002").json["payload"] == a_whatsapp(2)  # type: ignore[index]
 
 
-def test_more_than_a_thousand_messages_are_one_dead_letter(
-    deliver: Deliver, rows: Rows, logged: Logged
-) -> None:
+def test_more_than_a_thousand_messages_are_one_dead_letter(api: Api) -> None:
     many = from_meta(a_whatsapp()).replace(b'"messages": [', b'"messages": [' + b"{}," * 1_000_000)
     bodies = [from_meta(*some_whatsapps(1001)), many]
 
     started = time.monotonic()
-    statuses = [deliver("meta", body).status_code for body in bodies]
+    statuses = [api.deliver("meta", body).status_code for body in bodies]
     seconds = time.monotonic() - started
 
     assert statuses == [200, 200]
     assert seconds < 3
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    assert [body for (body,) in rows("SELECT body FROM dead_letters")] == bodies
-    assert logged()[0]["reason"] == "more than 1,000 messages"
-    assert logged()[1]["reason"] == "more than 250,000 parts"
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [body for (body,) in api.rows("SELECT body FROM dead_letters")] == bodies
+    assert api.logged()[0]["reason"] == "more than 1,000 messages"
+    assert api.logged()[1]["reason"] == "more than 250,000 parts"
 
 
-def test_a_thousand_messages_are_one_commit_and_their_repeat_adds_none(
-    deliver: Deliver, rows: Rows, scrape: Scrape, logged: Logged
-) -> None:
-    first = deliver("meta", from_meta(*some_whatsapps(1000)))
-    again = deliver("meta", from_meta(*some_whatsapps(1000)))
-    half = deliver("meta", from_meta(*some_whatsapps(1000, start=500)))
+def test_a_thousand_messages_are_one_commit_and_their_repeat_adds_none(api: Api) -> None:
+    first = api.deliver("meta", from_meta(*some_whatsapps(1000)))
+    again = api.deliver("meta", from_meta(*some_whatsapps(1000)))
+    half = api.deliver("meta", from_meta(*some_whatsapps(1000, start=500)))
 
     assert [reply.status_code for reply in (first, again, half)] == [200, 200, 200]
-    assert rows("SELECT count(*), count(DISTINCT message_id) FROM messages") == [(1500, 1500)]
-    assert [line["messages"] for line in logged()] == [
+    assert api.rows("SELECT count(*), count(DISTINCT message_id) FROM messages") == [(1500, 1500)]
+    assert [line["messages"] for line in api.logged()] == [
         {"created": 1000}, {"duplicate": 1000}, {"duplicate": 500, "created": 500}
     ]  # fmt: skip
-    assert [(line["result"], line["dup"]) for line in logged()] == [
+    assert [(line["result"], line["dup"]) for line in api.logged()] == [
         ("created", False), ("duplicate", True), ("created", False)
     ]  # fmt: skip
-    counts = scrape()
+    counts = api.scrape()
     assert counts["commit_batch_messages_sum"] == 3000
     assert counts["commit_batch_messages_count"] == 3
     assert counts["webhook_conflicts_total"] == 0
 
 
-def test_a_message_that_comes_twice_in_a_delivery_is_stored_once(
-    deliver: Deliver, logged: Logged, scrape: Scrape
-) -> None:
-    deliver("meta", from_meta(a_whatsapp(1), a_whatsapp(1), a_whatsapp(1, text={"body": "other"})))
+def test_a_message_that_comes_twice_in_a_delivery_is_stored_once(api: Api) -> None:
+    api.deliver(
+        "meta", from_meta(a_whatsapp(1), a_whatsapp(1), a_whatsapp(1, text={"body": "other"}))
+    )
 
-    assert logged()[-1]["messages"] == {"created": 1, "duplicate": 2}
-    assert logged()[-1]["conflict"] is True
-    assert scrape()["webhook_conflicts_total"] == 1
+    assert api.logged()[-1]["messages"] == {"created": 1, "duplicate": 2}
+    assert api.logged()[-1]["conflict"] is True
+    assert api.scrape()["webhook_conflicts_total"] == 1
 
 
-def test_unknown_parts_are_ignored(deliver: Deliver, rows: Rows) -> None:
+def test_unknown_parts_are_ignored(api: Api) -> None:
     payload = json.loads(from_meta(a_whatsapp(1), contacts=7, errors={}, of_next_year=[]))
     payload["entry"] += [7, None, {}, {"changes": 7}, {"changes": [7, {}, {"value": []}]}]
     payload["entry"] += [{"changes": [{"field": "account_update", "value": {"event": "X"}}]}]
     payload["version"] = "v99.0"
 
-    assert deliver("meta", encode(payload)).status_code == 200
-    assert rows("SELECT message_id FROM messages") == [("meta:wamid.0001",)]
+    assert api.deliver("meta", encode(payload)).status_code == 200
+    assert api.rows("SELECT message_id FROM messages") == [("meta:wamid.0001",)]
 
 
 @pytest.mark.parametrize(
@@ -456,10 +445,8 @@ def test_unknown_parts_are_ignored(deliver: Deliver, rows: Rows) -> None:
         ("", 403, None),
     ],
 )  # fmt: skip
-def test_the_handshake_of_meta(
-    client: FlaskClient, query: str, status: int, reply: bytes | None
-) -> None:
-    response = client.get(f"/webhook/meta?{query}")
+def test_the_handshake_of_meta(api: Api, query: str, status: int, reply: bytes | None) -> None:
+    response = api.client.get(f"/webhook/meta?{query}")
 
     assert response.status_code == status
     assert reply is None or (response.data, response.mimetype) == (reply, "text/plain")

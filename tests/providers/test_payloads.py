@@ -8,6 +8,7 @@ are invented.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -17,8 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.builders import a_message, an_app, encode
-from tests.conftest import Logged, Rows
-from tests.providers.conftest import Deliver
+from tests.conftest import Api
 from tests.providers.samples import a_config, from_meta, signed_as
 from webhook_api import close_app
 from webhook_api.store.connections import connect
@@ -173,7 +173,7 @@ class Stored(NamedTuple):
     payload: str
 
 
-def stored(rows: Rows) -> Stored:
+def stored(rows: Callable[..., Any]) -> Stored:
     [row] = rows("SELECT kind, text, payload FROM messages")
     assert rows("SELECT count(*) FROM dead_letters") == [(0,)]
     return Stored(*row)
@@ -181,37 +181,35 @@ def stored(rows: Rows) -> Stored:
 
 @pytest.mark.parametrize(("kind", "members", "text"), WHATSAPP)
 def test_each_kind_of_whatsapp(
-    deliver: Deliver, rows: Rows, kind: str, members: dict[str, Any], text: str | None
+    api: Api, kind: str, members: dict[str, Any], text: str | None
 ) -> None:
     message = {"from": "1415", "id": "wamid.1", "timestamp": "1", "type": kind, **members}
     contact = {"profile": {"name": "Ana"}, "wa_id": "1415", "user_id": "US.1"}
 
-    assert deliver("meta", from_meta(message, contacts=[contact])).status_code == 200
+    assert api.deliver("meta", from_meta(message, contacts=[contact])).status_code == 200
 
-    found = stored(rows)
+    found = stored(api.rows)
     assert found[:2] == (kind, text)
     assert json.loads(found.payload) == {**message, "contact": contact}
 
 
 @pytest.mark.parametrize(("kind", "fields", "text"), TWILIO)
 def test_each_kind_of_twilio(
-    deliver: Deliver, rows: Rows, kind: str | None, fields: dict[str, str], text: str | None
+    api: Api, kind: str | None, fields: dict[str, str], text: str | None
 ) -> None:
-    assert deliver("twilio", urlencode(fields).encode()).status_code == 200
+    assert api.deliver("twilio", urlencode(fields).encode()).status_code == 200
 
-    found = stored(rows)
+    found = stored(api.rows)
     assert found[:2] == (kind, text)
     assert json.loads(found.payload) == fields
 
 
 @pytest.mark.parametrize(("fields", "status"), RECEIPTS)
-def test_each_receipt_of_twilio(
-    deliver: Deliver, rows: Rows, logged: Logged, fields: dict[str, str], status: str
-) -> None:
-    assert deliver("twilio", urlencode(fields).encode()).status_code == 200
+def test_each_receipt_of_twilio(api: Api, fields: dict[str, str], status: str) -> None:
+    assert api.deliver("twilio", urlencode(fields).encode()).status_code == 200
 
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    line = logged()[0]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    line = api.logged()[0]
     assert line["statuses"] == {status: 1}
     assert line["level"] == ("WARNING" if "ErrorCode" in fields else "INFO")
     assert line.get("error_codes", []) == [fields[n] for n in fields if n == "ErrorCode"]
@@ -229,34 +227,32 @@ def test_each_receipt_of_twilio(
         ("client:ana+1", "client:ana+1"),
     ],
 )  # fmt: skip
-def test_each_address_of_twilio(deliver: Deliver, rows: Rows, sent: str, address: str) -> None:
-    deliver("twilio", urlencode({**INBOUND, "From": sent, "To": sent, "Body": "Hi"}).encode())
+def test_each_address_of_twilio(api: Api, sent: str, address: str) -> None:
+    api.deliver("twilio", urlencode({**INBOUND, "From": sent, "To": sent, "Body": "Hi"}).encode())
 
-    assert rows("SELECT from_msisdn, to_msisdn FROM messages") == [(address, address)]
+    assert api.rows("SELECT from_msisdn, to_msisdn FROM messages") == [(address, address)]
 
 
 @pytest.mark.parametrize(("kind", "body", "ts"), STANDARD)
 def test_each_form_of_a_standard_message(
-    deliver: Deliver, rows: Rows, kind: str | None, body: dict[str, Any], ts: str
+    api: Api, kind: str | None, body: dict[str, Any], ts: str
 ) -> None:
-    assert deliver("standard", encode(body)).status_code == 200
+    assert api.deliver("standard", encode(body)).status_code == 200
 
-    assert stored(rows)[:2] == (kind, "Hello")
-    assert rows("SELECT ts FROM messages") == [(ts,)]
-    assert json.loads(stored(rows).payload) == body
+    assert stored(api.rows)[:2] == (kind, "Hello")
+    assert api.rows("SELECT ts FROM messages") == [(ts,)]
+    assert json.loads(stored(api.rows).payload) == body
 
 
 @pytest.mark.parametrize(("field", "value", "event"), CHANGES)
-def test_each_other_field_of_meta(
-    deliver: Deliver, rows: Rows, logged: Logged, field: str, value: dict[str, Any], event: str
-) -> None:
+def test_each_other_field_of_meta(api: Api, field: str, value: dict[str, Any], event: str) -> None:
     body = json.loads(from_meta(**value))
     body["entry"][0]["changes"][0]["field"] = field
 
-    assert deliver("meta", encode(body)).status_code == 200
+    assert api.deliver("meta", encode(body)).status_code == 200
 
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    assert logged()[0]["events"] == {event: 1}
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.logged()[0]["events"] == {event: 1}
 
 
 WORDS = st.sampled_from(

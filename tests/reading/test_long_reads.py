@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import some_messages
-from tests.conftest import Store
+from tests.conftest import Api
 from tests.store.files import ENDLESS
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere
@@ -217,22 +216,20 @@ def test_a_stream_whose_client_leaves_ends_at_its_next_block(
         ("/inbox?message_id=m1&from=%2B1", None),
     ],
 )
-def test_the_view_alone_says_which_read_is_long(
-    client: FlaskClient, store: Store, url: str, place: Place | None
-) -> None:
-    store(*some_messages(3))
+def test_the_view_alone_says_which_read_is_long(api: Api, url: str, place: Place | None) -> None:
+    api.store(*some_messages(3))
     moved_to = None
     try:
-        reply = client.get(url, environ_base={EXECUTION_KEY: Execution(Place.PAGE)})
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(Place.PAGE)})
     except RunElsewhere as elsewhere:
         moved_to = elsewhere.place
-        reply = client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.place)})
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.place)})
 
     assert moved_to is place
     assert reply.status_code == 200
 
 
-def test_no_view_reads_the_database_in_the_event_loop(client: FlaskClient) -> None:
-    reply = client.get("/messages", environ_base={EXECUTION_KEY: Execution(Place.LOOP)})
+def test_no_view_reads_the_database_in_the_event_loop(api: Api) -> None:
+    reply = api.client.get("/messages", environ_base={EXECUTION_KEY: Execution(Place.LOOP)})
 
     assert reply.status_code == 500

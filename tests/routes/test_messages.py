@@ -4,22 +4,20 @@ import random
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message, some_messages
-from tests.conftest import Get, Post, Store
+from tests.conftest import Api
 from tests.routes.pages import following, names
-from webhook_api.store.connections import Connection
 
 
-def test_an_empty_store_is_an_empty_page(get: Get) -> None:
-    assert get("/messages") == {"data": [], "total": 0, "limit": 50, "offset": 0}
+def test_an_empty_store_is_an_empty_page(api: Api) -> None:
+    assert api.get("/messages") == {"data": [], "total": 0, "limit": 50, "offset": 0}
 
 
-def test_a_message_comes_back_as_it_was_delivered(post_signed: Post, client: FlaskClient) -> None:
-    post_signed(a_message(text=None))
+def test_a_message_comes_back_as_it_was_delivered(api: Api) -> None:
+    api.post(a_message(text=None))
 
-    response = client.get("/messages")
+    response = api.client.get("/messages")
 
     assert response.content_type == "application/json"
     assert response.json == {"data": [a_message(text=None)], "total": 1, "limit": 50, "offset": 0}
@@ -28,10 +26,10 @@ def test_a_message_comes_back_as_it_was_delivered(post_signed: Post, client: Fla
     assert list(response.json["data"][0]) == ["message_id", "from", "to", "ts", "text"]
 
 
-def test_the_first_page_has_fifty(store: Store, get: Get) -> None:
-    store(*some_messages(60))
+def test_the_first_page_has_fifty(api: Api) -> None:
+    api.store(*some_messages(60))
 
-    reply = get("/messages")
+    reply = api.get("/messages")
 
     assert (len(reply["data"]), reply["total"]) == (50, 60)
     assert names(reply) == [f"m{n:04}" for n in range(50)]
@@ -49,17 +47,17 @@ def test_the_first_page_has_fifty(store: Store, get: Get) -> None:
     ],
 )
 def test_limit_and_offset_cut_the_page_and_come_back(
-    store: Store, get: Get, limit: int, offset: int, page: Any
+    api: Api, limit: int, offset: int, page: Any
 ) -> None:
-    store(*some_messages(8))
+    api.store(*some_messages(8))
 
-    reply = get("/messages", limit=limit, offset=offset)
+    reply = api.get("/messages", limit=limit, offset=offset)
 
     assert names(reply) == [f"m{n:04}" for n in page]
     assert (reply["total"], reply["limit"], reply["offset"]) == (8, limit, offset)
 
 
-def test_order_is_by_instant_then_by_message_id(store: Store, get: Get) -> None:
+def test_order_is_by_instant_then_by_message_id(api: Api) -> None:
     in_order = [
         ("z", "0001-01-01T00:00:00Z"), ("y", "1969-12-31T23:59:59.999999999Z"),
         ("x", "1970-01-01T00:00:00Z"), ("w", "2025-01-15T10:00:00Z"),
@@ -70,9 +68,9 @@ def test_order_is_by_instant_then_by_message_id(store: Store, get: Get) -> None:
         ("q", "9999-12-31T23:59:59.999999999Z"),
     ]  # fmt: skip
     shuffled = random.Random(1).sample(in_order, len(in_order))
-    store(*[a_message(message_id=name, ts=ts) for name, ts in shuffled])
+    api.store(*[a_message(message_id=name, ts=ts) for name, ts in shuffled])
 
-    reply = get("/messages")
+    reply = api.get("/messages")
 
     assert [(message["message_id"], message["ts"]) for message in reply["data"]] == in_order
 
@@ -91,8 +89,8 @@ SINCE = {
 
 
 @pytest.mark.parametrize("filters", [{}, {"from_": "+919876543210"}], ids=str)
-def test_since_is_inclusive_and_exact(store: Store, get: Get, filters: dict[str, str]) -> None:
-    store(
+def test_since_is_inclusive_and_exact(api: Api, filters: dict[str, str]) -> None:
+    api.store(
         a_message(message_id="a"),
         a_message(message_id="b", ts="2025-01-15T10:00:00.5Z"),
         a_message(message_id="c", ts="2025-01-15T10:00:01Z"),
@@ -100,7 +98,7 @@ def test_since_is_inclusive_and_exact(store: Store, get: Get, filters: dict[str,
     )
 
     for since, found in SINCE.items():
-        reply = get("/messages", since=since, **filters)
+        reply = api.get("/messages", since=since, **filters)
         assert ("".join(names(reply)), reply["total"]) == (found, len(found)), since
 
 
@@ -123,14 +121,12 @@ TIMES = {
 
 @pytest.mark.parametrize("path", ["/messages", "/stats", "/inbox"])
 @pytest.mark.parametrize("typed", TIMES)
-def test_since_and_until_are_read_as_iso_8601(
-    store: Store, client: FlaskClient, path: str, typed: str
-) -> None:
+def test_since_and_until_are_read_as_iso_8601(api: Api, path: str, typed: str) -> None:
     ts = TIMES[typed]
-    store(a_message(message_id="before", ts="2025-01-14T23:59:59Z"), a_message(ts=ts))
+    api.store(a_message(message_id="before", ts="2025-01-14T23:59:59Z"), a_message(ts=ts))
 
     def found(**query: str) -> object:
-        response = client.get(path, query_string=query)
+        response = api.client.get(path, query_string=query)
         if response.json is None:
             return response.status_code, response.text.count("<article>")
         return response.status_code, response.json.get("total", response.json.get("total_messages"))
@@ -140,68 +136,64 @@ def test_since_and_until_are_read_as_iso_8601(
     assert found(since="2025-01-15T09:30:01Z") == (200, 0)
 
 
-def test_the_next_page_has_the_same_times(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(3))
+def test_the_next_page_has_the_same_times(api: Api) -> None:
+    api.store(*some_messages(3))
 
-    response = client.get("/messages?limit=1&since=2025-01-15T05:30:01+05:30")
+    response = api.client.get("/messages?limit=1&since=2025-01-15T05:30:01+05:30")
 
     assert "since=2025-01-15T00%3A00%3A01Z&" in response.headers["Link"]
 
 
 @pytest.mark.parametrize("url", ["?from_msisdn=+2", "?from_msisdn=%2B2", "?from=&from_msisdn=+2"])
-def test_the_sender_may_have_the_name_of_its_column(
-    store: Store, client: FlaskClient, url: str
-) -> None:
-    store(a_message(message_id="a"), a_message(message_id="b", sender="+2"))
+def test_the_sender_may_have_the_name_of_its_column(api: Api, url: str) -> None:
+    api.store(a_message(message_id="a"), a_message(message_id="b", sender="+2"))
 
-    assert names(client.get(f"/messages{url}").json) == ["b"]
-    assert client.get(f"/stats{url}").json == client.get("/stats?from=%2B2").json
+    assert names(api.client.get(f"/messages{url}").json) == ["b"]
+    assert api.client.get(f"/stats{url}").json == api.client.get("/stats?from=%2B2").json
 
 
 @pytest.mark.parametrize("limit", ["+5", "%2B5", "5%20", "%205", "+5+"])
-def test_a_blank_or_a_plus_around_a_number_is_no_fault(client: FlaskClient, limit: str) -> None:
-    response = client.get(f"/messages?limit={limit}&offset={limit}")
+def test_a_blank_or_a_plus_around_a_number_is_no_fault(api: Api, limit: str) -> None:
+    response = api.client.get(f"/messages?limit={limit}&offset={limit}")
 
     assert response.json == {"data": [], "total": 0, "limit": 5, "offset": 5}
-    assert client.get(f"/inbox/new?above={limit}").json == {"new": 0}
+    assert api.client.get(f"/inbox/new?above={limit}").json == {"new": 0}
 
 
 @pytest.mark.parametrize("url", ["/messages?from=+919876543210", "/messages?from=%2B919876543210"])
-def test_a_senders_messages_are_found_with_a_bare_plus_too(
-    store: Store, client: FlaskClient, url: str
-) -> None:
-    store(
+def test_a_senders_messages_are_found_with_a_bare_plus_too(api: Api, url: str) -> None:
+    api.store(
         a_message(message_id="a"),
         a_message(message_id="b", sender="+91987654321"),
         a_message(message_id="c", sender="+9198765432100"),
     )
 
-    reply = client.get(url).json
+    reply = api.client.get(url).json
 
     assert (names(reply), reply and reply["total"]) == (["a"], 1)
 
 
 @pytest.mark.parametrize("sender", ["919876543210", "+91%", "+91987654321_", "nobody", "+0"])
-def test_a_sender_is_matched_exactly(store: Store, get: Get, sender: str) -> None:
-    store(a_message())
+def test_a_sender_is_matched_exactly(api: Api, sender: str) -> None:
+    api.store(a_message())
 
-    assert get("/messages", from_=sender)["total"] == 0
+    assert api.get("/messages", from_=sender)["total"] == 0
 
 
-def test_an_empty_parameter_counts_as_absent(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(3))
+def test_an_empty_parameter_counts_as_absent(api: Api) -> None:
+    api.store(*some_messages(3))
 
-    reply = client.get("/messages?from=&q=&since=&limit=&offset=&cursor=").json
+    reply = api.client.get("/messages?from=&q=&since=&limit=&offset=&cursor=").json
 
-    assert reply == client.get("/messages").json
+    assert reply == api.client.get("/messages").json
     assert reply is not None
     assert reply["total"] == 3
 
 
-def test_unknown_parameters_are_ignored(store: Store, client: FlaskClient) -> None:
-    store(a_message())
+def test_unknown_parameters_are_ignored(api: Api) -> None:
+    api.store(a_message())
 
-    response = client.get("/messages?page=2&receiver=+1&name[]=x&")
+    response = api.client.get("/messages?page=2&receiver=+1&name[]=x&")
 
     assert response.json is not None
     assert response.json["total"] == 1
@@ -231,9 +223,9 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize("name", BAD_VALUES)
-def test_a_bad_value_is_422_and_named(client: FlaskClient, name: str) -> None:
+def test_a_bad_value_is_422_and_named(api: Api, name: str) -> None:
     for value in BAD_VALUES[name]:
-        response = client.get("/messages", query_string={name: value})
+        response = api.client.get("/messages", query_string={name: value})
 
         assert response.status_code == 422, value
         assert response.json is not None
@@ -242,16 +234,16 @@ def test_a_bad_value_is_422_and_named(client: FlaskClient, name: str) -> None:
         assert error["loc"] == ["query", name]
 
 
-def test_a_time_that_is_none_is_422_with_two_examples(client: FlaskClient) -> None:
+def test_a_time_that_is_none_is_422_with_two_examples(api: Api) -> None:
     for path in ("/messages", "/stats"):
-        response = client.get(path, query_string={"until": "now"})
+        response = api.client.get(path, query_string={"until": "now"})
 
         assert response.status_code == 422
         assert "such as 2025-01-15T09:30:00Z or 2025-01-15" in response.text
 
 
-def test_every_bad_parameter_is_named_at_once(client: FlaskClient) -> None:
-    response = client.get("/messages?limit=0&offset=-1&since=x&cursor=x")
+def test_every_bad_parameter_is_named_at_once(api: Api) -> None:
+    response = api.client.get("/messages?limit=0&offset=-1&since=x&cursor=x")
 
     assert response.json is not None
     assert {error["loc"][1] for error in response.json["detail"]} == {
@@ -259,18 +251,16 @@ def test_every_bad_parameter_is_named_at_once(client: FlaskClient) -> None:
     }  # fmt: skip
 
 
-def test_the_largest_offset_is_an_empty_page(store: Store, client: FlaskClient) -> None:
-    store(a_message())
+def test_the_largest_offset_is_an_empty_page(api: Api) -> None:
+    api.store(a_message())
 
-    response = client.get(f"/messages?offset={2**63 - 1}&limit=100")
+    response = api.client.get(f"/messages?offset={2**63 - 1}&limit=100")
 
     assert response.json == {"data": [], "total": 1, "limit": 100, "offset": 2**63 - 1}
     assert "Link" not in response.headers
 
 
-def test_a_deep_page_is_the_same_as_a_slice_of_all(
-    store: Store, get: Get, client: FlaskClient
-) -> None:
+def test_a_deep_page_is_the_same_as_a_slice_of_all(api: Api) -> None:
     # Uneven: many at one second, and gaps of every scale of the counters.
     random_ = random.Random(2)
     years = ["0001", "1969", "1970", "2024", "2025", "2025", "2025", "9999"]
@@ -280,7 +270,7 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
     ]
     payloads = [a_message(message_id=f"m{n:04}", ts=ts) for n, ts in enumerate(moments)]
     for start in range(0, 2600, 650):
-        store(*payloads[start : start + 650])
+        api.store(*payloads[start : start + 650])
     in_order = [name for _, name in sorted((p["ts"], p["message_id"]) for p in payloads)]
     since = "2025-01-01T00:00:00Z"
     later = [
@@ -288,24 +278,22 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
     ]
 
     for offset in [0, 7, 999, 1000, 1001, 1002, 1300, 1777, 2500, 2598, 2599, 2600, 2601]:
-        reply = get("/messages", limit=7, offset=offset)
+        reply = api.get("/messages", limit=7, offset=offset)
         assert (names(reply), reply["total"]) == (in_order[offset : offset + 7], 2600)
 
-        reply = get("/messages", limit=5, offset=offset, since=since)
+        reply = api.get("/messages", limit=5, offset=offset, since=since)
         assert (names(reply), reply["total"]) == (later[offset : offset + 5], len(later))
 
-    response = client.get("/messages?limit=7&offset=2000")
-    assert names(client.get(following(response)).json) == in_order[2007:2014]
+    response = api.client.get("/messages?limit=7&offset=2000")
+    assert names(api.client.get(following(response)).json) == in_order[2007:2014]
 
 
-def test_pages_and_totals_follow_what_is_removed(
-    store: Store, get: Get, writer: Connection
-) -> None:
-    store(*some_messages(6))
+def test_pages_and_totals_follow_what_is_removed(api: Api) -> None:
+    api.store(*some_messages(6))
 
-    writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
+    api.writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
 
-    reply = get("/messages", limit=3)
+    reply = api.get("/messages", limit=3)
     assert (names(reply), reply["total"]) == (["m0001", "m0002", "m0004"], 4)
-    assert get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
-    assert get("/messages", from_="+919876543210")["total"] == 4
+    assert api.get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
+    assert api.get("/messages", from_="+919876543210")["total"] == 4

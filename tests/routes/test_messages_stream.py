@@ -4,14 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.builders import a_message, some_messages
-from tests.conftest import Store
+from tests.conftest import Api
 from tests.routes.pages import names
 from webhook_api.services import services_of
-from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -22,13 +20,13 @@ def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient) -> None:
+def test_ndjson_streams_all_messages_as_lines(api: Api) -> None:
     payloads = some_messages(2300, text="Ünïcode\u2028\n")
     for start in range(0, 2300, 575):
-        store(*payloads[start : start + 575])
+        api.store(*payloads[start : start + 575])
 
-    assert stream(client, "/messages") == payloads
-    assert stream(client, "/messages?limit=5&offset=7") == payloads
+    assert stream(api.client, "/messages") == payloads
+    assert stream(api.client, "/messages?limit=5&offset=7") == payloads
 
 
 @pytest.mark.parametrize(
@@ -53,97 +51,89 @@ def test_ndjson_streams_all_messages_as_lines(store: Store, client: FlaskClient)
         ("/messages?message_id=M0003", []),
     ],
 )
-def test_a_stream_has_the_same_filters(
-    store: Store, client: FlaskClient, url: str, found: list[str]
-) -> None:
-    store(
+def test_a_stream_has_the_same_filters(api: Api, url: str, found: list[str]) -> None:
+    api.store(
         *some_messages(6),
         a_message(message_id="z", sender="+1", to="+2", text="\x00", ts="2026-01-01T00:00:00Z"),
     )
 
-    assert [message["message_id"] for message in stream(client, url)] == found
-    assert names(client.get(url).json) == found
+    assert [message["message_id"] for message in stream(api.client, url)] == found
+    assert names(api.client.get(url).json) == found
 
 
-def test_head_of_a_stream_has_no_length(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(3))
+def test_head_of_a_stream_has_no_length(api: Api) -> None:
+    api.store(*some_messages(3))
 
-    response = client.head("/messages", headers=NDJSON)
+    response = api.client.head("/messages", headers=NDJSON)
 
     assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
     assert "Content-Length" not in response.headers
 
 
 @pytest.mark.parametrize("query", ["since=x", "limit=0", "limit=x", "offset=-1", "cursor=x"])
-def test_a_stream_refuses_bad_parameters(client: FlaskClient, query: str) -> None:
-    response = client.get(f"/messages?{query}", headers=NDJSON)
+def test_a_stream_refuses_bad_parameters(api: Api, query: str) -> None:
+    response = api.client.get(f"/messages?{query}", headers=NDJSON)
 
     assert (response.status_code, response.content_type) == (422, "application/json")
 
 
-def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(
-    app: Flask, store: Store, client: FlaskClient, writer: Connection
-) -> None:
+def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(api: Api) -> None:
     payloads = some_messages(1500)
-    store(*payloads[:750])
-    store(*payloads[750:])
-    with services_of(app).database.reader() as reader:
+    api.store(*payloads[:750])
+    api.store(*payloads[750:])
+    with services_of(api.app).database.reader() as reader:
         pass
 
-    response = client.get("/messages", headers=NDJSON, buffered=False)
+    response = api.client.get("/messages", headers=NDJSON, buffered=False)
     blocks = response.iter_encoded()
     first = next(blocks)
     # The last row of the first read goes; the next one is of another instant.
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
-    busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+    busy, *_ = api.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     lines = b"".join([first, *blocks]).splitlines()
     response.close()
 
     assert busy == 0
     assert [json.loads(line) for line in lines] == payloads
-    with services_of(app).database.reader() as acquired:
+    with services_of(api.app).database.reader() as acquired:
         assert acquired is reader
 
 
-def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(
-    store: Store, client: FlaskClient, writer: Connection
-) -> None:
+def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(api: Api) -> None:
     payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
-    store(*payloads[:750])
-    store(*payloads[750:])
+    api.store(*payloads[:750])
+    api.store(*payloads[750:])
 
-    blocks = client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
+    blocks = api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
     first = next(blocks)
-    writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
     lines = b"".join([first, *blocks]).splitlines()
 
     assert [json.loads(line) for line in lines] == payloads
 
 
-def test_every_stream_that_has_ended_frees_its_place(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(500))
+def test_every_stream_that_has_ended_frees_its_place(api: Api) -> None:
+    api.store(*some_messages(500))
 
     for _ in range(10):
-        client.get("/messages", headers=NDJSON).get_data()
-        client.head("/messages", headers=NDJSON).close()
-        client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
-        next(client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
+        api.client.get("/messages", headers=NDJSON).get_data()
+        api.client.head("/messages", headers=NDJSON).close()
+        api.client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
+        next(api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
 
-    assert client.get("/messages", headers=NDJSON).status_code == 200
+    assert api.client.get("/messages", headers=NDJSON).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_stream_that_nobody_reads_gives_its_connection_back(
-    app: Flask, store: Store, client: FlaskClient, method: str
-) -> None:
-    store(*some_messages(5))
-    with services_of(app).database.reader() as reader:
+def test_a_stream_that_nobody_reads_gives_its_connection_back(api: Api, method: str) -> None:
+    api.store(*some_messages(5))
+    with services_of(api.app).database.reader() as reader:
         pass
 
     for _ in range(3):
-        client.open("/messages", method=method, headers=NDJSON).close()
+        api.client.open("/messages", method=method, headers=NDJSON).close()
 
-    with services_of(app).database.reader() as acquired:
+    with services_of(api.app).database.reader() as acquired:
         assert acquired is reader
 
 
@@ -160,6 +150,6 @@ def test_a_stream_that_nobody_reads_gives_its_connection_back(
     ],
 )
 def test_json_is_the_answer_unless_ndjson_is_preferred(
-    client: FlaskClient, accept: str, mimetype: str
+    api: Api, accept: str, mimetype: str
 ) -> None:
-    assert client.get("/messages", headers={"Accept": accept}).mimetype == mimetype
+    assert api.client.get("/messages", headers={"Accept": accept}).mimetype == mimetype

@@ -4,10 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message, encode, signed
-from tests.conftest import Get, Post
+from tests.conftest import Api
 
 VALID = encode(a_message())
 
@@ -19,15 +18,15 @@ VALID = encode(a_message())
         "multipart/form-data; boundary=x", "application/json; charset=latin-1", "nonsense",
     ],
 )  # fmt: skip
-def test_the_content_type_does_not_matter(
-    client: FlaskClient, get: Get, content_type: str | None
-) -> None:
+def test_the_content_type_does_not_matter(api: Api, content_type: str | None) -> None:
     body = json.dumps(a_message(text="a=1&b=é+"), ensure_ascii=False).encode()
 
-    response = client.post("/webhook", data=body, headers=signed(body), content_type=content_type)
+    response = api.client.post(
+        "/webhook", data=body, headers=signed(body), content_type=content_type
+    )
 
     assert response.status_code == 200
-    assert get("/messages")["data"] == [a_message(text="a=1&b=é+")]
+    assert api.get("/messages")["data"] == [a_message(text="a=1&b=é+")]
 
 
 GOOD_FIELDS: list[tuple[str, Any]] = [
@@ -44,20 +43,18 @@ GOOD_FIELDS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("ascii_only", [True, False], ids=["escaped", "raw"])
-def test_what_is_accepted_comes_back_as_it_was_sent(
-    post_signed: Post, get: Get, ascii_only: bool
-) -> None:
+def test_what_is_accepted_comes_back_as_it_was_sent(api: Api, ascii_only: bool) -> None:
     messages = [
         a_message(**{"message_id": f"m{n}", name: value})
         for n, (name, value) in enumerate(GOOD_FIELDS)
     ]
 
     for message in messages:
-        response = post_signed(json.dumps(message, ensure_ascii=ascii_only).encode())
+        response = api.post(json.dumps(message, ensure_ascii=ascii_only).encode())
         assert response.status_code == 200, ascii(message)
 
     in_order = sorted(messages, key=lambda message: message["message_id"])
-    found = get("/messages", limit=100)["data"]
+    found = api.get("/messages", limit=100)["data"]
     assert sorted(found, key=lambda message: message["message_id"]) == in_order
 
 
@@ -86,9 +83,9 @@ UNKNOWN = ['"a\\u0000b"', "1e400", "-0", "[[[{}]]]", "[" * 150 + "]" * 150, "9" 
     ],
 )
 def test_text_may_be_left_out_or_cut_and_what_it_does_not_need_is_ignored(
-    post_signed: Post, get: Get, body: bytes, text: str | None
+    api: Api, body: bytes, text: str | None
 ) -> None:
-    response = post_signed(body)
+    response = api.post(body)
 
     assert response.status_code == 200
-    assert get("/messages")["data"] == [a_message(text=text)]
+    assert api.get("/messages")["data"] == [a_message(text=text)]

@@ -6,7 +6,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.builders import a_message, encode
-from tests.conftest import Post, Rows
+from tests.conftest import Api
 
 LATIN = '{"message_id": "é"}'.encode("latin-1")
 
@@ -66,10 +66,10 @@ def assert_unprocessable(response: TestResponse, *locs: str) -> None:
     assert "private" not in response.text
 
 
-def test_a_signed_body_that_is_not_a_message_is_422(post_signed: Post, rows: Rows) -> None:
+def test_a_signed_body_that_is_not_a_message_is_422(api: Api) -> None:
     for body in NOT_A_MESSAGE.values():
-        assert_unprocessable(post_signed(body))
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+        assert_unprocessable(api.post(body))
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
 NUMBERS = [
@@ -101,19 +101,17 @@ MISSING = object()
 
 
 @pytest.mark.parametrize("name", BAD_VALUES)
-def test_a_field_that_breaks_its_rule_or_is_missing_is_422_and_named(
-    post_signed: Post, rows: Rows, name: str
-) -> None:
+def test_a_field_that_breaks_its_rule_or_is_missing_is_422_and_named(api: Api, name: str) -> None:
     for value in [*BAD_VALUES[name], *([MISSING] if name != "text" else [])]:
         payload = a_message(**{name: value})
         if value is MISSING:
             del payload[name]
 
-        assert_unprocessable(post_signed(payload), name)
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+        assert_unprocessable(api.post(payload), name)
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-def test_every_wrong_field_is_named_at_once(post_signed: Post) -> None:
-    response = post_signed({"message_id": 1, "from": "private", "to": "+1"})
+def test_every_wrong_field_is_named_at_once(api: Api) -> None:
+    response = api.post({"message_id": 1, "from": "private", "to": "+1"})
 
     assert_unprocessable(response, "message_id", "from", "ts")

@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message, encode, signed
-from tests.conftest import Rows
+from tests.conftest import Api
 from tests.intake.test_signature import BODY, SIGNATURE
 
 VALID = encode(a_message())
@@ -22,14 +21,14 @@ WRONG = [
 @pytest.mark.parametrize("signature", WRONG, ids=ascii)
 @pytest.mark.parametrize("body", [VALID, b"not json"])
 def test_a_wrong_signature_is_401_and_stores_nothing(
-    client: FlaskClient, rows: Rows, signature: str | None, body: bytes
+    api: Api, signature: str | None, body: bytes
 ) -> None:
     # As a WSGI server passes on any bytes.
     header = {"HTTP_X_SIGNATURE": signature.encode().decode("latin-1")} if signature else {}
-    response = client.post("/webhook?x=1", data=body, environ_overrides=header)
+    response = api.client.post("/webhook?x=1", data=body, environ_overrides=header)
 
     assert (response.status_code, response.json) == (401, {"detail": "invalid signature"})
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -38,23 +37,23 @@ def test_a_wrong_signature_is_401_and_stores_nothing(
      lambda s: s[:9] + s[9:].upper()],
 )  # fmt: skip
 def test_a_signature_may_be_of_either_case_and_prefixed(
-    client: FlaskClient, write: Callable[[str], str]
+    api: Api, write: Callable[[str], str]
 ) -> None:
     for url, body, signature in [("/webhook?x=1", VALID, RIGHT), ("/webhook", BODY, SIGNATURE)]:
-        response = client.post(url, data=body, headers={"X-Signature": write(signature)})
+        response = api.client.post(url, data=body, headers={"X-Signature": write(signature)})
 
         assert (response.status_code, response.json) == (200, {"status": "ok"})
 
 
-def test_two_signature_headers_are_401(client: FlaskClient) -> None:
-    response = client.post("/webhook", data=VALID, headers=[("X-Signature", RIGHT)] * 2)
+def test_two_signature_headers_are_401(api: Api) -> None:
+    response = api.client.post("/webhook", data=VALID, headers=[("X-Signature", RIGHT)] * 2)
 
     assert response.status_code == 401
 
 
-def test_the_signature_is_of_the_bytes_as_they_came(client: FlaskClient) -> None:
+def test_the_signature_is_of_the_bytes_as_they_came(api: Api) -> None:
     spaced = json.dumps(a_message(), indent=2).encode()
     compact = json.dumps(a_message(), separators=(",", ":")).encode()
 
-    assert client.post("/webhook", data=spaced, headers=signed(compact)).status_code == 401
-    assert client.post("/webhook", data=spaced, headers=signed(spaced)).status_code == 200
+    assert api.client.post("/webhook", data=spaced, headers=signed(compact)).status_code == 401
+    assert api.client.post("/webhook", data=spaced, headers=signed(spaced)).status_code == 200

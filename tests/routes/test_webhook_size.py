@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.builders import a_message, encode, signed
-from tests.conftest import Logged, Post, Rows
+from tests.conftest import Api
 
 LIMIT = 262_144
 
@@ -29,47 +29,41 @@ def post_chunked(client: FlaskClient, body: bytes) -> tuple[TestResponse, int]:
     return response, stream.tell()
 
 
-def test_a_body_of_the_limit_is_accepted_and_a_byte_more_is_413(
-    post_signed: Post, client: FlaskClient, rows: Rows
-) -> None:
-    largest = post_signed(padded(LIMIT, a_message(message_id="sized")))
-    largest_chunked, _ = post_chunked(client, padded(LIMIT, a_message(message_id="chunked")))
-    too_large = post_signed(padded(LIMIT + 1))
-    too_large_chunked, _ = post_chunked(client, padded(LIMIT + 1))
+def test_a_body_of_the_limit_is_accepted_and_a_byte_more_is_413(api: Api) -> None:
+    largest = api.post(padded(LIMIT, a_message(message_id="sized")))
+    largest_chunked, _ = post_chunked(api.client, padded(LIMIT, a_message(message_id="chunked")))
+    too_large = api.post(padded(LIMIT + 1))
+    too_large_chunked, _ = post_chunked(api.client, padded(LIMIT + 1))
 
     assert (largest.status_code, largest_chunked.status_code) == (200, 200)
     assert (too_large.status_code, too_large_chunked.status_code) == (413, 413)
     assert too_large.json == too_large_chunked.json
     assert "262144 bytes" in too_large.text
-    assert rows("SELECT message_id FROM messages ORDER BY 1") == [("chunked",), ("sized",)]
+    assert api.rows("SELECT message_id FROM messages ORDER BY 1") == [("chunked",), ("sized",)]
 
 
-def test_a_body_announced_as_too_large_is_refused_unread_whatever_its_signature(
-    client: FlaskClient,
-) -> None:
+def test_a_body_announced_as_too_large_is_refused_unread_whatever_its_signature(api: Api) -> None:
     stream = io.BytesIO(b"x" * 100)
 
-    response = client.post(
+    response = api.client.post(
         "/webhook", input_stream=stream, environ_overrides={"CONTENT_LENGTH": "2000000000"}
     )
 
     assert (response.status_code, stream.tell()) == (413, 0)
 
 
-def test_an_endless_body_is_read_until_a_byte_above_the_limit(client: FlaskClient) -> None:
-    response, read = post_chunked(client, b" " * 10 * LIMIT)
-    unsigned = client.post("/webhook", data=padded(LIMIT + 1), headers={"X-Signature": "wrong"})
+def test_an_endless_body_is_read_until_a_byte_above_the_limit(api: Api) -> None:
+    response, read = post_chunked(api.client, b" " * 10 * LIMIT)
+    unsigned = api.client.post("/webhook", data=padded(LIMIT + 1), headers={"X-Signature": "wrong"})
 
     assert (response.status_code, read) == (413, LIMIT + 1)
     assert unsigned.status_code == 413
 
 
-def test_a_body_that_ends_early_is_408_and_stores_nothing(
-    client: FlaskClient, rows: Rows, logged: Logged
-) -> None:
+def test_a_body_that_ends_early_is_408_and_stores_nothing(api: Api) -> None:
     body = encode(a_message())
 
-    response = client.post(
+    response = api.client.post(
         "/webhook",
         input_stream=io.BytesIO(body),
         headers=signed(body),
@@ -78,5 +72,5 @@ def test_a_body_that_ends_early_is_408_and_stores_nothing(
 
     assert response.status_code == 408
     assert list(response.json or {}) == ["detail"]
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    assert [line["result"] for line in logged()] == ["incomplete"]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [line["result"] for line in api.logged()] == ["incomplete"]

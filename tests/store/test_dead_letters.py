@@ -12,13 +12,13 @@ import pytest
 
 from tests.cli.conftest import run
 from tests.cli.running import Run
+from tests.conftest import Api
 from tests.intake.commits import group, message, stored
 from tests.intake.conftest import record
 from tests.maintenance.test_compaction import once_meanwhile
 from tests.serving import wait_until
 from tests.store.files import differences
 from tests.store.forgotten import NUMBER, traces
-from webhook_api.config import Config
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.background_tasks import Retention
@@ -111,19 +111,17 @@ def test_when_there_are_too_many_nothing_of_the_delivery_is_stored(
         (DIGITS[:-1].encode(), False),
     ],
 )
-def test_forget_removes_those_with_the_number(
-    run: Run, config: Config, body: bytes, has_it: bool
-) -> None:
-    keep(config.database_path, a_letter(body), a_letter(b"other"))
+def test_forget_removes_those_with_the_number(api: Api, body: bytes, has_it: bool) -> None:
+    keep(api.config.database_path, a_letter(body), a_letter(b"other"))
 
-    dry = run("forget", NUMBER, "--dry-run").stdout
-    first = run("forget", NUMBER).stdout.splitlines()[0]
+    dry = api.run("forget", NUMBER, "--dry-run").stdout
+    first = api.run("forget", NUMBER).stdout.splitlines()[0]
 
     counted = " and 1 dead letters" if has_it else ""
     assert dry == f"0 messages{counted} would be removed\n"
     assert first == f"0 messages{counted} removed"
-    assert bodies(config.database_path) == ([b"other"] if has_it else [body, b"other"])
-    assert differences(config.database_path) == []
+    assert bodies(api.config.database_path) == ([b"other"] if has_it else [body, b"other"])
+    assert differences(api.config.database_path) == []
 
 
 @pytest.mark.parametrize(
@@ -191,13 +189,11 @@ def prune(*more: str) -> Callable[[Run, Database], None]:
     "act", [lambda _run, database: retain(database), prune(), prune("--compact")],
     ids=["retention", "prune", "prune --compact"],
 )  # fmt: skip
-def test_old_ones_are_removed_like_messages(
-    run: Run, config: Config, act: Callable[[Run, Database], None]
-) -> None:
-    keep(config.database_path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
+def test_old_ones_are_removed_like_messages(api: Api, act: Callable[[Run, Database], None]) -> None:
+    keep(api.config.database_path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
 
-    with closing(Database(config.database_path)) as database:
-        act(run, database)
+    with closing(Database(api.config.database_path)) as database:
+        act(api.run, database)
 
-    assert bodies(config.database_path) == [b"new"]
-    assert differences(config.database_path) == []
+    assert bodies(api.config.database_path) == [b"new"]
+    assert differences(api.config.database_path) == []

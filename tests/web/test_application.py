@@ -4,28 +4,25 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.test import create_environ
 
 from tests.builders import a_message
-from tests.conftest import Post
+from tests.conftest import Api
 from webhook_api.web.json_provider import JSONAnswer
 
 
-def test_an_upgrade_to_a_websocket_is_ignored(client: FlaskClient) -> None:
+def test_an_upgrade_to_a_websocket_is_ignored(api: Api) -> None:
     """RFC 9110, 7.8: a server may ignore it. Flask itself answers 400."""
     asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
 
-    assert client.get("/health/live", headers=asked).json == {"status": "alive"}
+    assert api.client.get("/health/live", headers=asked).json == {"status": "alive"}
 
 
 @pytest.mark.parametrize(("number", "status"), [("1", 200), ("١", 404), ("１", 404), ("-1", 404)])
-def test_a_number_in_a_path_is_ascii(
-    client: FlaskClient, post_signed: Post, number: str, status: int
-) -> None:
-    post_signed(a_message())
+def test_a_number_in_a_path_is_ascii(api: Api, number: str, status: int) -> None:
+    api.post(a_message())
 
-    assert client.get(f"/inbox/messages/{number}").status_code == status
+    assert api.client.get(f"/inbox/messages/{number}").status_code == status
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 503])

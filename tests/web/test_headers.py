@@ -1,9 +1,9 @@
 """The security headers, on every kind of reply."""
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message, encode, signed
+from tests.conftest import Api
 
 BODY = encode(a_message())
 
@@ -18,10 +18,8 @@ REPLIES = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), REPLIES)
-def test_every_reply_has_security_headers(
-    client: FlaskClient, method: str, path: str, status: int
-) -> None:
-    with client.open(path, method=method, data=BODY, headers=signed(BODY)) as response:
+def test_every_reply_has_security_headers(api: Api, method: str, path: str, status: int) -> None:
+    with api.client.open(path, method=method, data=BODY, headers=signed(BODY)) as response:
         assert response.status_code == status
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Referrer-Policy"] == "no-referrer"
@@ -37,10 +35,10 @@ JSON = {"/stats": 200, "/messages": 200, "/messages?limit=0": 422, "/webhook": 4
 
 @pytest.mark.parametrize(("path", "status"), JSON.items())
 def test_a_json_reply_has_its_length_and_type_and_no_message_is_cached(
-    client: FlaskClient, path: str, status: int
+    api: Api, path: str, status: int
 ) -> None:
-    whole = client.get(path)
-    head = client.head(path)
+    whole = api.client.get(path)
+    head = api.client.head(path)
 
     assert (whole.status_code, head.status_code, head.data) == (status, status, b"")
     for response in (whole, head):
@@ -50,11 +48,11 @@ def test_a_json_reply_has_its_length_and_type_and_no_message_is_cached(
             assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_assets_share_one_label_in_the_metrics(client: FlaskClient) -> None:
+def test_assets_share_one_label_in_the_metrics(api: Api) -> None:
     for name in ("docs.js", "docs.css", "nothing.js"):
-        client.get(f"/docs/{name}").close()
+        api.client.get(f"/docs/{name}").close()
 
-    metrics = client.get("/metrics?name[]=http_requests_total").text
+    metrics = api.client.get("/metrics?name[]=http_requests_total").text
 
     labels = 'http_requests_total{method="GET",path="/docs/<path:filename>"'
     assert f'{labels},status="200"}} 2.0' in metrics
