@@ -131,6 +131,11 @@ class Api:
         """Run a command, and return its output and exit code."""
         return self.app.test_cli_runner().invoke(args=[str(arg) for arg in args], input=stdin)
 
+    def ran(self, *args: object, stdin: bytes | None = None) -> tuple[int, str, str]:
+        """Run a command; return its exit code, stdout and stderr."""
+        result = self.run(*args, stdin=stdin)
+        return result.exit_code, result.stdout, result.stderr
+
     @cached_property
     def writer(self) -> LockedConnection:
         """The test's own connection, which may write."""

@@ -218,6 +218,11 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def more(self, messages: int) -> None:
+        """Return when so many more are acknowledged."""
+        wanted = len(self.acknowledged) + messages
+        wait_until(lambda: len(self.acknowledged) > wanted, 60)
+
     def _work(self, number: int) -> None:
         chance = random.Random(f"{self._prefix} {number}")
         done: list[str] = []
@@ -318,7 +323,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    condition: Callable[[], bool], timeout_s: float = 10.0, *, every_s: float = 0.005
+    condition: Callable[[], bool], timeout_s: float = 30.0, *, every_s: float = 0.005
 ) -> None:
     """Return as soon as `condition` holds."""
     deadline = time.monotonic() + timeout_s

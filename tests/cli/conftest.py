@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from tests.builders import SECRET, a_message, an_app
 from tests.cli.running import Damage, Run
 from tests.conftest import Api
-from tests.store.forgotten import NUMBER, TEXT
+from tests.store.files import NUMBER, TEXT
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import back_up

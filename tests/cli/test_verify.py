@@ -25,10 +25,10 @@ def test_verify_finds_nothing_in_what_the_service_wrote(api: Api) -> None:
     result = api.run("verify")
 
     assert (result.stdout, result.exit_code) == (
-        f"{api.config.database_path}: 47 messages, nothing differs\n",
+        f"{api.path}: 47 messages, nothing differs\n",
         0,
     )
-    assert [file.name for file in api.config.database_path.parent.glob("*verify*")] == []
+    assert [file.name for file in api.path.parent.glob("*verify*")] == []
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(api: 
 
 def test_verify_needs_no_write_lock(api: Api) -> None:
     api.run("import", "-", stdin=some_messages(10))
-    other = sqlite3.connect(api.config.database_path, isolation_level=None)
+    other = sqlite3.connect(api.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with Database(api.config.database_path).write_lock():
+    with Database(api.path).write_lock():
         result = api.run("verify")
 
     other.close()

@@ -71,7 +71,7 @@ def test_failures_are_pages(api: Api) -> None:
     stopped.read = fail  # type: ignore[method-assign]
     broken = api.client.get("/inbox?q=x")
     register_services(api.app, services)
-    api.config.database_path.write_bytes(b"no database" * 1000)
+    api.path.write_bytes(b"no database" * 1000)
     no_database = api.client.get("/inbox")
     told = api.client.get("/inbox/new?above=1")
 

@@ -48,7 +48,7 @@ def test_a_removal_does_not_look_at_every_character_that_there_is(api: Api) -> N
     assert steps_to_remove(api.writer, 3) < 1.2 * with_4000
     assert with_4000 < 4000
     remove_messages(api.writer, [2])  # a text with half of all characters
-    assert differences(api.config.database_path) == []
+    assert differences(api.path) == []
 
 
 def test_a_removal_that_fails_leaves_the_message_and_no_tombstone(api: Api) -> None:

@@ -67,7 +67,7 @@ def test_each_provider_stores_with_its_own_prefix(api: Api) -> None:
 
 
 def test_nothing_is_stored_if_one_message_cannot_be(api: Api) -> None:
-    with closing(sqlite3.connect(api.config.database_path)) as other:
+    with closing(sqlite3.connect(api.path)) as other:
         other.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.message_id LIKE '%0007'"
             " BEGIN SELECT RAISE(ABORT, 'not this one'); END"

@@ -37,7 +37,7 @@ def with_version(version: int) -> Callable[[Path], None]:
 def test_another_file_or_version_is_live_and_not_ready(
     api: Api, change: Callable[[Path], object], detail: str
 ) -> None:
-    change(api.config.database_path)
+    change(api.path)
 
     response = api.client.get("/health/ready")
 

@@ -17,8 +17,7 @@ from tests.intake.commits import group, message, stored
 from tests.intake.conftest import record
 from tests.maintenance.test_compaction import once_meanwhile
 from tests.serving import wait_until
-from tests.store.files import differences
-from tests.store.forgotten import NUMBER, traces
+from tests.store.files import NUMBER, differences, traces
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.background_tasks import Retention
@@ -112,7 +111,7 @@ def test_when_there_are_too_many_nothing_of_the_delivery_is_stored(
     ],
 )
 def test_forget_removes_those_with_the_number(api: Api, body: bytes, has_it: bool) -> None:
-    keep(api.config.database_path, a_letter(body), a_letter(b"other"))
+    keep(api.path, a_letter(body), a_letter(b"other"))
 
     dry = api.run("forget", NUMBER, "--dry-run").stdout
     first = api.run("forget", NUMBER).stdout.splitlines()[0]
@@ -120,8 +119,8 @@ def test_forget_removes_those_with_the_number(api: Api, body: bytes, has_it: boo
     counted = " and 1 dead letters" if has_it else ""
     assert dry == f"0 messages{counted} would be removed\n"
     assert first == f"0 messages{counted} removed"
-    assert bodies(api.config.database_path) == ([b"other"] if has_it else [body, b"other"])
-    assert differences(api.config.database_path) == []
+    assert bodies(api.path) == ([b"other"] if has_it else [body, b"other"])
+    assert differences(api.path) == []
 
 
 @pytest.mark.parametrize(
@@ -190,10 +189,10 @@ def prune(*more: str) -> Callable[[Run, Database], None]:
     ids=["retention", "prune", "prune --compact"],
 )  # fmt: skip
 def test_old_ones_are_removed_like_messages(api: Api, act: Callable[[Run, Database], None]) -> None:
-    keep(api.config.database_path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
+    keep(api.path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
 
-    with closing(Database(api.config.database_path)) as database:
+    with closing(Database(api.path)) as database:
         act(api.run, database)
 
-    assert bodies(api.config.database_path) == [b"new"]
-    assert differences(api.config.database_path) == []
+    assert bodies(api.path) == [b"new"]
+    assert differences(api.path) == []

@@ -204,7 +204,7 @@ def test_another_file_in_the_place_of_the_database_does_not_cost_its_wal(
     api: Api, content: bytes
 ) -> None:
     api.post(a_message())
-    path = api.config.database_path
+    path = api.path
     wal = path.with_name(path.name + "-wal")
     database, log = path.rename(path.with_name("away")), wal.read_bytes()
     path.write_bytes(content)

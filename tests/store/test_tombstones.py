@@ -65,4 +65,4 @@ def test_verify_names_tombstones_that_cannot_be(api: Api, damage: str, named: st
 
     api.writer.execute(damage)
 
-    assert named in differences(api.config.database_path)
+    assert named in differences(api.path)

@@ -124,7 +124,7 @@ def test_a_failure_within_the_webhook_is_counted_as_error(api: Api) -> None:
 def test_a_database_that_is_gone_is_503_with_retry_after_and_is_not_created(
     api: Api, path: str
 ) -> None:
-    api.config.database_path.unlink()
+    api.path.unlink()
 
     response = api.client.get(path)
 
@@ -135,15 +135,15 @@ def test_a_database_that_is_gone_is_503_with_retry_after_and_is_not_created(
     assert (line["status"], line["level"]) == (503, "ERROR")
     assert line["error"] == "database: No such file or directory"
     assert "traceback" not in line
-    assert not api.config.database_path.exists()
+    assert not api.path.exists()
     assert api.client.get("/health/live").status_code == 200
 
 
 def test_a_delivery_that_cannot_be_stored_is_503_and_stored_when_it_comes_again(api: Api) -> None:
-    aside = api.config.database_path.with_suffix(".aside")
-    api.config.database_path.rename(aside)
+    aside = api.path.with_suffix(".aside")
+    api.path.rename(aside)
     refused = api.post(a_message())
-    aside.rename(api.config.database_path)
+    aside.rename(api.path)
 
     again = api.post(a_message())
 

@@ -179,7 +179,7 @@ def test_replies_are_as_described(api: Api) -> None:
 
 
 def test_replies_without_a_database_are_as_described(api: Api) -> None:
-    api.config.database_path.rename(api.config.database_path.with_name("elsewhere"))
+    api.path.rename(api.path.with_name("elsewhere"))
 
     replies = [
         ("/webhook", api.post(a_message())),
