@@ -156,7 +156,7 @@ def test_fifty_deliveries_of_one_id_at_once_are_one_row(tmp_path: Path) -> None:
 
 def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "load") as load:
-        time.sleep(0.7)
+        load.more(50)
         started = time.monotonic()
         server.process.terminate()
         status = server.process.wait(20)
@@ -164,7 +164,7 @@ def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path
 
     accepted = [line for line in server.log if line.get("path") == "/webhook"]
     assert status == 0
-    assert took < 8
+    assert took < 30
     assert load.statuses == {200: len(load.acknowledged)}
     assert len(load.acknowledged) > 20
     # None was closed without an answer. The kernel resets a client that comes between the last
@@ -222,7 +222,7 @@ def test_the_successor_of_a_killed_master_starts_at_the_first_try(tmp_path: Path
             before = len(load.acknowledged)
             wait_until(lambda: len(load.acknowledged) > before + 20)
 
-    assert took < 8
+    assert took < 30
     assert not [line for line in server.log if "in use" in line.get("message", "")]
     assert load.acknowledged <= server.ids()
 

@@ -18,7 +18,7 @@ from tests.tools.powercut.shim import Calls, Shim, build, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
-LOAD_S = 1.0
+LOAD_S = 0.8
 IMAGES = 10
 
 

@@ -10,7 +10,7 @@ from tests.serving import ROOT, serving
 def test_the_service_does_what_its_description_says(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/openapi.json"
-        options = "--checks=all --max-examples=5 --seed=1 --continue-on-failure --no-color"
+        options = "--checks=all --max-examples=3 --seed=1 --continue-on-failure --no-color"
         # OpenAPI cannot say which parameters exclude each other.
         options += " --exclude-checks=positive_data_acceptance"
         run = subprocess.run(

@@ -174,5 +174,5 @@ def test_closing_waits_only_a_while_for_another_process(database: Database, reco
     with database.write_lock():
         commits.close()
 
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert stored(database) == ["m1"]

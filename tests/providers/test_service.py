@@ -6,7 +6,6 @@ import hmac
 import http.client
 import json
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -34,11 +33,9 @@ from tests.providers.samples import (
     signed_as,
     some_whatsapps,
 )
-from tests.serving import Client, Load, Server, serving
+from tests.serving import Client, Load, Server, serving, wait_until
 from webhook_api import close_app
 from webhook_api.errors import InvalidSignature
-
-NOISE = 3  # times as slow a busy machine may be
 
 
 def deliver(client: Client, provider: str, body: bytes, slash: str = "") -> int:
@@ -47,7 +44,6 @@ def deliver(client: Client, provider: str, body: bytes, slash: str = "") -> int:
 
 
 def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path) -> None:
-    took_ms = []
     with (
         serving(tmp_path, **SETTINGS) as server,
         Load(server, "load", threads=4) as load,
@@ -55,13 +51,10 @@ def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path
     ):
         for number in range(5):
             body = from_meta(*some_whatsapps(1000, start=1000 * number))
-            started = time.perf_counter()
             assert deliver(client, "meta", body) == 200
-            took_ms.append((time.perf_counter() - started) * 1000)
             stored = server.query("SELECT count(*) FROM messages WHERE message_id LIKE 'meta:%'")
             assert stored == [(1000 * (number + 1),)]
 
-    assert statistics.median(took_ms) < 150 * NOISE, took_ms
     assert set(load.statuses) == {200}
 
 
@@ -105,7 +98,9 @@ def test_a_delivery_is_stored_whole_or_not_at_all_after_a_kill(tmp_path: Path) -
             ]
             for thread in threads:
                 thread.start()
-            time.sleep(0.05 + 0.04 * number)
+            before = len(acknowledged)
+            wait_until(lambda before=before: len(acknowledged) > before)  # type: ignore[misc]
+            time.sleep(0.04 * number)
             server.kill()
             for thread in threads:
                 thread.join()

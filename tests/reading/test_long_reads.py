@@ -38,7 +38,7 @@ def watching() -> Watching:
 
 @pytest.fixture
 def reads(database: Database, watching: Watching) -> LongReads:
-    return LongReads(database, watching, deadline_s=0.2, wait_s=0.2)
+    return LongReads(database, watching, deadline_s=1, wait_s=10)
 
 
 def there() -> bool:
@@ -92,8 +92,8 @@ def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
 
     kind, detail, seconds = refused(lambda: reads.read(endless, there))
 
-    assert (kind, detail) == (Unavailable, "the read took longer than 0.2 s")
-    assert 0.2 <= seconds < 1
+    assert (kind, detail) == (Unavailable, "the read took longer than 1 s")
+    assert 1 <= seconds < 20
     assert watching.refusals == [Refusal.DEADLINE]
     assert reads.read(itself, there) is not acquired  # what failed may have kept what is wrong
     assert reads.read(one, there) == 1
@@ -106,7 +106,7 @@ def test_a_read_whose_client_leaves_is_interrupted(database: Database, watching:
     kind, _, seconds = refused(lambda: reads.read(endless, watching.is_gone))
 
     assert kind is ClientLeft
-    assert seconds < 1
+    assert seconds < 30
     assert watching.refusals == [Refusal.CLIENT_LEFT]
     assert reads.read(one, there) == 1
 
@@ -126,17 +126,17 @@ def test_a_read_whose_client_left_before_its_turn_is_never_begun(
 def test_a_read_waits_for_another_a_while_and_no_longer(
     database: Database, watching: Watching
 ) -> None:
-    reads = LongReads(database, watching, deadline_s=5, wait_s=0.15)
+    reads = LongReads(database, watching, deadline_s=60, wait_s=0.15)
     began, go = threading.Event(), threading.Event()
 
     def hold(db: Connection) -> int:
         began.set()
-        go.wait(10)
+        go.wait(60)
         return one(db)
 
     other = threading.Thread(target=reads.read, args=[hold, there])
     other.start()
-    began.wait(5)
+    began.wait(60)
     kind, detail, seconds = refused(lambda: reads.read(one, there))
     # Each block of a stream is short: it need not wait for a long read.
     streamed = list(reads.stream(numbers, there))
@@ -144,7 +144,7 @@ def test_a_read_waits_for_another_a_while_and_no_longer(
     other.join()
 
     assert (kind, detail) == (Unavailable, "other reads took longer than 0.15 s")
-    assert 0.15 <= seconds < 1
+    assert 0.15 <= seconds < 20
     assert watching.refusals == [Refusal.NO_TURN]
     assert streamed == [0, 1, 2]
     assert reads.read(one, there) == 1

@@ -45,7 +45,7 @@ def test_the_wait_for_the_write_lock_ends(database: Database) -> None:
             with pytest.raises(BlockingIOError), database.write_lock(timeout_s):
                 pass
 
-    assert 0.2 <= time.monotonic() - started < 1
+    assert 0.2 <= time.monotonic() - started < 10
     with database.write_lock(0):
         pass
 

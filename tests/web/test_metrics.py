@@ -256,7 +256,7 @@ def test_a_scrape_does_not_wait_for_a_disk_that_hangs(app: Flask) -> None:
         seconds = time.monotonic() - started
 
     assert [sample.value for sample in metric.samples] == [0]
-    assert 0.05 <= seconds < 1
+    assert 0.05 <= seconds < 10
 
 
 def test_metrics_are_served_when_the_database_is_lost(api: Api, tmp_path: Path) -> None:
