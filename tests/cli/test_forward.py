@@ -1,21 +1,27 @@
-"""`forward`: each message is handed on in order, until it is taken."""
+"""`forward` hands each message on in order; `recover twilio` brings in what is missing."""
 
+import base64
 import json
 import signal
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.cli.running import command
 from tests.conftest import Api
+from tests.providers.conftest import deliver
+from tests.providers.samples import AUTH_TOKEN, a_config, from_twilio
 from tests.serving import wait_until
 from tests.store.files import store
-from webhook_api.config import NamedKey
+from webhook_api.cli import twilio_list
+from webhook_api.config import Config, ConfigError, NamedKey
 from webhook_api.providers.standard import verify
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -163,3 +169,255 @@ def test_what_it_cannot_do_is_one_line(
 
     assert result.exit_code == 1
     assert named in result.stderr
+
+
+__all__ = ["deliver"]
+
+ACCOUNT = "AC00000000000000000000000000000001"
+SINCE = "2023-08-24T05:00:00Z"
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+def listed(number: int, **fields: object) -> dict[str, object]:
+    """A message as Twilio lists it."""
+    return {
+        "sid": f"SM{number:032}", "from": "+14155551234", "to": "+14155238886",
+        "body": f"n{number}",
+        "direction": "inbound", "status": "received", "num_media": "0",
+        "date_sent": f"Thu, 24 Aug 2023 05:{number:02}:45 +0000",
+        "date_created": "Thu, 24 Aug 2023 05:00:00 +0000",
+        "subresource_uris": {"media": f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM1/Media.json"},
+        **fields,
+    }  # fmt: skip
+
+
+def a_page(*messages: object, following: object = None) -> Reply:
+    return 200, {}, json.dumps({"messages": messages, "next_page_uri": following}).encode()
+
+
+class StandIn:
+    """Answers with `replies`, one after the other, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.asked: list[tuple[str, str]] = []
+        standing = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                standing.asked.append((self.path, self.headers.get("Authorization", "")))
+                status, headers, body = standing.replies.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def twilio() -> Iterator[StandIn]:
+    standing = StandIn()
+    thread = threading.Thread(target=standing.server.serve_forever, args=[0.01])
+    thread.start()
+    yield standing
+    standing.server.shutdown()
+    thread.join()
+    standing.server.server_close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return a_config(tmp_path, TWILIO_ACCOUNT_SID=ACCOUNT)
+
+
+@pytest.fixture
+def recover(api: Api, twilio: StandIn) -> Callable[..., tuple[int, str]]:
+    def recover(*options: str, since: str = SINCE) -> tuple[int, str]:
+        result = api.run("recover", "twilio", "--since", since, "--api", twilio.url, *options)
+        return result.exit_code, result.stdout + result.stderr
+
+    return recover
+
+
+Recover = Callable[..., tuple[int, str]]
+
+
+def test_what_is_missing_is_stored_once_under_the_ids_of_the_webhook(
+    recover: Recover, twilio: StandIn, api: Api
+) -> None:
+    came = listed(7)
+    api.deliver("twilio", from_twilio(MessageSid=f"SM{7:032}", From="+14155551234", Body="n7"))
+    pages = [
+        a_page(
+            listed(9, **{"from": "whatsapp:+14155551234", "to": "whatsapp:+1"}),
+            listed(8, direction="outbound-api", status="delivered"),
+            came,
+            following="/2010-04-01/Accounts/AC1/Messages.json?PageSize=250&Page=1&PageToken=PASM",
+        ),
+        a_page(listed(5, body="", date_sent=None), listed(4, direction="outbound-reply")),
+    ]
+
+    twilio.replies = [*pages]
+    assert recover() == (0, "created 2, duplicate 1, without a valid id 0\n")
+    twilio.replies = [*pages]
+    assert recover() == (0, "created 0, duplicate 3, without a valid id 0\n")
+
+    stored = api.get("/messages", provider="twilio", until="2024-01-01")["data"]
+    assert stored == [
+        {
+            "message_id": f"twilio:SM{5:032}", "from": "+14155551234", "to": "+14155238886",
+            "ts": "2023-08-24T05:00:00Z", "text": None,
+        },
+        {
+            "message_id": f"twilio:SM{9:032}", "from": "+14155551234", "to": "+1",
+            "ts": "2023-08-24T05:09:45Z", "text": "n9",
+        },
+    ]  # fmt: skip
+    assert api.rows("SELECT count(*) FROM messages") == [(3,)]
+    ((kept,),) = api.rows(f"SELECT payload FROM messages WHERE message_id = 'twilio:SM{5:032}'")
+    assert json.loads(kept)["subresource_uris"]["media"].endswith("/Media.json")
+    (path, key), (next_path, _), *_ = twilio.asked
+    assert urlsplit(path).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    assert parse_qs(urlsplit(path).query) == {"DateSent>": ["2023-08-24"], "PageSize": ["250"]}
+    assert next_path.endswith("PageToken=PASM")
+    assert base64.b64decode(key.removeprefix("Basic ")).decode() == f"{ACCOUNT}:{AUTH_TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("options", "since", "created"),
+    [
+        ([], "2023-08-24T05:02:45Z", 3),
+        ([], "2023-08-24T05:02:46Z", 2),
+        ([], "2023-08-24", 5),
+        (["--until", "2023-08-24T05:02:45Z"], "2023-08-24", 2),
+    ],
+)
+def test_only_messages_of_the_time_asked_for_are_stored(
+    recover: Recover, twilio: StandIn, options: list[str], since: str, created: int
+) -> None:
+    twilio.replies = [a_page(*map(listed, reversed(range(5))))]
+
+    code, output = recover(*options, since=since)
+
+    assert (code, output.split(",")[0]) == (0, f"created {created}")
+
+
+def test_a_removed_message_stays_removed(recover: Recover, twilio: StandIn, api: Api) -> None:
+    twilio.replies = [a_page(listed(1))] * 2
+    recover()
+    api.run("forget", "+14155551234")
+
+    assert recover() == (0, "created 0, duplicate 1, without a valid id 0\n")
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_what_has_no_id_is_counted_and_the_rest_stored(recover: Recover, twilio: StandIn) -> None:
+    twilio.replies = [a_page(listed(1, sid=None), "x", listed(2))]
+
+    assert recover() == (1, "created 1, duplicate 0, without a valid id 2\n")
+
+
+OTHER_HOST = "http://127.0.0.2:1/2010-04-01/Accounts/AC1/Messages.json"
+NEXT = "/2010-04-01/next"
+
+
+@pytest.mark.parametrize(
+    ("replies", "reason"),
+    [
+        ([(401, {}, b'{"code":20003,\x1b[31m"message":"Authenticate"}')], "answered 401: {\"code"),
+        ([(302, {"Location": OTHER_HOST}, b"")], "answered 302"),
+        ([(503, {}, b"")], "answered 503"),
+        ([(200, {}, b"<html>")], "not JSON"),
+        ([(200, {}, b"[]")], "not a list of messages"),
+        ([(200, {}, b'{"messages":{}}')], "not a list of messages"),
+        ([(200, {"Content-Length": "100"}, b"{")], "not JSON"),
+        ([(200, {}, b" " * 5001)], "longer than 5000 bytes"),
+        ([a_page(following=OTHER_HOST)], "next page is not one"),
+        ([a_page(following="@127.0.0.2/")], "next page is not one"),
+        ([a_page(following=NEXT), a_page(following=NEXT)], "next page is not one"),
+        ([a_page(following=7)], "next page is not one"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_ends_it_with_one_line(
+    recover: Recover,
+    twilio: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    replies: list[Reply],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(twilio_list, "_MAX_PAGE_BYTES", 5000)
+    twilio.replies = replies
+
+    code, output = recover()
+    first, second = output.splitlines()
+
+    assert (code, first) == (1, "created 0, duplicate 0, without a valid id 0")
+    assert second.startswith("Error: ")
+    assert reason in second
+    assert second.isprintable()
+    assert AUTH_TOKEN not in output
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "ftp://localhost", "api.twilio.com", ""])
+def test_a_key_is_sent_over_https_only(api: Api, url: str) -> None:
+    result = api.run("recover", "twilio", "--since", SINCE, "--api", url)
+
+    assert result.exit_code == 1
+    assert "accepted are https:// URLs" in result.stderr
+
+
+def test_a_server_that_is_not_there_is_named(api: Api) -> None:
+    result = api.run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert "127.0.0.1:1: " in result.stderr
+
+
+@pytest.mark.parametrize("since", ["", "yesterday"])
+def test_a_bad_time_is_refused(recover: Recover, twilio: StandIn, since: str) -> None:
+    code, output = recover(since=since)
+
+    assert code == 1
+    assert "since" in output
+    assert twilio.asked == []
+
+
+class TestKeys:
+    """Which key is used."""
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Config:
+        return a_config(tmp_path, TWILIO_ACCOUNT_SID=ACCOUNT, TWILIO_API_KEY="SK1:secret")
+
+    def test_an_api_key_has_priority_over_the_token(
+        self, recover: Recover, twilio: StandIn
+    ) -> None:
+        twilio.replies = [a_page()]
+
+        assert recover()[0] == 0
+        ((_, key),) = twilio.asked
+        assert base64.b64decode(key.removeprefix("Basic ")) == b"SK1:secret"
+
+
+class TestNoAccount:
+    """Without the account."""
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Config:
+        return a_config(tmp_path)
+
+    def test_the_missing_setting_is_named(self, recover: Recover, twilio: StandIn) -> None:
+        assert recover() == (1, "Error: TWILIO_ACCOUNT_SID is not set\n")
+        assert twilio.asked == []
+
+
+def test_an_api_key_needs_its_secret(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^TWILIO_API_KEY .* accepted are SID:SECRET"):
+        a_config(tmp_path, TWILIO_API_KEY="SK1")

@@ -1,8 +1,10 @@
-"""GET /inbox: pages lead both ways, and are filtered as the API's."""
+"""The inbox: pages lead both ways, show all, escape every byte, and say what failed."""
 
 import html
 import json
 import re
+import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,7 +12,15 @@ import pytest
 
 from tests.builders import a_message, some_messages
 from tests.conftest import Api
-from tests.inbox.reading import link, texts
+from tests.store.files import steps_of
+from webhook_api.errors import Unavailable
+from webhook_api.inbox.marks import mark_hits
+from webhook_api.inbox.overview import count_overview
+from webhook_api.models import parse_message
+from webhook_api.services import register_services, services_of
+from webhook_api.store.consumers import create_consumer
+from webhook_api.store.folding import fold
+from webhook_api.store.messages import insert_messages, remove_messages
 
 
 @pytest.mark.parametrize(
@@ -175,3 +185,200 @@ def test_the_root_leads_browsers_to_the_inbox_and_lists_routes(api: Api) -> None
     for accept in ("*/*", "application/json"):
         routes: Any = api.client.get("/", headers={"Accept": accept}).json
         assert routes["routes"]["/webhook"] == ["POST"]
+
+
+def texts(page: str) -> list[str]:
+    found = re.findall(r'<p class="text[^"]*" dir="auto">(.*?)</p>', page, re.DOTALL)
+    return [html.unescape(re.sub("<[^>]+>", "", text)) for text in found]
+
+
+def link(page: str, rel: str) -> str:
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', page)
+    return html.unescape(found[1]) if found else ""
+
+
+NASTY = "<script>alert(1)</script> \"'><img src=x onerror=alert(1)> \u202ertl \x00 {{ 7*7 }}"
+
+
+def test_every_byte_is_escaped(api: Api) -> None:
+    api.store(a_message(text=NASTY, message_id=NASTY), a_message(message_id="e", text="😀" * 4096))
+
+    for url in ("/inbox", "/inbox?q=%3Cscript", "/inbox/messages/1"):
+        page = api.client.get(url)
+
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "<img src=x" not in page.text
+        assert "unsafe-inline" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert not re.search(r"<[^>]+ (style|on\w+)=", page.text)
+    assert "😀" * 4096 in api.client.get("/inbox").text
+
+
+def test_a_message_shows_all_that_is_stored(api: Api) -> None:
+    api.store(a_message(text="Grüße"))
+
+    page = api.client.get("/inbox/messages/1").text
+
+    shown = re.search(r'<pre id="json"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    assert json.loads(html.unescape(shown[1])) == a_message(text="Grüße")
+    assert "Arrived" in page
+    assert api.client.get("/inbox/messages/2").status_code == 404
+    assert api.client.get(f"/inbox/messages/{2**70}").status_code == 404
+    assert api.client.get("/inbox/messages/١").status_code == 404  # a digit, but not of ASCII
+
+
+@pytest.mark.parametrize("path", ["/messages", "/inbox", "/inbox/messages/1"])
+def test_a_host_that_no_url_can_have_is_400_in_json(api: Api, path: str) -> None:
+    reply = api.client.get(path, headers={"Host": "x" * 64})
+
+    assert (reply.status_code, reply.mimetype) == (400, "application/json")
+
+
+def test_failures_are_pages(api: Api) -> None:
+    class Stopped:
+        def read(self, *_asked: object) -> None:
+            raise Unavailable("other reads took longer than 1 s")
+
+    def fail(*_asked: object) -> None:
+        raise OSError("a secret of ours")
+
+    wrong = api.client.get("/inbox?since=yesterday&q=x")
+    unknown = [
+        api.client.get(url) for url in ("/inbox//", "/inbox/messages/9", "/inbox/messages/x")
+    ]
+    no_post = [api.client.post("/inbox"), api.client.post("/inbox/messages/1")]
+    services = services_of(api.app)
+    stopped = Stopped()
+    register_services(api.app, replace(services, reads=stopped))  # type: ignore[arg-type]
+    past_turn = api.client.get("/inbox?q=x")
+    stopped.read = fail  # type: ignore[method-assign]
+    broken = api.client.get("/inbox?q=x")
+    register_services(api.app, services)
+    api.path.write_bytes(b"no database" * 1000)
+    no_database = api.client.get("/inbox")
+    told = api.client.get("/inbox/new?above=1")
+
+    pages = [wrong, *unknown, *no_post, past_turn, broken, no_database]
+    assert [one.status_code for one in pages] == [422, 404, 404, 404, 405, 405, 503, 500, 503]
+    for page in pages:
+        assert page.mimetype == "text/html"
+        assert 'href="/inbox"' in page.text
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert page.headers["Content-Length"] == str(len(page.data))
+    assert "since: " in wrong.text
+    assert "other reads took longer than 1 s" in past_turn.text
+    assert "secret" not in broken.text
+    assert past_turn.headers["Retry-After"] == no_database.headers["Retry-After"] == "2"
+    assert all(one.headers["Allow"] for one in no_post)
+    assert api.client.post("/inbox/new").mimetype == "application/json"
+    assert (told.status_code, told.mimetype) == (503, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("text", "q", "hits"),
+    [
+        ("Die STRASSE", "strasse", ["STRASSE"]),
+        ("À L'ÉCOLE", "école", ["ÉCOLE"]),
+        ("ПРИВЕТ привет", "Привет", ["ПРИВЕТ", "привет"]),
+        ("İstanbul i\u0307", "İ", ["İ", "i\u0307"]),
+        (
+            "ISTANBUL İSTANBUL I\u0307stanbul",
+            "istanbul",
+            ["ISTANBUL", "İSTANBUL", "I\u0307stanbul"],
+        ),
+        ("ẞ and ß", "ß", ["ẞ", "ß"]),
+        ("ΣΊΣΥΦΟΣ σίσυφος", "σίσυφος", ["ΣΊΣΥΦΟΣ", "σίσυφος"]),
+        ("100%_sure", "%_", ["%_"]),
+        ("aaa", "aa", ["aa"]),
+        ("a\x00b", "\x00", ["\x00"]),
+        ("ﬁn FIN ﬁN", "ﬁn", ["ﬁn", "ﬁN"]),  # a ligature is a character of its own
+        ("cafe\u0301 CAFÉ", "é", ["e\u0301", "É"]),
+        ("cafe\u0301 CAFÉ tea", "afe\u0301 ", ["afe\u0301 ", "AFÉ "]),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af 한글", "글", ["\u1100\u1173\u11af", "글"]),
+        ("o\u0323\u0302 ộ Ộ", "ộ", ["o\u0323\u0302", "ộ", "Ộ"]),
+        ("cafe\u0301", "e", []),  # as in é
+        ("J\u030c ǰ", "ǰ", ["J\u030c", "ǰ"]),
+        ("ΟΔΟΣ οδος", "οδοσ", ["ΟΔΟΣ", "οδος"]),  # a final sigma
+        ("K k \u212a", "K", ["K", "k", "\u212a"]),  # the Kelvin sign
+        ("nothing", None, []),
+    ],
+)
+def test_the_hits_of_the_search_are_marked(text: str, q: str | None, hits: list[str]) -> None:
+    parts = mark_hits(text, q)
+
+    assert "".join(part.text for part in parts) == text
+    assert [part.text for part in parts if part.is_hit] == hits
+    assert bool(hits) == (q is not None and fold(q) in fold(text))
+
+
+def test_a_text_of_hits_alone_is_not_marked_to_its_end() -> None:
+    parts = mark_hits("ab" * 2048, "a")
+
+    assert "".join(part.text for part in parts) == "ab" * 2048
+    assert len(parts) < 500
+
+
+def test_a_long_text_is_shown_from_before_its_first_hit(api: Api) -> None:
+    api.store(a_message(text="a" * 3000 + "\x00 needle " + "b" * 900))
+
+    [found] = texts(api.client.get("/inbox?q=needle").text)
+    [whole] = texts(api.client.get("/inbox").text)
+
+    assert found == "… " + "a" * 98 + "\u2400 needle " + "b" * 900
+    assert whole == "a" * 3000 + "\u2400 needle " + "b" * 900
+    assert "Read all of it" in api.client.get("/inbox").text
+
+
+def test_the_page_shows_how_far_each_is_behind(api: Api) -> None:
+    assert "There is none." in api.client.get("/inbox/consumers").text
+    api.store(*some_messages(1500))
+    create_consumer(api.writer, "billing", "start")
+    create_consumer(api.writer, "quick", "now")
+    remove_messages(api.writer, [1, 2])
+
+    page = api.client.get("/inbox/consumers").text
+
+    assert "<h2>billing</h2>" in page
+    assert "<dd>1,498 messages</dd>" in page
+    assert "<dd>2 messages, removed" in page
+    assert page.count("Oldest unread") == 1
+    assert 'href="/inbox/consumers"' in api.client.get("/inbox").text
+
+
+def test_the_overview_counts_hours_and_days(api: Api) -> None:
+    now = 1_736_935_200  # 2025-01-15T10:00:00Z
+    stamps = [
+        "2025-01-15T10:00:00Z", "2025-01-15T09:59:59.9Z", "2025-01-15T00:00:00Z",
+        "2025-01-14T23:59:59Z", "2025-01-14T09:00:00Z", "2024-12-17T00:00:00Z",
+        "2024-12-16T23:59:59Z", "2025-01-15T10:00:01Z", "2025-02-01T00:00:00Z",
+    ]  # fmt: skip
+    insert_messages(api.writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in stamps])
+
+    overview = count_overview(api.writer, now)
+
+    assert overview.total == len(stamps)
+    assert (overview.last_day, overview.day_before) == (4, 1)
+    hours = {bar.start: bar.messages for bar in overview.hours if bar.messages}
+    assert hours == {now: 2, now - 3600: 1, now - 36000: 1, now - 39600: 1}
+    assert [bar.messages for bar in overview.days] == [1, *[0] * 27, 2, 4]
+
+
+def test_the_overview_costs_little_more_with_many_messages_in_the_last_days(api: Api) -> None:
+    now = 1_736_935_200
+
+    def cost_of(total: int) -> int:
+        times = [
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - n * 30 * 86400 // total))
+            for n in range(total)
+        ]
+        insert_messages(
+            api.writer, [parse_message(a_message(message_id=ts, ts=ts)) for ts in times]
+        )
+        return steps_of(api.writer, lambda: count_overview(api.writer, now))
+
+    # With 100, most hours have none.
+    of_few = cost_of(100)
+
+    assert cost_of(5000) < 2 * of_few

@@ -1,17 +1,33 @@
-"""Group commit: what becomes of each delivery of a batch."""
+"""Group commit: what becomes of each delivery of a batch, in time; and the upkeep after it."""
 
+import logging
+import random
+import sqlite3
+import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 import pytest
 
-from tests.intake.commits import Record, group, message, store_one, store_together, stored
-from tests.serving import in_threads
+from tests.intake.commits import (
+    MAX_PENDING,
+    Record,
+    group,
+    message,
+    store_one,
+    store_together,
+    stored,
+)
+from tests.serving import in_threads, wait_until
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import MAX_BATCH, GroupCommit
 from webhook_api.models import InboundMessage
+from webhook_api.store import writer as writers
 from webhook_api.store.database import Database
+from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
@@ -176,3 +192,282 @@ def test_closing_waits_only_a_while_for_another_process(database: Database, reco
 
     assert time.monotonic() - started < 10
     assert stored(database) == ["m1"]
+
+
+DEADLINE_S = 0.4
+
+
+@pytest.fixture
+def hurried(database: Database, record: Record) -> GroupCommit:
+    return group(database, record, deadline_s=DEADLINE_S)
+
+
+def test_every_delivery_gives_up_at_its_deadline_when_another_process_writes(
+    hurried: GroupCommit, record: Record, database: Database
+) -> None:
+    waited: list[float] = []
+
+    def store() -> None:
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="another process, which holds the write lock"):
+            store_one(hurried, message(message_id="late"))
+        waited.append(time.monotonic() - started)
+
+    with database.write_lock():
+        in_threads(8, store)
+
+    assert min(waited) >= DEADLINE_S
+    assert max(waited) < 10
+    assert store_one(group(database, record), message(message_id="next")).created
+    assert stored(database) == ["next"]
+
+
+def test_another_program_that_writes_is_waited_for_without_the_lock(
+    hurried: GroupCommit, record: Record, database: Database
+) -> None:
+    with closing(
+        sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
+    ) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="another program, which writes"):
+            store_one(hurried, message(message_id="m1"))
+        with database.write_lock(timeout_s=0.2):
+            pass
+        release = threading.Timer(DEADLINE_S / 3, lambda: other.execute("COMMIT"))
+        release.start()
+
+        result = store_one(group(database, record), message(message_id="m1"))
+
+        release.join()
+    assert result == StoreResult(created=True)
+
+
+def test_deliveries_beyond_the_bound_are_refused_at_once_in_a_stall(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=60, max_waiting=2)
+    waiting = [
+        threading.Thread(target=commits.store, args=[[message(message_id=f"m{number}")]])
+        for number in range(2)
+    ]
+    with database.write_lock():
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: record.pending == 2)
+        with pytest.raises(Unavailable, match="waited too long"):
+            store_one(commits, message(message_id="early"))
+        with pytest.raises(Unavailable, match="too many"):
+            store_one(commits, message(message_id="third"))
+
+    for thread in waiting:
+        thread.join()
+    commits.close()
+    assert sorted(stored(database)) == ["m0", "m1"]
+
+
+def test_a_burst_beyond_the_bound_is_accepted_while_commits_go_on(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=60, max_waiting=2)
+    numbers = iter(range(40))
+    answers: list[StoreResult] = []
+
+    def store() -> None:
+        answers.append(store_one(commits, message(message_id=f"m{next(numbers)}")))
+
+    with database.write_lock():
+        threads = [threading.Thread(target=store) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: record.pending > 20)
+    for thread in threads:
+        thread.join()
+
+    commits.close()
+    assert answers == [StoreResult(created=True)] * 40
+
+
+def test_a_check_says_whether_a_message_could_be_stored_and_stores_none(
+    database: Database, record: Record
+) -> None:
+    commits = group(database, record, probe_valid_s=0)
+    commits.check(1.0)
+
+    with database.write_lock(), pytest.raises(Unavailable, match="another process"):
+        commits.check(0.1)
+
+    assert stored(database) == []
+
+
+def test_deliveries_are_answered_even_if_deadlines_and_commits_coincide(
+    database: Database, record: Record
+) -> None:
+    commits = GroupCommit(database, record, deadline_s=0.004, max_waiting=MAX_PENDING)
+    created: list[str] = []
+    stop = threading.Event()
+    numbers = iter(range(10**9))
+    seeds = iter(range(1, 100))
+
+    def hold() -> None:
+        chance = random.Random(0)
+        while not stop.is_set():
+            with database.write_lock():
+                time.sleep(chance.uniform(0, 0.006))
+            time.sleep(chance.uniform(0, 0.003))
+
+    def work() -> None:
+        chance = random.Random(next(seeds))
+        for _ in range(60):
+            message_id = f"m{next(numbers)}"
+            try:
+                if chance.random() < 0.2:
+                    commits.check(chance.uniform(0, 0.005))
+                elif store_one(commits, message(message_id=message_id)).created:
+                    created.append(message_id)
+            except Unavailable:
+                pass
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    in_threads(24, work)
+    stop.set()
+    holder.join()
+
+    def can_store() -> bool:
+        try:
+            return store_one(commits, message(message_id="last")) is not None
+        except Unavailable:
+            return False
+
+    wait_until(can_store, timeout_s=30)
+    commits.close()
+    assert record.pending == 0
+    assert set(created) <= set(stored(database))
+    assert len(created) == len(set(created))
+
+
+def test_a_delivery_is_answered_in_time_when_a_commit_hangs(
+    database: Database, record: Record
+) -> None:
+    release = threading.Event()
+
+    class Hanging(Writer):
+        def store(
+            self, connection: LockedConnection, messages: Sequence[InboundMessage]
+        ) -> list[StoreResult]:
+            release.wait()
+            return super().store(connection, messages)
+
+    commits = group(database, record, deadline_s=DEADLINE_S, writer=Hanging(database))
+    started = time.monotonic()
+
+    with pytest.raises(Unavailable, match="waited too long for the disk"):
+        store_one(commits, message(message_id="m1"))
+
+    assert DEADLINE_S <= time.monotonic() - started < 10
+    release.set()
+    assert not store_one(commits, message(message_id="m1")).created
+
+
+def test_the_wal_stays_short_when_each_message_has_its_own_commit(
+    database: Database, record: Record
+) -> None:
+    commits = group(database, record, writer=Writer(database, checkpoint_every=120))
+    sizes = []
+    for number in range(60):
+        store_one(commits, message(message_id=f"m{number}", sender=f"+{number}"))
+        sizes.append(database.sizes()["wal"])
+
+    # Some 9 pages of 4120 bytes are written by each, 540 by all of them.
+    assert max(sizes) < 200 * 4120
+
+
+def test_a_wal_that_grew_during_a_long_read_is_made_shorter_again(
+    database: Database, record: Record
+) -> None:
+    writer = Writer(database, checkpoint_every=120, max_idle_wal_bytes=400_000)
+    commits = group(database, record, writer=writer)
+    with database.reader() as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM messages").fetchone()
+        for number in range(60):
+            store_one(commits, message(message_id=f"m{number}"))
+        grown = database.sizes()["wal"]
+        after = reader.execute("SELECT count(*) FROM messages").fetchone()
+        reader.execute("ROLLBACK")
+
+    for number in range(60, 90):
+        store_one(commits, message(message_id=f"m{number}"))
+
+    assert before == after == (0,)
+    assert grown > 1_000_000
+    assert database.sizes()["wal"] <= 600_000
+    commits.close()
+
+
+def test_messages_are_indexed_soon_after_they_are_stored(
+    database: Database, record: Record
+) -> None:
+    commits = group(database, record, writer=Writer(database, index_every=10))
+
+    for number in range(10):
+        store_one(commits, message(message_id=f"m{number}"))
+
+    def indexed() -> int:
+        with database.reader() as reader:
+            return int(reader.execute("SELECT indexed FROM totals").fetchone()[0])
+
+    wait_until(lambda: indexed() == 10)
+
+
+def test_no_delivery_hears_of_an_upkeep_that_fails(
+    database: Database,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = Writer(database, index_every=1)
+    commits = group(database, record, writer=writer)
+    answers: list[Any] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(store_one(commits, message(message_id="m2")))
+    )
+
+    def fail(*_arguments: object, **_settings: object) -> None:
+        waiting.start()
+        wait_until(lambda: record.pending == 1)
+        raise Unavailable("database: the disk is full")
+
+    monkeypatch.setattr(writers, "index_messages", fail)
+    with caplog.at_level(logging.WARNING):
+        store_one(commits, message(message_id="m1"))
+        wait_until(lambda: waiting.ident is not None)
+        waiting.join(10)
+
+    assert [answer.created for answer in answers] == [True]
+    assert "upkeep of the database failed: database: the disk is full" in caplog.text
+    assert not writer.index_or_checkpoint_is_due  # for some seconds
+
+
+def test_long_texts_are_indexed_in_steps_between_which_deliveries_are_stored(
+    database: Database, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def count_steps(*arguments: Any, **settings: Any) -> int:
+        rows = index_messages(*arguments, **settings)
+        steps.append(rows)
+        return rows
+
+    monkeypatch.setattr(writers, "index_messages", count_steps)
+    commits = group(database, record, writer=Writer(database, index_every=20))
+    for number in range(20):
+        text = "".join(chr(0x4E00 + (number * 4096 + place) % 20_000) for place in range(4096))
+        store_one(commits, message(message_id=f"m{number}", text=text))
+
+    wait_until(lambda: len(steps) == 1)
+    for number in range(20, 36):
+        store_one(commits, message(message_id=f"m{number}", text="short"))
+
+    wait_until(lambda: sum(steps) == 36)
+    assert steps == [8, 8, 20]

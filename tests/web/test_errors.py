@@ -1,13 +1,17 @@
-"""Every failure in the application is answered with `{"detail": ...}` and no internals."""
+"""Every reply: failures are `{"detail": ...}` without internals, and all have their headers."""
 
 import html
 import re
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+from flask import Flask
+from werkzeug.test import create_environ
 
 from tests.builders import a_message, encode, signed
 from tests.conftest import Api
+from webhook_api.web.json_provider import JSONAnswer
 from webhook_api.web.metrics import UNMATCHED
 
 UNKNOWN_PATHS = [
@@ -155,3 +159,94 @@ def test_a_delivery_that_cannot_be_stored_is_503_and_stored_when_it_comes_again(
     ]
     assert api.scrape()['webhook_requests_total{result="unavailable"}'] == 1
     assert api.rows("SELECT message_id FROM messages") == [("m1",)]
+
+
+BODY = encode(a_message())
+
+
+REPLIES = [
+    ("POST", "/webhook", 200), ("GET", "/webhook", 405), ("GET", "/messages", 200),
+    ("GET", "/messages?limit=x", 422), ("GET", "/stats", 200), ("GET", "/health/live", 200),
+    ("GET", "/metrics", 200), ("GET", "/openapi.json", 200), ("GET", "/docs", 200),
+    ("GET", "/docs/docs.js", 200), ("GET", "/nothing", 404), ("HEAD", "/messages", 200),
+    ("OPTIONS", "/webhook", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "status"), REPLIES)
+def test_every_reply_has_security_headers(api: Api, method: str, path: str, status: int) -> None:
+    with api.client.open(path, method=method, data=BODY, headers=signed(BODY)) as response:
+        assert response.status_code == status
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert policy.endswith("frame-ancestors 'none'")
+        assert "unsafe" not in policy
+
+
+JSON = {"/stats": 200, "/messages": 200, "/messages?limit=0": 422, "/webhook": 405, "/nope": 404,
+        "/health": 200, "/health/live": 200, "/health/ready": 200}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "status"), JSON.items())
+def test_a_json_reply_has_its_length_and_type_and_no_message_is_cached(
+    api: Api, path: str, status: int
+) -> None:
+    whole = api.client.get(path)
+    head = api.client.head(path)
+
+    assert (whole.status_code, head.status_code, head.data) == (status, status, b"")
+    for response in (whole, head):
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["Content-Length"] == str(len(whole.data))
+        if path.startswith(("/stats", "/messages", "/webhook")):
+            assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_assets_share_one_label_in_the_metrics(api: Api) -> None:
+    for name in ("docs.js", "docs.css", "nothing.js"):
+        api.client.get(f"/docs/{name}").close()
+
+    metrics = api.client.get("/metrics?name[]=http_requests_total").text
+
+    labels = 'http_requests_total{method="GET",path="/docs/<path:filename>"'
+    assert f'{labels},status="200"}} 2.0' in metrics
+    assert f'{labels},status="404"}} 1.0' in metrics
+
+
+def test_an_upgrade_to_a_websocket_is_ignored(api: Api) -> None:
+    """RFC 9110, 7.8: a server may ignore it. Flask itself answers 400."""
+    asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
+
+    assert api.client.get("/health/live", headers=asked).json == {"status": "alive"}
+
+
+@pytest.mark.parametrize(("number", "status"), [("1", 200), ("١", 404), ("１", 404), ("-1", 404)])
+def test_a_number_in_a_path_is_ascii(api: Api, number: str, status: int) -> None:
+    api.post(a_message())
+
+    assert api.client.get(f"/inbox/messages/{number}").status_code == status
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 503])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
+    reply = JSONAnswer(b'{"a":1}\n')
+    reply.status_code = status
+    reply.headers["Retry-After"] = "2"
+    environ = create_environ(method=method)
+    sent: list[Any] = []
+
+    body = b"".join(reply(environ, lambda *start: sent.extend(start)))  # type: ignore[arg-type]
+
+    parts, *head = reply.get_wsgi_response(environ)
+    assert sent == head
+    assert body == b"".join(parts)
+
+
+def test_there_is_no_session(app: Flask) -> None:
+    from flask import session
+
+    with app.test_request_context(), pytest.raises(RuntimeError, match="no secret key"):
+        session["a"] = 1
