@@ -214,7 +214,10 @@ class Load:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._end = time.monotonic()
+        self.end()
+
+    def end(self) -> None:
+        self._end = min(self._end, time.monotonic())
         for thread in self._threads:
             thread.join()
 

@@ -16,7 +16,6 @@ import pytest
 
 from tests.cli.running import command
 from tests.conftest import Api
-from tests.providers.conftest import deliver
 from tests.providers.samples import AUTH_TOKEN, a_config, from_twilio
 from tests.serving import wait_until
 from tests.store.files import store
@@ -170,8 +169,6 @@ def test_what_it_cannot_do_is_one_line(
     assert result.exit_code == 1
     assert named in result.stderr
 
-
-__all__ = ["deliver"]
 
 ACCOUNT = "AC00000000000000000000000000000001"
 SINCE = "2023-08-24T05:00:00Z"

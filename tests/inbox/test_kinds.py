@@ -9,11 +9,8 @@ import pytest
 
 from tests.builders import a_message
 from tests.conftest import Api
-from tests.providers.conftest import deliver
 from tests.providers.samples import a_config, a_whatsapp, from_meta
 from webhook_api.config import Config
-
-__all__ = ["deliver"]
 
 FILE = {"id": "9", "mime_type": "application/pdf", "filename": "<b>.pdf"}
 

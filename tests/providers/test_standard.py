@@ -102,3 +102,26 @@ def test_an_id_belongs_to_the_sender_whose_name_its_secret_has(tmp_path: Path, a
     # A secret is an older one only beside another of the same name.
     series = 'webhook_signatures_total{key="previous",provider="standard"} 1.0'
     assert series in metrics
+
+
+ENVELOPE = {"type": "message.received", "timestamp": "2025-01-15T12:00:00.5+02:00"}
+TIMELESS = {name: value for name, value in a_message().items() if name != "ts"}
+STANDARD: list[tuple[str | None, dict[str, Any], str]] = [
+    ("message.received", {**ENVELOPE, "data": a_message()}, "2025-01-15T10:00:00Z"),
+    ("message.received", {**ENVELOPE, "data": TIMELESS}, "2025-01-15T10:00:00.500000Z"),
+    (None, {"timestamp": 1736935200, "data": TIMELESS}, "2025-01-15T10:00:00Z"),
+    (None, a_message(), "2025-01-15T10:00:00Z"),
+    ("sms", {"type": "sms", "data": a_message(ts="2025-01-15 10:00")}, "2025-01-15T10:00:00Z"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "ts"), STANDARD)
+def test_each_form_of_a_standard_message(
+    api: Api, kind: str | None, body: dict[str, Any], ts: str
+) -> None:
+    assert api.deliver("standard", encode(body)).status_code == 200
+
+    [(*found, payload)] = api.rows("SELECT kind, text, ts, payload FROM messages")
+    assert found == [kind, "Hello", ts]
+    assert json.loads(payload) == body
+    assert api.rows("SELECT count(*) FROM dead_letters") == [(0,)]

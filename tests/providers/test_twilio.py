@@ -139,3 +139,84 @@ def test_a_form_may_have_thousands_of_fields(api: Api) -> None:
 
     assert api.deliver("twilio", urlencode(fields).encode()).status_code == 200
     assert api.rows("SELECT text FROM messages") == [("Hi",)]
+
+
+FLOW = '{"flow_token":"t","zip":"12345","n":2,"tags":["a","b"]}'
+CAME = {
+    "MessageSid": "SM1",
+    "From": "+14155551234",
+    "To": "+18005551212",
+    "SmsStatus": "received",
+}
+WHATSAPP_USER = {**CAME, "From": "whatsapp:+14155551234", "ProfileName": "Ana", "WaId": "1415"}
+MEDIA = {"NumMedia": "2", "MediaUrl0": "https://e/0", "MediaContentType0": "image/jpeg",
+         "MediaUrl1": "https://e/1", "MediaContentType1": "text/vcard"}  # fmt: skip
+TWILIO: list[tuple[str | None, dict[str, str], str | None]] = [
+    ("text", {**CAME, "Body": "Hi", "NumMedia": "0", "FromCity": "X"}, "Hi"),
+    (None, {**CAME, "Body": ""}, None),
+    ("image", {**CAME, "Body": "", **MEDIA}, "https://e/0 https://e/1"),
+    ("image", {**CAME, "Body": "Look", **MEDIA}, "Look"),
+    ("text", {**WHATSAPP_USER, "MessageType": "text", "Body": "Hi", "Forwarded": "true"}, "Hi"),
+    ("location", {**WHATSAPP_USER, "MessageType": "location", "Body": "", "Latitude": "37.5",
+     "Longitude": "-122", "Label": "HQ", "Address": "1 Way"}, "HQ, 1 Way, 37.5, -122"),
+    ("button", {**WHATSAPP_USER, "MessageType": "button", "ButtonText": "Yes",
+     "ButtonPayload": "p"}, "Yes"),
+    ("interactive", {**WHATSAPP_USER, "MessageType": "interactive", "ListTitle": "Mail",
+     "ListId": "1"}, "Mail"),
+    ("interactive", {**WHATSAPP_USER, "MessageType": "interactive", "Body": "", "FlowData": FLOW},
+     'zip: 12345, n: 2, tags: ["a","b"]'),
+    ("text", {**CAME, "Body": "Hi", "ReferralSourceType": "ad", "ReferralBody": "Sale"}, "Hi"),
+    ("text", {**CAME, "Body": "Hi", "OriginalRepliedMessageSid": "SM0"}, "Hi"),
+    (None, {**CAME, "Contacts": "Bo Li"}, "Bo Li"),
+    ("text", {**CAME, "SmsStatus": "receiving", "Body": "Hi"}, "Hi"),
+    ("text", {"SmsSid": "SM2", "MessageStatus": "received", "From": "+1", "Body": "Hi"}, "Hi"),
+]  # fmt: skip
+SENT = {"MessageSid": "SM1", "From": "+18005551212", "To": "+14155551234"}
+RECEIPTS = [
+    ({**SENT, "MessageStatus": "delivered", "SmsStatus": "delivered"}, "delivered"),
+    ({**SENT, "SmsStatus": "sent", "RawDlrDoneDate": "2501151000"}, "sent"),
+    ({**SENT, "MessageStatus": "failed", "ErrorCode": "30003"}, "failed"),
+    ({**SENT, "MessageStatus": "read", "EventType": "READ"}, "read"),
+    ({"MessageSid": "SM1", "MessageStatus": "undelivered", "ErrorCode": "63024"}, "undelivered"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "text"), TWILIO)
+def test_each_kind_of_twilio(
+    api: Api, kind: str | None, fields: dict[str, str], text: str | None
+) -> None:
+    assert api.deliver("twilio", urlencode(fields).encode()).status_code == 200
+
+    [(*found, payload)] = api.rows("SELECT kind, text, payload FROM messages")
+    assert found == [kind, text]
+    assert json.loads(payload) == fields
+    assert api.rows("SELECT count(*) FROM dead_letters") == [(0,)]
+
+
+@pytest.mark.parametrize(("fields", "status"), RECEIPTS)
+def test_each_receipt_of_twilio(api: Api, fields: dict[str, str], status: str) -> None:
+    assert api.deliver("twilio", urlencode(fields).encode()).status_code == 200
+
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    line = api.logged()[0]
+    assert line["statuses"] == {status: 1}
+    assert line["level"] == ("WARNING" if "ErrorCode" in fields else "INFO")
+    assert line.get("error_codes", []) == [fields[n] for n in fields if n == "ErrorCode"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "address"),
+    [
+        ("+14155551234", "+14155551234"), ("whatsapp:+14155551234", "+14155551234"),
+        ("WhatsApp:+14155551234", "+14155551234"), ("whatsapp:14155551234", "+14155551234"),
+        ("rcs:+14155551234", "+14155551234"), ("RCS:+1 (415) 555-1234", "+14155551234"),
+        ("rcs:brand_acme_agent", "rcs:brand_acme_agent"), ("messenger:77", "messenger:77"),
+        ("messenger:100012345678901", "messenger:100012345678901"), ("68849", "68849"),
+        ("SUPPORT", "SUPPORT"), ("whatsapp:US.1349", "whatsapp:US.1349"), ("", "unknown"),
+        ("client:ana+1", "client:ana+1"),
+    ],
+)  # fmt: skip
+def test_each_address_of_twilio(api: Api, sent: str, address: str) -> None:
+    api.deliver("twilio", urlencode({**CAME, "From": sent, "To": sent, "Body": "Hi"}).encode())
+
+    assert api.rows("SELECT from_msisdn, to_msisdn FROM messages") == [(address, address)]

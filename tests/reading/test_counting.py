@@ -13,50 +13,7 @@ from tests.conftest import Api
 from tests.routes.pages import names
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import count_before, seek
 from webhook_api.store.indexing import index_messages
-from webhook_api.timestamps import Instant, Timestamp
-
-INSTANTS = [
-    Timestamp.parse(text).instant
-    for text in [
-        "0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z", "1969-12-31T23:59:59.999999999Z",
-        "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.5Z", "2024-02-29T00:00:00Z",
-        "2025-01-15T10:00:00Z", "2025-01-15T10:00:15.5Z", "9999-12-31T23:59:59.999999999Z",
-    ]
-]  # fmt: skip
-
-
-@pytest.fixture
-def of_all_times(api: Api) -> list[Instant]:
-    texts = [
-        f"{year}-{month}-15T{time}Z"
-        for year in ("0001", "1969", "1970", "2025", "9999")
-        for month in ("01", "12")
-        for time in ("00:00:00", "10:00:15.9", "10:00:16", "23:59:59.999999999")
-    ]
-    api.store(*[a_message(message_id=f"{n}", ts=ts) for n, ts in enumerate(texts)])
-    return sorted(Timestamp.parse(text).instant for text in texts)
-
-
-def test_the_periods_count_what_lies_before_any_instant(
-    of_all_times: list[Instant], api: Api
-) -> None:
-    for instant in [*INSTANTS, *of_all_times, *(Instant(s + 1, n) for s, n in of_all_times)]:
-        earlier = [stored for stored in of_all_times if stored < instant]
-
-        assert count_before(api.writer, instant) == len(earlier), instant
-
-
-def test_a_position_is_found_at_most_a_period_before_it(
-    of_all_times: list[Instant], api: Api
-) -> None:
-    for position, instant in enumerate(of_all_times):
-        start, skipped = seek(api.writer, position)
-
-        assert start <= instant
-        assert start.seconds > instant.seconds - 16
-        assert skipped == len([stored for stored in of_all_times if stored < start])
 
 
 def test_a_rollback_leaves_the_counters_as_they_were(api: Api) -> None:
@@ -159,16 +116,6 @@ def test_what_was_counted_before_is_not_counted_twice(api: Api, q: str) -> None:
         assert found(api.get, q=q) == (n + 10, n + 10)
         index_messages(api.writer, max_rows=7)
         assert found(api.get, q=q) == (n + 10, n + 10)
-
-
-def test_each_application_has_its_own_counts(api: Api) -> None:
-    api.store(*some_messages(3))
-    cache, other = CountCache(), CountCache()
-
-    def count(cache: CountCache) -> int:
-        return cache.count("key", api.writer, lambda row_id: 3 - row_id)
-
-    assert [count(cache), count(cache), count(other)] == [3, 3, 3]
 
 
 def test_a_snapshot_that_is_older_than_a_count_is_counted_from_the_start(api: Api) -> None:

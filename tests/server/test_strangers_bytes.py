@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.growth import Meter, Route, Shape, all_routes, metering, signed_shapes, strangers
 from tests.serving import QUICK, ROOT, serving
 from tests.tools.fuzz import fuzz
-from tests.tools.growth import Meter, Route, Shape, all_routes, metering, signed_shapes, strangers
 
 GROUP = 32  # requests that are sent side by side
 # Of CPU time, for a group; 0.13 and 0.57 are seen, and one request to a cubic regex took 15 s.

@@ -264,21 +264,6 @@ def test_use_by_two_threads_at_once_fails(database: Database) -> None:
             busy.join(0.01)
 
 
-def test_a_checked_reader_reads_as_any_other(database: Database) -> None:
-    with database.reader() as reader:
-        rows = list(reader.execute("SELECT 1 UNION SELECT 2"))
-
-        assert rows == reader.execute("VALUES (1), (2)").fetchall() == [(1,), (2,)]
-        assert reader.execute("SELECT 1").fetchmany(5) == [(1,)]
-        assert reader.execute("SELECT ?", [3]).fetchone() == (3,)
-
-
-def test_without_the_switch_nothing_is_checked(database: Database, tmp_path: Path) -> None:
-    with closing(Database(tmp_path / "app.db")) as unchecked, unchecked.reader() as reader:
-        assert type(reader) is Connection
-        assert type(reader.cursor()) is sqlite3.Cursor
-
-
 def go_on(db: Connection) -> None:
     db.execute(ENDLESS).fetchone()
 

@@ -1,20 +1,14 @@
-"""What a stranger's bytes cost, and how that grows with their number.
+"""Requests of growing parts, and the CPU time that the only worker of a service spends on them.
 
-Requests of growing parts go to every route of a service that asks for a token, and they have none;
-then signed bodies, because their content is not the provider's own. What counts is the CPU time
-that the worker spends on one request. The tests bound it at full length;
-`python -m tests.tools.growth` takes its ratio from one length to twice that length, on a machine
-that does nothing else.
+They go to every route of a service that asks for a token, and have none; then signed bodies,
+because their content is not the provider's own.
 """
 
 import re
 import socket
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,13 +28,6 @@ from webhook_api.inbox.session import PAUSE_S
 from webhook_api.server.worker import MAX_PAUSES
 
 TOKEN = "a-token-for-readers"
-DOUBLINGS = 3
-ROUNDS = (2, 8, 20)  # of measurements: more, as long as the costs seem to grow too fast
-# Twice as many bytes may cost 2.4 times as much and one ordinary request: that of sorting them.
-# A part that grows with the square is found when it costs six ordinary requests.
-MAX_RATIO = 2.4
-CHEAP = 4  # ordinary requests: what costs less than these at full length has not grown
-ENDLESS = 100  # ordinary requests: what costs more is not noise, and may take seconds
 ANSWER_S = 60.0  # more than the service lets a client take, and than a busy machine takes
 BODY_BYTES = 120_000  # of signed ones
 FORM_BYTES = 16_000  # of the form that a stranger may send
@@ -64,9 +51,6 @@ class Shape(NamedTuple):
     size: int  # the largest
     wire: Callable[[Route, int], bytes]
     complete: bool = True
-
-
-ORDINARY = Shape("ordinary", 0, lambda route, _size: raw(route))
 
 
 def grown(size: int, *units: bytes) -> bytes:
@@ -318,37 +302,10 @@ class Meter:
         self._clock = (~worker << 3) | 2
         self._logins: list[socket.socket] = []
         self._logins_end = 0.0
-        self._ordinary: dict[Route, int] = {}
 
     def close(self) -> None:
         for login in self._logins:
             login.close()
-
-    def ordinary(self, route: Route) -> int:
-        """Return what a request costs that has nothing of a stranger's."""
-        if route not in self._ordinary:
-            request = raw(route), ORDINARY
-            self._ordinary[route] = min(self.cost(route, request) for _ in range(20))
-        return self._ordinary[route]
-
-    def fault(self, route: Route, shape: Shape) -> str | None:
-        """Return how the costs of a shape grow, if they do so faster than its bytes."""
-        ordinary = self.ordinary(route)
-        sizes = [shape.size >> doubling for doubling in range(DOUBLINGS, -1, -1)]
-        wires = [shape.wire(route, size) for size in sizes]
-        if self.cost(route, (wires[-1], shape)) < CHEAP * ordinary:
-            return None
-        costs = [self.cost(route, (wire, shape)) for wire in wires]
-        for rounds in ROUNDS:
-            if not grows_too_fast(costs, ordinary):
-                return None
-            for _ in range(1 if costs[-1] > ENDLESS * ordinary else rounds):
-                again = [self.cost(route, (wire, shape)) for wire in wires]
-                costs = [min(pair) for pair in zip(costs, again, strict=True)]
-        if not grows_too_fast(costs, ordinary):
-            return None
-        shown = ", ".join(f"{cost / 1e6:.2f}" for cost in costs)
-        return f"{route.method} {route.path} with {shape.name}: {shown} ms for {sizes} bytes"
 
     def cost(self, route: Route, *requests: tuple[bytes, Shape]) -> int:
         """Return the CPU time of requests, each on a connection of its own, in nanoseconds."""
@@ -401,10 +358,6 @@ class Meter:
         time.sleep(0.02)
 
 
-def grows_too_fast(costs: Sequence[int], ordinary: int) -> bool:
-    return any(b > MAX_RATIO * a + ordinary for a, b in pairwise(costs))
-
-
 @contextmanager
 def metering(folder: Path) -> Iterator[Meter]:
     """Run a service of one worker that asks for a token, and yield its meter."""
@@ -425,20 +378,3 @@ def all_routes(folder: Path) -> list[Route]:
     }
     close_app(app)
     return [*sorted(routes), Route("GET", "/webhook")]
-
-
-def main() -> None:
-    """Print each shape whose cost grows faster than its bytes."""
-    with tempfile.TemporaryDirectory() as folder, metering(Path(folder)) as meter:
-        routes = all_routes(Path(folder) / "routes")
-        of_strangers = ((route, shape) for route in routes for shape in strangers())
-        found = 0
-        for route, shape in (*of_strangers, *signed_shapes()):
-            if fault := meter.fault(route, shape):
-                found += 1
-                print(fault, flush=True)  # noqa: T201
-    sys.exit(found > 0)
-
-
-if __name__ == "__main__":
-    main()
