@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,16 @@ def when_ready(server: Any) -> None:
     gc.freeze()
 
 
+def pre_exec(server: Any) -> None:
+    """Let the master that SIGUSR2 asks for begin as the first one did.
+
+    Gunicorn would run the file of its own module, with a folder of its modules as the first place
+    for imports, where `http` is one of them.
+    """
+    if sys.argv[1:2] == ["wsgi:app"]:
+        server.START_CTX["args"] = [sys.executable, "-m", "webhook_api", *sys.argv[2:]]
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Give the worker the lowest number that no living worker has.
 
@@ -98,7 +109,14 @@ def pre_fork(server: Any, worker: Any) -> None:
     """
     taken = {other.metrics_slot for other in server.WORKERS.values()}
     worker.metrics_slot = min(set(range(len(taken) + 1)) - taken)
-    make_again_if_missing(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    try:
+        make_again_if_missing(folder)
+    except OSError as error:  # deliveries matter more
+        server.log.error(
+            "no folder for the metrics, %s: each process counts alone: %s", folder, error
+        )
+    worker.has_metrics_folder = folder.is_dir()
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -106,6 +124,8 @@ def post_fork(server: Any, worker: Any) -> None:
     from prometheus_client import values
 
     worker.signals_since_fork = server.SIG_QUEUE
+    if not worker.has_metrics_folder:
+        return
     values.ValueClass = values.MultiProcessValue(lambda: worker.metrics_slot)  # type: ignore[no-untyped-call]
 
 

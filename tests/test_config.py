@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import SECRET
+from tests.serving import serving
 from webhook_api.config import Config, ConfigError
 from webhook_api.intake.signature import sign
 from webhook_api.providers import providers_in_use
@@ -306,3 +307,26 @@ def test_an_older_secret_that_is_the_current_one_is_noticed(name: str, value: st
     assert Config.from_env({**needed, name: value.split()[0]}).repeated_secrets == (
         [name] if value == SECRET else []
     )
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "META_APP_SECRET", "META_VERIFY_TOKEN",
+                                  "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY"])  # fmt: skip
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", '"{} {}"', '{}"'])
+def test_a_secret_with_a_quotation_mark_at_an_end_is_noticed(name: str, form: str) -> None:
+    plain = "0123456789:abcdef"
+    given = dict.fromkeys(EVERY_SECRET, "x" * 16) | {"STANDARD_WEBHOOKS_SECRET": ""}
+    given |= {"PUBLIC_URL": "https://x", name: plain}
+    quoted = given | {name: form.format(*[plain] * form.count("{}"))}
+    if " " in form and name in ("READ_TOKEN", "TWILIO_API_KEY"):
+        return  # refused
+
+    assert Config.from_env(quoted).quoted_secrets == [name]
+    assert Config.from_env(given | {name: "it's:" + plain}).quoted_secrets == []
+
+
+def test_the_start_says_once_that_a_secret_has_quotation_marks(tmp_path: Path) -> None:
+    with serving(tmp_path, WEBHOOK_SECRET='"testsecret"', WEB_CONCURRENCY=2) as server:
+        server.get("/health/live")
+
+    [warning] = [line["message"] for line in server.log if "quotation" in line.get("message", "")]
+    assert warning == "WEBHOOK_SECRET has quotation marks: they are part of the secret"

@@ -1,6 +1,7 @@
 """The service under Gunicorn: start, stop, kills, changed secrets; exact counts through it all."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -109,6 +110,51 @@ def test_a_setting_of_gunicorn_that_breaks_a_promise_is_refused(
     lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     assert status == EXIT_CONFIG
     assert [reason in line["message"] for line in lines if line["level"] == "CRITICAL"] == [True]
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def test_a_new_master_takes_over_without_a_failed_delivery(tmp_path: Path) -> None:
+    def number_of(message: str) -> int:
+        return sum(message in line.get("message", "") for line in server.log)
+
+    with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "usr2") as load:
+        server.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: number_of("Booting worker") == 4, 30)
+        started = [line["message"] for line in server.log if "Listening" in line.get("message", "")]
+        new = int(started[-1].rpartition("(")[2].rstrip(")"))
+        try:
+            status = server.stop()
+            after = len(load.acknowledged) + 100
+            wait_until(lambda: len(load.acknowledged) > after, 30)
+        finally:
+            load.end()
+            os.kill(new, signal.SIGTERM)
+        wait_until(lambda: number_of("Shutting down: Master") == 2, 30)
+        assert load.acknowledged <= server.ids()
+
+    assert (status, load.failures, set(load.statuses)) == (0, [], {200})
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "metrics"
+    place.mkdir()
+    lost = ["--config", "tests/lost_metrics.conf.py"]
+    with serving(tmp_path, lost, WEB_CONCURRENCY=2, TMPDIR=tmp_path) as server:
+        shutil.rmtree(place)
+        place.write_text("of somebody else")
+        for _ in server.workers:
+            server.kill_worker()
+        statuses = server.deliver_all(f"m{number}" for number in range(20))
+        exposition = server.get("/metrics")
+        status = server.stop()
+
+    assert (statuses, exposition.status, status) == ({200: 20}, 200, 0)
+    told = [line.get("message", "") for line in server.log if line["level"] == "ERROR"]
+    assert sum(line.startswith("no folder for the metrics") for line in told) == 2
+    assert not any("traceback" in line for line in server.log)
     assert (tmp_path / "stderr").read_text() == ""
 
 

@@ -149,29 +149,49 @@ def a_copy(folder: Path, dotenv: bytes) -> Path:
 
 
 @pytest.mark.parametrize(
-    "dotenv",
+    ("dotenv", "reason"),
     [
-        "WEBHOOK_SECRET=testsecret\r\n".encode("utf-16"),  # of PowerShell's >
-        "WEBHOOK_SECRET=testsecret\n".encode("utf-16-le"),
-        "WEBHOOK_SECRET=gr\u00fcn\n".encode("latin-1"),
+        # Of PowerShell's >.
+        ("WEBHOOK_SECRET=testsecret\r\n".encode("utf-16"), ".env is not in UTF-8"),
+        ("WEBHOOK_SECRET=gr\u00fcn\n".encode("latin-1"), ".env is not in UTF-8"),
+        ("WEBHOOK_SECRET=testsecret\n".encode("utf-16-le"), ".env cannot be used"),
+        (b"WEBHOOK_SECRET=test\0secret\n", ".env cannot be used"),
+        (b"WEBHOOK_SECRET=testsecret\n" + b"#" * 2**20, ".env has more than 1048576 bytes"),
     ],
-    ids=["UTF-16", "UTF-16 without a mark", "Latin-1"],
+    ids=["UTF-16", "Latin-1", "UTF-16 without a mark", "null byte", "too long"],
 )
-def test_a_dotenv_in_another_encoding_is_one_line_that_names_it(
-    tmp_path: Path, dotenv: bytes
+def test_a_dotenv_that_cannot_be_used_is_one_line_that_names_it(
+    tmp_path: Path, dotenv: bytes, reason: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "webhook_api"],
-        cwd=a_copy(tmp_path, dotenv),
-        env={"PATH": os.environ["PATH"]},
+    a_copy(tmp_path, dotenv)
+
+    start = program(tmp_path)
+    command = program(tmp_path, "verify")
+
+    assert (start.returncode, start.stderr, start.stdout.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert f"start failed: {reason}" in start.stdout
+    assert (command.returncode, command.stdout, command.stderr.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert command.stderr.startswith(f"Error: {reason}")
+
+
+def test_a_folder_named_like_a_dotenv_is_not_read(tmp_path: Path) -> None:
+    a_copy(tmp_path, b"").joinpath(".env").unlink()
+    tmp_path.joinpath(".env").mkdir()  # of python -m venv .env
+
+    assert program(tmp_path, "init-db", WEBHOOK_SECRET=SECRET).returncode == 0
+
+
+def program(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m webhook_api` there, in an environment with nothing but `settings`."""
+    return subprocess.run(
+        [sys.executable, "-m", "webhook_api", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **settings},
         capture_output=True,
         text=True,
         check=False,
         timeout=20,
     )
-
-    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (EXIT_CONFIG, "", 1)
-    assert "start failed: .env is not in UTF-8" in done.stdout
 
 
 def test_a_byte_order_mark_in_a_dotenv_does_not_matter(tmp_path: Path) -> None:
@@ -193,22 +213,9 @@ def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path:
     a_copy(
         tmp_path, b"WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
     )
-    environment = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
-
-    refused = run("webhook_api")
-    environment["PORT"] = str(free_port())
-    command = run("flask", "--app", "wsgi", "init-db")
+    refused = program(tmp_path, PORT="nonsense")
+    command = program(tmp_path, "init-db", PORT=str(free_port()))
 
     # With a secret, then; and with the environment's port.
     assert "PORT is 'nonsense'" in refused.stdout

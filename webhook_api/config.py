@@ -130,6 +130,24 @@ class Config:
         }
         return [name for name, secrets in accepted.items() if len(set(secrets)) < len(secrets)]
 
+    @property
+    def quoted_secrets(self) -> list[str]:
+        """The settings with a secret that has a quotation mark at an end.
+
+        `docker run --env-file` leaves it there, where a shell removes it. It may belong to the
+        secret, so it stays.
+        """
+        given: dict[str, Sequence[str]] = {
+            "WEBHOOK_SECRET": (self.webhook_secret,),
+            "WEBHOOK_SECRET_PREVIOUS": (self.webhook_secret_previous,),
+            "READ_TOKEN": (self.read_token,),
+            "META_APP_SECRET": self.meta_app_secrets,
+            "META_VERIFY_TOKEN": (self.meta_verify_token,),
+            "TWILIO_AUTH_TOKEN": self.twilio_auth_tokens,
+            "TWILIO_API_KEY": (self.twilio_api_key,),
+        }
+        return [name for name, secrets in given.items() if any(map(_is_quoted, secrets))]
+
 
 def set_web_concurrency(config: Config) -> None:
     """Give the environment the number that Gunicorn reads there when it is imported.
@@ -137,6 +155,15 @@ def set_web_concurrency(config: Config) -> None:
     Where the variable is set to nothing, Gunicorn would fail with a traceback.
     """
     os.environ["WEB_CONCURRENCY"] = str(config.web_concurrency)
+
+
+def inherits_listener() -> bool:
+    """Return whether another master has started this one, and shares its socket (SIGUSR2)."""
+    return "GUNICORN_FD" in os.environ
+
+
+def _is_quoted(secret: str) -> bool:
+    return bool(secret) and (secret[0] in "\"'" or secret[-1] in "\"'")
 
 
 def _secret(given: Mapping[str, str]) -> str:
@@ -370,6 +397,8 @@ class InheritedSettings:
         else:
             for name in self._settings.repeated_secrets:
                 logger.warning("%s repeats the current secret: no older one is accepted", name)
+            for name in self._settings.quoted_secrets:
+                logger.warning("%s has quotation marks: they are part of the secret", name)
         return self._settings
 
 

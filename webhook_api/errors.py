@@ -1,4 +1,4 @@
-"""Exceptions that several rooms use. Those that answer a request know its status and result."""
+"""Exceptions that several rooms use. Those that refuse a request know its status and result."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -20,7 +20,7 @@ class StateError(Exception):
 
     def __init__(self, detail: str, *, code: str, **fields: str) -> None:
         super().__init__(detail)
-        self.answer = {"detail": detail, "code": code, **fields}
+        self.body = {"detail": detail, "code": code, **fields}
 
 
 class RequestRefused(Exception):
@@ -113,9 +113,9 @@ class Unavailable(RequestRefused):
 
 
 class ClientLeft(Unavailable):
-    """The client did not wait for its answer: 499, only for the log and the metrics.
+    """The client did not wait for its response: 499, only for the log and the metrics.
 
-    No RFC has a status for an answer that nobody receives; this one is nginx's.
+    No RFC has a status for a response that nobody receives; this one is nginx's.
     """
 
     status = 499

@@ -40,13 +40,13 @@ class RunElsewhere(BaseException):
 class RunLater(BaseException):
     """The server must run the request again when messages have arrived, or at `deadline`.
 
-    They have when `look`, which must not block, returns something else than `seen`, which it
-    returned before the request looked for messages. `deadline` is on the monotonic clock.
+    They have when `poll`, which must not block, returns something else than `seen`, which it
+    returned before the request read the messages. `deadline` is on the monotonic clock.
     """
 
-    def __init__(self, look: Callable[[], object], seen: object, deadline: float) -> None:
-        super().__init__(look, seen, deadline)
-        self.look = look
+    def __init__(self, poll: Callable[[], object], seen: object, deadline: float) -> None:
+        super().__init__(poll, seen, deadline)
+        self.poll = poll
         self.seen = seen
         self.deadline = deadline
 
@@ -72,7 +72,7 @@ class Execution:
         if self.place not in (None, place):
             raise RunElsewhere(place)
 
-    def wait_for_more(self, look: Callable[[], object], seen: object, wait_s: float) -> None:
+    def wait_for_more(self, poll: Callable[[], object], seen: object, wait_s: float) -> None:
         """Return if the request must be answered now; see `RunLater`.
 
         Raises:
@@ -81,7 +81,7 @@ class Execution:
         now = time.monotonic()
         deadline = now + wait_s if self.waits_until is None else self.waits_until
         if self.can_wait and now < deadline:
-            raise RunLater(look, seen, deadline)
+            raise RunLater(poll, seen, deadline)
 
     def claim(self) -> bool:
         """Return True once: the caller may respond, count and log. False: another one did.

@@ -26,7 +26,7 @@ class Result(StrEnum):
     ERROR = "error"
 
 
-class Key(StrEnum):
+class SignedBy(StrEnum):
     """Which secret a delivery is signed with; the values of the metric's `key`."""
 
     CURRENT = "current"  # WEBHOOK_SECRET, or the first of a provider's
@@ -44,7 +44,7 @@ class NotServed(StrEnum):
 
 
 @dataclass
-class Tally:
+class DeliveryCounts:
     """What a provider's delivery held, counted when it was stored."""
 
     provider: str
@@ -67,10 +67,10 @@ class Outcome:
 
     result: Result = Result.ERROR
     message_id: str | None = None
-    key: Key | None = None  # of a delivery whose signature held
+    signed_by: SignedBy | None = None  # None: its signature did not hold
     checked_url: str = ""  # of a delivery whose signature is made with its URL
     conflict: bool = False
-    tally: Tally | None = None  # of a provider's delivery
+    counts: DeliveryCounts | None = None  # of a provider's delivery
 
     @property
     def duplicate(self) -> bool:

@@ -15,7 +15,7 @@ from tests.cli.running import environment, forked, in_a_shell, some_messages
 from tests.conftest import Api
 from tests.serving import ROOT, inherited
 from tests.store.files import stored
-from webhook_api.cli.failures import describe
+from webhook_api.cli.command import describe
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.maintenance.removal import removal_lock

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import os
+import random
 import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,10 +19,11 @@ import pytest
 
 from tests.cli.running import command
 from tests.conftest import Api
+from tests.forks import Command
 from tests.providers.samples import AUTH_TOKEN, a_config, from_twilio
-from tests.serving import wait_until
+from tests.serving import Load, serving, wait_until
 from tests.store.files import store
-from webhook_api.cli import twilio_list
+from webhook_api.cli import recover as recovery
 from webhook_api.config import Config, ConfigError, NamedKey
 from webhook_api.providers.standard import verify
 from webhook_api.store.connections import connect
@@ -349,7 +353,7 @@ def test_a_bad_answer_ends_it_with_one_line(
     replies: list[Reply],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(twilio_list, "_MAX_PAGE_BYTES", 5000)
+    monkeypatch.setattr(recovery, "_MAX_PAGE_BYTES", 5000)
     twilio.replies = replies
 
     code, output = recover()
@@ -418,3 +422,33 @@ class TestNoAccount:
 def test_an_api_key_needs_its_secret(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^TWILIO_API_KEY .* accepted are SID:SECRET"):
         a_config(tmp_path, TWILIO_API_KEY="SK1")
+
+
+def test_none_is_missed_or_comes_twice_while_processes_are_killed(tmp_path: Path) -> None:
+    """Only what `forward` itself had not acknowledged when it was killed comes again."""
+    with Target() as target, serving(tmp_path, WEB_CONCURRENCY=4) as server:
+
+        def forward() -> Command:
+            to = ["forward", "x", "--to", target.url]
+            return command(server.database, *to, FORWARD_SECRET=SECRET)
+
+        running, kills_of_it = forward(), 3
+        with Load(server, "k") as load:
+            for number in range(2 * kills_of_it):
+                before = len(target.ids)
+                wait_until(lambda before=before: len(target.ids) > before + 50, 30)  # type: ignore[misc]
+                if number % 2:
+                    running.kill()
+                    running.wait(20)
+                    running = forward()
+                else:
+                    os.kill(random.choice(server.workers), signal.SIGKILL)
+        wait_until(lambda: behind(server.database) == 0, 60)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+        stored = [row[0] for row in server.query("SELECT message_id FROM messages ORDER BY id")]
+
+    assert load.acknowledged <= set(stored)
+    once = [name for name, following in pairwise([*target.ids, None]) if name != following]
+    assert once == stored
+    assert len(target.ids) - len(once) <= kills_of_it

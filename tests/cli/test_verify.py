@@ -13,6 +13,7 @@ from tests.store.files import fill
 from webhook_api.config import Config
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
+from webhook_api.store.messages import EVERYTHING, Selection, of_number, remove_messages
 
 
 def test_verify_finds_nothing_in_what_the_service_wrote(api: Api) -> None:
@@ -120,3 +121,48 @@ def test_the_copy_of_a_killed_verify_is_a_leftover_and_that_of_a_running_one_is_
     assert (len(left), len(remaining)) == (1, 1)
     assert (running.returncode, stderr) == (0, "")
     assert list(folder.glob("*verify*")) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, None),
+        ({"name": "'No name'"}, "consumers: name cannot be used"),
+        ({"id": "-1"}, "consumers: id cannot be used"),
+        ({"id": "101"}, "consumers c: no row proves its position 101."),
+        ({"digits": "'aaaaaaa1'"}, "consumers: digits cannot be used"),
+        ({"digits": "'aaaaaaaa'"}, "consumers c: no row proves its position 50.aaaaaaaa"),
+        ({"missed": "-1"}, "consumers: missed cannot be used"),
+    ],
+)
+def test_verify_checks_where_consumers_are(
+    api: Api, wrong: dict[str, str], named: str | None
+) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    digits = api.get("/messages", after="start", limit=50)["position"].partition(".")[2]
+    values = {"name": "'c'", "id": "50", "digits": f"'{digits}'", "missed": "0"}
+    names = ", ".join((values | wrong)[name] for name in values)
+    api.damage(f"INSERT INTO consumers VALUES ({names}, '2025-01-15T10:00:00.000Z')")
+
+    result = api.run("verify")
+
+    assert result.exit_code == (1 if named else 0)
+    assert named is None or result.stdout.startswith(named)
+
+
+@pytest.mark.parametrize("chosen", [EVERYTHING, of_number("+0")], ids=["by age", "of a number"])
+def test_verify_knows_that_the_message_at_a_position_may_be_removed(
+    api: Api, chosen: Selection
+) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    read = api.get("/messages", after="start", limit=50)["data"]
+    for message in (read[0], read[49]):  # both are from +0
+        row_id, _, digits = message["position"].partition(".")
+        api.writer.execute(
+            "INSERT INTO consumers VALUES (?, ?, ?, 0, '2025-01-15T10:00:00.000Z')",
+            [f"c{row_id}", row_id, digits],
+        )
+
+    assert remove_messages(api.writer, [1, 50], chosen) == 2
+
+    assert api.run("verify").exit_code == 0

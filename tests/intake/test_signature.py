@@ -10,7 +10,7 @@ import pytest
 
 from webhook_api.errors import InvalidSignature
 from webhook_api.intake.signature import sign, verify_signature
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 
 BODY = (
     b'{"message_id":"m1","from":"+919876543210","to":"+14155550100",'
@@ -52,8 +52,8 @@ def test_a_signature_is_the_one_of_openssl(secret: str, body: bytes, signature: 
     assert sign(secret, body) == signature
 
     for supplied in (signature, signature.upper(), signature.title()):
-        assert verify_signature(secret, body, supplied) is Key.CURRENT
-        assert verify_signature(secret, body, f"sha256={supplied}") is Key.CURRENT
+        assert verify_signature(secret, body, supplied) is SignedBy.CURRENT
+        assert verify_signature(secret, body, f"sha256={supplied}") is SignedBy.CURRENT
 
 
 WRONG = [
@@ -79,12 +79,14 @@ def test_a_signature_fits_its_own_bytes_only(body: bytes) -> None:
         verify_signature("testsecret", body, SIGNATURE)
 
 
-@pytest.mark.parametrize(("secret", "previous", "key"), [
-    ("testsecret", "", Key.CURRENT), ("testsecret", "old", Key.CURRENT),
-    ("new", "testsecret", Key.PREVIOUS), ("testsecret", "testsecret", Key.CURRENT),
+@pytest.mark.parametrize(("secret", "previous", "used"), [
+    ("testsecret", "", SignedBy.CURRENT), ("testsecret", "old", SignedBy.CURRENT),
+    ("new", "testsecret", SignedBy.PREVIOUS), ("testsecret", "testsecret", SignedBy.CURRENT),
 ])  # fmt: skip
-def test_the_previous_secret_is_accepted_and_named(secret: str, previous: str, key: Key) -> None:
-    assert verify_signature(secret, BODY, SIGNATURE, previous=previous) is key
+def test_the_previous_secret_is_accepted_and_named(
+    secret: str, previous: str, used: SignedBy
+) -> None:
+    assert verify_signature(secret, BODY, SIGNATURE, previous=previous) is used
 
 
 @pytest.mark.parametrize("signed_with", ["testsecret", "old", "third"])

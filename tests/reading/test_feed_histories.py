@@ -106,7 +106,7 @@ class History:
         try:
             part = read_feed(self.db, UNFILTERED, wanted or "start", self.random.randint(1, 100))
         except PositionLost as lost:
-            self.lost[lost.answer["code"]] += 1
+            self.lost[lost.body["code"]] += 1
             self.know(start_of(self.db), [])
             return
         after = wanted.id if wanted else 0

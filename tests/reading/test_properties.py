@@ -153,7 +153,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         patch.setattr(listing, "_NEAR_ROWS", 3)
         patch.setattr(search, "_FIRST_WALK", 3)
         patch.setattr(search, "_FEW_ROWS", 2)
-        patch.setattr(search, "_MOST_TERMS", 3)
+        patch.setattr(search, "_MAX_TERMS", 3)
         yield Service(app.test_client(), writer)
     writer.close()
     close_app(app)

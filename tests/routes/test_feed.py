@@ -199,3 +199,24 @@ def test_a_page_costs_the_same_with_many_messages(api: Api) -> None:
 
     few, many = costs
     assert max(many[0] / few[0], many[1] / few[1]) < 1.1, costs
+
+
+def test_ndjson_that_retention_overtakes_ends_after_a_whole_line(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_STREAMED", 3)
+    api.store(*some_messages(9))
+    response = api.client.get("/messages?after=start", headers=NDJSON, buffered=False)
+    blocks: Any = iter(response.response)
+    sent = [next(blocks)]
+    while b"\n" not in sent[-1]:
+        sent.append(next(blocks))
+
+    remove_messages(api.writer, [1, 2, 3, 4, 5])
+    lines = [json.loads(line) for line in b"".join([*sent, *blocks]).splitlines()]
+    asked_again = api.client.get(f"/messages?after={lines[-1]['position']}", headers=NDJSON)
+
+    assert [line["message_id"] for line in lines] == ["m0000", "m0001", "m0002"]
+    assert (asked_again.status_code, asked_again.json["code"]) == (410, "pruned")  # type: ignore[index]
+    first, *_ = api.logged()
+    assert (first["level"], first["status"], first["stream"]) == ("INFO", 200, "overtaken")

@@ -10,8 +10,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.cli.conftest import run
-from tests.cli.running import Run
 from tests.conftest import Api
 from tests.intake.commits import group, message, stored
 from tests.intake.conftest import record
@@ -35,7 +33,7 @@ from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
 
-__all__ = ["record", "run"]
+__all__ = ["record"]
 
 DIGITS = NUMBER[1:]
 
@@ -145,6 +143,14 @@ def test_an_address_is_found_however_it_is_escaped(
         assert select_dead_letters(db, of_number(address)) == [1]
 
 
+@pytest.mark.parametrize("part", ["\\", "4\u00a0", f"{DIGITS[:3]}\u00a0", "%5c", " "])
+def test_a_body_of_any_kind_is_searched_in_one_pass(api: Api, part: str) -> None:
+    long = f"{DIGITS[:2]}{part[-1] * 100}{part * (200_000 // len(part))}"
+    keep(api.config.database_path, a_letter(long.encode()), a_letter(DIGITS.encode()))
+
+    assert "and 1 dead letters" in api.run("forget", NUMBER).stdout
+
+
 def test_dead_letters_that_come_while_a_number_is_forgotten(database: Database) -> None:
     path = database.path
     keep(path, a_letter(DIGITS.encode()), a_letter(b"a"))
@@ -176,23 +182,23 @@ def retain(database: Database) -> None:
     writer.close(timeout_s=1)
 
 
-def prune(*more: str) -> Callable[[Run, Database], None]:
-    def do(run: Run, _database: Database) -> None:
-        assert "and 20 dead letters" in run("prune", "--older-than", "1d", "--dry-run").stdout
-        assert "and 20 dead letters" in run("prune", "--older-than", "1d", *more).stdout
+def prune(*more: str) -> Callable[[Api, Database], None]:
+    def do(api: Api, _database: Database) -> None:
+        assert "and 20 dead letters" in api.run("prune", "--older-than", "1d", "--dry-run").stdout
+        assert "and 20 dead letters" in api.run("prune", "--older-than", "1d", *more).stdout
 
     return do
 
 
 @pytest.mark.parametrize(
-    "act", [lambda _run, database: retain(database), prune(), prune("--compact")],
+    "act", [lambda _api, database: retain(database), prune(), prune("--compact")],
     ids=["retention", "prune", "prune --compact"],
 )  # fmt: skip
-def test_old_ones_are_removed_like_messages(api: Api, act: Callable[[Run, Database], None]) -> None:
+def test_old_ones_are_removed_like_messages(api: Api, act: Callable[[Api, Database], None]) -> None:
     keep(api.path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
 
     with closing(Database(api.path)) as database:
-        act(api.run, database)
+        act(api, database)
 
     assert bodies(api.path) == [b"new"]
     assert differences(api.path) == []

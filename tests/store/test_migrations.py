@@ -188,6 +188,7 @@ def test_the_ids_of_old_messages_say_who_delivered_them(path: Path) -> None:
         (1, "DELETE FROM periods"), (1, "CREATE TABLE characters"), (1, "PRAGMA user_version ="),
         (5, "SELECT 86400"), (5, "DROP TABLE old_periods"), (5, "PRAGMA user_version ="),
         (7, "UPDATE messages SET provider"), (7, "CREATE TRIGGER count_dead_letter"),
+        (11, "DROP TRIGGER discount_characters"), (11, "CREATE TRIGGER uncount_message"),
     ],
     indirect=["old"],
 )  # fmt: skip
@@ -241,3 +242,14 @@ def test_without_space_a_start_names_what_is_needed_and_changes_nothing(
     assert raised.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
     assert version(path) == old
+
+
+@pytest.mark.parametrize("old", [11], indirect=True)
+def test_a_step_that_writes_no_rows_needs_no_space(path: Path) -> None:
+    class Full(Database):
+        def free_bytes(self) -> int:
+            return 1000
+
+    Full(path).prepare()
+
+    assert version(path) == SCHEMA_VERSION

@@ -10,8 +10,8 @@ from tests.store.files import count
 from webhook_api.errors import Unavailable
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
+from webhook_api.store.lock import read_transaction
 from webhook_api.store.messages import EVERYTHING
-from webhook_api.store.transactions import read_transaction
 from webhook_api.store.wal_space import pages_to_index
 from webhook_api.store.writer import Writer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.browser import chromium
 from tests.serving import ROOT, Server, serving
-from webhook_api.cli.samples import sample_bodies
+from webhook_api.cli.provider_formats import sample_bodies
 
 PICTURE = ROOT / "webhook_api" / "inbox" / "screenshot.png"
 _MESSAGES = 600

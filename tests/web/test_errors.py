@@ -11,7 +11,7 @@ from werkzeug.test import create_environ
 
 from tests.builders import a_message, encode, signed
 from tests.conftest import Api
-from webhook_api.web.json_provider import JSONAnswer
+from webhook_api.web.json_provider import JSONResponse
 from webhook_api.web.metrics import UNMATCHED
 
 UNKNOWN_PATHS = [
@@ -232,7 +232,7 @@ def test_a_number_in_a_path_is_ascii(api: Api, number: str, status: int) -> None
 @pytest.mark.parametrize("status", [200, 401, 404, 503])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
-    reply = JSONAnswer(b'{"a":1}\n')
+    reply = JSONResponse(b'{"a":1}\n')
     reply.status_code = status
     reply.headers["Retry-After"] = "2"
     environ = create_environ(method=method)

@@ -4,14 +4,17 @@ import sys
 from functools import partial
 
 import click
-from flask.cli import with_appcontext
+from flask.cli import AppGroup, with_appcontext
 
-from webhook_api.cli.failures import (
+from webhook_api.cli.command import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
+    LOCKED_TIMEOUT_S,
     PlainCommand,
     clip,
     interrupts_held,
+    plain,
+    writing,
 )
 from webhook_api.db import current_database
 from webhook_api.maintenance.removal import removal_lock
@@ -28,13 +31,13 @@ from webhook_api.store.schema import check_schema
 from webhook_api.store.writer import Writer
 
 _STEP_MESSAGES = 1000  # stored by one transaction
-_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
-_CLOSE_TIMEOUT_S = 1.0
 _NUMBER = click.IntRange(1, MAX_INTEGER)
 
 
-class _PlainGroup(PlainCommand, click.Group):
+class _PlainGroup(PlainCommand, AppGroup):
     """A group of commands that fail with one line."""
+
+    command_class = PlainCommand
 
 
 @click.group("dead-letters", cls=_PlainGroup, invoke_without_command=True)
@@ -50,25 +53,23 @@ def dead_letters(context: click.Context) -> None:
             click.echo(f"{number}  {created_at}  {provider}  {size} bytes  {clip(reason)}")
 
 
-@click.command("show", cls=PlainCommand)
+@dead_letters.command("show")
 @click.argument("number", metavar="N", type=_NUMBER)
-@with_appcontext
 def show_dead_letter(number: int) -> None:
     """Print one: its headers, and its body as it came."""
     letter = _find(number)
     click.echo(f"{letter.provider}, {letter.created_at}: {clip(letter.reason)}", err=True)
     for name, value in letter.headers.items():
-        click.echo(f"{name}: {_shown(value)}", err=True)
+        click.echo(f"{name}: {plain(value)}", err=True)
     if sys.stdout.isatty():
-        click.echo("\n".join(map(_shown, letter.body.decode(errors="replace").splitlines())))
+        click.echo("\n".join(map(plain, letter.body.decode(errors="replace").splitlines())))
     else:
         with click.open_file("-", "wb") as out:
             out.write(letter.body)
 
 
-@click.command("replay", cls=PlainCommand)
+@dead_letters.command("replay")
 @click.argument("numbers", metavar="[N…]", nargs=-1, type=_NUMBER)
-@with_appcontext
 def replay_dead_letters(numbers: tuple[int, ...]) -> None:
     """Read them again with the present code, all or those given, and store what comes of them.
 
@@ -82,46 +83,30 @@ def replay_dead_letters(numbers: tuple[int, ...]) -> None:
             with database.reader() as db:
                 check_schema(db)
                 numbers = tuple(number for number, *_ in dead_letter_sizes(db))
-        writer = Writer(database)
-        try:
-            for number in numbers:
-                stay += not _replay(writer, number)
-        except KeyboardInterrupt:
-            click.echo("stopped")
-            sys.exit(EXIT_INTERRUPTED)
-        finally:
-            writer.close(timeout_s=_CLOSE_TIMEOUT_S)
+        with writing(database) as writer:
+            try:
+                for number in numbers:
+                    stay += not _replay(writer, number)
+            except KeyboardInterrupt:
+                click.echo("stopped")
+                sys.exit(EXIT_INTERRUPTED)
     if stay:
         sys.exit(EXIT_FAILURE)
 
 
-@click.command("remove", cls=PlainCommand)
+@dead_letters.command("remove")
 @click.argument("numbers", metavar="N…", nargs=-1, required=True, type=_NUMBER)
-@with_appcontext
 def remove_numbers(numbers: tuple[int, ...]) -> None:
     """Remove those that nobody needs. The exit code is 1 if there was one that is not there."""
     database = current_database()
-    with removal_lock(database):
-        writer = Writer(database)
-        try:
-            count = writer.write(
-                partial(remove_dead_letters, numbers=numbers), timeout_s=_TIMEOUT_S
-            )
-        finally:
-            writer.close(timeout_s=_CLOSE_TIMEOUT_S)
+    with removal_lock(database), writing(database) as writer:
+        count = writer.write(
+            partial(remove_dead_letters, numbers=numbers), timeout_s=LOCKED_TIMEOUT_S
+        )
     click.echo(f"{count} removed")
     if missing := len(set(numbers)) - count:
         click.echo(f"{missing} of them are not there", err=True)
         sys.exit(EXIT_FAILURE)
-
-
-for command in (show_dead_letter, replay_dead_letters, remove_numbers):
-    dead_letters.add_command(command)
-
-
-def _shown(text: str) -> str:
-    """Return `text` without what controls a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _find(number: int) -> DeadLetter:
@@ -148,12 +133,13 @@ def _replay(writer: Writer, number: int) -> bool:
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
             results, _ = writer.write(
-                partial(writer.store_all, messages=step, dead_letters=()), timeout_s=_TIMEOUT_S
+                partial(writer.store_all, messages=step, dead_letters=()),
+                timeout_s=LOCKED_TIMEOUT_S,
             )
             created += sum(result.created for result in results)
-        writer.write(writer.index_and_checkpoint, timeout_s=_TIMEOUT_S)
+        writer.write(writer.index_and_checkpoint, timeout_s=LOCKED_TIMEOUT_S)
     if not delivery.reason:
-        writer.write(partial(remove_dead_letters, numbers=[number]), timeout_s=_TIMEOUT_S)
+        writer.write(partial(remove_dead_letters, numbers=[number]), timeout_s=LOCKED_TIMEOUT_S)
     duplicates = len(delivery.messages) - created
     stays = f"; stays, {delivery.reason}" if delivery.reason else ""
     click.echo(f"{number}: created {created}, duplicate {duplicates}{stays}")

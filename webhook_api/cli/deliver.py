@@ -1,47 +1,126 @@
 """`sign` and `send`: act as a provider, to try the service or to deliver an export again."""
 
 import sys
+import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
+from urllib.parse import SplitResult, urlsplit
 
 import click
-from flask import current_app
-from flask.cli import with_appcontext
 
-from webhook_api.cli.delivery_client import DeliveryClient
-from webhook_api.cli.failures import EXIT_FAILURE, EXIT_INTERRUPTED, PlainCommand
-from webhook_api.cli.file_argument import check_input, size_of
+from webhook_api.cli.command import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    check_input,
+    command,
+    current_settings,
+    progress_bar,
+    size_of,
+)
 from webhook_api.cli.lines import read_lines
-from webhook_api.cli.progress import progress_bar
-from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, format_of
-from webhook_api.cli.samples import sample_bodies
-from webhook_api.config import Config
+from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, Format, format_of, sample_bodies
 from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
 
-DEFAULT_COUNT = 100
+_DEFAULT_COUNT = 100
 _AHEAD = 4  # bodies for each connection
+_TIMEOUT_S = 15.0
 
 
-@click.command("sign", cls=PlainCommand)
+class DeliveryClient:
+    """Delivers bodies from several threads, each with its own connection; counts the answers."""
+
+    def __init__(self, url: str, as_delivery: Format) -> None:
+        """Deliver to `url`; `as_delivery` signs a body.
+
+        Raises:
+            click.ClickException: `url` is not one of http or https.
+        """
+        target = target_of(url, "--url")
+        self.url = url
+        self.answers: Counter[int] = Counter()
+        self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
+        self._host, self._port = target.hostname or "", target.port
+        self._path = target.path or "/webhook"
+        self._as_delivery = as_delivery
+        self._mutex = threading.Lock()  # guards the answers and the list of connections
+        self._connections: list[HTTPConnection] = []
+        self._of_thread = threading.local()
+
+    def deliver(self, body: bytes) -> None:
+        """Sign `body`, deliver it, and count the status of the answer.
+
+        Raises:
+            OSError, HTTPException, ValueError: there was no answer.
+        """
+        status = self._post(self._connection(), body)
+        with self._mutex:
+            self.answers[status] += 1
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections:
+            connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
+            with self._mutex:
+                self._connections.append(self._of_thread.connection)
+        connection: HTTPConnection = self._of_thread.connection
+        return connection
+
+    def _post(self, connection: HTTPConnection, body: bytes) -> int:
+        headers, body = self._as_delivery(body)
+        kept = connection.sock is not None
+        try:
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+        except (ConnectionError, HTTPException):
+            # A server may close a kept connection at any time (RFC 9112, 9.3.1). To deliver a
+            # message twice does no harm.
+            connection.close()
+            if not kept:
+                raise
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+        response.read()
+        return response.status
+
+
+def target_of(url: str, option: str) -> SplitResult:
+    """Return the parts of `url`.
+
+    Raises:
+        click.ClickException: it is not one of http or https.
+    """
+    try:
+        target = urlsplit(url)
+        if target.scheme in ("http", "https") and target.hostname and target.port != 0:
+            return target
+    except ValueError:
+        pass
+    raise click.ClickException(f"{option} is {url!r}: accepted are http:// and https:// URLs")
+
+
+@command("sign")
 @click.argument("file", metavar="[FILE|-]", default="-")
-@with_appcontext
 def sign_body(file: str) -> None:
     """Print the value of the X-Signature header for the bytes of FILE or stdin.
 
     Every byte counts, even a newline at the end.
     """
     check_input(file)
-    settings: Config = current_app.config["SETTINGS"]
     with click.open_file(file, "rb") as body:
-        click.echo(sign(settings.webhook_secret, body.read()))
+        click.echo(sign(current_settings().webhook_secret, body.read()))
 
 
-@click.command("send", cls=PlainCommand)
+@command("send")
 @click.option(
     "--as",
     "provider",
@@ -63,7 +142,6 @@ def sign_body(file: str) -> None:
     show_default=True,
     help="Connections at a time.",
 )
-@with_appcontext
 def send_messages(
     provider: str, url: str | None, count: int | None, file: str | None, concurrency: int
 ) -> None:
@@ -74,7 +152,7 @@ def send_messages(
     """
     if file and count:
         raise click.UsageError("--count is for samples: it cannot be used with --file")
-    settings: Config = current_app.config["SETTINGS"]
+    settings = current_settings()
     default = f"http://localhost:{settings.port}/webhook"
     if provider != OF_THE_SPECIFICATION:
         default += f"/{provider}"
@@ -87,8 +165,8 @@ def send_messages(
         bad = messages.bad
     else:
         click.echo("Delivering samples, which the receiver keeps like any other message.", err=True)
-        samples = ((body, 1) for body in sample_bodies(count or DEFAULT_COUNT))
-        _send(client, samples, concurrency, count or DEFAULT_COUNT)
+        samples = ((body, 1) for body in sample_bodies(count or _DEFAULT_COUNT))
+        _send(client, samples, concurrency, count or _DEFAULT_COUNT)
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")

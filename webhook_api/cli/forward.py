@@ -15,29 +15,25 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import click
-from flask import current_app
-from flask.cli import with_appcontext
 from pydantic_core import to_json
 
-from webhook_api.answers import FeedMessage
-from webhook_api.cli.delivery_client import target_of
-from webhook_api.cli.failures import PlainCommand
-from webhook_api.cli.terminal import say
+from webhook_api.cli.command import command, current_settings, say
+from webhook_api.cli.deliver import target_of
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import current_database
 from webhook_api.errors import StateError, Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
+from webhook_api.responses import FeedMessage
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import PositionLost
-from webhook_api.store.transactions import transaction
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 
-_LOOK_EVERY_S = 0.1
+_POLL_EVERY_S = 0.1
 _FIRST_PAUSE_S = 0.5  # after a failure; doubled after each further one
 _LONGEST_PAUSE_S = 60.0
 _CLOSE_TIMEOUT_S = 1.0
@@ -49,7 +45,7 @@ class TargetGone(Exception):
     """The URL takes no more messages (Standard Webhooks: 410 disables an endpoint)."""
 
 
-@click.command("forward", cls=PlainCommand)
+@command("forward")
 @click.argument("name")
 @click.option("--to", "url", help="POST each message to this URL, signed with FORWARD_SECRET.")
 @click.option("--exec", "program", help="Run this for each message, which is its stdin.")
@@ -58,7 +54,6 @@ class TargetGone(Exception):
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=30.0)
 @click.option("--from", "start", type=click.Choice(["start", "now"]), default="start")
-@with_appcontext
 def forward_messages(
     name: str,
     url: str | None,
@@ -75,7 +70,7 @@ def forward_messages(
     """
     if (url is None) == (program is None):
         raise click.UsageError("one of --to and --exec is needed")
-    settings: Config = current_app.config["SETTINGS"]
+    settings = current_settings()
     hand_on = _post_to(url, settings, timeout_s) if url else _run(program or "", timeout_s)
     forwarder = _Forwarder(current_database(), name, hand_on, batch, start)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -176,14 +171,14 @@ class _Forwarder:
             self._write(partial(create_consumer, name=self._name, wanted=self._start))
             return ""
         except PositionLost as lost:
-            if lost.answer["code"] != "pruned":
+            if lost.body["code"] != "pruned":
                 raise
             self._show("messages were removed before they were handed on; going on after them")
             self._move(kept, "start")
             return ""
         if not messages:
             self._show(f"waiting for messages after {kept}")
-            while self._database.arrivals() == arrivals and not self.stopped.wait(_LOOK_EVERY_S):
+            while self._database.arrivals() == arrivals and not self.stopped.wait(_POLL_EVERY_S):
                 pass
             return ""
         self._show("handing messages on")

@@ -1,11 +1,11 @@
 """How many messages have arrived since a page of the inbox was shown."""
 
 from webhook_api.inbox.queries import ArrivalsQuery
+from webhook_api.reading.conditions import Conditions
 from webhook_api.reading.phrase import Phrase
-from webhook_api.reading.rows import Rows
 from webhook_api.store.connections import Connection
 
-MOST_NEW = 100  # at most so many are looked at and reported
+MAX_NEW = 100  # at most so many are looked at and reported
 
 
 def newest_id(db: Connection) -> int:
@@ -15,7 +15,7 @@ def newest_id(db: Connection) -> int:
 
 def count_new(db: Connection, wanted: ArrivalsQuery) -> int:
     """Return how many of the first rows that arrived after the row `wanted.above` match."""
-    rows = Rows.matching(wanted)
+    rows = Conditions.matching(wanted)
     if wanted.q:
         phrase = Phrase(wanted.q)
         phrase.prepare(db)
@@ -23,6 +23,6 @@ def count_new(db: Connection, wanted: ArrivalsQuery) -> int:
     found = db.execute(
         "SELECT count(*) FROM (SELECT * FROM messages WHERE id > ? ORDER BY id LIMIT ?) m"
         f" WHERE {rows.where}",
-        [wanted.above, MOST_NEW, *rows.parameters],
+        [wanted.above, MAX_NEW, *rows.parameters],
     )
     return int(found.fetchone()[0])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from webhook_api.inbox.overview import Bar
 
-_WIDTH, _GAP, _MOST_HEIGHT, _LEAST_HEIGHT = 10, 1, 58, 2
+_WIDTH, _GAP, _MAX_HEIGHT, _MIN_HEIGHT = 10, 1, 58, 2
 
 
 class Column(NamedTuple):
@@ -20,13 +20,13 @@ class Column(NamedTuple):
 
 def draw(bars: Sequence[Bar], form: str) -> list[Column]:
     """Return the columns of `bars`, named by their start in UTC; `form` is that of `strftime`."""
-    most = max(bar.messages for bar in bars)
+    highest = max(bar.messages for bar in bars)
     return [
         Column(
             time.strftime(form, time.gmtime(start)),
             messages,
             index * _WIDTH + _GAP,
-            max(messages * _MOST_HEIGHT // most, _LEAST_HEIGHT) if messages else 1,
+            max(messages * _MAX_HEIGHT // highest, _MIN_HEIGHT) if messages else 1,
         )
         for index, (start, messages) in enumerate(bars)
     ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from webhook_api.store.folding import fold, parts_that_fold_alone
 
-_MOST = 200  # in one text: a letter alone would make a page of megabytes
+_MAX_HITS = 200  # in one text: a letter alone would make a page of megabytes
 
 
 class Part(NamedTuple):
@@ -25,10 +25,10 @@ def mark_hits(text: str, q: str | None) -> list[Part]:
     if not phrase:
         return [Part(text, is_hit=False)]
     folded = fold(text)
-    starts, ends = _places(text, folded)
+    starts, ends = _origins(text, folded)
     parts: list[Part] = []
     end = found = 0
-    while len(parts) < 2 * _MOST and (found := folded.find(phrase, found)) >= 0:
+    while len(parts) < 2 * _MAX_HITS and (found := folded.find(phrase, found)) >= 0:
         start = max(end, starts[found])
         found += len(phrase)
         if start > end:
@@ -40,7 +40,7 @@ def mark_hits(text: str, q: str | None) -> list[Part]:
     return parts
 
 
-def _places(text: str, folded: str) -> tuple[Sequence[int], Sequence[int]]:
+def _origins(text: str, folded: str) -> tuple[Sequence[int], Sequence[int]]:
     """Return where in `text` the origin of each folded character starts, and where it ends."""
     if len(folded) == len(text) and unicodedata.is_normalized("NFC", text):
         return range(len(text)), range(1, len(text) + 1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from webhook_api.reading.stats import top_senders
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import DAY_S, HOUR_S, count_before, snapshot
+from webhook_api.store.counting import DAY_S, HOUR_S, count_before, read_totals
 from webhook_api.timestamps import Instant
 
 HOURS = 24
@@ -38,7 +38,7 @@ def count_overview(db: Connection, now: float | None = None) -> Overview:
         sqlite3.Error: the database cannot be read.
     """
     second = int(time.time() if now is None else now)
-    with snapshot(db) as totals:
+    with read_totals(db) as totals:
         top = top_senders(db)
         now_, before, long_before = (
             count_before(db, Instant(second + 1 - ago, 0)) for ago in (0, DAY_S, 2 * DAY_S)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from webhook_api.inbox.queries import InboxQuery
 from webhook_api.models import Cursor, MessageFilter, MessageQuery
+from webhook_api.reading.conditions import Order
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import MessagePage, StoredMessage, list_messages, takes_long
-from webhook_api.reading.rows import Order
 from webhook_api.store.connections import Connection
 
 PAGE_ROWS = 50

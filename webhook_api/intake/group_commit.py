@@ -24,9 +24,8 @@ from webhook_api.store.connections import FAULTS_OF_A_ROW
 from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.transactions import transaction
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import new_wait

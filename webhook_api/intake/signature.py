@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Sequence
 
 from webhook_api.errors import InvalidSignature
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 
 SIGNATURE_HEADER = "X-Signature"
 _PREFIX = "sha256="
@@ -21,7 +21,9 @@ def sign(secret: str, body: bytes) -> str:
     return hmac.digest(secret.encode(errors="surrogateescape"), body, "sha256").hex()
 
 
-def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous: str = "") -> Key:
+def verify_signature(
+    secret: str, body: bytes, supplied: str | None, *, previous: str = ""
+) -> SignedBy:
     """Return which of the two secrets made the signature `supplied` of the bytes `body`.
 
     It is hex of either case, with or without `sha256=` before it. An empty `previous` is never
@@ -34,13 +36,13 @@ def verify_signature(secret: str, body: bytes, supplied: str | None, *, previous
     is_current = is_signature(supplied or "", secret, body)
     is_previous = previous != "" and is_signature(supplied or "", previous, body)
     if is_current:
-        return Key.CURRENT
+        return SignedBy.CURRENT
     if is_previous:
-        return Key.PREVIOUS
+        return SignedBy.PREVIOUS
     raise InvalidSignature
 
 
-def which_key(found: Sequence[bool]) -> Key:
+def which_secret(found: Sequence[bool]) -> SignedBy:
     """Return which secret made a signature, from whether each did; the first is the current one.
 
     Raises:
@@ -48,7 +50,7 @@ def which_key(found: Sequence[bool]) -> Key:
     """
     if not any(found):
         raise InvalidSignature
-    return Key.CURRENT if found[0] else Key.PREVIOUS
+    return SignedBy.CURRENT if found[0] else SignedBy.PREVIOUS
 
 
 def is_signature(supplied: str, secret: str, body: bytes) -> bool:

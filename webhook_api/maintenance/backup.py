@@ -37,7 +37,6 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
     Raises:
         OSError: no backup can be written to `destination`, or its disk is full.
         DamagedError: the copy has differences; nothing was written.
-        Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
     destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
@@ -64,9 +63,6 @@ def remove_older(database: Database, newest: Path, *, keep: int) -> list[Path]:
 
     `newest` stays: a backup with a later date was made while the clock was wrong, and counts as
     older than all others. Files with any other name stay.
-
-    Raises:
-        OSError: one could not be removed.
     """
     ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
     dated = [file for file in newest.parent.iterdir() if ours.fullmatch(file.name)]

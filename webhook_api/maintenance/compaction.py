@@ -29,11 +29,10 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.lock import LockedConnection, read_transaction, transaction, unshared
 from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.positions import count_missed, note_removed
 from webhook_api.store.schema import check_schema
-from webhook_api.store.transactions import read_transaction, transaction
 
 _COPIES = 2  # of the database, that are on the disk at the same time
 _BATCH_ROWS = 1000
@@ -71,7 +70,6 @@ def compact(
         BlockingIOError: another process removes messages, or replaces the database.
         DamagedError: the new file failed its check; the database stays.
         OSError: there is no space for two copies.
-        Unavailable, SchemaError, sqlite3.Error: the database cannot be read.
     """
     with removal_lock(database):
         before = sum(database.sizes().values())

@@ -51,11 +51,6 @@ def find(database: Database, selection: Selection) -> Iterator[Found]:
 
     Each part is a read transaction of its own, so that checkpoints go on. New messages are not
     looked at.
-
-    Raises:
-        Unavailable: there is no file.
-        SchemaError: its schema is not ours.
-        sqlite3.Error: it cannot be read.
     """
     with database.reader() as db:
         check_schema(db)
@@ -92,11 +87,7 @@ class Remover:
             time.sleep(PAUSE * self.took_s)
 
     def remove_letters(self, selection: Selection, *, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Remove a few of the dead letters that `selection` selects; return whether there were any.
-
-        Raises:
-            Unavailable, SchemaError, sqlite3.Error, OSError: none was removed.
-        """
+        """Remove a few of the selected dead letters; return whether there were any."""
 
         def remove_some(connection: LockedConnection) -> int:
             numbers = select_dead_letters(connection, selection, _LETTERS)

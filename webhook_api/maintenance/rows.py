@@ -13,14 +13,13 @@ from urllib.parse import quote
 
 from pydantic_core import PydanticCustomError, from_json
 
-from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS
+from webhook_api.models import MAX_INTEGER, MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.folding import folded_form
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES
-from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import Timestamp
 
 MAX_SHOWN = 10  # differences of one check
@@ -28,6 +27,9 @@ INDEX_ROWS = 10_000
 _MAX_NUMBER = 2**62  # far from where SQLite's counting ends
 
 _SERVER_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+_DIGITS = re.compile("[a-z2-7]{8}")  # of a position
+_DIGITS_OR_NONE = re.compile("(?:[a-z2-7]{8})?")
+_CONSUMER_NAME = re.compile(NAME_PATTERN)
 
 # Triggers and indexes that cost less when all rows are there.
 _MADE_LATER = """
@@ -90,6 +92,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and abs(value) < _MAX_NUMBER
 
 
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and bool(value >= 0)
+
+
+def _has_form(form: re.Pattern[str]) -> IsGood:
+    return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
+
+
 def _has_bytes(count: int) -> IsGood:
     return lambda value: isinstance(value, bytes) and len(value) == count
 
@@ -119,12 +129,12 @@ _TABLES: Mapping[str, Mapping[str, IsGood]] = {
         "body": lambda value: isinstance(value, bytes),
         "created_at": _is_server_time,
     },
-    "removed_positions": {"id": _is_number, "digits": _is_text},
+    "removed_positions": {"id": _is_count, "digits": _has_form(_DIGITS_OR_NONE)},
     "consumers": {
-        "name": _is_name,
-        "id": _is_number,
-        "digits": _is_name,
-        "missed": _is_number,
+        "name": _has_form(_CONSUMER_NAME),
+        "id": _is_count,
+        "digits": _has_form(_DIGITS),
+        "missed": _is_count,
         "updated_at": _is_server_time,
     },
     "tombstones": {"digest": _has_bytes(DIGEST_BYTES)},
@@ -149,9 +159,6 @@ def copy_rows(source: Path, new: LockedConnection) -> None:
     """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
 
     The values are not checked here: if `wrong_values` finds any, `new` is of no use.
-
-    Raises:
-        sqlite3.Error: `source` cannot be read, or `new` cannot be written.
     """
     new.create_function("fold", 1, _folded, deterministic=True)
     # One transaction, which need not be undone: if it fails, `new` is deleted.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_ROWS, MAX_SHOWN, wrong_values
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, connect, primary_result_code
+from webhook_api.store.consumers import list_consumers
 from webhook_api.store.copies import (
     Progress,
     copy_moment,
@@ -21,10 +22,10 @@ from webhook_api.store.copies import (
 from webhook_api.store.database import Database
 from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.lock import LockedConnection, read_transaction, unshared
 from webhook_api.store.messages import DIGEST_BYTES, digest
+from webhook_api.store.positions import PositionLost, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
-from webhook_api.store.transactions import read_transaction
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
@@ -98,6 +99,7 @@ def _derived(db: Connection) -> Iterator[str]:
         yield from _described(name, db.execute(sql).fetchall())
     yield from _described("characters", _characters(db))
     yield from _tombstones(db)
+    yield from _consumers(db)
 
 
 def _characters(db: Connection) -> list[tuple[str, int, int]]:
@@ -123,6 +125,18 @@ def _tombstones(db: Connection) -> Iterator[str]:
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
+
+
+def _consumers(db: Connection) -> Iterator[str]:
+    """Look for consumers whose position no row proves: each would be told that it diverged."""
+    if any(foreign_objects(db)):  # then a value may be of any type
+        return
+    for consumer in list_consumers(db):
+        try:
+            resolve_position(db, consumer.position)
+        except PositionLost as lost:
+            if lost.body["code"] == "diverged":
+                yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
@@ -195,10 +209,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
     default beside the database.
 
     Raises:
-        Unavailable: there is no file.
-        SchemaError: its schema has another version.
         OSError: there is no space for a copy.
-        sqlite3.Error: the file cannot be read.
     """
     folder = scratch or database.path.parent
     check_space_for_copy(sum(database.sizes().values()), folder)
@@ -210,13 +221,7 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
 
 
 def check_copy(path: Path, progress: Progress = no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed.
-
-    Raises:
-        SchemaError: its schema has another version.
-        OSError: its disk is full.
-        sqlite3.Error: it cannot be read.
-    """
+    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
     with naming_full_disk(path), ExitStack() as opened:
         connections = [opened.enter_context(closing(_open(path))) for _ in CHECKS]
         counted, _ = connections

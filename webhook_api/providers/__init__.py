@@ -9,7 +9,7 @@ from functools import partial
 
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 from webhook_api.providers import meta, standard, twilio
 from webhook_api.providers.delivery import Delivery, UnreadableError
 
@@ -29,24 +29,24 @@ class Provider:
     """A provider in use. `url` is the URL that it delivers to, if it signs that."""
 
     name: str
-    verify: Callable[[Headers, bytes, str], Key]
+    verify: Callable[[Headers, bytes, str], SignedBy]
     max_body_bytes: int
     url: str = ""
-    answer: str | None = None  # XML; None: the answer of /webhook
+    response: str | None = None  # XML; None: the response of /webhook
     sender_of: Callable[[Headers, bytes], str] | None = None  # the name of one of several senders
     handshake: Callable[[Mapping[str, str]], str | None] | None = None
 
 
 def read_delivery(
-    provider: str, headers: Headers, body: bytes, arrived: str, most: int | None
+    provider: str, headers: Headers, body: bytes, arrived: str, max_messages: int | None
 ) -> Delivery:
-    """Return what a signed delivery holds: of at most `most` messages, if that is given.
+    """Return what a signed delivery holds: of at most `max_messages` messages, if that is given.
 
     Raises:
         UnreadableError: it cannot be read.
     """
     try:
-        return PARSERS[provider](headers, body, arrived, most)
+        return PARSERS[provider](headers, body, arrived, max_messages)
     except InvalidInput:
         raise UnreadableError("not JSON") from None
     except UnreadableError:
@@ -64,7 +64,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
                 name=meta.NAME,
                 verify=partial(meta.verify, config.meta_app_secrets),
                 max_body_bytes=max(config.max_body_bytes, meta.MAX_BODY_BYTES),
-                handshake=partial(meta.answer_handshake, verify_token=config.meta_verify_token),
+                handshake=partial(meta.respond_to_handshake, verify_token=config.meta_verify_token),
             )
         )
     if config.twilio_auth_tokens:
@@ -74,7 +74,7 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
                 verify=partial(twilio.verify, config.twilio_auth_tokens),
                 max_body_bytes=config.max_body_bytes,
                 url=f"{config.public_url}/webhook/{twilio.NAME}",
-                answer=twilio.EMPTY_TWIML,
+                response=twilio.EMPTY_TWIML,
             )
         )
     if config.standard_webhooks_keys:

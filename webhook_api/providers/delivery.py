@@ -19,7 +19,7 @@ NO_OBJECT = "not an object"
 ELSEWHERE = "in an unknown place"
 REPEATED = "under a name that is there twice"
 
-_MOST = 20  # words of a delivery in its log line
+_MAX_WORDS = 20  # words of a delivery in its log line
 _MAX_KIND_CHARS = 64
 
 
@@ -90,12 +90,12 @@ class Delivery:
     def add_event(self, name: object) -> None:
         """Count what is neither a message nor a status."""
         event = word(name) or OTHER
-        self.events[event if event in self.events or len(self.events) < _MOST else OTHER] += 1
+        self.events[event if event in self.events or len(self.events) < _MAX_WORDS else OTHER] += 1
 
     def add_error(self, code: object) -> None:
         """Note an error code of the provider, or its name for an error."""
         shown = word(str(code)) if isinstance(code, str | int) else None
-        if shown and shown not in self.error_codes and len(self.error_codes) < _MOST:
+        if shown and shown not in self.error_codes and len(self.error_codes) < _MAX_WORDS:
             self.error_codes.append(shown)
 
     @property

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from webhook_api.intake.signature import is_signature, sign, which_key
+from webhook_api.intake.signature import is_signature, sign, which_secret
 from webhook_api.models import parse_json
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 from webhook_api.providers.addresses import UNKNOWN, address
 from webhook_api.providers.delivery import (
     ELSEWHERE,
@@ -72,7 +72,7 @@ def sign_delivery(app_secret: str, body: bytes) -> dict[str, str]:
     return {SIGNATURE_HEADER: f"sha256={sign(app_secret, body)}"}
 
 
-def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url: str) -> Key:
+def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url: str) -> SignedBy:
     """Return which of our app's secrets Meta signed `body` with.
 
     The names of `headers` are in lower case.
@@ -81,13 +81,13 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url
         InvalidSignature: with none.
     """
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
-    return which_key([is_signature(supplied, secret, body) for secret in secrets])
+    return which_secret([is_signature(supplied, secret, body) for secret in secrets])
 
 
 def parse(
-    _headers: Mapping[str, str], body: bytes, arrived: str, most: int | None = MAX_MESSAGES
+    _headers: Mapping[str, str], body: bytes, arrived: str, max_messages: int | None = MAX_MESSAGES
 ) -> Delivery:
-    """Return what `body` holds. Without `most` it may be of any size.
+    """Return what `body` holds. Without `max_messages` it may be of any size.
 
     Every object in a list `messages` is a message, wherever the list is: in the field of this
     name, or in the threads of a history. The business' own part of a history is not stored. What
@@ -95,9 +95,9 @@ def parse(
 
     Raises:
         InvalidInput: it is not JSON.
-        UnreadableError: it is no object, or has more than `most` messages.
+        UnreadableError: it is no object, or has more than `max_messages` messages.
     """
-    if most and body.count(b"{") + body.count(b"[") + body.count(b",") > _MAX_PARTS:
+    if max_messages and body.count(b"{") + body.count(b"[") + body.count(b",") > _MAX_PARTS:
         raise UnreadableError(f"more than {_MAX_PARTS:,} parts")
     payload = parse_json(body)
     if not isinstance(payload, dict):
@@ -106,8 +106,8 @@ def parse(
     found: list[tuple[list[object], _Place]] = []
     if _walk(payload, _Place(), delivery, found) < len(_MEMBER.findall(body)):
         delivery.unstorable[REPEATED] += 1
-    if most and sum(len(messages) for messages, _ in found) > most:
-        raise UnreadableError(f"more than {most:,} messages")
+    if max_messages and sum(len(messages) for messages, _ in found) > max_messages:
+        raise UnreadableError(f"more than {max_messages:,} messages")
     for messages, place in found:
         contacts = _contacts(place.value, alone=len(messages) == 1)
         for message in messages:
@@ -116,7 +116,7 @@ def parse(
     return delivery
 
 
-def answer_handshake(arguments: Mapping[str, str], verify_token: str) -> str | None:
+def respond_to_handshake(arguments: Mapping[str, str], verify_token: str) -> str | None:
     """Return the challenge of a verification request; None if its token is wrong."""
     supplied = arguments.get("hub.verify_token", "").encode(errors="replace")
     known = hmac.compare_digest(supplied, verify_token.encode(errors="surrogateescape"))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from webhook_api.config import NamedKey
 from webhook_api.errors import InvalidSignature
 from webhook_api.models import parse_json
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import (
     NO_OBJECT,
@@ -55,7 +55,7 @@ def verify(
     body: bytes,
     _url: str,
     clock: Callable[[], float] = time.time,
-) -> Key:
+) -> SignedBy:
     """Return which of `keys` `body` is signed with. The names of `headers` are in lower case.
 
     The first key of a name is the current one.
@@ -67,7 +67,7 @@ def verify(
     if not _is_recent(headers.get(f"{_prefix(headers)}-timestamp", ""), clock()):
         raise InvalidSignature
     current = next(key for key in keys if key.name == used.name)
-    return Key.CURRENT if used == current else Key.PREVIOUS
+    return SignedBy.CURRENT if used == current else SignedBy.PREVIOUS
 
 
 def sender_of(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes) -> str:
@@ -96,7 +96,7 @@ def _used_key(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes)
 
 
 def parse(
-    headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
+    headers: Mapping[str, str], body: bytes, arrived: str, _max_messages: int | None = None
 ) -> Delivery:
     """Return the one message of `body`, which is its `data`, or the body itself.
 

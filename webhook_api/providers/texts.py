@@ -71,14 +71,14 @@ def _written(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _answers(value: object) -> str | None:
-    """Render the answers of a form, an object or its JSON, without the token of the flow."""
+def _form_fields(value: object) -> str | None:
+    """Render the fields of a form, an object or its JSON, without the token of the flow."""
     value = parsed(value)
     if isinstance(value, str):
         return value
-    answers = {name: one for name, one in as_object(value).items() if name != "flow_token"}
+    fields = {name: one for name, one in as_object(value).items() if name != "flow_token"}
     return _joined(
-        f"{name}: {one if isinstance(one, str) else as_json(one)}" for name, one in answers.items()
+        f"{name}: {one if isinstance(one, str) else as_json(one)}" for name, one in fields.items()
     )
 
 
@@ -142,7 +142,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("button.text", _written),  # a button of a template
         ("interactive.button_reply.title", _written),
         ("interactive.list_reply.title", _written),
-        ("interactive.nfm_reply.response_json", _answers),  # flows and addresses
+        ("interactive.nfm_reply.response_json", _form_fields),  # flows and addresses
         ("interactive.nfm_reply.body", _written),
         ("interactive.call_permission_reply.response", _written),
         ("reaction.emoji", _written),
@@ -167,8 +167,8 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("Body", _written),
         ("ButtonText", _written),
         ("ListTitle", _written),
-        ("FlowData", _answers),
-        ("InteractiveData", _answers),
+        ("FlowData", _form_fields),
+        ("InteractiveData", _form_fields),
         ("", _place("Label", "Address", "Latitude", "Longitude")),
         ("Contacts", _written),
         ("", _media),

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl
 
 from webhook_api.errors import InvalidSignature
-from webhook_api.intake.signature import which_key
+from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
-from webhook_api.outcome import Key
+from webhook_api.outcome import SignedBy
 from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
 from webhook_api.providers.texts import contains
@@ -48,7 +48,7 @@ def sign_delivery(auth_token: str, url: str, body: bytes) -> dict[str, str]:
     }
 
 
-def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str) -> Key:
+def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str) -> SignedBy:
     """Return which of our account's tokens Twilio signed `body` with.
 
     `url` is the public URL that it came to, with its query. The names of `headers` are in lower
@@ -63,11 +63,11 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
     # Then the body is JSON, and the signed URL has its digest.
     intact = not digests or _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
-    return which_key([_is_signed(token, url, fields, supplied) and intact for token in tokens])
+    return which_secret([_is_signed(token, url, fields, supplied) and intact for token in tokens])
 
 
 def parse(
-    headers: Mapping[str, str], body: bytes, arrived: str, _most: int | None = None
+    headers: Mapping[str, str], body: bytes, arrived: str, _max_messages: int | None = None
 ) -> Delivery:
     """Return what `body`, a form or JSON, holds: one message, or word of one that was sent.
 

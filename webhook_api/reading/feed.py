@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from webhook_api.answers import FeedMessage
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.whole_message import StoredWhole
+from webhook_api.reading.complete_message import CompleteRow
+from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
+from webhook_api.store.lock import read_transaction
 from webhook_api.store.positions import end_of, key_of, position_of, resolve_position
-from webhook_api.store.transactions import read_transaction
 
 MAX_LOOKED_AT = 10_000  # rows, for one page
 _MAX_CHARS = 1024 * 1024  # of texts and payloads, after which a page ends early
 _STREAMED = 200  # messages in one part of a stream
 
-_COLUMNS = ", ".join(StoredWhole._fields)
+_COLUMNS = ", ".join(CompleteRow._fields)
 
 
 class FeedPart(NamedTuple):
@@ -65,9 +65,9 @@ def read_feed(
         for row_id, *row in found:
             if len(messages) == limit or chars > _MAX_CHARS:
                 return FeedPart(messages, position, True)
-            message = StoredWhole(*row)
+            message = CompleteRow(*row)
             position = position_of(key, row_id, message.message_id, message.created_at)
-            messages.append({**message.as_whole_json(), "position": str(position)})
+            messages.append({**message.as_complete_json(), "position": str(position)})
             chars += len(message.text or "") + len(message.payload or "")
         position = max(position, position_of(key, *last) if last else end_of(db))
         return FeedPart(messages, position, last is not None)
@@ -79,7 +79,7 @@ def stream_feed(
     """Yield all messages after a position that match, a part at a time; a part may be empty.
 
     Raises:
-        PositionLost: also in the midst, if retention has overtaken the stream.
+        PositionLost: also in the midst, if retention has overtaken the stream; it ends there.
         sqlite3.Error: the database cannot be read.
     """
     more = True

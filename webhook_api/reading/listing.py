@@ -6,14 +6,14 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from webhook_api.answers import Message, message_object
 from webhook_api.models import Cursor, MessageFilter, MessageQuery
+from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order, Position, load_position
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase
-from webhook_api.reading.rows import OLDEST_FIRST, Order, Position, Rows
 from webhook_api.reading.search import PhraseSearch
+from webhook_api.responses import Message, message_object
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import Totals, count_before, seek, snapshot
+from webhook_api.store.counting import Totals, count_before, read_totals, seek
 from webhook_api.timestamps import Instant
 
 _ROW = "m.message_id, m.from_msisdn, m.to_msisdn, m.ts, m.text, m.seconds, m.nanos, m.id"
@@ -92,7 +92,7 @@ def list_messages(
     phrase = Phrase(query.q) if query.q else None
     if phrase:
         phrase.prepare(db)
-    with snapshot(db) as totals:
+    with read_totals(db) as totals:
         total = _count(db, query, totals, counts)
         search = PhraseSearch(db, query, phrase, totals, total, order) if phrase else None
         if search:
@@ -132,17 +132,17 @@ def stream_chunks(db: Connection, wanted: MessageFilter) -> Iterator[list[Stored
     phrase = Phrase(wanted.q) if wanted.q else None
     if phrase:
         phrase.prepare(db)
-    hit = Rows()
+    hit = Conditions()
     hit.require_others(wanted)
     if phrase:
         hit.require(phrase.condition, *phrase.parameters)
     after = None
     while True:
-        rows = Rows.found_by_index(wanted, after)
+        conditions = Conditions.found_by_index(wanted, after)
         found = db.execute(
-            f"SELECT {hit.where}, {_ROW} FROM messages m WHERE {rows.where}"
+            f"SELECT {hit.where}, {_ROW} FROM messages m WHERE {conditions.where}"
             f" ORDER BY {OLDEST_FIRST.sql} LIMIT ?",
-            [*hit.parameters, *rows.parameters, _CHUNK_ROWS],
+            [*hit.parameters, *conditions.parameters, _CHUNK_ROWS],
         )
         hits, after = _read_chunk(found)
         found.close()  # with its snapshot
@@ -168,11 +168,13 @@ def _read_chunk(found: Iterable[Sequence[Any]]) -> tuple[list[StoredMessage], Po
 
 def _count(db: Connection, wanted: MessageFilter, totals: Totals, counts: CountCache) -> int:
     """Return how many messages match, `q` ignored; from the counters where that is possible."""
-    rows = Rows.matching(wanted)
+    conditions = Conditions.matching(wanted)
     if wanted.message_id is None and wanted.reads_all:
-        return counts.count((db.identity, *rows.key), db, partial(_count_after, db, rows))
+        return counts.count(
+            (db.identity, *conditions.key), db, partial(_count_after, db, conditions)
+        )
     if wanted.message_id is not None:
-        return _count_after(db, rows, 0)
+        return _count_after(db, conditions, 0)
     if wanted.from_msisdn is None:
         earlier = count_before(db, wanted.since.instant) if wanted.since else 0
         until = count_before(db, wanted.until.instant) if wanted.until else totals.messages
@@ -182,20 +184,20 @@ def _count(db: Connection, wanted: MessageFilter, totals: Totals, counts: CountC
             "SELECT messages FROM senders WHERE from_msisdn = ?", [wanted.from_msisdn]
         ).fetchone()
         return int(row[0]) if row else 0
-    return _count_after(db, rows, 0)
+    return _count_after(db, conditions, 0)
 
 
-def _count_after(db: Connection, rows: Rows, row_id: int) -> int:
+def _count_after(db: Connection, conditions: Conditions, row_id: int) -> int:
     """Return how many of the rows above `row_id` match."""
     newer = "NOT INDEXED WHERE m.id > ?" if row_id else "WHERE ? = 0"  # found by id, if few
-    sql = f"SELECT count(*) FROM messages m {newer} AND {rows.where}"
-    value: int = db.execute(sql, [row_id, *rows.parameters]).fetchone()[0]
+    sql = f"SELECT count(*) FROM messages m {newer} AND {conditions.where}"
+    value: int = db.execute(sql, [row_id, *conditions.parameters]).fetchone()[0]
     return value
 
 
 def _ids(db: Connection, query: MessageQuery, order: Order) -> list[int]:
     """Return the ids of a page without `q`, read from an index alone."""
-    rows = Rows.matching(query, Position.of(db, query.cursor), order)
+    conditions = Conditions.matching(query, load_position(db, query.cursor), order)
     offset = query.offset
     near = query.cursor is not None or offset <= _NEAR_ROWS
     of_all = query.from_msisdn is None and query.message_id is None and not query.reads_all
@@ -203,13 +205,14 @@ def _ids(db: Connection, query: MessageQuery, order: Order) -> list[int]:
         # Far from the start, the counters say where the page begins.
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
-        rows = Rows()
-        rows.require("(m.seconds, m.nanos) >= (?, ?)", *start)
+        conditions = Conditions()
+        conditions.require("(m.seconds, m.nanos) >= (?, ?)", *start)
         if query.until is not None:
-            rows.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
+            conditions.require("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
         offset = earlier + offset - skipped
     found = db.execute(
-        f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {order.sql} LIMIT ? OFFSET ?",
-        [*rows.parameters, query.limit + 1, offset],
+        f"SELECT m.id FROM messages m WHERE {conditions.where}"
+        f" ORDER BY {order.sql} LIMIT ? OFFSET ?",
+        [*conditions.parameters, query.limit + 1, offset],
     )
     return [row_id for (row_id,) in found]

@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from webhook_api.models import MessageFilter, MessageQuery
+from webhook_api.reading.conditions import Conditions, Order, load_position
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.phrase import Phrase, quoted
-from webhook_api.reading.rows import Order, Position, Rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
 
@@ -17,7 +17,7 @@ _CHEAPER = 4  # reading a place in the index is so many times cheaper than a row
 _COMMON = 4  # if one row in four has a character, reading the rows finds it fast
 # An OR looks at each of its terms for each hit. With more terms than this it is cheaper to read
 # all their places.
-_MOST_TERMS = 200
+_MAX_TERMS = 200
 
 
 class _Terms(NamedTuple):
@@ -46,7 +46,7 @@ class PhraseSearch:
         self._phrase = phrase
         self._totals = totals
         self._candidates = candidates
-        self._rows = Rows.matching(wanted)
+        self._rows = Conditions.matching(wanted)
 
     def count(self, counts: CountCache) -> int:
         """Return how many rows match, with the help of earlier counts."""
@@ -101,7 +101,7 @@ class PhraseSearch:
             "SELECT term, cnt FROM search_terms WHERE term >= ? AND term < ?",
             self._phrase.term_range,
         ).fetchall()
-        few = len(found) <= _MOST_TERMS
+        few = len(found) <= _MAX_TERMS
         # Without any term: a query that matches nothing.
         match = " OR ".join(quoted(term) for term, _ in found) or quoted("")
         return _Terms(match if few else None, sum(places for _, places in found))
@@ -189,9 +189,9 @@ class PhraseSearch:
             ],
         )
 
-    def _rows_of_page(self, query: MessageQuery) -> Rows:
-        position = Position.of(self._db, query.cursor)
-        return Rows.matching(query, position, self._order)
+    def _rows_of_page(self, query: MessageQuery) -> Conditions:
+        position = load_position(self._db, query.cursor)
+        return Conditions.matching(query, position, self._order)
 
     def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
         return [row_id for (row_id,) in self._db.execute(sql, parameters)]

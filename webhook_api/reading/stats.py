@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from webhook_api.answers import TOP_SENDERS
 from webhook_api.models import StatsQuery
-from webhook_api.reading.rows import OLDEST_FIRST, Order, Rows
+from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order
+from webhook_api.responses import TOP_SENDERS
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import Totals, count_before, snapshot
+from webhook_api.store.counting import Totals, count_before, read_totals
 from webhook_api.store.indexing import PERIOD_SCALE
 from webhook_api.timestamps import Instant
 
@@ -37,17 +37,19 @@ def compute_stats(db: Connection, query: StatsQuery) -> Stats:
         query.since.instant if query.since else _FIRST,
         query.until.instant if query.until else _LAST,
     )
-    with snapshot(db) as totals:
-        rows = Rows.matching(query)
+    with read_totals(db) as totals:
+        conditions = Conditions.matching(query)
         if query.reads_all:
-            total, senders, top = _each_message(db, rows, query)
+            total, senders, top = _each_message(db, conditions, query)
         elif query.from_msisdn is not None:
             total, senders, top = _one_sender(db, query.from_msisdn, window)
         elif query.since or query.until:
             total, senders, top = _all_senders_between(db, window, totals)
         else:
             total, senders, top = totals.messages, totals.senders, top_senders(db)
-        first, last = (_edge(db, rows, one) for one in (OLDEST_FIRST, Order(newest_first=True)))
+        first, last = (
+            _edge(db, conditions, one) for one in (OLDEST_FIRST, Order(newest_first=True))
+        )
     return Stats(total, senders, top, first, last)
 
 
@@ -73,14 +75,14 @@ def _one_sender(
 
 
 def _each_message(
-    db: Connection, rows: Rows, query: StatsQuery
+    db: Connection, conditions: Conditions, query: StatsQuery
 ) -> tuple[int, int, list[tuple[str, int]]]:
     """Count each sender's messages by a look at each row of an index."""
     index = "INDEXED BY messages_by_instant" if query.from_msisdn is None else ""
     return _ranked(
         db,
-        f"SELECT m.from_msisdn, 1 AS messages FROM messages m {index} WHERE {rows.where}",
-        rows.parameters,
+        f"SELECT m.from_msisdn, 1 AS messages FROM messages m {index} WHERE {conditions.where}",
+        conditions.parameters,
     )
 
 
@@ -170,10 +172,10 @@ def _by_sender(sign: int, messages: int, totals: Totals) -> str:
     )
 
 
-def _edge(db: Connection, rows: Rows, order: Order) -> str | None:
+def _edge(db: Connection, conditions: Conditions, order: Order) -> str | None:
     """Return the `ts` of the first of `rows` in `order`."""
     row = db.execute(
-        f"SELECT ts FROM messages m WHERE {rows.where} ORDER BY {order.sql} LIMIT 1",
-        rows.parameters,
+        f"SELECT ts FROM messages m WHERE {conditions.where} ORDER BY {order.sql} LIMIT 1",
+        conditions.parameters,
     ).fetchone()
     return row[0] if row else None

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import Forbidden, NotFound, PreconditionRequired
 
-from webhook_api.answers import ConsumerList, ConsumerState
 from webhook_api.db import get_db
 from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
+from webhook_api.responses import ConsumerList, ConsumerState
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (
@@ -29,19 +29,19 @@ bp = Blueprint("consumers", __name__)
 
 @bp.get("/consumers")
 def show_consumers() -> Response:
-    """Answer with all consumers, by name."""
+    """Respond with all consumers, by name."""
     db = get_db()
     return jsonify(ConsumerList(data=[_state(db, one) for one in list_consumers(db)]))
 
 
 @bp.get("/consumers/<name>")
 def show_consumer(name: str) -> Response:
-    """Answer with one consumer.
+    """Respond with one consumer.
 
     Raises:
         NoConsumer: 404.
     """
-    return _answer(find_consumer(get_db(), name))
+    return _respond(find_consumer(get_db(), name))
 
 
 @bp.put("/consumers/<name>")
@@ -60,11 +60,11 @@ def put_consumer(name: str) -> Response:
     wanted = parse_body(ConsumerMove, request.get_data()).position
     if request.if_none_match.star_tag:
         change: Change = partial(create_consumer, name=name, wanted=wanted)
-        return _answer(_commit(change), HTTPStatus.CREATED)
+        return _respond(_commit(change), HTTPStatus.CREATED)
     if not request.if_match:
         raise PreconditionRequired("If-Match or If-None-Match: * is needed")
     expected = None if request.if_match.star_tag else request.if_match.as_set()
-    return _answer(_commit(partial(move_consumer, name=name, wanted=wanted, expected=expected)))
+    return _respond(_commit(partial(move_consumer, name=name, wanted=wanted, expected=expected)))
 
 
 @bp.delete("/consumers/<name>")
@@ -90,7 +90,7 @@ def _commit(change: Change) -> Consumer | None:
     return current_services().commits.change(change)
 
 
-def _answer(consumer: Consumer | None, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def _respond(consumer: Consumer | None, status: HTTPStatus = HTTPStatus.OK) -> Response:
     assert consumer is not None
     response = jsonify(_state(get_db(), consumer))
     response.status_code = status

@@ -37,14 +37,14 @@ _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
 
 @bp.get("/openapi.json")
 def show_description() -> Response:
-    """Answer with the description of this API (OpenAPI 3.1)."""
+    """Respond with the description of this API (OpenAPI 3.1)."""
     providers = frozenset(current_services().providers)
     return jsonify(describe_api(providers, token_needed=bool(current_read_token())))
 
 
 @bp.get("/docs")
 def show_docs() -> Response:
-    """Answer with the page, which loads nothing from other hosts."""
+    """Respond with the page, which loads nothing from other hosts."""
     response = make_response(render_template("docs.html", token_needed=bool(current_read_token())))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     return response
@@ -52,7 +52,7 @@ def show_docs() -> Response:
 
 @bp.get("/docs/<path:filename>")
 def show_asset(filename: str) -> Response:
-    """Answer with a file of that page: packed, if it is stored packed and the client takes gzip.
+    """Respond with a file of that page: packed, if it is stored packed and the client takes gzip.
 
     It has an ETag, and the client checks it each time, so an upgrade is seen at once.
     """

@@ -6,17 +6,17 @@ from urllib.parse import urlencode
 from flask import Response, jsonify, request
 from pydantic_core import to_json
 
-from webhook_api.answers import FeedPage
 from webhook_api.db import current_database, get_db
 from webhook_api.execution import execution_of
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart, parse_query
 from webhook_api.reading.feed import read_feed, stream_feed
+from webhook_api.responses import FeedPage
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import find_consumer
 
 
 def show_feed() -> Response:
-    """Answer with the next messages; wait for one if there is none and the client wants that.
+    """Respond with the next messages; wait for one if there is none and the client wants that.
 
     Raises:
         RequestRefused: 422 or 503, see `errors`.
@@ -25,12 +25,12 @@ def show_feed() -> Response:
     """
     query = parse_query(FeedQuery, request.args)
     # Before the read: what arrives after it changes this.
-    look = current_database().arrivals
-    seen = look()
+    poll = current_database().arrivals
+    seen = poll()
     after = _position(get_db(), query)
     part = read_feed(get_db(), query, after, query.limit)
     if not part.messages and not part.more:
-        execution_of(request.environ).wait_for_more(look, seen, query.wait)
+        execution_of(request.environ).wait_for_more(poll, seen, query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)

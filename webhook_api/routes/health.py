@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from webhook_api.answers import Alive, Ready
 from webhook_api.db import get_db
+from webhook_api.responses import Alive, Ready
 from webhook_api.services import current_services
 from webhook_api.store.schema import check_schema
 
@@ -14,14 +14,14 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> Alive:
-    """Answer 200 as long as the process serves."""
+    """Respond with 200 as long as the process serves."""
     return {"status": "alive"}
 
 
 @bp.get("/ready")
 @bp.get("")
 def ready() -> Ready:
-    """Answer 200 if a message could be stored now; the secret was checked at the start.
+    """Respond with 200 if a message could be stored now; the secret was checked at the start.
 
     Raises:
         Unavailable: 503, with what failed.

@@ -30,8 +30,8 @@ from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
 from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
+from webhook_api.reading.complete_message import find_row
 from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.whole_message import find_row
 from webhook_api.routes.page_reads import read_page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
@@ -74,13 +74,13 @@ def ask_for_login() -> AnyResponse | None:
 
 @bp.get("/inbox")
 def show_inbox() -> Response:
-    """Answer with a page of messages, newest first.
+    """Respond with a page of messages, newest first.
 
     Raises:
         RequestRefused: 422 or 503, see `errors`.
     """
     query = parse_query(InboxQuery, request.args)
-    make = partial(_look, query=query, counts=current_services().counts)
+    make = partial(_read_list, query=query, counts=current_services().counts)
     shown = read_page(make, takes_long=page_takes_long(query))
     given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
     return render_inbox(
@@ -97,13 +97,13 @@ def show_inbox() -> Response:
 
 @bp.get("/inbox/new")
 def count_new_messages() -> Response:
-    """Answer with how many matching messages arrived after the row `above`: 100 at most."""
+    """Respond with how many matching messages arrived after the row `above`: 100 at most."""
     return jsonify(new=count_new(get_db(), parse_query(ArrivalsQuery, request.args)))
 
 
 @bp.get("/inbox/messages/<int:row_id>")
 def show_message(row_id: int) -> Response:
-    """Answer with one message, as it is stored."""
+    """Respond with one message, as it is stored."""
     message = find_row(get_db(), row_id) if row_id <= MAX_INTEGER else None
     if message is None:
         raise NotFound("There is no such message, or it was removed.")
@@ -116,7 +116,7 @@ def show_message(row_id: int) -> Response:
 
 @bp.get("/inbox/consumers")
 def show_consumers() -> Response:
-    """Answer with the named consumers, and how far each is behind."""
+    """Respond with the named consumers, and how far each is behind."""
     db = get_db()
     consumers = [(one, lag_of(db, one)) for one in list_consumers(db)]
     return render_inbox("consumers.html", consumers=consumers)
@@ -124,7 +124,7 @@ def show_consumers() -> Response:
 
 @bp.get("/inbox/login")
 def show_login() -> Response | AnyResponse:
-    """Answer with the form that asks for the token."""
+    """Respond with the form that asks for the token."""
     if may_read():
         return redirect(_next_page(request.args.get("next", "")), 303)
     return render_inbox("login.html", next=request.args.get("next", ""), is_wrong=False)
@@ -174,7 +174,7 @@ def log_out() -> AnyResponse:
     return response
 
 
-def _look(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
+def _read_list(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
     plain = not query.model_dump(exclude_none=True, exclude={"order"})
     newest = newest_id(db)  # before the list, so that no new message is missed
     page = list_inbox(db, query, counts)

@@ -10,10 +10,10 @@ from flask import Blueprint, Response, current_app, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import Gone, NotFound
 
-from webhook_api.answers import Page, WholeMessage
 from webhook_api.db import get_db
 from webhook_api.execution import Place, execution_of
 from webhook_api.models import Cursor, FeedQuery, MessageFilter, MessageQuery, parse_query
+from webhook_api.reading.complete_message import find_message
 from webhook_api.reading.count_cache import CountCache
 from webhook_api.reading.listing import (
     NDJSON,
@@ -21,13 +21,13 @@ from webhook_api.reading.listing import (
     stream_chunks,
     takes_long,
 )
-from webhook_api.reading.whole_message import find_message
+from webhook_api.responses import CompleteMessage, Page
 from webhook_api.routes.feed import feed_lines, show_feed
 from webhook_api.routes.page_reads import read_page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.messages import was_removed
-from webhook_api.web.streams import StreamedAnswer
+from webhook_api.web.streams import StreamedResponse
 
 _BLOCK_LINES = 200  # sent by one call
 
@@ -36,7 +36,7 @@ bp = Blueprint("messages", __name__)
 
 @bp.get("/messages")
 def show_messages() -> Response:
-    """Answer with one page, oldest first; with every match if the client prefers NDJSON (spec 2).
+    """Respond with one page, oldest first; with every match if the client prefers NDJSON (spec 2).
 
     With a position, in the order of arrival: see `feed.py`.
 
@@ -66,8 +66,8 @@ def show_messages() -> Response:
 
 
 @bp.get("/messages/<id:message_id>")
-def show_message(message_id: str) -> WholeMessage:
-    """Answer with one message and all that is stored of it.
+def show_message(message_id: str) -> CompleteMessage:
+    """Respond with one message and all that is stored of it.
 
     Raises:
         NotFound: 404, there is none with this id.
@@ -78,11 +78,11 @@ def show_message(message_id: str) -> WholeMessage:
         raise Gone("the message was removed")
     if message is None:
         raise NotFound("there is no message with this id")
-    return message.as_whole_json()
+    return message.as_complete_json()
 
 
 class _PageAnswer(NamedTuple):
-    """The answer with a page, and where the next page starts, if there is one."""
+    """The response with a page, and where the next page starts, if there is one."""
 
     response: Response
     next_cursor: Cursor | None
@@ -120,12 +120,12 @@ def _stream(chunks: Callable[[Connection], Iterator[list[bytes]]]) -> Response:
     execution.require(Place.STREAM)
     reads = current_services().reads
     blocks = _blocks(reads.stream(chunks, execution.has_client_left))
-    # The first is made now: once the answer has begun, a failed read cannot be a 503 any more.
+    # The first is made now: once the response has begun, a failed read cannot be a 503 any more.
     first = next(blocks, b"")
     if request.method == "HEAD":
         blocks.close()
         return Response(iter(()), mimetype=NDJSON)  # whose length nobody knows
-    return StreamedAnswer(first, blocks, NDJSON)
+    return StreamedResponse(first, blocks, NDJSON)
 
 
 def _blocks(chunks: Generator[list[bytes]]) -> Generator[bytes]:

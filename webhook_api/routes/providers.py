@@ -11,7 +11,7 @@ from functools import partial
 from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import Forbidden
 
-from webhook_api.outcome import Outcome, Result, Tally
+from webhook_api.outcome import DeliveryCounts, Outcome, Result
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.providers.standard import SENDER
@@ -33,13 +33,13 @@ def provider_routes(providers: Mapping[str, Provider]) -> Blueprint:
         receive = partial(receive_delivery, provider)
         bp.add_url_rule(f"/webhook/{name}", name, receive, methods=["POST"])
         if provider.handshake is not None:
-            answer = partial(answer_handshake, provider.handshake)
-            bp.add_url_rule(f"/webhook/{name}", f"{name}_handshake", answer, methods=["GET"])
+            respond = partial(respond_to_handshake, provider.handshake)
+            bp.add_url_rule(f"/webhook/{name}", f"{name}_handshake", respond, methods=["GET"])
     return bp
 
 
 def receive_delivery(provider: Provider) -> Response:
-    """Answer 200 once all of the delivery is on disk, now or since an earlier one.
+    """Respond with 200 once all of the delivery is on disk, now or since an earlier one.
 
     What is signed and cannot be stored as messages is kept as it came, as a dead letter.
 
@@ -47,12 +47,12 @@ def receive_delivery(provider: Provider) -> Response:
         RequestRefused: 400, 401, 408, 413 or 503, see `errors`.
     """
     outcome = begin_outcome()
-    outcome.tally = Tally(provider.name)
+    outcome.counts = DeliveryCounts(provider.name)
     body = read_body(provider.max_body_bytes)
     # Nothing above this line looks at the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
     outcome.checked_url = provider.url + _end_of_url() if provider.url else ""
-    outcome.key = provider.verify(headers, body, outcome.checked_url)
+    outcome.signed_by = provider.verify(headers, body, outcome.checked_url)
     if provider.sender_of:
         # Whatever the client sent under this name: headers are not signed.
         headers[SENDER] = provider.sender_of(headers, body)
@@ -63,12 +63,12 @@ def receive_delivery(provider: Provider) -> Response:
     commits = current_services().commits
     stored: list[StoreResult] = []
     if delivery.messages or letters:
-        stored, outcome.tally.dead_letters = commits.store_all(delivery.messages, letters)
-        outcome.tally.reason = reason
-    _note(outcome, outcome.tally, delivery, stored)
-    if provider.answer is None:
+        stored, outcome.counts.dead_letters = commits.store_all(delivery.messages, letters)
+        outcome.counts.reason = reason
+    _note(outcome, outcome.counts, delivery, stored)
+    if provider.response is None:
         return jsonify(status="ok")
-    return Response(provider.answer, mimetype="text/xml")
+    return Response(provider.response, mimetype="text/xml")
 
 
 def _end_of_url() -> str:
@@ -78,8 +78,8 @@ def _end_of_url() -> str:
     return f"{slash}?{query}" if query else slash
 
 
-def answer_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Response:
-    """Answer a verification request with its challenge.
+def respond_to_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -> Response:
+    """Respond to a verification request with its challenge.
 
     Raises:
         Forbidden: its token is not ours.
@@ -106,15 +106,17 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
 
 
-def _note(outcome: Outcome, tally: Tally, delivery: Delivery, stored: list[StoreResult]) -> None:
+def _note(
+    outcome: Outcome, counts: DeliveryCounts, delivery: Delivery, stored: list[StoreResult]
+) -> None:
     results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
-    results += [Result.DEAD_LETTER] * (delivery.unstorable.total() or len(tally.dead_letters))
+    results += [Result.DEAD_LETTER] * (delivery.unstorable.total() or len(counts.dead_letters))
     # The first of these that a message had is the result of the whole delivery.
     order = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER, Result.EMPTY)
     outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
-    tally.messages = Counter(results)
-    tally.statuses, tally.events = delivery.statuses, delivery.events
-    tally.error_codes = delivery.error_codes
+    counts.messages = Counter(results)
+    counts.statuses, counts.events = delivery.statuses, delivery.events
+    counts.error_codes = delivery.error_codes
     if delivery.has_own_time:
-        tally.conflicts = sum(one.conflict for one in stored)
-    outcome.conflict = tally.conflicts > 0
+        counts.conflicts = sum(one.conflict for one in stored)
+    outcome.conflict = counts.conflicts > 0

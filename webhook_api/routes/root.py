@@ -8,10 +8,10 @@ bp = Blueprint("root", __name__)
 
 @bp.get("/")
 def show_root() -> AnyResponse:
-    """Answer 303 if the client asks for HTML, else with each path and its methods."""
-    answer = _to_inbox() if _wants_page() else _routes()
-    answer.vary.add("Accept")
-    return answer
+    """Respond with 303 if the client asks for HTML, else with each path and its methods."""
+    response = _to_inbox() if _wants_page() else _routes()
+    response.vary.add("Accept")
+    return response
 
 
 def _wants_page() -> bool:

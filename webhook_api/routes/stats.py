@@ -4,9 +4,9 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
-from webhook_api.answers import Sender, Statistics
 from webhook_api.models import StatsQuery, parse_query
 from webhook_api.reading.stats import compute_stats
+from webhook_api.responses import Sender, Statistics
 from webhook_api.routes.page_reads import read_page
 
 bp = Blueprint("stats", __name__)
@@ -14,7 +14,7 @@ bp = Blueprint("stats", __name__)
 
 @bp.get("/stats")
 def show_stats() -> Response:
-    """Answer with the statistics of all messages, or of those that the query asks for (spec 3).
+    """Respond with the statistics of all messages, or of those that the query asks for (spec 3).
 
     Raises:
         RequestRefused: 422 or 503, see `errors`.

@@ -2,13 +2,13 @@
 
 from flask import Blueprint, current_app, request
 
-from webhook_api.answers import Accepted
 from webhook_api.config import Config
 from webhook_api.errors import InvalidInput
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
 from webhook_api.outcome import Result
 from webhook_api.providers.delivery import provider_of_id
+from webhook_api.responses import Accepted
 from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
 from webhook_api.web.outcome import begin_outcome
@@ -18,7 +18,7 @@ bp = Blueprint("webhook", __name__)
 
 @bp.post("/webhook")
 def receive_message() -> Accepted:
-    """Answer 200 once the message is on disk, and for each repeat of it (spec 1).
+    """Respond with 200 once the message is on disk, and for each repeat of it (spec 1).
 
     Raises:
         RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
@@ -27,7 +27,7 @@ def receive_message() -> Accepted:
     settings: Config = current_app.config["SETTINGS"]
     body = read_body(settings.max_body_bytes)
     # Nothing above this line looks at the body.
-    outcome.key = verify_signature(
+    outcome.signed_by = verify_signature(
         settings.webhook_secret,
         body,
         request.headers.get(SIGNATURE_HEADER),

@@ -11,19 +11,19 @@ from webhook_api.execution import RunLater
 from webhook_api.outcome import NotServed
 
 MAX_WAITING = 64  # in one process
-_LOOK_EVERY_S = 0.025
+_POLL_EVERY_S = 0.025
 _CHECK_CLIENT_S = 0.5
-_PAUSE_S = 0.07  # after a look in vain: with a filter, each message resumes all that wait
+_PAUSE_S = 0.07  # after a poll in vain: with a filter, each message resumes all that wait
 
 
 class Arrivals:
-    """Resumes all that wait when a process has stored messages. It looks only while some wait."""
+    """Resumes all that wait when a process has stored messages. It polls only while some wait."""
 
     def __init__(self, report: Callable[[int], None]) -> None:
         """Tell `report` how many wait, whenever that changes."""
         self._report = report
         self._waiting: dict[Event, RunLater] = {}
-        self._is_looking = False
+        self._is_polling = False
         self._has_ended = False
 
     def wait(
@@ -31,17 +31,17 @@ class Arrivals:
     ) -> RequestRefused | None:
         """Return when the request must run again, or why it must be refused.
 
-        A message that was stored since the request looked has changed what it saw, so it is
-        noticed at the first look. With `again`, it has waited before, and found nothing since.
+        A message that was stored since the request read has changed what it saw, so it is
+        noticed at the first poll. With `again`, it has waited before, and found nothing since.
         """
         if len(self._waiting) >= MAX_WAITING:
             return Unavailable("too many requests wait for messages", NotServed.NO_TURN)
         resumed = Event()
         self._waiting[resumed] = later
         self._report(len(self._waiting))
-        if not self._is_looking:
-            self._is_looking = True
-            gevent.spawn(self._look)
+        if not self._is_polling:
+            self._is_polling = True
+            gevent.spawn(self._poll)
         try:
             if again:
                 gevent.sleep(_PAUSE_S)
@@ -63,12 +63,12 @@ class Arrivals:
         for resumed in self._waiting:
             resumed.set()
 
-    def _look(self) -> None:
-        """Look again and again at what changes when a message is stored, while requests wait."""
+    def _poll(self) -> None:
+        """While requests wait, poll again and again what changes when a message is stored."""
         while self._waiting:
-            gevent.sleep(_LOOK_EVERY_S)
-            states = {later.look: later.look() for later in self._waiting.values()}
+            gevent.sleep(_POLL_EVERY_S)
+            states = {later.poll: later.poll() for later in self._waiting.values()}
             for resumed, later in self._waiting.items():
-                if states[later.look] != later.seen:
+                if states[later.poll] != later.seen:
                     resumed.set()
-        self._is_looking = False
+        self._is_polling = False

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
@@ -26,47 +26,29 @@ def lower_priority() -> None:
 
 
 def run_in_parallel(
-    work: Sequence[Callable[[C], T]],
-    connections: Sequence[C],
-    progress: Progress,
+    work: Sequence[Callable[[C], T]], connections: Sequence[C], progress: Progress
 ) -> list[T]:
     """Do each piece of `work` with its connection, all at the same time; return the results.
 
     After a failure or Ctrl-C this interrupts the others, and raises when they have ended.
     """
-    futures: list[Future[T]] = [Future() for _ in work]
-    threads = [
-        threading.Thread(target=_do, args=piece)
-        for piece in zip(work, connections, futures, strict=True)
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        progress(0, len(futures))
-        waiting = set(futures)
-        while waiting:
-            # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
-            ended, waiting = wait(waiting, _POLL_EVERY_S, FIRST_COMPLETED)
-            for done, future in enumerate(ended, len(futures) - len(ended) - len(waiting) + 1):
-                future.result()
-                progress(done, len(futures))
-    finally:
-        _stop(threads, connections)
+    futures: list[Future[T]] = []
+    with ThreadPoolExecutor(len(work), initializer=lower_priority) as pool:
+        try:
+            for piece, connection in zip(work, connections, strict=True):
+                futures.append(pool.submit(piece, connection))
+            waiting, done = set(futures), 0
+            progress(done, len(futures))
+            while waiting:
+                # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
+                ended, waiting = wait(waiting, _POLL_EVERY_S, FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                    done += 1
+                    progress(done, len(futures))
+        finally:
+            # Again and again: between two statements it has no effect.
+            while wait(futures, _INTERRUPT_EVERY_S).not_done:
+                for connection in connections:
+                    connection.interrupt()
     return [future.result() for future in futures]
-
-
-def _do(work: Callable[[C], T], connection: C, future: Future[T]) -> None:
-    lower_priority()
-    try:
-        future.set_result(work(connection))
-    except BaseException as error:  # for the caller
-        future.set_exception(error)
-
-
-def _stop(threads: Sequence[threading.Thread], connections: Sequence[Connection]) -> None:
-    while any(thread.is_alive() for thread in threads):
-        for connection in connections:
-            connection.interrupt()  # again and again: between two statements it has no effect
-        for thread in threads:
-            if thread.is_alive():
-                thread.join(_INTERRUPT_EVERY_S)

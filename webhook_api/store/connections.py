@@ -1,21 +1,18 @@
 """Connections to the database file: opening them, their pool, and what their errors mean.
 
 Each knows on which file it was opened. One thread at a time may use it, and nobody after it was
-released to the pool: with either fault SQLite crashes much later, somewhere else. Checks of this
-cost a few microseconds for each call, so only tests and Python's development mode have them.
+released to the pool: with either fault SQLite crashes much later, somewhere else. A check of this
+costs a few microseconds for each call, so only tests and Python's development mode have it.
 """
 
 import sqlite3
-import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import quote
-
-from webhook_api.errors import Unavailable
 
 # A value that cannot be stored. Every other error is a fault of the file or the disk.
 FAULTS_OF_A_ROW = (
@@ -35,47 +32,22 @@ class MisuseError(Exception):
     """
 
 
-class CheckedCursor(sqlite3.Cursor):
-    """A cursor that checks how its connection is used."""
+class Connection(sqlite3.Connection):
+    """A connection that knows on which file it was opened, and whether somebody has acquired it."""
 
-    connection: "CheckedUse"
-
-    def execute(self, *args: Any) -> Self:
-        with self.connection.use():
-            return super().execute(*args)
-
-    def executemany(self, *args: Any) -> Self:
-        with self.connection.use():
-            return super().executemany(*args)
-
-    def fetchone(self) -> Any:
-        with self.connection.use():
-            return super().fetchone()
-
-    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
-        with self.connection.use():
-            return super().fetchmany(*args, **kwargs)
-
-    def fetchall(self) -> list[Any]:
-        with self.connection.use():
-            return super().fetchall()
-
-    def __next__(self) -> Any:
-        with self.connection.use():
-            return super().__next__()
+    identity: "FileIdentity"
+    acquired = True
 
 
-class CheckedUse(sqlite3.Connection):
-    """A base class for connections that check how they are used."""
-
-    acquired: bool
+class CheckedConnection(Connection):
+    """A connection that raises MisuseError if two threads use it at once, or after its release."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_use = threading.Lock()
 
-    def cursor(self, factory: Any = CheckedCursor) -> Any:
-        return super().cursor(factory)
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or CheckedCursor)
 
     def execute(self, *args: Any) -> Any:
         # The original does not call `cursor` (CPython 3.11).
@@ -86,11 +58,7 @@ class CheckedUse(sqlite3.Connection):
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """Check that nobody else uses the connection during a `with` block.
-
-        Raises:
-            MisuseError: another thread uses it now, or it was released.
-        """
+        """Check that nobody else uses the connection during a `with` block."""
         if not self.acquired:
             raise MisuseError("a connection was used after its release")
         if not self._in_use.acquire(blocking=False):
@@ -101,39 +69,30 @@ class CheckedUse(sqlite3.Connection):
             self._in_use.release()
 
 
+def _checked(method: Callable[..., Any]) -> Any:
+    def checked(cursor: Any, *args: Any, **kwargs: Any) -> Any:
+        with cursor.connection.use():
+            return method(cursor, *args, **kwargs)
+
+    return checked
+
+
+class CheckedCursor(sqlite3.Cursor):
+    """A cursor of a CheckedConnection."""
+
+    execute = _checked(sqlite3.Cursor.execute)
+    executemany = _checked(sqlite3.Cursor.executemany)
+    fetchone = _checked(sqlite3.Cursor.fetchone)
+    fetchmany = _checked(sqlite3.Cursor.fetchmany)
+    fetchall = _checked(sqlite3.Cursor.fetchall)
+    __next__ = _checked(sqlite3.Cursor.__next__)
+
+
 class FileIdentity(NamedTuple):
     """Which file a path names: after the file is replaced or its disk remounted, another one."""
 
     device: int
     inode: int
-
-
-def identity_of(path: Path) -> FileIdentity:
-    """Return which file is at `path` now.
-
-    Raises:
-        Unavailable: there is none, or an empty one. SQLite would delete the WAL beside that.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise Unavailable(f"database: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise Unavailable("database: not a regular file")
-    if status.st_size == 0:
-        raise Unavailable("database: file is not a database, it is empty")
-    return FileIdentity(status.st_dev, status.st_ino)
-
-
-class Connection(sqlite3.Connection):
-    """A connection that knows on which file it was opened, and whether somebody has acquired it."""
-
-    identity: FileIdentity
-    acquired = True
-
-
-class CheckedConnection(CheckedUse, Connection):
-    """A connection that raises MisuseError if two threads use it at once."""
 
 
 def connect(
@@ -144,9 +103,6 @@ def connect(
     With `synchronous = FULL` a commit returns when the WAL is on disk; with NORMAL, the default
     of some builds, it does not (sqlite.org/pragma.html#pragma_synchronous). Setting it also makes
     SQLite read, so that the WAL and the WAL index are open when this returns.
-
-    Raises:
-        sqlite3.Error: it cannot be opened or read.
     """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
@@ -160,38 +116,26 @@ def connect(
     try:
         connection.execute("PRAGMA synchronous = FULL")
         if mode == "ro":
-            distrust_schema(connection)
+            # A schema that somebody else made may call no function that does more than calculate.
+            # Not where messages are removed: for older versions of SQLite, FTS5 in our own
+            # triggers is such a function.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            if sys.version_info >= (3, 12):
+                connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def distrust_schema(connection: Connection) -> None:
-    """Let a schema that somebody else made call no function that does more than calculate.
-
-    Not on connections that remove messages: for older versions of SQLite, FTS5 in our own triggers
-    is such a function.
-    """
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    if sys.version_info >= (3, 12):
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
-
-
 class ConnectionPool:
-    """At most `max_idle` open connections that nobody uses now.
-
-    The next one who needs a reader acquires it, and opens no file.
-    """
+    """At most `max_idle` open connections that nobody uses now, for those who need one next."""
 
     def __init__(self, max_idle: int) -> None:
         self._max_idle = max_idle
         self._mutex = threading.Lock()  # guards the next one, and `acquired` of each reader
         self._readers: list[Connection] = []
-
-    def __len__(self) -> int:
-        return len(self._readers)
 
     def acquire(self, identity: FileIdentity) -> Connection | None:
         """Return an idle reader of that file, for the caller alone; None if there is none."""
@@ -204,11 +148,7 @@ class ConnectionPool:
         return None
 
     def release(self, reader: Connection, *, reusable: bool) -> None:
-        """Take a reader back, even in the middle of a transaction; close it if not `reusable`.
-
-        Raises:
-            MisuseError: it was released before; somebody else may use it by now.
-        """
+        """Take a reader back, even in the middle of a transaction; close it if not `reusable`."""
         with self._mutex:
             if not reader.acquired:
                 raise MisuseError("a connection was released that was not acquired")

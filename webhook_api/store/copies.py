@@ -20,8 +20,7 @@ from pathlib import Path
 
 from webhook_api.store.connections import Connection, connect, primary_result_code
 from webhook_api.store.files import PARTIAL, SQLITE_ENDINGS, beside, sync_folder
-from webhook_api.store.lock import is_at
-from webhook_api.store.transactions import read_transaction
+from webhook_api.store.lock import is_at, read_transaction
 
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 
@@ -34,9 +33,6 @@ def temporary_file(base: Path) -> Iterator[tuple[Path, int]]:
     """Hold an empty file beside `base` for a `with` block, and SQLite's files beside it.
 
     Yields its path, and a descriptor of it. If the file has another name at the end, it stays.
-
-    Raises:
-        OSError: the folder cannot be written.
     """
     remove_leftovers(base)
     path, descriptor = _locked_file(base)
@@ -54,9 +50,6 @@ def in_place_when_complete(destination: Path) -> Iterator[Path]:
 
     Its content and name are on disk then. If the block fails, the new file is removed, and
     `destination` is as it was.
-
-    Raises:
-        OSError: the folder cannot be written.
     """
     with temporary_file(destination) as (partial, descriptor):
         yield partial
@@ -125,10 +118,6 @@ def copy_moment(source: Connection, path: Path, progress: Progress = no_progress
     It is one read transaction: what others commit meanwhile is not copied, and does not make
     SQLite begin again. Until the copy is made, checkpoints move only what was committed before,
     and the rest stays in the WAL.
-
-    Raises:
-        OSError: the disk of `path` is full.
-        sqlite3.Error: it cannot be copied.
     """
     copy = connect(path, "rw", timeout_s=0)
     with closing(copy), path.open("rb") as file:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.database import Database
-from webhook_api.store.transactions import read_transaction
+from webhook_api.store.lock import read_transaction
 from webhook_api.timestamps import Instant
 
 HOUR_S = 3600
@@ -28,12 +28,11 @@ class Totals(NamedTuple):
 
 
 @contextmanager
-def snapshot(db: sqlite3.Connection) -> Iterator[Totals]:
-    """Make the reads of a `with` block see one state of the database.
+def read_totals(db: sqlite3.Connection) -> Iterator[Totals]:
+    """Read the totals, and make the reads of a `with` block see one state of the database.
 
     Raises:
         SchemaError: the table `totals` is empty.
-        sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
         row = db.execute(
@@ -50,7 +49,7 @@ def stored_totals(database: Database) -> Totals | None:
     with (
         suppress(sqlite3.Error, SchemaError, Unavailable),
         database.reader() as db,
-        snapshot(db) as totals,
+        read_totals(db) as totals,
     ):
         return totals
     return None

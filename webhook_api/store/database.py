@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -15,7 +16,6 @@ from webhook_api.store.connections import (
     ConnectionPool,
     FileIdentity,
     connect,
-    identity_of,
 )
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.files import (
@@ -68,7 +68,6 @@ class Database:
 
         Raises:
             SchemaError: the file is not ours, or newer than this code; it is left as it is.
-            sqlite3.Error, OSError: it cannot be opened or written.
         """
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,9 +111,6 @@ class Database:
         If its writer was killed before the sync, a sync is enough. If a sync failed, the kernel
         treats the pages as written, and no later sync writes them (PostgreSQL wiki, "Fsync
         Errors"). So then all of it is written again, as it can be read.
-
-        Raises:
-            OSError: it could not be written.
         """
         with suppress(FileNotFoundError), self.wal_path.open("r+b", buffering=0) as wal:
             at = 0
@@ -125,11 +121,7 @@ class Database:
             lock.mark_wal_suspect(False)
 
     def complete_replacement(self, lock: WriteLock) -> None:
-        """Finish replacing the file, if a command was killed after it had moved the old one away.
-
-        Raises:
-            OSError: the folder cannot be written.
-        """
+        """Finish replacing the file, if a command was killed after moving the old one away."""
         if is_replacement_interrupted(self.path):
             with self.files_locked(exclusive=True):
                 complete_replacement(self.path, lock)
@@ -165,20 +157,19 @@ class Database:
             os.utime(self._lock_path, ns=(now, now))
 
     def identity(self) -> FileIdentity:
-        """Return which file is at `path` now.
-
-        Raises:
-            Unavailable: there is none.
-        """
-        return identity_of(self.path)
+        """Return which file is at `path` now; an empty one is none: SQLite deletes its WAL."""
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise Unavailable(f"database: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise Unavailable("database: not a regular file")
+        if status.st_size == 0:
+            raise Unavailable("database: file is not a database, it is empty")
+        return FileIdentity(status.st_dev, status.st_ino)
 
     def acquire_reader(self) -> Connection:
-        """Return a read-only connection, which only the caller may use until its release.
-
-        Raises:
-            Unavailable: there is no file.
-            sqlite3.Error: it cannot be read.
-        """
+        """Return a read-only connection, which only the caller may use until its release."""
         with suppress(Unavailable):  # perhaps the file is being replaced
             if reader := self._pool.acquire(self.identity()):
                 return reader
@@ -231,11 +222,7 @@ class Database:
         return 0
 
     def free_bytes(self) -> int:
-        """Return how many bytes are free on its disk.
-
-        Raises:
-            Unavailable: the folder is gone.
-        """
+        """Return how many bytes are free on its disk."""
         try:
             return free_bytes(self.path.parent)
         except OSError as error:

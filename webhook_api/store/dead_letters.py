@@ -18,8 +18,8 @@ MAX_DEAD_BYTES = 256 * 1024 * 1024
 
 _COLUMNS = "provider, reason, headers, body, created_at"
 # What people and programs put between the digits of a number.
-_BETWEEN = r"(?:[\s().+-]|[^\x00-\x7f])*"
-_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_BETWEEN = r"[\s().+\x80-\U0010ffff-]*"
+_ESCAPED = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
 
 
 class DeadLettersFull(Unavailable):
@@ -87,7 +87,7 @@ def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int
             selection.parameters,
         )
         return [number for (number,) in found]
-    pattern = _pattern(selection.address)
+    pattern = address_pattern(selection.address)
     bodies = db.execute("SELECT id, body FROM dead_letters ORDER BY id")
     return [number for number, body in bodies if any(map(pattern.search, _forms(body)))]
 
@@ -98,16 +98,17 @@ def remove_dead_letters(db: LockedConnection, numbers: Sequence[int]) -> int:
     return db.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", numbers).rowcount
 
 
+def address_pattern(address: str) -> re.Pattern[str]:
+    """Return what finds `address` in a text without escapes."""
+    if re.fullmatch(r"\+[0-9]+", address):
+        return re.compile(f"(?<![0-9]){_BETWEEN.join(address[1:])}(?![0-9])")
+    forms = {address, json.dumps(address, ensure_ascii=False)[1:-1]}
+    return re.compile("|".join(map(re.escape, forms)))
+
+
 def _forms(body: bytes) -> Iterator[str]:
     """Yield what `body` says: as it is, and without the escapes of forms and of JSON."""
     text = body.decode(errors="replace")
     yield text
     for decode in (unquote, unquote_plus):
         yield mended(_ESCAPED.sub(lambda match: chr(int(match[1], 16)), decode(text)))
-
-
-def _pattern(address: str) -> re.Pattern[str]:
-    if re.fullmatch(r"\+[0-9]+", address):
-        return re.compile(f"(?<![0-9]){_BETWEEN.join(address[1:])}(?![0-9])")
-    forms = {address, json.dumps(address, ensure_ascii=False)[1:-1]}
-    return re.compile("|".join(map(re.escape, forms)))

@@ -115,19 +115,12 @@ def is_database(path: Path) -> bool:
     SQLite deletes the WAL beside an empty file, and moves it into any other file. But the WAL may
     hold the only copy of messages. Only for a process without a connection to the file: closing
     it here drops the locks of such a connection (sqlite.org/howtocorrupt.html, 2.2).
-
-    Raises:
-        OSError: it cannot be read.
     """
     return _header(path).startswith(HEADER_STRING)
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether the file at `path` is a database of this service.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return whether the file at `path` is a database of this service."""
     return is_our_header(_header(path))
 
 
@@ -145,11 +138,7 @@ def _header(path: Path) -> bytes:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes are free on the disk of `folder`.
-
-    Raises:
-        OSError: the folder is gone.
-    """
+    """Return how many bytes are free on the disk of `folder`."""
     return shutil.disk_usage(folder).free
 
 
@@ -171,11 +160,7 @@ def is_replacement_interrupted(path: Path) -> bool:
 
 
 def complete_replacement(path: Path, _lock: WriteLock) -> None:
-    """Rename the replacement to `path`, where no database is now.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Rename the replacement to `path`, where no database is now."""
     if beside(path, DISCARDED).exists():
         beside(path, WAL).unlink(missing_ok=True)
     set_old_wal_aside(path)

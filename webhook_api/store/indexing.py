@@ -8,8 +8,7 @@ import sqlite3
 from collections import Counter
 
 from webhook_api.store.folding import NUL_MARK, folded_form
-from webhook_api.store.lock import LockedConnection
-from webhook_api.store.transactions import transaction
+from webhook_api.store.lock import LockedConnection, transaction
 
 PERIOD_SCALE = 20  # of the table `sender_periods`: a period is 2^20 seconds, about 12 days
 _INDEX = "INSERT INTO messages_search (messages_search, rowid, body)"
@@ -21,9 +20,6 @@ def index_messages(db: LockedConnection, *, max_rows: int, max_chars: int | None
 
     With `max_chars` it ends with the row that brings the texts to so many: a character of Chinese
     takes 3 to 6 microseconds, since nearly each starts a new term.
-
-    Raises:
-        sqlite3.Error: nothing was indexed.
     """
     with transaction(db):
         found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
@@ -66,9 +62,6 @@ def refold(db: LockedConnection) -> None:
     """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
 
     In the caller's transaction.
-
-    Raises:
-        sqlite3.Error: the caller has to undo it.
     """
     db.create_function("folded_form", 1, folded_form, deterministic=True)
     rows = db.execute("SELECT id FROM messages WHERE folded IS NOT folded_form(text)").fetchall()

@@ -1,4 +1,4 @@
-"""The write lock: a file that every process locks before it writes the database.
+"""The write lock: a file that every process locks before it writes the database; transactions.
 
 All writes, commits and checkpoints happen under it. The kernel queues those who wait, while
 SQLite's own busy handler would sleep and try again. And no checkpoint can run beside a commit,
@@ -8,11 +8,13 @@ not know the lock, so with CHECKPOINTS=litestream it alone makes checkpoints: th
 connection that makes one, and Litestream 0.5.17 has SQLite 3.53.0.
 
 What writes takes a `LockedConnection`, so a call without the lock does not pass the type checker.
+Transactions are `with` blocks: our connections never begin one by themselves.
 """
 
 import errno
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,11 +47,7 @@ class WriteLock:
         return os.fstat(self._descriptor).st_size > 0
 
     def mark_wal_suspect(self, wal_suspect: bool) -> None:
-        """Set or remove the mark, for every process.
-
-        Raises:
-            OSError: the file system does not take it.
-        """
+        """Set or remove the mark, for every process."""
         os.ftruncate(self._descriptor, int(wal_suspect))
 
     def admit(self, connection: Connection) -> LockedConnection:
@@ -80,7 +78,6 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 
     Raises:
         BlockingIOError: others still hold it after `timeout_s`.
-        OSError: the folder is gone, or the file is missing and cannot be created.
     """
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     descriptor = _take(path, timeout_s, operation=operation, access=os.O_RDONLY)
@@ -98,7 +95,6 @@ def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
 
     Raises:
         BlockingIOError: another still holds it after `timeout_s`.
-        OSError: the folder is gone or cannot be written.
     """
     try:
         descriptor = _take(path, timeout_s)
@@ -125,7 +121,6 @@ def _take(
 
     Raises:
         BlockingIOError: another still holds it after `timeout_s`.
-        OSError: the folder is gone or cannot be written.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
@@ -153,3 +148,50 @@ def is_at(descriptor: int, path: Path) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
+
+
+@contextmanager
+def transaction(db: LockedConnection) -> Iterator[None]:
+    """Commit all that a `with` block writes, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        _roll_back(db)
+
+
+@contextmanager
+def read_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Make the reads of a `with` block see one state of the database: that of its start."""
+    db.execute("BEGIN")
+    try:
+        # BEGIN alone reads nothing: the state would be that of the first read, and each step of a
+        # backup would have a transaction of its own (sqlite.org/lang_transaction.html, 2.1).
+        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        yield
+    finally:
+        _roll_back(db)
+
+
+@contextmanager
+def synced_later(db: LockedConnection) -> Iterator[None]:
+    """Commit without a sync in a `with` block; the next commit after it syncs the whole WAL.
+
+    A power cut before that undoes these commits, the newest first, and nothing else.
+    """
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            db.close()  # so that it never commits a delivery without a sync
+            raise
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    # Some errors end the transaction by themselves (sqlite.org/lang_transaction.html, 3).
+    if db.in_transaction:
+        db.execute("ROLLBACK")

@@ -13,9 +13,8 @@ from typing import NamedTuple
 from webhook_api.errors import SchemaError
 from webhook_api.models import InboundMessage
 from webhook_api.store.folding import folded_form
-from webhook_api.store.lock import LockedConnection
+from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import note_removed
-from webhook_api.store.transactions import transaction
 from webhook_api.timestamps import as_text, now_as_text
 
 DIGEST_BYTES = 16
@@ -46,9 +45,6 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
 
     One statement inserts all rows, and SQLite commits it by itself. So the interpreter lock is
     given away once, not for each row: in a busy process, getting it back costs more than a row.
-
-    Raises:
-        sqlite3.Error: nothing was stored.
     """
     removed = was_removed(db, [message.message_id for message in messages])
     if not removed:
@@ -150,9 +146,6 @@ def remove_messages(
     """Remove those of the rows `row_ids` that `selection` selects; return how many.
 
     It is one transaction. The triggers of the schema correct the counters and the search index.
-
-    Raises:
-        sqlite3.Error: none was removed.
     """
     condition = f"id IN ({', '.join('?' * len(row_ids))}) AND ({selection.condition})"
     parameters = [*row_ids, *selection.parameters]

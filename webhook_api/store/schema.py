@@ -19,6 +19,7 @@ _INDEX_FROM = 10_000
 # Of the specification's own table, in the order of a message's fields.
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
 
+_WRITES_ROWS_UP_TO = 10  # the last step that writes rows or indexes again
 _REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
 _OF_LITESTREAM = {  # which makes them where it replicates a database
     f"table {name}": f"{name}: CREATE TABLE {name} {columns}"
@@ -50,7 +51,6 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
     Raises:
         SchemaError: it has another version, or the table `messages` is missing.
-        sqlite3.Error: it cannot be read.
     """
     version = schema_version(connection)
     if version != SCHEMA_VERSION:
@@ -60,11 +60,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def has_specified_table(connection: sqlite3.Connection) -> bool:
-    """Return whether there is a table `messages` with the columns of the specification.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
+    """Return whether there is a table `messages` with the columns of the specification."""
     columns = connection.execute("SELECT name FROM pragma_table_info('messages')")
     return {*SPECIFIED_COLUMNS} <= {name for (name,) in columns}
 
@@ -74,9 +70,6 @@ def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
 
     A trigger of somebody else could remove each message that is stored, or copy it. Of FTS5's own
     tables only the names are compared, since the rest depends on SQLite's version.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
     """
     expected = _schema_of(schema_version(connection))
     found = dict(_objects(connection).items() - _OF_LITESTREAM.items())
@@ -115,7 +108,6 @@ def check_objects(connection: sqlite3.Connection) -> None:
 
     Raises:
         SchemaError: it is not.
-        sqlite3.Error: it cannot be read.
     """
     for line in foreign_objects(connection):
         if line.startswith("schema: trigger") or not line.endswith("not of this service"):
@@ -123,9 +115,9 @@ def check_objects(connection: sqlite3.Connection) -> None:
 
 
 def bytes_to_migrate(connection: sqlite3.Connection) -> int:
-    """Return about how many bytes `migrate` needs on the disk, 0 for a file that is up to date."""
+    """Return about how many bytes `migrate` needs on the disk, 0 if it writes no rows."""
     version = schema_version(connection)
-    if not 0 < version < SCHEMA_VERSION:
+    if not 0 < version < _WRITES_ROWS_UP_TO:
         return 0
     pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]

@@ -40,7 +40,6 @@ def make_space(database: Database, connection: LockedConnection, pages: int) -> 
 
     Raises:
         Unavailable: the disk is full, or the folder is gone.
-        sqlite3.Error: the WAL cannot be shortened.
     """
     needed = 2 * pages * _PAGE_BYTES + _RESERVE_BYTES  # in the WAL, and in the database file
     if database.free_bytes() - database.wal_bytes() >= needed:  # a tenth of the time of `_space`

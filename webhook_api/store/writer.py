@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
@@ -21,7 +22,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
 from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
-from webhook_api.store.lock import LockedConnection, WriteLock
+from webhook_api.store.lock import LockedConnection, WriteLock, synced_later, transaction
 from webhook_api.store.messages import (
     Selection,
     StoreResult,
@@ -30,16 +31,11 @@ from webhook_api.store.messages import (
     remove_messages,
 )
 from webhook_api.store.schema import check_objects, check_schema
-from webhook_api.store.transactions import synced_later, transaction
 from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
 STEP_CHARS = 32 * 1024  # indexed at once: deliveries wait for it, up to 0.2 s in Chinese
-
-ANOTHER_PROCESS = "another process, which holds the write lock"
-ANOTHER_PROGRAM = "another program, which writes to the file"
-THE_DISK = "the disk"
 
 _SMALL_STEP_CHARS = 4096  # where there is little space
 _MAX_INDEXED_ROWS = 1024  # messages, at once
@@ -49,6 +45,14 @@ _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 T = TypeVar("T")
+
+
+class WaitsFor(StrEnum):
+    """What a writer waits for; the value is the wording for an error message."""
+
+    LOCK = "another process, which holds the write lock"
+    OTHER_PROGRAM = "another program, which writes to the file"
+    DISK = "the disk"
 
 
 class Writer:
@@ -70,7 +74,7 @@ class Writer:
         retry_upkeep_s: float = _RETRY_UPKEEP_S,
     ) -> None:
         """Index after `index_every` messages; checkpoint after about `checkpoint_every` pages."""
-        self.waits_for = THE_DISK  # what it waits for now, for the error of a caller that gives up
+        self.waits_for = WaitsFor.DISK  # for the error of a caller that gives up
         self._database = database
         self._index_every = index_every
         self._checkpoint_every = checkpoint_every
@@ -94,12 +98,11 @@ class Writer:
 
         Raises:
             Unavailable: there is no file, or it is not a database.
-            SchemaError: its schema is not ours.
             sqlite3.Error, OSError: it cannot be written, or another program locked it for
                 `timeout_s` seconds. The wait for our own write lock has no limit.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self.waits_for = THE_DISK
+        self.waits_for = WaitsFor.DISK
         while True:
             try:
                 with self._locked() as connection:
@@ -108,17 +111,17 @@ class Writer:
                 locked = primary_result_code(error) in _LOCKED
                 if not locked or (deadline and time.monotonic() > deadline):
                     raise
-            self.waits_for = ANOTHER_PROGRAM
+            self.waits_for = WaitsFor.OTHER_PROGRAM
             time.sleep(_RETRY_LOCKED_S)
 
     @contextmanager
     def _locked(self) -> Iterator[LockedConnection]:
         """Hold the write lock; yield a connection that reads only what is on disk."""
-        if self.waits_for is THE_DISK:
-            self.waits_for = ANOTHER_PROCESS
+        if self.waits_for is WaitsFor.DISK:
+            self.waits_for = WaitsFor.LOCK
         with self._database.write_lock() as lock:
-            if self.waits_for is ANOTHER_PROCESS:
-                self.waits_for = THE_DISK
+            if self.waits_for is WaitsFor.LOCK:
+                self.waits_for = WaitsFor.DISK
             try:
                 yield self._ready_connection(lock)
             except sqlite3.Error as error:

@@ -7,7 +7,7 @@ from webhook_api.outcome import Outcome
 
 @dataclass(slots=True, kw_only=True)
 class Answered:
-    """All that is known about a request when its answer was made."""
+    """All that is known about a request when its response was made."""
 
     request_id: str
     client_request_id: str  # as the client sent it; empty: it sent none

@@ -8,13 +8,13 @@ from werkzeug.routing import BaseConverter, IntegerConverter, MapAdapter
 from webhook_api.web.json_provider import CompactJSON
 
 
-class _Number(IntegerConverter):
+class _AsciiInteger(IntegerConverter):
     """A number in a path. Werkzeug's own accepts the digits of every script."""
 
     regex = "[0-9]+"
 
 
-class _Id(BaseConverter):
+class _RestOfPath(BaseConverter):
     """The rest of a path, whatever characters it has."""
 
     regex = "(?s:.+)"
@@ -28,8 +28,8 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.url_map.converters["int"] = _Number
-        self.url_map.converters["id"] = _Id
+        self.url_map.converters["int"] = _AsciiInteger
+        self.url_map.converters["id"] = _RestOfPath
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the route of a request, or builds URLs without a request.

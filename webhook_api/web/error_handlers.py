@@ -31,7 +31,7 @@ def register_errors(app: Flask) -> None:
 def _refused(error: RequestRefused) -> Response:
     if outcome := current_outcome():
         outcome.result = error.result
-    response = _answer(error.status, error.detail)
+    response = _respond(error.status, error.detail)
     if isinstance(error, InvalidInput):
         g.refusal = error
     if isinstance(error, Unavailable) or error.reason:
@@ -46,13 +46,13 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _wrong_state(error: StateError) -> Response:
-    response = jsonify(error.answer)
+    response = jsonify(error.body)
     response.status_code = error.status
     return response
 
 
 def _http_error(error: HTTPException) -> Response:
-    response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.description)
+    response = _respond(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.description)
     # Werkzeug's own response has the headers of this status, such as Allow for 405.
     for name, value in error.get_headers():
         response.headers.setdefault(name, value)
@@ -61,10 +61,10 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     g.failure = error
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
+    return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
 
 
-def _answer(status: int, detail: object) -> Response:
+def _respond(status: int, detail: object) -> Response:
     # A page has links, which Flask does not build for a Host that it refuses.
     as_page = is_inbox_page(request.path) and not isinstance(request.routing_exception, BadHost)
     response = render_failure(status, detail) if as_page else jsonify(detail=detail)

@@ -22,11 +22,11 @@ class CompactJSON(JSONProvider):
         return json.loads(s, **settings)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        return JSONAnswer(to_json(self._prepare_response_obj(args, kwargs)) + b"\n")
+        return JSONResponse(to_json(self._prepare_response_obj(args, kwargs)) + b"\n")
 
 
-class JSONAnswer(Response):
-    """An answer that is complete from the start: its length is known, and it needs no `close`."""
+class JSONResponse(Response):
+    """A response that is complete from the start: its length is known, and it needs no `close`."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__([body], content_type="application/json")
@@ -36,6 +36,6 @@ class JSONAnswer(Response):
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         # Werkzeug's own copies all headers, for a Location or a status without a body. These
-        # answers have neither.
+        # responses have neither.
         start_response(self.status, self.headers.to_wsgi_list())
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.get_data()]

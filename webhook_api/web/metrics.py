@@ -24,7 +24,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.errors import RequestRefused
 from webhook_api.models import OWN
-from webhook_api.outcome import Key, NotServed, Result, Tally
+from webhook_api.outcome import DeliveryCounts, NotServed, Result, SignedBy
 from webhook_api.providers import EVENTS
 from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
@@ -45,7 +45,7 @@ _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
     """The exporter's endpoint, with our registry.
 
-    `generate_metrics` is replaced: with several workers the exporter's own answers 500 to
+    `generate_metrics` is replaced: with several workers the exporter's own responds 500 to
     `?name[]=`, since it registers a collector where that is not possible
     (prometheus-flask-exporter 0.23.2).
     """
@@ -202,7 +202,7 @@ class Metrics:
         self.refused_reads.labels(refusal).inc()
 
     def count(self, answered: Answered) -> None:
-        """Count a request and its answer."""
+        """Count a request and its response."""
         path = answered.rule or UNMATCHED
         method = answered.method if answered.method in _METHODS else OTHER_METHOD
         self._request(method, path, answered.status).inc()
@@ -211,22 +211,22 @@ class Metrics:
             self.refused_requests.labels(answered.failure.reason).inc()
         if outcome := answered.outcome:
             self._delivery(outcome.result).inc()
-            if outcome.key:
-                provider = outcome.tally.provider if outcome.tally else OWN
-                self._signature(provider, outcome.key).inc()
+            if outcome.signed_by:
+                provider = outcome.counts.provider if outcome.counts else OWN
+                self._signature(provider, outcome.signed_by).inc()
             if outcome.conflict:
-                self.conflicts.inc(outcome.tally.conflicts if outcome.tally else 1)
-            if outcome.tally:
-                self._count_tally(outcome.tally, outcome.result)
+                self.conflicts.inc(outcome.counts.conflicts if outcome.counts else 1)
+            if outcome.counts:
+                self._count_contents(outcome.counts, outcome.result)
 
-    def _count_tally(self, tally: Tally, result: Result) -> None:
-        self.provider_requests.labels(tally.provider, result).inc()
-        for one, count in tally.messages.items():
-            self.provider_messages.labels(tally.provider, one).inc(count)
-        for event, count in tally.events.items():
-            self.provider_events.labels(tally.provider, _label(tally.provider, event)).inc(count)
-        for kind, count in tally.statuses.items():
-            self.provider_statuses.labels(tally.provider, kind).inc(count)
+    def _count_contents(self, counts: DeliveryCounts, result: Result) -> None:
+        self.provider_requests.labels(counts.provider, result).inc()
+        for one, count in counts.messages.items():
+            self.provider_messages.labels(counts.provider, one).inc(count)
+        for event, count in counts.events.items():
+            self.provider_events.labels(counts.provider, _label(counts.provider, event)).inc(count)
+        for kind, count in counts.statuses.items():
+            self.provider_statuses.labels(counts.provider, kind).inc(count)
 
     def preset(self, app: Flask, providers: Iterable[str] = ()) -> None:
         """Create every series that is known from the start; the first scrape shows it as 0."""
@@ -234,8 +234,8 @@ class Metrics:
             self._preset_provider(provider)
         for result in Result:
             self.deliveries.labels(result)
-        for key in Key:
-            self.signatures.labels(OWN, key)
+        for secret in SignedBy:
+            self.signatures.labels(OWN, secret)
         for refusal in Refusal:
             self.refused_reads.labels(refusal)
         for reason in NotServed:
@@ -256,8 +256,8 @@ class Metrics:
             self.provider_events.labels(provider, event)
         for kind in (*STATUSES, OTHER):
             self.provider_statuses.labels(provider, kind)
-        for key in Key:
-            self.signatures.labels(provider, key)
+        for secret in SignedBy:
+            self.signatures.labels(provider, secret)
 
 
 def _label(provider: str, event: str) -> str:

@@ -14,9 +14,11 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from webhook_api.answers import (
+from webhook_api.models import ConsumerMove, FeedQuery, InboundMessage, MessageQuery, StatsQuery
+from webhook_api.responses import (
     Accepted,
     Alive,
+    CompleteMessage,
     ConsumerList,
     ConsumerState,
     Error,
@@ -27,18 +29,16 @@ from webhook_api.answers import (
     Page,
     Ready,
     Statistics,
-    WholeMessage,
     WrongState,
 )
-from webhook_api.models import ConsumerMove, FeedQuery, InboundMessage, MessageQuery, StatsQuery
 from webhook_api.web.assets import ASSETS
 
 Json = dict[str, Any]
 
 _CONSTANT = Path(__file__).with_name("openapi.json")
 _TYPES: list[type] = [
-    InboundMessage, Accepted, Message, WholeMessage, Page, Statistics, Alive, Ready, Error, Faults,
-    FeedMessage, FeedPage, ConsumerMove, ConsumerState, ConsumerList, WrongState,
+    InboundMessage, Accepted, Message, CompleteMessage, Page, Statistics, Alive, Ready, Error,
+    Faults, FeedMessage, FeedPage, ConsumerMove, ConsumerState, ConsumerList, WrongState,
 ]  # fmt: skip
 _OF_A_PROVIDER = "/webhook/"  # and its name: the path
 _TOKEN = "read_token"  # noqa: S105 - the name of its scheme

@@ -11,7 +11,7 @@ from flask import Response
 
 from webhook_api.errors import RequestRefused
 from webhook_api.web.answered import Answered
-from webhook_api.web.streams import StreamedAnswer, StreamEnd
+from webhook_api.web.streams import StreamedResponse, StreamEnd
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def log_request(answered: Answered, response: Response) -> None:
-    """Write the line of a request: now, or at the end of its answer if that is a stream."""
-    if isinstance(response, StreamedAnswer):
+    """Write the line of a request: now, or at the end of its response if that is a stream."""
+    if isinstance(response, StreamedResponse):
         # Its level is known only at its end.
         fields = _fields(answered)
         response.sending.when_ended = partial(_log_stream, fields, answered.started)
@@ -32,7 +32,7 @@ def log_request(answered: Answered, response: Response) -> None:
 def _log_stream(
     fields: dict[str, Any], started: float, end: StreamEnd, failure: Exception | None
 ) -> None:
-    """Write the line of a request whose answer was a stream, at its end."""
+    """Write the line of a request whose response was a stream, at its end."""
     latency_ms = (time.perf_counter() - started) * 1000
     fields |= {"latency_ms": round(latency_ms, 3), "stream": end}
     level = logging.ERROR if end is StreamEnd.FAILED else logging.INFO
@@ -73,13 +73,13 @@ def _fields(answered: Answered) -> dict[str, Any]:
         fields["result"] = outcome.result
         if outcome.conflict:
             fields["conflict"] = True
-        if tally := outcome.tally:
-            fields["provider"] = tally.provider
+        if counts := outcome.counts:
+            fields["provider"] = counts.provider
             for name in ("messages", "statuses", "events"):
-                if counts := getattr(tally, name):
-                    fields[name] = dict(counts)
+                if numbers := getattr(counts, name):
+                    fields[name] = dict(numbers)
             for name in ("error_codes", "dead_letters", "reason"):
-                if value := getattr(tally, name):
+                if value := getattr(counts, name):
                     fields[name] = value
         if answered.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
             fields["checked_url"] = outcome.checked_url
@@ -95,6 +95,6 @@ def _fields(answered: Answered) -> dict[str, Any]:
 def _level_of(answered: Answered) -> int:
     if answered.status >= 500 or answered.status == HTTPStatus.UNAUTHORIZED:
         return logging.ERROR
-    tally = answered.outcome.tally if answered.outcome else None
-    told = tally is not None and (tally.dead_letters or tally.error_codes)
+    counts = answered.outcome.counts if answered.outcome else None
+    told = counts is not None and (counts.dead_letters or counts.error_codes)
     return logging.WARNING if answered.status >= 400 or told else logging.INFO

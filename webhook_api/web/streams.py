@@ -1,4 +1,4 @@
-"""Streams: answers that are made while they are sent."""
+"""Streams: responses that are made while they are sent."""
 
 import errno
 from collections.abc import Callable, Generator
@@ -6,13 +6,14 @@ from enum import StrEnum
 
 from flask import Response
 
-from webhook_api.errors import ClientLeft
+from webhook_api.errors import ClientLeft, StateError
 
 
 class StreamEnd(StrEnum):
     """How a stream ended; the values of the log's `stream`."""
 
-    WHOLE = "whole"
+    COMPLETE = "whole"  # programs that read the log know this value
+    OVERTAKEN = "overtaken"  # the rows after its last line were removed, or the file replaced
     CLIENT_LEFT = "client_left"
     FAILED = "failed"
 
@@ -26,8 +27,8 @@ class Sending:
     when_ended: WhenEnded | None = None
 
 
-class StreamedAnswer(Response):
-    """An answer whose blocks are made while it is sent.
+class StreamedResponse(Response):
+    """A response whose blocks are made while it is sent.
 
     `blocks` is always closed: at the end, when the client leaves, and if nothing was sent.
     """
@@ -46,9 +47,12 @@ def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator
         yield b""  # For `next` above: only a generator that has begun reaches its `finally`.
         yield first
         yield from blocks
-        end = StreamEnd.WHOLE
+        end = StreamEnd.COMPLETE
     except ClientLeft:
         raise _connection_ended() from None
+    except StateError:
+        # It ends like a complete one: who asks for what follows its last line is told why.
+        end = StreamEnd.OVERTAKEN
     except Exception as error:
         end, cause = StreamEnd.FAILED, error
         raise _connection_ended() from None

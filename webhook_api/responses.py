@@ -1,4 +1,4 @@
-"""What goes out: the shapes of the JSON answers, which the routes fill in and /openapi.json shows.
+"""What goes out: the shapes of the JSON responses, for the routes and for /openapi.json.
 
 At run time they are plain dicts, which cost nothing; mypy checks that the routes use them right.
 """
@@ -59,7 +59,7 @@ class Message(_From):
 
 
 @_exact
-class WholeMessage(Message):
+class CompleteMessage(Message):
     """A stored message with all that is kept of it."""
 
     received_at: Annotated[TimestampText, Field(description="By the server's time.")]
@@ -94,7 +94,7 @@ PositionText = Annotated[
 
 
 @_exact
-class FeedMessage(WholeMessage):
+class FeedMessage(CompleteMessage):
     """A message of the feed."""
 
     position: Annotated[PositionText, Field(description="After this message.")]

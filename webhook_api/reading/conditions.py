@@ -16,17 +16,17 @@ class Position(NamedTuple):
     message_id: str
     id: int
 
-    @classmethod
-    def of(cls, db: Connection, cursor: Cursor | None) -> "Position | None":
-        """Return the position of the row of `cursor`; None if there is no cursor.
 
-        If the row was removed, its `message_id` is not known: other messages of its instant may
-        then come twice, but none is left out.
-        """
-        if cursor is None:
-            return None
-        row = db.execute("SELECT message_id FROM messages WHERE id = ?", [cursor.id]).fetchone()
-        return cls(cursor.instant, row[0] if row else "", cursor.id)
+def load_position(db: Connection, cursor: Cursor | None) -> Position | None:
+    """Return the position of the row of `cursor`; None if there is no cursor.
+
+    If the row was removed, its `message_id` is not known: other messages of its instant may
+    then come twice, but none is left out.
+    """
+    if cursor is None:
+        return None
+    row = db.execute("SELECT message_id FROM messages WHERE id = ?", [cursor.id]).fetchone()
+    return Position(cursor.instant, row[0] if row else "", cursor.id)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ OLDEST_FIRST = Order()
 
 
 @dataclass
-class Rows:
+class Conditions:
     """Conditions on the rows `m` of messages, joined by AND, and their parameters."""
 
     conditions: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Rows:
     @classmethod
     def matching(
         cls, wanted: CommonFilter, after: Position | None = None, order: Order = OLDEST_FIRST
-    ) -> "Rows":
+    ) -> "Conditions":
         """Return conditions for all of `wanted` but `q`, and the position `after` of a page."""
         rows = cls.found_by_index(wanted, after, order)
         rows.require_others(wanted)
@@ -96,7 +96,7 @@ class Rows:
     @classmethod
     def found_by_index(
         cls, wanted: CommonFilter, after: Position | None, order: Order = OLDEST_FIRST
-    ) -> "Rows":
+    ) -> "Conditions":
         """Return those of the conditions by which an index finds rows."""
         rows = cls()
         if isinstance(wanted, MessageFilter) and wanted.message_id is not None:

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from webhook_api.answers import Message, WholeMessage, message_object
+from webhook_api.responses import CompleteMessage, Message, message_object
 from webhook_api.store.connections import Connection
 
 
-class StoredWhole(NamedTuple):
+class CompleteRow(NamedTuple):
     """A row of the table of messages."""
 
     message_id: str
@@ -25,7 +25,7 @@ class StoredWhole(NamedTuple):
         """Return the JSON object of a list."""
         return message_object(*self[:5])
 
-    def as_whole_json(self) -> WholeMessage:
+    def as_complete_json(self) -> CompleteMessage:
         """Return the JSON object with everything."""
         return {
             **self.as_json(),
@@ -41,16 +41,16 @@ class StoredWhole(NamedTuple):
         return from_json(self.payload) if self.payload else None
 
 
-_SELECT = f"SELECT {', '.join(StoredWhole._fields)} FROM messages"
+_SELECT = f"SELECT {', '.join(CompleteRow._fields)} FROM messages"
 
 
-def find_row(db: Connection, row_id: int) -> StoredWhole | None:
+def find_row(db: Connection, row_id: int) -> CompleteRow | None:
     """Return the message of a row, None if there is no such row."""
     row = db.execute(f"{_SELECT} WHERE id = ?", [row_id]).fetchone()
-    return StoredWhole(*row) if row else None
+    return CompleteRow(*row) if row else None
 
 
-def find_message(db: Connection, message_id: str) -> StoredWhole | None:
+def find_message(db: Connection, message_id: str) -> CompleteRow | None:
     """Return the message with this id, None if there is none."""
     row = db.execute(f"{_SELECT} WHERE message_id = ?", [message_id]).fetchone()
-    return StoredWhole(*row) if row else None
+    return CompleteRow(*row) if row else None
