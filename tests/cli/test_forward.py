@@ -12,7 +12,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -33,39 +33,65 @@ from webhook_api.store.messages import remove_messages
 
 SECRET = "whsec_a2V5a2V5a2V5"
 KEY = b"keykeykey"
+NOTHING = 204, dict[str, str](), b""
 
 
-class Target:
-    """A server that takes what is POSTed, with the given answers first and then 204."""
+Reply = tuple[int, dict[str, str], bytes]
 
-    def __init__(self, *answers: int) -> None:
-        self.ids: list[str] = []
-        self.bodies: list[Any] = []
-        target, rest = self, iter(answers)
+
+class StandIn:
+    """A server that gives its replies in their order, then 204, and keeps what it was sent."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        standing = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = self.rfile.read(int(headers["content-length"]))
-                verify([NamedKey(KEY)], headers, body, "")
-                target.ids.append(headers["webhook-id"])
-                target.bodies.append(json.loads(body))
-                self.send_response(next(rest, 204))
+                body = self.rfile.read(int(headers.get("content-length", 0)))
+                standing.got.append((self.path, headers, body))
+                status, sent, content = standing.replies.pop(0) if standing.replies else NOTHING
+                self.send_response(status)
+                for name, value in sent.items():
+                    self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?a=1"
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def __enter__(self) -> "Target":
+    def __enter__(self) -> Self:
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class Target(StandIn):
+    """One that takes what is POSTed, with these statuses first."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__(*((status, {}, b"") for status in statuses))
+        self.url += "/hook?a=1"
+
+    @property
+    def ids(self) -> list[str]:
+        for _, headers, body in self.got:
+            verify([NamedKey(KEY)], headers, body, "")
+        return [headers["webhook-id"] for _, headers, _ in self.got]
+
+    @property
+    def bodies(self) -> list[Any]:
+        return [json.loads(body) for _, _, body in self.got]
 
 
 def behind(path: Path) -> int:
@@ -107,14 +133,14 @@ def test_a_410_ends_it_and_acknowledges_nothing(database: Database) -> None:
         ended = command(path, *to, "--batch", 2, FORWARD_SECRET=SECRET)
         assert ended.wait(20) == 0
         assert "the URL answered 410" in ended.communicate()[1]
-        assert [one["message_id"] for one in target.bodies.pop()] == ["a", "b"]
+        assert [one["message_id"] for one in target.bodies[0]] == ["a", "b"]
         assert behind(path) == 3
 
         again = command(path, *to, FORWARD_SECRET=SECRET)
         wait_until(lambda: has_consumer(path) and behind(path) == 0, 20)
         again.kill()
         again.wait(20)
-        assert [one["message_id"] for one in target.bodies] == ["a", "b", "c"]
+        assert [one["message_id"] for one in target.bodies[1:]] == ["a", "b", "c"]
 
 
 def test_a_program_acknowledges_by_its_status(database: Database, tmp_path: Path) -> None:
@@ -177,8 +203,6 @@ def test_what_it_cannot_do_is_one_line(
 ACCOUNT = "AC00000000000000000000000000000001"
 SINCE = "2023-08-24T05:00:00Z"
 
-Reply = tuple[int, dict[str, str], bytes]
-
 
 def listed(number: int, **fields: object) -> dict[str, object]:
     """A message as Twilio lists it."""
@@ -197,40 +221,10 @@ def a_page(*messages: object, following: object = None) -> Reply:
     return 200, {}, json.dumps({"messages": messages, "next_page_uri": following}).encode()
 
 
-class StandIn:
-    """Answers with `replies`, one after the other, and keeps what it was asked for."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.asked: list[tuple[str, str]] = []
-        standing = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                standing.asked.append((self.path, self.headers.get("Authorization", "")))
-                status, headers, body = standing.replies.pop(0)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
 @pytest.fixture
 def twilio() -> Iterator[StandIn]:
-    standing = StandIn()
-    thread = threading.Thread(target=standing.server.serve_forever, args=[0.01])
-    thread.start()
-    yield standing
-    standing.server.shutdown()
-    thread.join()
-    standing.server.server_close()
+    with StandIn() as standing:
+        yield standing
 
 
 @pytest.fixture
@@ -284,7 +278,8 @@ def test_what_is_missing_is_stored_once_under_the_ids_of_the_webhook(
     assert api.rows("SELECT count(*) FROM messages") == [(3,)]
     ((kept,),) = api.rows(f"SELECT payload FROM messages WHERE message_id = 'twilio:SM{5:032}'")
     assert json.loads(kept)["subresource_uris"]["media"].endswith("/Media.json")
-    (path, key), (next_path, _), *_ = twilio.asked
+    (path, headers, _), (next_path, *_), *_ = twilio.got
+    key = headers["authorization"]
     assert urlsplit(path).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     assert parse_qs(urlsplit(path).query) == {"DateSent>": ["2023-08-24"], "PageSize": ["250"]}
     assert next_path.endswith("PageToken=PASM")
@@ -387,7 +382,7 @@ def test_a_bad_time_is_refused(recover: Recover, twilio: StandIn, since: str) ->
 
     assert code == 1
     assert "since" in output
-    assert twilio.asked == []
+    assert twilio.got == []
 
 
 class TestKeys:
@@ -403,7 +398,8 @@ class TestKeys:
         twilio.replies = [a_page()]
 
         assert recover()[0] == 0
-        ((_, key),) = twilio.asked
+        ((_, headers, _),) = twilio.got
+        key = headers["authorization"]
         assert base64.b64decode(key.removeprefix("Basic ")) == b"SK1:secret"
 
 
@@ -416,7 +412,7 @@ class TestNoAccount:
 
     def test_the_missing_setting_is_named(self, recover: Recover, twilio: StandIn) -> None:
         assert recover() == (1, "Error: TWILIO_ACCOUNT_SID is not set\n")
-        assert twilio.asked == []
+        assert twilio.got == []
 
 
 def test_an_api_key_needs_its_secret(tmp_path: Path) -> None:
