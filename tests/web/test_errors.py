@@ -204,29 +204,11 @@ def test_a_json_reply_has_its_length_and_type_and_no_message_is_cached(
             assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_assets_share_one_label_in_the_metrics(api: Api) -> None:
-    for name in ("docs.js", "docs.css", "nothing.js"):
-        api.client.get(f"/docs/{name}").close()
-
-    metrics = api.client.get("/metrics?name[]=http_requests_total").text
-
-    labels = 'http_requests_total{method="GET",path="/docs/<path:filename>"'
-    assert f'{labels},status="200"}} 2.0' in metrics
-    assert f'{labels},status="404"}} 1.0' in metrics
-
-
 def test_an_upgrade_to_a_websocket_is_ignored(api: Api) -> None:
     """RFC 9110, 7.8: a server may ignore it. Flask itself answers 400."""
     asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
 
     assert api.client.get("/health/live", headers=asked).json == {"status": "alive"}
-
-
-@pytest.mark.parametrize(("number", "status"), [("1", 200), ("١", 404), ("１", 404), ("-1", 404)])
-def test_a_number_in_a_path_is_ascii(api: Api, number: str, status: int) -> None:
-    api.post(a_message())
-
-    assert api.client.get(f"/inbox/messages/{number}").status_code == status
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 503])

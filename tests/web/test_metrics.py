@@ -2,14 +2,13 @@
 
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.builders import a_message, encode, samples, signed
+from tests.builders import a_message, samples
 from tests.conftest import Api
 from tests.dying import deliver_and_scrape
 from tests.forks import Forked
@@ -190,21 +189,6 @@ def test_openmetrics_is_served_if_it_is_preferred(api: Api) -> None:
     assert response.content_type.startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
     assert 'webhook_requests_total{result="created"} 0.0' in response.text
-
-
-def test_concurrent_requests_are_all_counted(api: Api) -> None:
-    def deliver(n: int) -> int:
-        body = encode(a_message(message_id=f"m{n % 60}"))
-        return api.app.test_client().post("/webhook", data=body, headers=signed(body)).status_code
-
-    with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(deliver, range(80))) == {200}
-
-    series = api.scrape()
-    assert series['webhook_requests_total{result="created"}'] == 60
-    assert series['webhook_requests_total{result="duplicate"}'] == 20
-    # None of an application of another test, in this process.
-    assert total(series, "request_latency_ms_count") == 80
 
 
 def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
