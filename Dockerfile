@@ -1,5 +1,6 @@
 # Stages: base (common to all) -> dependencies (a virtual environment) -> test (with the tools of
-# the tests); base -> runtime (the service and its dependencies), which is the image to run.
+# the tests); base -> runtime (the service and its dependencies), which is the image to run;
+# runtime -> litestream, with Litestream for the commands that restore its replica.
 
 FROM python:3.13-slim AS base
 # The id is fixed, because it owns the files on the volume, also those of other images.
@@ -60,3 +61,7 @@ c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000),
 c.request('GET', '/health/ready'); \
 sys.exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "webhook_api"]
+
+
+FROM runtime AS litestream
+COPY --from=litestream/litestream:0.5.17 /usr/local/bin/litestream /usr/local/bin/

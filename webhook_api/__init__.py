@@ -6,9 +6,10 @@ from webhook_api.cli import register_commands
 from webhook_api.config import Config
 from webhook_api.db import register_database
 from webhook_api.intake.group_commit import GroupCommit
+from webhook_api.intake.replica import Replica
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
-from webhook_api.reading.count_cache import CountCache
+from webhook_api.reading.counts import CountCache
 from webhook_api.reading.long_reads import LongReads
 from webhook_api.routes import register_routes
 from webhook_api.services import Services, register_services, services_of
@@ -41,19 +42,26 @@ def create_app(config: Config | None = None) -> Flask:
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
+        feed_ends_at_replica=config.litestream_socket is not None,
+        is_standby=config.is_standby,
     )
     metrics = Metrics(database)
+    replica = None
+    if config.litestream_socket is not None:
+        acknowledged = metrics.replica_ack_seconds.observe
+        replica = Replica(database, config.litestream_socket, acknowledged)
     commits = GroupCommit(
         database,
         metrics,
         deadline_s=config.commit_deadline_s,
         max_waiting=MAX_WAITING_DELIVERIES,
-        retention_days=config.retention_days,
+        replica=replica,
+        retention_days=0 if config.is_standby else config.retention_days,
     )
     services = Services(
         database=database,
         commits=commits,
-        reads=LongReads(database, metrics, deadline_s=config.read_deadline_s),
+        reads=LongReads(database, metrics.read_refused, deadline_s=config.read_deadline_s),
         counts=CountCache(),
         providers=providers_in_use(config),
         report_waiting=metrics.feed_waiting.set,

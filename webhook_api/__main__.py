@@ -90,7 +90,7 @@ def _return_memory() -> None:
     """Let glibc keep less of the memory that was freed; workers inherit this.
 
     With another C library, do nothing. Large pieces are given back at once; otherwise glibc keeps
-    hundreds of MB of answers that were sent (mallopt(3), M_MMAP_THRESHOLD). Smaller pieces come
+    hundreds of MB of responses that were sent (mallopt(3), M_MMAP_THRESHOLD). Smaller pieces come
     from 2 heaps instead of 16, since a heap does not shrink.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):

@@ -23,6 +23,7 @@ _DATABASE_URL = "sqlite:///data/app.db"
 _URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?", re.DOTALL)
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 MAX_SECRET_BYTES = 4096
+_MAX_SOCKET_BYTES = 107  # unix(7)
 
 
 class ConfigError(ValueError):
@@ -56,6 +57,8 @@ class Config:
     keepalive_s: int = 5  # for the next request of a connection
     retention_days: int = 0  # 0: every message is kept
     leaves_checkpoints: bool = False  # to Litestream
+    litestream_socket: Path | None = None  # None: a delivery is acknowledged when it is on disk
+    is_standby: bool = False  # it only shows copies of another machine's database
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
     check_connections: bool = sys.flags.dev_mode
@@ -109,6 +112,8 @@ class Config:
             retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
+            litestream_socket=_litestream_socket(given),
+            is_standby=_one_of(given, "ROLE", "primary", "standby") == "standby",
             meta_app_secrets=_secrets(given, "META_APP_SECRET", needs="META_VERIFY_TOKEN"),
             meta_verify_token=_verify_token(given),
             twilio_auth_tokens=_secrets(given, "TWILIO_AUTH_TOKEN", needs="PUBLIC_URL"),
@@ -223,6 +228,24 @@ def _one_of(given: Mapping[str, str], name: str, *accepted: str) -> str:
     if value not in accepted:
         raise ConfigError(f"{name} is {value!r}: accepted are {', '.join(accepted)}")
     return value
+
+
+def _litestream_socket(given: Mapping[str, str]) -> Path | None:
+    if _one_of(given, "ACK_AFTER", "disk", "replica") == "disk":
+        return None
+    if given.get("ROLE") == "standby":
+        return None  # all that it has is from the replica
+    if given.get("CHECKPOINTS") != "litestream":
+        raise ConfigError("CHECKPOINTS is not litestream: ACK_AFTER=replica needs it")
+    value = given.get("LITESTREAM_SOCKET", "")
+    if not value:
+        raise ConfigError("LITESTREAM_SOCKET is not set: ACK_AFTER=replica needs it")
+    if not value.startswith("/") or len(os.fsencode(value)) > _MAX_SOCKET_BYTES:
+        raise ConfigError(
+            f"LITESTREAM_SOCKET is {value!r}: accepted are absolute paths of up to"
+            f" {_MAX_SOCKET_BYTES} bytes"
+        )
+    return Path(value)
 
 
 def _address(value: str) -> str:
@@ -374,13 +397,7 @@ class InheritedSettings:
     secrets have changed since.
     """
 
-    def __init__(self) -> None:
-        self._settings: Config | None = None
-
-    @property
-    def settings(self) -> Config | None:
-        """The settings that the master has read; None without a master, as in a command."""
-        return self._settings
+    settings: Config | None = None  # what the master has read; None in a command, which has none
 
     def read(self) -> Config:
         """Read the settings again and return them; if they are wrong now, the earlier ones.
@@ -389,17 +406,17 @@ class InheritedSettings:
             ConfigError: they are wrong, and there are no earlier ones.
         """
         try:
-            self._settings = Config.from_env()
+            self.settings = Config.from_env()
         except ConfigError as error:
-            if self._settings is None:
+            if self.settings is None:
                 raise
             logger.error("settings stay as they were: %s", error)
         else:
-            for name in self._settings.repeated_secrets:
+            for name in self.settings.repeated_secrets:
                 logger.warning("%s repeats the current secret: no older one is accepted", name)
-            for name in self._settings.quoted_secrets:
+            for name in self.settings.quoted_secrets:
                 logger.warning("%s has quotation marks: they are part of the secret", name)
-        return self._settings
+        return self.settings
 
 
 INHERITED = InheritedSettings()  # of this process and those that it forks

@@ -1,5 +1,7 @@
 """The current request's connection to the database, on `flask.g`."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from flask import Flask, g, has_request_context, request
 
 from webhook_api.execution import Place, execution_of
@@ -24,6 +26,23 @@ def get_db() -> Connection:
         g.db = current_database().acquire_reader()
     connection: Connection = g.db
     return connection
+
+
+def reader(*, takes_long: bool) -> AbstractContextManager[Connection]:
+    """Return the connection for a read, for a `with` block: `get_db()`, unless it takes long.
+
+    One that takes long, which is one whose cost grows with the data, waits for the others.
+
+    Raises:
+        RunElsewhere: it takes long, and the request is not where it may.
+        RequestRefused: 503 or 499, see `LongReads.reader`.
+        sqlite3.Error: the database cannot be read.
+    """
+    if not takes_long:
+        return nullcontext(get_db())
+    execution = execution_of(request.environ)
+    execution.require(Place.LONG_READ)
+    return current_services().reads.reader(execution.has_client_left)
 
 
 def current_database() -> Database:

@@ -17,10 +17,12 @@ class StateError(Exception):
     """What is stored does not allow it; `code` and `fields` tell a program why and what to do."""
 
     status: int
+    code: str
+    detail: str
 
-    def __init__(self, detail: str, *, code: str, **fields: str) -> None:
-        super().__init__(detail)
-        self.body = {"detail": detail, "code": code, **fields}
+    def __init__(self, **fields: str) -> None:
+        super().__init__(self.detail)
+        self.body = {"detail": self.detail, "code": self.code, **fields}
 
 
 class RequestRefused(Exception):

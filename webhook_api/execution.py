@@ -37,17 +37,24 @@ class RunElsewhere(BaseException):
         self.place = place
 
 
-class RunLater(BaseException):
-    """The server must run the request again when messages have arrived, or at `deadline`.
+@dataclass
+class Awaited:
+    """What a request waits for: messages, of which some may not concern it."""
 
-    They have when `poll`, which must not block, returns something else than `seen`, which it
-    returned before the request read the messages. `deadline` is on the monotonic clock.
+    poll: Callable[[], object]  # changes what it returns when there are any; must not block
+    seen: object  # what it returned before the request read the messages
+    has_come: Callable[[], bool]  # whether one concerns the request, since the last call; blocks
+
+
+class RunLater(BaseException):
+    """The server must run the request again when what it awaits has come, or at `deadline`.
+
+    `deadline` is on the monotonic clock.
     """
 
-    def __init__(self, poll: Callable[[], object], seen: object, deadline: float) -> None:
-        super().__init__(poll, seen, deadline)
-        self.poll = poll
-        self.seen = seen
+    def __init__(self, awaited: Awaited, deadline: float) -> None:
+        super().__init__(awaited, deadline)
+        self.awaited = awaited
         self.deadline = deadline
 
 
@@ -72,7 +79,7 @@ class Execution:
         if self.place not in (None, place):
             raise RunElsewhere(place)
 
-    def wait_for_more(self, poll: Callable[[], object], seen: object, wait_s: float) -> None:
+    def wait_for(self, awaited: Awaited, wait_s: float) -> None:
         """Return if the request must be answered now; see `RunLater`.
 
         Raises:
@@ -81,7 +88,7 @@ class Execution:
         now = time.monotonic()
         deadline = now + wait_s if self.waits_until is None else self.waits_until
         if self.can_wait and now < deadline:
-            raise RunLater(poll, seen, deadline)
+            raise RunLater(awaited, deadline)
 
     def claim(self) -> bool:
         """Return True once: the caller may respond, count and log. False: another one did.

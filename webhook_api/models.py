@@ -32,7 +32,7 @@ MAX_NUMBER_CHARS = 64
 MAX_ADDRESS_CHARS = 256  # of a provider's message
 MAX_INTEGER = 2**63 - 1  # the largest that SQLite stores
 
-Query = TypeVar("Query", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Cursor(NamedTuple):
@@ -48,11 +48,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Read what `encode` wrote.
-
-        Raises:
-            PydanticCustomError: it is not from `encode`.
-        """
+        """Read what `encode` wrote, or raise PydanticCustomError."""
         try:
             padded = str(value) + "=" * (-len(str(value)) % 4)
             plain = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
@@ -80,15 +76,14 @@ class FeedPosition(NamedTuple):
     def parse(cls, value: object) -> "FeedPosition | FeedStart":
         """Read a position, or the word for the start or the end of the feed.
 
-        Raises:
-            PydanticCustomError: it is none of these. A bare number is not: it proves nothing.
+        A bare number is none, since it proves nothing. Raises PydanticCustomError.
         """
         if value in ("start", "now"):
             return value
         match = re.fullmatch(r"(0|[1-9][0-9]{0,18})\.([a-z2-7]{8})", str(value))
         if not match or int(match[1]) > MAX_INTEGER:
             raise PydanticCustomError(
-                "position", "Input should be start, now, or a position from an earlier answer"
+                "position", "Input should be start, now, or a position from an earlier response"
             )
         return cls(int(match[1]), match[2])
 
@@ -116,9 +111,7 @@ _NewId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)
 Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 WantedNumber = Annotated[str, BeforeValidator(_restore_plus)]  # or any text, which finds nothing
 CursorText = Annotated[
-    Cursor,
-    PlainValidator(Cursor.parse),
-    WithJsonSchema({"type": "string", "format": "cursor"}),
+    Cursor, PlainValidator(Cursor.parse), WithJsonSchema({"type": "string", "format": "cursor"})
 ]
 
 
@@ -181,8 +174,8 @@ class ProviderMessage(InboundMessage):
         return self.kept
 
 
-class CommonFilter(BaseModel):
-    """The filters that every reading route has; `from_msisdn` is another name of `from`."""
+class AddressFilter(BaseModel):
+    """The filters that every list has; `from_msisdn` is another name of `from`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -203,6 +196,11 @@ class CommonFilter(BaseModel):
         description="Only messages that this provider delivered; `webhook` for `POST /webhook`.",
         examples=["twilio"],
     )
+
+
+class CommonFilter(AddressFilter):
+    """The filters that every route has which reads in the order of instants."""
+
     since: WantedTime | None = Field(
         None,
         description="Only messages of this instant or later: ISO 8601, UTC unless it has an offset;"
@@ -240,18 +238,18 @@ class MessageFilter(CommonFilter):
     )
 
 
+PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber]
+
+
 class MessageQuery(MessageFilter):
     """A page of them: `limit` rows, from `offset` rows after `cursor` or after the start."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
-        50, description="How many messages a page may hold."
-    )
+    limit: PageSize = Field(50, description="How many messages a page may hold.")
     offset: Annotated[int, Field(ge=0, le=MAX_INTEGER), WholeNumber] = Field(
         0, description="How many messages to skip first."
     )
     cursor: CursorText | None = Field(
-        None,
-        description="Where the page starts: taken from the `Link` header of the page before.",
+        None, description="Where the page starts: taken from the `Link` header of the page before."
     )
 
 
@@ -264,15 +262,13 @@ PositionText = Annotated[
 ]
 
 
-class FeedQuery(BaseModel):
+class FeedQuery(AddressFilter):
     """Messages in the order in which they were stored: up to `limit` of them after a position."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     after: PositionText | None = Field(
         None,
-        description="List in the order of arrival, from here on: a `position` of an earlier answer,"
-        " `start` or `now`.",
+        description="List in the order of arrival, from here on: a `position` of an earlier"
+        " response, `start` or `now`.",
         examples=["start"],
     )
     consumer: str | None = Field(
@@ -281,20 +277,7 @@ class FeedQuery(BaseModel):
     wait: Annotated[int, Field(ge=0, le=MAX_WAIT_S), WholeNumber] = Field(
         0, description="With `after` or `consumer`: how many seconds to wait for a message."
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), WholeNumber] = Field(
-        50, description="How many messages a page may hold."
-    )
-    from_msisdn: WantedNumber | None = Field(
-        None, alias="from", description="Only messages from exactly this address."
-    )
-    to_msisdn: WantedNumber | None = Field(
-        None,
-        alias="to",
-        description="With `after` or `consumer`: only messages to exactly this address.",
-    )
-    provider: str | None = Field(
-        None, description="With `after` or `consumer`: only messages of this provider."
-    )
+    limit: PageSize = Field(50, description="How many messages a page may hold.")
 
     @model_validator(mode="before")
     @classmethod
@@ -324,16 +307,25 @@ class ConsumerMove(BaseModel):
     position: PositionText = Field(description="A position of the feed, `start` or `now`.")
 
 
-def parse_body(model: type[Query], body: bytes) -> Query:
-    """Return what the JSON text `body` holds.
-
-    Raises:
-        InvalidInput: it is not JSON, or breaks a rule.
-    """
+def _validated(model: type[Model], where: str, value: object) -> Model:
+    """Return what `value` holds, or raise InvalidInput."""
     try:
-        return model.model_validate(parse_json(body))
+        return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidInput.from_errors("body", error.errors(include_url=False)) from None
+        raise InvalidInput.from_errors(where, error.errors(include_url=False)) from None
+
+
+def parse_body(model: type[Model], body: bytes) -> Model:
+    """Return what the JSON text `body` holds, or raise InvalidInput."""
+    return _validated(model, "body", parse_json(body))
+
+
+def parse_query(model: type[Model], args: Mapping[str, str]) -> Model:
+    """Return the query that the URL's parameters hold, or raise InvalidInput.
+
+    An empty parameter counts as absent.
+    """
+    return _validated(model, "query", {name: value for name, value in args.items() if value})
 
 
 def parse_json(body: bytes) -> Any:
@@ -370,29 +362,12 @@ def mended(text: str) -> str:
 
 
 def parse_message(payload: object, model: type[InboundMessage] = InboundMessage) -> InboundMessage:
-    """Return the message that a parsed body holds.
-
-    Raises:
-        InvalidInput: a field is missing or breaks its rule.
-    """
+    """Return the message that a parsed body holds, or raise InvalidInput."""
     try:
-        return model.model_validate(payload)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-    if isinstance(payload, dict) and isinstance(text := payload.get("text"), str):
-        whole = mended(text)
-        if whole != text:
-            return parse_message({**payload, "text": whole}, model)
-    raise InvalidInput.from_errors("body", faults)
-
-
-def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
-    """Return the query that the URL's parameters hold; an empty parameter counts as absent.
-
-    Raises:
-        InvalidInput: a parameter breaks its rule.
-    """
-    try:
-        return model.model_validate({name: value for name, value in args.items() if value})
-    except ValidationError as error:
-        raise InvalidInput.from_errors("query", error.errors(include_url=False)) from None
+        return _validated(model, "body", payload)
+    except InvalidInput:
+        if not isinstance(payload, dict) or not isinstance(text := payload.get("text"), str):
+            raise
+        if (complete := mended(text)) == text:
+            raise
+    return _validated(model, "body", {**payload, "text": complete})

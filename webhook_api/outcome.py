@@ -1,7 +1,5 @@
-"""What became of a delivery: the route fills it in, the log line and the metrics read it.
-
-Also the names of the other ways in which a request can end.
-"""
+"""How a request ended: the route fills in what became of a delivery (`g.outcome`), and the log line
+and the metrics read it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -81,3 +79,21 @@ class Outcome:
         message_id = payload.get("message_id") if isinstance(payload, dict) else None
         if isinstance(message_id, str):
             self.message_id = message_id
+
+
+@dataclass(slots=True, kw_only=True)
+class FinishedRequest:
+    """All that is known about a request when its response was made, for the log and the metrics."""
+
+    request_id: str
+    client_request_id: str  # as the client sent it; empty: it sent none
+    client: str  # its address, or that of the last proxy
+    forwarded_for: str  # what the proxies say of it
+    method: str
+    path: str
+    rule: str | None  # of its route; None if no route matches
+    status: int
+    started: float  # of time.perf_counter()
+    latency_ms: float
+    outcome: Outcome | None  # of a delivery
+    failure: Exception | None  # why it was answered with 422 or a 5xx, or kept as a dead letter

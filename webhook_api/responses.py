@@ -69,13 +69,8 @@ class CompleteMessage(Message):
     ]
     payload: Annotated[
         Any,
-        Field(description="The provider's object for this message, whole; null: there is none."),
+        Field(description="The provider's object for this message, complete; null: there is none."),
     ]
-
-
-def message_object(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
-    """Return the JSON object of a message, which is also a valid body of POST /webhook."""
-    return {"message_id": message_id, "from": sender, "to": to, "ts": ts, "text": text}
 
 
 @_exact

@@ -26,13 +26,10 @@ class StartError(Exception):
 
 
 def check_port(config: Config, timeout_s: float = PORT_TIMEOUT_S) -> None:
-    """Return when the service can listen on its address and port.
+    """Return when the service can listen on its address and port, or raise StartError.
 
     Workers whose master was killed need a moment to notice it and to free the port. Gunicorn
     itself would try for five seconds, log a line for each, and not name the setting.
-
-    Raises:
-        StartError: it cannot listen there.
     """
     deadline = time.monotonic() + timeout_s
     while _is_taken(config):
@@ -63,18 +60,19 @@ def allow_open_files() -> None:
 
     Not with Compose's `ulimits`: if Docker itself may open fewer, no container starts.
     """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def prepare_database(database: Database) -> None:
-    """Create the database that DATABASE_URL names, or bring its schema up to date.
+    """Create the database of DATABASE_URL, or bring its schema up to date; or raise StartError.
 
-    Raises:
-        StartError: it cannot be used.
+    That of a standby is left as it is, also where there is none yet.
     """
+    if database.is_standby:
+        return
     try:
         database.prepare(create=True)
     except (sqlite3.Error, SchemaError, OSError) as error:
@@ -91,6 +89,8 @@ def prepare_if_possible(database: Database) -> None:
     returns: the worker serves probes and reads, and takes deliveries as soon as it can. If it
     ended instead, Gunicorn would end the service, also when a single worker is replaced.
     """
+    if database.is_standby:
+        return
     try:
         database.prepare()
     except (sqlite3.Error, SchemaError, OSError) as error:
@@ -107,12 +107,13 @@ def prepare_and_log(config: Config) -> None:
             "DATABASE_URL names the driver %s, which is ignored: the service uses Python's sqlite3",
             config.database_driver,
         )
-    database = Database(config.database_path)
+    database = Database(config.database_path, is_standby=config.is_standby)
     created = not database.path.exists()
     prepare_database(database)
     totals = stored_totals(database)
     database.close()
-    found = "created" if created else f"messages: {totals.messages if totals else '?'}"
+    missing = "no copy yet" if config.is_standby else "created"
+    found = missing if created else f"messages: {totals.messages if totals else '?'}"
     logger.info("database %s (%s), port %d, API at /docs", database.path, found, config.port)
     if not config.read_token:
         logger.warning("READ_TOKEN is not set: whoever reaches the port can read all messages")
@@ -120,8 +121,7 @@ def prepare_and_log(config: Config) -> None:
 
 def _advice(path: Path) -> str:
     """Return what to do if only the owner is wrong, as with a folder that Docker mounts."""
-    there = [place for place in (path.parent, path) if place.exists()]
-    if all(os.access(place, os.W_OK) for place in there):
+    if all(os.access(one, os.W_OK) for one in (path.parent, path) if one.exists()):
         return ""
     user = os.getuid()
     command = f"chown -R {user} {path.parent}"

@@ -38,11 +38,7 @@ class Timestamp(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """Read `YYYY-MM-DDTHH:MM:SS[.1-9 digits]Z`, which must be a real date and time.
-
-        Raises:
-            PydanticCustomError: it is not.
-        """
+        """Read `YYYY-MM-DDTHH:MM:SS[.1-9 digits]Z`, a real time, or raise PydanticCustomError."""
         match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise PydanticCustomError(
@@ -68,10 +64,7 @@ class Timestamp(NamedTuple):
         """Read a date, or a date and time, in ISO 8601; `text` is then in the form of a `ts`.
 
         An offset is converted, no zone is UTC, and a date is its midnight. The plus of an offset
-        may be a space: in a query string, a plus means that.
-
-        Raises:
-            PydanticCustomError: it is none, or is not real.
+        may be a space: in a query string, a plus means that. Raises PydanticCustomError.
         """
         match = _ISO_8601.fullmatch(value.strip(" ")) if isinstance(value, str) else None
         try:

@@ -4,9 +4,7 @@ Which of the two follows from the calling thread, so that nobody can stop the lo
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Protocol
 
 import gevent
@@ -29,7 +27,7 @@ class Wait(Protocol):
 def new_wait() -> Wait:
     """Return a wait for the calling thread."""
     hub = get_hub_if_exists()  # of this thread; only the thread of an event loop has one
-    return ThreadWait() if hub is None else GreenletWait(_signals_of(hub))
+    return ThreadWait() if hub is None else GreenletWait(hub)
 
 
 class ThreadWait:
@@ -53,19 +51,20 @@ class ThreadWait:
 class GreenletWait:
     """Pauses the calling greenlet; the loop goes on with other clients."""
 
-    __slots__ = ("_greenlet", "_has_ended", "_signals")
+    __slots__ = ("_greenlet", "_has_ended", "_hub")
 
-    def __init__(self, signals: "_Signals") -> None:
-        self._signals = signals
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
         self._has_ended = False
         self._greenlet: Any = None  # that is paused
 
     def start(self, hand_over: Callable[[], None]) -> None:
-        self._signals.hand_over(hand_over)
+        # After this turn of the loop, together with the others of the turn.
+        self._hub.loop.run_callback(hand_over)
 
     def end(self) -> None:
         self._has_ended = True
-        self._signals.ended(self)
+        self._hub.loop.run_callback_threadsafe(self._resume)
 
     def until_ended(self, timeout_s: float) -> bool:
         if not self._has_ended:
@@ -73,51 +72,12 @@ class GreenletWait:
             try:
                 with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
                     while not self._has_ended:
-                        gevent.get_hub().switch()
+                        self._hub.switch()
             finally:
                 self._greenlet = None
         return self._has_ended
 
-    def resume(self) -> None:
-        """Continue the greenlet, unless it has stopped waiting. Called by the loop."""
+    def _resume(self) -> None:
+        # In the loop; unless the greenlet has stopped waiting.
         if self._greenlet is not None:
             self._greenlet.switch()
-
-
-class _Signals:
-    """What crosses between the loop's thread and others, many at a time in both directions.
-
-    Of gevent, only `async_.send` may be called by another thread.
-    """
-
-    def __init__(self, hub: Any) -> None:
-        self._loop = hub.loop
-        self._handed_over: list[Callable[[], None]] = []
-        self._ended: deque[GreenletWait] = deque()
-        self._wake_up = hub.loop.async_()
-        self._wake_up.start(self._resume)
-
-    def hand_over(self, start: Callable[[], None]) -> None:
-        """Call `start` after this turn of the loop, together with the others of the turn."""
-        if not self._handed_over:
-            self._loop.run_callback(self._start)
-        self._handed_over.append(start)
-
-    def ended(self, wait: GreenletWait) -> None:
-        """Resume `wait` in the loop. Called by any thread."""
-        self._ended.append(wait)
-        self._wake_up.send()
-
-    def _start(self) -> None:
-        handed_over, self._handed_over = self._handed_over, []
-        for start in handed_over:
-            start()
-
-    def _resume(self) -> None:
-        while self._ended:
-            self._ended.popleft().resume()
-
-
-@cache
-def _signals_of(hub: Any) -> _Signals:
-    return _Signals(hub)

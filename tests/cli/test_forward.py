@@ -324,56 +324,12 @@ OTHER_HOST = "http://127.0.0.2:1/2010-04-01/Accounts/AC1/Messages.json"
 NEXT = "/2010-04-01/next"
 
 
-@pytest.mark.parametrize(
-    ("replies", "reason"),
-    [
-        ([(401, {}, b'{"code":20003,\x1b[31m"message":"Authenticate"}')], "answered 401: {\"code"),
-        ([(302, {"Location": OTHER_HOST}, b"")], "answered 302"),
-        ([(503, {}, b"")], "answered 503"),
-        ([(200, {}, b"<html>")], "not JSON"),
-        ([(200, {}, b"[]")], "not a list of messages"),
-        ([(200, {}, b'{"messages":{}}')], "not a list of messages"),
-        ([(200, {"Content-Length": "100"}, b"{")], "not JSON"),
-        ([(200, {}, b" " * 5001)], "longer than 5000 bytes"),
-        ([a_page(following=OTHER_HOST)], "next page is not one"),
-        ([a_page(following="@127.0.0.2/")], "next page is not one"),
-        ([a_page(following=NEXT), a_page(following=NEXT)], "next page is not one"),
-        ([a_page(following=7)], "next page is not one"),
-    ],
-)  # fmt: skip
-def test_a_bad_answer_ends_it_with_one_line(
-    recover: Recover,
-    twilio: StandIn,
-    monkeypatch: pytest.MonkeyPatch,
-    replies: list[Reply],
-    reason: str,
-) -> None:
-    monkeypatch.setattr(recovery, "_MAX_PAGE_BYTES", 5000)
-    twilio.replies = replies
-
-    code, output = recover()
-    first, second = output.splitlines()
-
-    assert (code, first) == (1, "created 0, duplicate 0, without a valid id 0")
-    assert second.startswith("Error: ")
-    assert reason in second
-    assert second.isprintable()
-    assert AUTH_TOKEN not in output
-
-
 @pytest.mark.parametrize("url", ["http://example.com", "ftp://localhost", "api.twilio.com", ""])
 def test_a_key_is_sent_over_https_only(api: Api, url: str) -> None:
     result = api.run("recover", "twilio", "--since", SINCE, "--api", url)
 
     assert result.exit_code == 1
     assert "accepted are https:// URLs" in result.stderr
-
-
-def test_a_server_that_is_not_there_is_named(api: Api) -> None:
-    result = api.run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
-
-    assert result.exit_code == 1
-    assert "127.0.0.1:1: " in result.stderr
 
 
 @pytest.mark.parametrize("since", ["", "yesterday"])
@@ -448,3 +404,84 @@ def test_none_is_missed_or_comes_twice_while_processes_are_killed(tmp_path: Path
     once = [name for name, following in pairwise([*target.ids, None]) if name != following]
     assert once == stored
     assert len(target.ids) - len(once) <= kills_of_it
+
+
+def test_what_fails_for_now_is_asked_again(
+    recover: Recover, twilio: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(recovery, "sleep", slept.append)
+    twilio.replies = [
+        (429, {"Retry-After": "7"}, b'{"code":20429}'),
+        (429, {"Retry-After": "99999"}, b""),
+        a_page(listed(3), listed(2), following=NEXT),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"no"),
+        (200, {"Content-Length": "100"}, b'{"messages":['),
+        # The first message came again: a new one has moved the list while it was read.
+        a_page(listed(2), listed(1)),
+    ]
+
+    code, output = recover()
+
+    assert (code, slept) == (0, [7, 120, 1, 2])
+    assert "created 3, duplicate 1, without a valid id 0\n" in output
+    assert output.count('answered 429: {"code":20429}; trying again in 7 s\n') == 1
+    asked = [urlsplit(path).path for path, *_ in twilio.got]
+    assert (asked.count(NEXT), len(asked)) == (3, 6)
+
+
+def test_it_gives_up_after_some_attempts(
+    recover: Recover, twilio: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "sleep", lambda _: None)
+    twilio.replies = [(500, {}, b"")] * 6
+
+    code, output = recover()
+
+    assert (code, output.count("answered 500"), twilio.replies) == (1, 6, [])
+
+
+@pytest.mark.parametrize(
+    ("replies", "reason"),
+    [
+        ([(401, {}, b'{"code":20003,\x1b[31m"message":"Authenticate"}')], "answered 401: {\"code"),
+        ([(302, {"Location": OTHER_HOST}, b"")], "answered 302"),
+        ([(503, {}, b"")], "answered 503"),
+        ([(200, {}, b"<html>")], "not JSON"),
+        ([(200, {}, b"[]")], "not a list of messages"),
+        ([(200, {}, b'{"messages":{}}')], "not a list of messages"),
+        ([(200, {"Content-Length": "100"}, b"{")], "not JSON"),
+        ([(200, {}, b" " * 5001)], "longer than 5000 bytes"),
+        ([a_page(following=OTHER_HOST)], "next page is not one"),
+        ([a_page(following="@127.0.0.2/")], "next page is not one"),
+        ([a_page(following=NEXT), a_page(following=NEXT)], "next page is not one"),
+        ([a_page(following=7)], "next page is not one"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_ends_it_with_one_line(
+    recover: Recover,
+    twilio: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    replies: list[Reply],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(recovery, "_MAX_PAGE_BYTES", 5000)
+    monkeypatch.setattr(recovery, "_PAUSES_S", ())
+    twilio.replies = replies
+
+    code, output = recover()
+    first, second = output.splitlines()
+
+    assert (code, first) == (1, "created 0, duplicate 0, without a valid id 0")
+    assert second.startswith("Error: ")
+    assert reason in second
+    assert second.isprintable()
+    assert AUTH_TOKEN not in output
+
+
+def test_a_server_that_is_not_there_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_PAUSES_S", ())
+    result = api.run("recover", "twilio", "--since", SINCE, "--api", "http://127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert "127.0.0.1:1: " in result.stderr

@@ -238,7 +238,7 @@ def test_a_host_that_no_url_can_have_is_400_in_json(api: Api, path: str) -> None
 
 def test_failures_are_pages(api: Api) -> None:
     class Stopped:
-        def read(self, *_asked: object) -> None:
+        def reader(self, *_asked: object) -> None:
             raise Unavailable("other reads took longer than 1 s")
 
     def fail(*_asked: object) -> None:
@@ -253,7 +253,7 @@ def test_failures_are_pages(api: Api) -> None:
     stopped = Stopped()
     register_services(api.app, replace(services, reads=stopped))  # type: ignore[arg-type]
     past_turn = api.client.get("/inbox?q=x")
-    stopped.read = fail  # type: ignore[method-assign]
+    stopped.reader = fail  # type: ignore[method-assign]
     broken = api.client.get("/inbox?q=x")
     register_services(api.app, services)
     api.path.write_bytes(b"no database" * 1000)

@@ -93,7 +93,10 @@ WHATSAPP: list[tuple[str, dict[str, Any], str | None]] = [
     ("text", {"text": {"body": "é" * 5000}}, "é" * 4095 + "…"),
     ("reaction", {"reaction": {"message_id": "wamid.o", "emoji": ""}}, None),
     ("location", {"location": {"latitude": 37, "longitude": -122.1}}, "37, -122.1"),
-    ("of_next_year", {"of_next_year": {"body": "?"}}, None),
+    ("of_next_year", {"of_next_year": {"body": "?"}}, "?"),
+    ("foo", {"foo": {**FILE, "caption": "Look"}}, "Look"),
+    ("foo", {"foo": {"body": {"text": "no text"}}}, None),
+    ("foo", {"bar": {"body": "of another kind"}}, None),
 ]  # fmt: skip
 
 CHANGES = [

@@ -220,3 +220,15 @@ def test_each_address_of_twilio(api: Api, sent: str, address: str) -> None:
     api.deliver("twilio", urlencode({**CAME, "From": sent, "To": sent, "Body": "Hi"}).encode())
 
     assert api.rows("SELECT from_msisdn, to_msisdn FROM messages") == [(address, address)]
+
+
+def test_a_form_with_more_fields_than_can_be_checked_is_too_large(api: Api) -> None:
+    form = "&".join(f"f{number}=" for number in range(10_001))
+
+    response = api.client.post("/webhook/twilio", data=form, headers={"X-Twilio-Signature": "x"})
+
+    assert (response.status_code, response.json) == (
+        413,
+        {"detail": "the form has more than 10000 fields"},
+    )
+    assert api.logged()[-1]["result"] == "too_large"

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -16,16 +17,15 @@ from webhook_api.reading.long_reads import LongReads, Refusal
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
 
+T = TypeVar("T")
+
 
 class Watching:
-    """The observer of `LongReads`, and clients that stay or leave."""
+    """What `LongReads` reports, and clients that stay or leave."""
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
         self.left = False
-
-    def read_refused(self, refusal: Refusal) -> None:
-        self.refusals.append(refusal)
 
     def is_gone(self) -> bool:
         return self.left
@@ -38,7 +38,7 @@ def watching() -> Watching:
 
 @pytest.fixture
 def reads(database: Database, watching: Watching) -> LongReads:
-    return LongReads(database, watching, deadline_s=1, wait_s=10)
+    return LongReads(database, watching.refusals.append, deadline_s=1, wait_s=10)
 
 
 def there() -> bool:
@@ -57,9 +57,16 @@ def itself(db: Connection) -> Connection:
     return db
 
 
-def numbers(db: Connection) -> Iterator[int]:
+def numbers(db: Connection) -> Iterator[list[int]]:
     for number in range(3):
-        yield number + 0 * one(db)
+        yield [number + 0 * one(db)]
+
+
+def read(
+    reads: LongReads, work: Callable[[Connection], T], has_left: Callable[[], bool] = there
+) -> T:
+    with reads.reader(has_left) as db:
+        return work(db)
 
 
 def refused(read: Callable[[], object]) -> tuple[type, object, float]:
@@ -71,7 +78,7 @@ def refused(read: Callable[[], object]) -> tuple[type, object, float]:
 
 
 def test_a_read_returns_what_it_reads(reads: LongReads, watching: Watching) -> None:
-    assert [reads.read(one, there) for _ in range(5)] == [1] * 5
+    assert [read(reads, one) for _ in range(5)] == [1] * 5
     assert watching.refusals == []
 
 
@@ -79,7 +86,7 @@ def test_each_failed_read_raises_its_own_exception(reads: LongReads) -> None:
     errors = []
     for _ in range(3):
         with pytest.raises(sqlite3.OperationalError, match="no such table") as failed:
-            reads.read(lambda db: db.execute("SELECT * FROM no_table").fetchone(), there)
+            read(reads, lambda db: db.execute("SELECT * FROM no_table").fetchone())
         errors.append(failed.value)
 
     assert len({id(error) for error in errors}) == 3
@@ -88,27 +95,27 @@ def test_each_failed_read_raises_its_own_exception(reads: LongReads) -> None:
 def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
     reads: LongReads, watching: Watching
 ) -> None:
-    acquired = reads.read(itself, there)
+    acquired = read(reads, itself)
 
-    kind, detail, seconds = refused(lambda: reads.read(endless, there))
+    kind, detail, seconds = refused(lambda: read(reads, endless))
 
     assert (kind, detail) == (Unavailable, "the read took longer than 1 s")
     assert 1 <= seconds < 20
     assert watching.refusals == [Refusal.DEADLINE]
-    assert reads.read(itself, there) is not acquired  # what failed may have kept what is wrong
-    assert reads.read(one, there) == 1
+    assert read(reads, itself) is not acquired  # what failed may have kept what is wrong
+    assert read(reads, one) == 1
 
 
 def test_a_read_whose_client_leaves_is_interrupted(database: Database, watching: Watching) -> None:
-    reads = LongReads(database, watching, deadline_s=60)
+    reads = LongReads(database, watching.refusals.append, deadline_s=60)
     threading.Timer(0.1, setattr, [watching, "left", True]).start()
 
-    kind, _, seconds = refused(lambda: reads.read(endless, watching.is_gone))
+    kind, _, seconds = refused(lambda: read(reads, endless, watching.is_gone))
 
     assert kind is ClientLeft
     assert seconds < 30
     assert watching.refusals == [Refusal.CLIENT_LEFT]
-    assert reads.read(one, there) == 1
+    assert read(reads, one) == 1
 
 
 def test_a_read_whose_client_left_before_its_turn_is_never_begun(
@@ -117,7 +124,7 @@ def test_a_read_whose_client_left_before_its_turn_is_never_begun(
     begun: list[Connection] = []
     watching.left = True
 
-    kind, *_ = refused(lambda: reads.read(begun.append, watching.is_gone))
+    kind, *_ = refused(lambda: read(reads, begun.append, watching.is_gone))
 
     assert kind is ClientLeft
     assert begun == []
@@ -126,7 +133,7 @@ def test_a_read_whose_client_left_before_its_turn_is_never_begun(
 def test_a_read_waits_for_another_a_while_and_no_longer(
     database: Database, watching: Watching
 ) -> None:
-    reads = LongReads(database, watching, deadline_s=60, wait_s=0.15)
+    reads = LongReads(database, watching.refusals.append, deadline_s=60, wait_s=0.15)
     began, go = threading.Event(), threading.Event()
 
     def hold(db: Connection) -> int:
@@ -134,10 +141,10 @@ def test_a_read_waits_for_another_a_while_and_no_longer(
         go.wait(60)
         return one(db)
 
-    other = threading.Thread(target=reads.read, args=[hold, there])
+    other = threading.Thread(target=read, args=[reads, hold])
     other.start()
     began.wait(60)
-    kind, detail, seconds = refused(lambda: reads.read(one, there))
+    kind, detail, seconds = refused(lambda: read(reads, one))
     # Each block of a stream is short: it need not wait for a long read.
     streamed = list(reads.stream(numbers, there))
     go.set()
@@ -147,7 +154,7 @@ def test_a_read_waits_for_another_a_while_and_no_longer(
     assert 0.15 <= seconds < 20
     assert watching.refusals == [Refusal.NO_TURN]
     assert streamed == [0, 1, 2]
-    assert reads.read(one, there) == 1
+    assert read(reads, one) == 1
 
 
 def test_a_stream_without_a_file_is_refused(reads: LongReads, database: Database) -> None:

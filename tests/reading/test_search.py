@@ -8,7 +8,7 @@ import pytest
 from tests.builders import a_message, some_messages
 from tests.conftest import Api
 from tests.routes.pages import names
-from webhook_api.reading.phrase import Phrase
+from webhook_api.reading.search import Phrase
 from webhook_api.store.folding import fold
 from webhook_api.store.indexing import index_messages
 
@@ -229,11 +229,10 @@ def test_the_index_distinguishes_every_character_that_the_comparison_does() -> N
     alike: dict[str, set[str]] = {}
     for term, row_id in db.execute("SELECT term, doc FROM v"):
         alike.setdefault(term, set()).add(folded[row_id])
-    db.close()
-
     merged = [characters for characters in alike.values() if len(characters) > 1]
     assert len(alike) + 2 == len(folded)
     assert merged == [{"\ufffd", "\ufffe", "\uffff"}]
     # A short phrase is looked up among the terms as it is.
     assert all(term == f"<{c}>" for term, found in alike.items() if len(found) == 1 for c in found)
-    assert not any(Phrase("ab" + c).index_decides for c in merged[0])
+    assert not any(Phrase(db, "ab" + c).index_decides for c in merged[0])
+    db.close()

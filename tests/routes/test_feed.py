@@ -10,9 +10,11 @@ from tests.builders import a_message, some_messages
 from tests.conftest import Api
 from tests.routes.pages import following
 from tests.store.files import steps_of
+from tests.store.files import store as store_there
 from webhook_api.models import FeedQuery
 from webhook_api.reading import feed
-from webhook_api.reading.feed import read_feed
+from webhook_api.reading.feed import NewMessages, read_feed
+from webhook_api.store.database import Database
 from webhook_api.store.messages import of_number, remove_messages
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -220,3 +222,28 @@ def test_ndjson_that_retention_overtakes_ends_after_a_whole_line(
     assert (asked_again.status_code, asked_again.json["code"]) == (410, "pruned")  # type: ignore[index]
     first, *_ = api.logged()
     assert (first["level"], first["status"], first["stream"]) == ("INFO", 200, "overtaken")
+
+
+@pytest.mark.parametrize(
+    ("filters", "come"),
+    [
+        ({}, [True, True]),
+        ({"from": "+1"}, [False, True]),
+        ({"from": "+1", "to": "+9"}, [False, False]),
+        ({"provider": "webhook"}, [True, True]),
+    ],
+)
+def test_who_waits_is_told_of_the_new_messages_that_match(
+    database: Database, filters: dict[str, str], come: list[bool]
+) -> None:
+    store_there(database.path, "before", sender="+1")
+    with database.reader() as db:
+        after = read_feed(db, FeedQuery(), "now", 1).position
+    new = NewMessages(database, FeedQuery.model_validate(filters), after)
+    told = []
+    for name, sender in (("a", "+5"), ("b", "+1")):
+        store_there(database.path, name, sender=sender, to="+2")
+        told.append(new.have_come())
+
+    assert told == come
+    assert new.have_come()  # something has changed, and it is no newer message

@@ -1,8 +1,9 @@
 """Load, kill -9 of a process, new start: is any acknowledged message lost?
 
 `python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `20 prune forget`, it
-kills these commands in each of them. Kills that are held at a point of a commit or of
-a checkpoint are in `tests.tools.powercut`.
+kills these commands in each of them; with `100 machine=replica` or `machine=disk`, Litestream is
+killed as well, the volume deleted, and the replica restored. Kills that are held at a point of a
+commit or of a checkpoint are in `tests.tools.powercut`.
 """
 
 import os
@@ -12,20 +13,25 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tests.builders import a_message, encode
 from tests.cli.running import command
+from tests.litestream import configured, replicating, restore, with_replica
 from tests.serving import Load, Server, database_in, serving, wait_until
 from webhook_api.maintenance.backup import back_up
 from webhook_api.maintenance.verify import check_copy, verify
+from webhook_api.models import FeedPosition
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.messages import was_removed
+from webhook_api.store.positions import is_proved
 
 _IMPORTED = 60_000
 _IDS_AT_ONCE = 10_000
@@ -144,6 +150,80 @@ def kill_rounds(
         yield Round(kill.__name__[1:], len(load.acknowledged), lost, len(server.ids()), differences)
 
 
+def machine_rounds(
+    folder: Path, *, rounds: int, load_s: float, ack_after: str, threads: int = 64
+) -> Iterator[Round]:
+    """Lose the machine under load, restore the replica, and go on with it, again and again.
+
+    Programs read the feed meanwhile; each position that they got must be right afterwards.
+    """
+    chance = random.Random(1)
+    acknowledged: set[str] = set()
+    file = configured(folder)
+    database = database_in(folder)
+    settings = with_replica(folder, ACK_AFTER=ack_after, WEB_CONCURRENCY=2)
+    for number in range(rounds):
+        before = _uploads(folder)
+        with (
+            serving(folder, (), **settings) as server,
+            replicating(file) as litestream,
+            Load(server, f"r{number}", threads) as load,
+            _Reader(server) as reader,
+        ):
+            wait_until(lambda load=load: len(load.acknowledged) > threads, 60)  # type: ignore[misc]
+            wait_until(lambda before=before: _uploads(folder) - before, 60)  # type: ignore[misc]
+            time.sleep(chance.uniform(0.2, 1.0) * load_s)
+            kills = [server.kill, litestream.kill]
+            for kill in chance.sample(kills, 2):
+                kill()
+                time.sleep(chance.choice([0, 0, 0.05]))
+        acknowledged |= load.acknowledged
+        shutil.rmtree(database.parent)
+        run = restore(file, database)
+        assert run.returncode == 0, run.stderr
+        differences = _check(database)
+        with closing(connect(database, "ro", timeout_s=5)) as db:
+            last = reader.positions[-1:]
+            differences += [f"position {one} is lost" for one in last if not is_proved(db, one)]
+            (stored,) = db.execute("SELECT count(*) FROM messages").fetchone()
+        lost = len(_lost(acknowledged, database))
+        yield Round(f"machine={ack_after}", len(load.acknowledged), lost, stored, differences)
+        acknowledged -= _lost(acknowledged, database)  # each is counted once
+
+
+def _uploads(folder: Path) -> set[str]:
+    return {file.name for file in folder.glob("replica/ltx/0/*")}
+
+
+class _Reader:
+    """Follows the feed during a `with` block, and remembers the positions that it got."""
+
+    def __init__(self, server: Server) -> None:
+        self.positions: list[FeedPosition] = []
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        after: object = "now"
+        while not self._ended.is_set():
+            with suppress(OSError, HTTPException):
+                answer = self._server.get(f"/messages?after={after}&limit=100&wait=1").json
+                after = answer["position"]
+                position = FeedPosition.parse(after)
+                assert isinstance(position, FeedPosition)
+                self.positions.append(position)
+            time.sleep(0.02)
+
+
 def _old_messages(folder: Path, prefix: str) -> set[str]:
     """Store messages that `prune` and `forget` remove; have a backup for `restore`."""
     stored = set()
@@ -196,12 +276,17 @@ def _lost(message_ids: set[str], path: Path) -> set[str]:
 
 
 def main(rounds: int, commands: Sequence[str]) -> None:
-    kills = [kill for command in commands for kill in COMMANDS[command]] or KILLS
+    machine = [one for one in commands if one.startswith("machine=")]
+    others = [one for one in commands if one not in machine]
+    kills = [kill for command in others for kill in COMMANDS[command]] or KILLS
     with tempfile.TemporaryDirectory() as folder:
+        found_by = kill_rounds(Path(folder), rounds=rounds, load_s=1.5, kills=kills)
+        if machine:
+            found_by = machine_rounds(
+                Path(folder), rounds=rounds, load_s=1.5, ack_after=machine[0].partition("=")[2]
+            )
         print("round  killed         acknowledged  lost of all so far  stored  verify")  # noqa: T201
-        for number, found in enumerate(
-            kill_rounds(Path(folder), rounds=rounds, load_s=1.5, kills=kills), 1
-        ):
+        for number, found in enumerate(found_by, 1):
             print(  # noqa: T201
                 f"{number:5}  {found.killed:13}  {found.acknowledged:12}  {found.lost:18}"
                 f"  {found.stored:6}  {found.differences or 'nothing differs'}",

@@ -2,16 +2,13 @@
 
 import html
 import re
-from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
-from werkzeug.test import create_environ
 
 from tests.builders import a_message, encode, signed
 from tests.conftest import Api
-from webhook_api.web.json_provider import JSONResponse
 from webhook_api.web.metrics import UNMATCHED
 
 UNKNOWN_PATHS = [
@@ -209,22 +206,6 @@ def test_an_upgrade_to_a_websocket_is_ignored(api: Api) -> None:
     asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
 
     assert api.client.get("/health/live", headers=asked).json == {"status": "alive"}
-
-
-@pytest.mark.parametrize("status", [200, 401, 404, 503])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_a_json_reply_is_sent_as_werkzeug_would(method: str, status: int) -> None:
-    reply = JSONResponse(b'{"a":1}\n')
-    reply.status_code = status
-    reply.headers["Retry-After"] = "2"
-    environ = create_environ(method=method)
-    sent: list[Any] = []
-
-    body = b"".join(reply(environ, lambda *start: sent.extend(start)))  # type: ignore[arg-type]
-
-    parts, *head = reply.get_wsgi_response(environ)
-    assert sent == head
-    assert body == b"".join(parts)
 
 
 def test_there_is_no_session(app: Flask) -> None:

@@ -26,7 +26,10 @@ TYPES = {
         "provider_events_total", "removed_messages_total",
         "consumer_missed_messages_total",
     ],
-    "histogram": ["request_latency_ms", "commit_duration_seconds", "commit_batch_messages"],
+    "histogram": [
+        "request_latency_ms", "commit_duration_seconds", "commit_batch_messages",
+        "replica_ack_seconds",
+    ],
     "gauge": [
         "webhook_pending_deliveries", "webhook_ready", "database_size_bytes", "wal_size_bytes",
         "disk_free_bytes", "stored_messages", "unindexed_messages", "stored_senders",

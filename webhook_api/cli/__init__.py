@@ -15,13 +15,14 @@ from webhook_api.cli.files import (
 from webhook_api.cli.forward import forward_messages
 from webhook_api.cli.recover import recover_messages
 from webhook_api.cli.removal import forget_number, prune_messages
+from webhook_api.cli.replica import follow_primary, promote_standby, try_replica
 
 __all__ = ["plain_failures", "register_commands"]
 
 _COMMANDS = (
     create_database, verify_database, back_up_database, restore_database, prune_messages,
     forget_number, dead_letters, recover_messages, import_messages, export_messages,
-    forward_messages, sign_body, send_messages,
+    forward_messages, sign_body, send_messages, try_replica, follow_primary, promote_standby,
 )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from webhook_api.cli.command import (
 from webhook_api.cli.lines import Line, read_lines, read_rows
 from webhook_api.db import current_database
 from webhook_api.models import OWN, InboundMessage, MessageFilter, parse_query
-from webhook_api.reading.complete_message import find_row
 from webhook_api.reading.listing import stream_messages
+from webhook_api.reading.messages import find_row
 from webhook_api.store.connections import Connection
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database

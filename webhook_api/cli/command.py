@@ -174,11 +174,7 @@ def shown_progress(label: str) -> Iterator[Progress]:
 
 
 def check_input(file: str | Path) -> None:
-    """Check that stdin is open, if FILE is `-`.
-
-    Raises:
-        OSError: it is closed.
-    """
+    """Check that stdin is open, if FILE is `-`, or raise OSError."""
     if str(file) == "-" and sys.stdin is None:
         raise OSError(errno.EBADF, "is closed", "stdin")
 

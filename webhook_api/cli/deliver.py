@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
@@ -33,72 +34,58 @@ _TIMEOUT_S = 15.0
 
 
 class DeliveryClient:
-    """Delivers bodies from several threads, each with its own connection; counts the answers."""
+    """Delivers bodies from several threads, over connections that are kept; counts responses."""
 
     def __init__(self, url: str, as_delivery: Format) -> None:
-        """Deliver to `url`; `as_delivery` signs a body.
-
-        Raises:
-            click.ClickException: `url` is not one of http or https.
-        """
+        """Deliver to `url` what `as_delivery` signs; it has to be a URL of http or https."""
         target = target_of(url, "--url")
         self.url = url
-        self.answers: Counter[int] = Counter()
-        self._connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
-        self._host, self._port = target.hostname or "", target.port
+        self.responses: Counter[int] = Counter()
+        connection_type = HTTPSConnection if target.scheme == "https" else HTTPConnection
+        self._connect = partial(
+            connection_type, target.hostname or "", target.port, timeout=_TIMEOUT_S
+        )
         self._path = target.path or "/webhook"
         self._as_delivery = as_delivery
-        self._mutex = threading.Lock()  # guards the answers and the list of connections
-        self._connections: list[HTTPConnection] = []
-        self._of_thread = threading.local()
+        self._mutex = threading.Lock()  # guards `responses` and the next one
+        self._idle: list[HTTPConnection] = []
 
     def deliver(self, body: bytes) -> None:
-        """Sign `body`, deliver it, and count the status of the answer.
-
-        Raises:
-            OSError, HTTPException, ValueError: there was no answer.
-        """
-        status = self._post(self._connection(), body)
+        """Sign `body`, deliver it, and count the status of the response, if there is one."""
         with self._mutex:
-            self.answers[status] += 1
+            connection = self._idle.pop() if self._idle else self._connect()
+        try:
+            status = self._post(connection, *self._as_delivery(body))
+            with self._mutex:
+                self.responses[status] += 1
+        finally:
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the connections."""
-        for connection in self._connections:
+        for connection in self._idle:
             connection.close()
 
-    def _connection(self) -> HTTPConnection:
-        if not hasattr(self._of_thread, "connection"):
-            self._of_thread.connection = self._connect(self._host, self._port, timeout=_TIMEOUT_S)
-            with self._mutex:
-                self._connections.append(self._of_thread.connection)
-        connection: HTTPConnection = self._of_thread.connection
-        return connection
-
-    def _post(self, connection: HTTPConnection, body: bytes) -> int:
-        headers, body = self._as_delivery(body)
+    def _post(self, connection: HTTPConnection, headers: dict[str, str], body: bytes) -> int:
         kept = connection.sock is not None
-        try:
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
-        except (ConnectionError, HTTPException):
-            # A server may close a kept connection at any time (RFC 9112, 9.3.1). To deliver a
-            # message twice does no harm.
-            connection.close()
-            if not kept:
-                raise
-            connection.request("POST", self._path, body, headers)
-            response = connection.getresponse()
+        while True:
+            try:
+                connection.request("POST", self._path, body, headers)
+                response = connection.getresponse()
+                break
+            except (ConnectionError, HTTPException):
+                connection.close()
+                if not kept:
+                    raise
+                # A server may close a kept connection at any time (RFC 9112, 9.3.1). To deliver
+                # a message twice does no harm.
+                kept = False
         response.read()
         return response.status
 
 
 def target_of(url: str, option: str) -> SplitResult:
-    """Return the parts of `url`.
-
-    Raises:
-        click.ClickException: it is not one of http or https.
-    """
+    """Return the parts of a URL of http or https, or raise ClickException."""
     try:
         target = urlsplit(url)
         if target.scheme in ("http", "https") and target.hostname and target.port != 0:
@@ -145,10 +132,10 @@ def sign_body(file: str) -> None:
 def send_messages(
     provider: str, url: str | None, count: int | None, file: str | None, concurrency: int
 ) -> None:
-    """Deliver signed messages, samples or those of a file, and print how they were answered.
+    """Deliver signed messages, samples or those of a file, and print the responses.
 
     Bad lines of the file are named on stderr and left out. The exit code is 1 if there were any,
-    or if an answer was not 200. Can be repeated: the receiver stores each message once.
+    or if a response was not 200. Can be repeated: the receiver stores each message once.
     """
     if file and count:
         raise click.UsageError("--count is for samples: it cannot be used with --file")
@@ -170,7 +157,7 @@ def send_messages(
         bad = 0
     if bad:
         click.echo(f"bad lines, left out: {bad}")
-    if bad or set(client.answers) - {HTTPStatus.OK}:
+    if bad or set(client.responses) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
@@ -198,7 +185,7 @@ def _send(
     """Deliver `bodies`, each with its part of the progress, which ends at `length`.
 
     Raises:
-        click.ClickException: a connection failed; the answers until then were printed.
+        click.ClickException: a connection failed; the responses until then were printed.
     """
     started = time.perf_counter()
     failure: BaseException | None = None
@@ -218,24 +205,21 @@ def _send(
     pool.shutdown(cancel_futures=True)
     client.close()
     seconds = time.perf_counter() - started
-    for status, answers in sorted(client.answers.items()):
-        click.echo(f"{status} {_status_text(status)}: {answers}")
+    for status, number in sorted(client.responses.items()):
+        phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
+        click.echo(f"{status} {phrase}: {number}")
     if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {client.answers.total()} messages in {seconds:.1f} s")
+        click.echo(f"stopped; {client.responses.total()} messages in {seconds:.1f} s")
         sys.exit(EXIT_INTERRUPTED)
     if failure is not None:
         raise click.ClickException(f"{client.url}: {_reason(failure)}")
-    click.echo(f"{client.answers.total()} messages in {seconds:.1f} s")
+    click.echo(f"{client.responses.total()} messages in {seconds:.1f} s")
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:
     future, size = waiting.popleft()
     future.result()
     bar.update(size)
-
-
-def _status_text(status: int) -> str:
-    return HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
 
 
 def _reason(error: BaseException) -> str:

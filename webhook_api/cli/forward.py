@@ -29,7 +29,8 @@ from webhook_api.responses import FeedMessage
 from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
-from webhook_api.store.positions import PositionLost
+from webhook_api.store.positions import Pruned
+from webhook_api.store.replicated import replicated_end
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 
@@ -72,7 +73,9 @@ def forward_messages(
         raise click.UsageError("one of --to and --exec is needed")
     settings = current_settings()
     hand_on = _post_to(url, settings, timeout_s) if url else _run(program or "", timeout_s)
-    forwarder = _Forwarder(current_database(), name, hand_on, batch, start)
+    database = current_database()
+    database.refuse_standby()  # it could not acknowledge anything
+    forwarder = _Forwarder(database, name, hand_on, batch, start)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: forwarder.stopped.set())
     try:
@@ -162,17 +165,16 @@ class _Forwarder:
 
     def _step(self) -> str:
         """Hand on what comes next, or wait for it; return why it failed, or nothing."""
-        arrivals = self._database.arrivals()
+        arrivals, end = self._database.arrivals(), replicated_end(self._database)
         try:
             with self._database.reader() as db:
                 kept = find_consumer(db, self._name).position
-                messages, position, _ = read_feed(db, FeedQuery(), kept, self._batch or 1)
+                part = read_feed(db, FeedQuery(), kept, self._batch or 1, end)
+                messages, position, _ = part
         except NoConsumer:
             self._write(partial(create_consumer, name=self._name, wanted=self._start))
             return ""
-        except PositionLost as lost:
-            if lost.body["code"] != "pruned":
-                raise
+        except Pruned:
             self._show("messages were removed before they were handed on; going on after them")
             self._move(kept, "start")
             return ""

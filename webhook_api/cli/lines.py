@@ -62,12 +62,9 @@ def _report_bad(where: str, error: InvalidInput) -> None:
 
 
 def _parse(payload: object) -> InboundMessage:
-    """Return the message of a line; one of a provider is as `export` writes it.
+    """Return the message of a line, or raise InvalidInput.
 
-    It may have any address, and it has its kind and payload.
-
-    Raises:
-        InvalidInput: a field is missing or breaks its rule.
+    One of a provider is as `export` writes it: with any address, its kind and its payload.
     """
     message_id = payload.get("message_id") if isinstance(payload, dict) else None
     provider = provider_of_id(message_id) if isinstance(message_id, str) else ""

@@ -50,11 +50,7 @@ OF_THE_SPECIFICATION = "specification"
 
 
 def format_of(provider: str, config: Config) -> Format:
-    """Return a function that turns a body of POST /webhook into a delivery of `provider`.
-
-    Raises:
-        ConfigError: the provider's secret is not set.
-    """
+    """Return what turns a body of POST /webhook into a delivery of `provider`, if it is set up."""
     if provider == OF_THE_SPECIFICATION:
         return lambda body: _as_specified(config, body)
     make, setting, value = {

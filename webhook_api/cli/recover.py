@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from http.client import HTTPException
+from time import sleep
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
@@ -24,6 +25,7 @@ from webhook_api.cli.command import (
     command,
     current_settings,
     interrupts_held,
+    say,
 )
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import current_database
@@ -36,6 +38,9 @@ _API = "https://api.twilio.com"
 _PAGE_ROWS = 250  # stored by one transaction, for which deliveries wait
 _MAX_PAGE_BYTES = 8 * 1024 * 1024
 _TIMEOUT_S = 30.0
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before further attempts, unless Twilio names a longer one
+_LONGEST_PAUSE_S = 120.0
+_FOR_NOW = {429, 500, 502, 503, 504}  # "Best practices for 429s", and what a gateway answers
 
 
 @command("recover")
@@ -82,11 +87,7 @@ def recover_messages(provider: str, since: str, until: str | None, api: str) -> 
 
 
 def _account(config: Config) -> tuple[str, str]:
-    """Return the account, and a key for it as `USER:PASSWORD`.
-
-    Raises:
-        ConfigError: a setting is missing.
-    """
+    """Return the account, and a key for it as `USER:PASSWORD`, or raise ConfigError."""
     account = config.twilio_account_sid
     if not account:
         raise ConfigError("TWILIO_ACCOUNT_SID is not set")
@@ -129,7 +130,26 @@ def _pages(api: str, account: str, key: str, since_day: str) -> Iterator[list[An
         path = page.get("next_page_uri")
 
 
+class _NotNow(click.ClickException):
+    """A failure that may pass; `pause_s` is how long the server asks to wait."""
+
+    def __init__(self, message: str, pause_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
 def _fetch(url: str, key: str) -> Any:
+    for pause_s in _PAUSES_S:
+        try:
+            return _fetch_once(url, key)
+        except _NotNow as failure:
+            pause_s = min(max(pause_s, failure.pause_s), _LONGEST_PAUSE_S)
+            say(f"{failure.message}; trying again in {pause_s:g} s", err=True)
+            sleep(pause_s)
+    return _fetch_once(url, key)
+
+
+def _fetch_once(url: str, key: str) -> Any:
     host = urlsplit(url).netloc
     basic = base64.b64encode(key.encode(errors="surrogateescape")).decode()
     request = Request(url, headers={"Authorization": f"Basic {basic}"})  # noqa: S310 - http(s)
@@ -139,12 +159,19 @@ def _fetch(url: str, key: str) -> Any:
     except HTTPError as error:
         with error:
             reason = clip(error.read(1000).decode(errors="replace"))
-        raise click.ClickException(f"{host} answered {error.code}: {reason}") from None
+        message = f"{host} answered {error.code}: {reason}"
+        if error.code in _FOR_NOW:
+            after = error.headers.get("Retry-After", "")
+            raise _NotNow(
+                message, float(after) if re.fullmatch("[0-9]{1,9}", after) else 0
+            ) from None
+        raise click.ClickException(message) from None
     except (OSError, HTTPException) as error:
-        raise click.ClickException(f"{host}: {clip(str(error) or type(error).__name__)}") from None
+        raise _NotNow(f"{host}: {clip(str(error) or type(error).__name__)}") from None
     if len(body) > _MAX_PAGE_BYTES:
         raise click.ClickException(f"{host}: a page is longer than {_MAX_PAGE_BYTES} bytes")
     try:
         return parse_json(body)
     except InvalidInput:
-        raise click.ClickException(f"{host}: the answer is not JSON") from None
+        # Perhaps it was cut short.
+        raise _NotNow(f"{host}: the answer is not JSON") from None

@@ -13,7 +13,7 @@ from webhook_api.store.files import sync_folder
 
 COOKIE = "inbox_session"
 SESSION_S = 7 * 24 * 3600
-PAUSE_S = 1.0  # until a wrong token is answered, to slow down guessing
+PAUSE_S = 1.0  # until the response to a wrong token, to slow down guessing
 MAX_SESSIONS = 1000  # the oldest end before there are more
 
 _FORM = re.compile(r"([0-9]{10})\.[\w-]{43}", re.ASCII)  # when it began, and 256 random bits
@@ -34,8 +34,8 @@ class Sessions:
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         names = sorted(file.name for file in self._folder.iterdir())  # the oldest first
-        for place, name in enumerate(names):
-            if place <= len(names) - MAX_SESSIONS or name < f"{now - SESSION_S:010.0f}":
+        for at, name in enumerate(names):
+            if at <= len(names) - MAX_SESSIONS or name < f"{now - SESSION_S:010.0f}":
                 (self._folder / name).unlink(missing_ok=True)
         cookie = f"{now:010.0f}.{secrets.token_urlsafe(32)}"
         self._file(cookie).touch(mode=0o600)

@@ -2,7 +2,8 @@
 
 A request hands its message to the one thread of its process that writes, and waits for the
 outcome, until its deadline at most. A batch is what arrived during the last sync; a lone delivery
-waits for nobody. After that the thread indexes and makes checkpoints, and does the tasks of
+waits for nobody. With a replica, the outcomes of a batch are told when the replica has it, see
+`replica.py`. After that the thread indexes and makes checkpoints, and does the tasks of
 `maintenance/background_tasks.py`.
 """
 
@@ -15,17 +16,19 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from webhook_api.errors import SchemaError, StateError, Unavailable
+from webhook_api.intake.replica import Answer, Batch, Replica
 from webhook_api.maintenance.background_tasks import BackgroundTasks
-from webhook_api.models import InboundMessage
+from webhook_api.models import FeedPosition, InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
 from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
+from webhook_api.store.positions import end_of
 from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import new_wait
@@ -149,7 +152,13 @@ def own_exception(error: Exception) -> Exception:
     return failure
 
 
+T = TypeVar("T")
+
 Job = PendingDelivery | PendingChange | PendingProbe
+
+
+def _has_created(outcomes: Sequence[StoreOutcome]) -> bool:
+    return any(one.created for each in outcomes if isinstance(each, list) for one in each)
 
 
 class GroupCommit:
@@ -163,14 +172,19 @@ class GroupCommit:
         deadline_s: float,
         max_waiting: int,
         writer: Writer | None = None,
+        replica: Replica | None = None,
         retention_days: int = 0,
         probe_valid_s: float = PROBE_VALID_S,
         close_timeout_s: float = _CLOSE_TIMEOUT_S,
     ) -> None:
-        """Let `max_waiting` deliveries wait for `deadline_s`, and any more for STALL_S."""
+        """Let `max_waiting` deliveries wait for `deadline_s`, and any more for STALL_S.
+
+        With a `replica`, whatever is written is acknowledged when that has it.
+        """
         self._database = database
         self._writer = writer or Writer(database)
         self._tasks = BackgroundTasks(database, self._writer, retention_days=retention_days)
+        self._replica = replica
         self._observer = observer
         self._deadline_s = deadline_s
         self._max_waiting = max_waiting
@@ -187,6 +201,8 @@ class GroupCommit:
         self._deliveries: list[PendingDelivery] = []
         self._probes: list[PendingProbe] = []
         self._changes: list[PendingChange] = []
+        self._answers: list[Answer] = []  # to be given when the replica has what was committed
+        self._seen_in_replica = 0
         self._stopping = False
 
     def start(self) -> None:
@@ -271,8 +287,12 @@ class GroupCommit:
         if self._thread is not None:
             # With a limit: the thread may hang in a sync. It is a daemon, so the process can end.
             self._thread.join(2 * self._close_timeout_s)
+        if self._replica is not None:
+            self._replica.close(self._close_timeout_s)
 
     def _waited_too_long(self) -> Unavailable:
+        if self._replica is not None and self._replica.is_asking:
+            return Unavailable("replica: waited too long for Litestream")
         return Unavailable(f"database: waited too long for {self._writer.waits_for}")
 
     def _enter(self, delivery: PendingDelivery) -> float:
@@ -318,6 +338,8 @@ class GroupCommit:
             try:
                 wait_s = 0 if self._writer.index_or_checkpoint_is_due else self._tasks.wait_s()
                 self._take(self._queue.get(timeout=wait_s))
+                if self._replica is not None and not self._stopping:
+                    self._seen_in_replica = self._replica.seen()
                 self._writer.write(self._commit)
             except Empty:
                 pass
@@ -357,15 +379,26 @@ class GroupCommit:
     def _commit(self, connection: LockedConnection) -> None:
         """Store a batch, and tell each delivery its outcome."""
         self._take_all()
-        if self._deliveries:
-            self._end_deliveries(self._store(connection, self._deliveries))
+        deliveries, others = self._deliveries, self._changes or self._probes
+        outcomes: list[StoreOutcome] = []
+        if deliveries:
+            outcomes = self._store(connection, deliveries)
+            self._end_deliveries(outcomes)
         if self._changes:
             self._change(connection)
-        if self._probes:
+        # The replica has to see something new, even if all messages are duplicates.
+        if self._probes or (self._answers and not _has_created(outcomes)):
             # A few bytes may still fit where a message does not.
             make_space(self._database, connection, pages_to_store(1))
             write_probe(connection)
             self._end_probes(None)
+        if self._replica is not None and self._answers:
+            answers, self._answers = self._answers, []
+            end: FeedPosition | None = end_of(connection)
+            if others or not _has_created(outcomes) or any(one.dead_letters for one in deliveries):
+                end = None
+            seen = self._seen_in_replica
+            self._replica.acknowledge(Batch(answers, self._writer.file, seen, end))
 
     def _change(self, connection: LockedConnection) -> None:
         """Make the changes that wait, in one transaction, and answer them."""
@@ -385,7 +418,7 @@ class GroupCommit:
     ) -> None:
         self._changes = []
         for pending, answer in zip(changes, answers, strict=True):
-            pending.end(answer)
+            self._end(pending.end, answer)
 
     def _index_and_checkpoint(self) -> None:
         """Do a step of the upkeep, if it is due. If it fails, no delivery hears of it."""
@@ -419,15 +452,25 @@ class GroupCommit:
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
     def _end_deliveries(self, outcomes: Sequence[StoreOutcome]) -> None:
-        self._stalled_since = time.monotonic()
         ended, self._deliveries = self._deliveries, []
         for delivery, outcome in zip(ended, outcomes, strict=True):
-            delivery.end(outcome)
+            self._end(delivery.end, outcome)
+        self._end(self._note_progress, None)
+
+    def _note_progress(self, _failure: Exception | None) -> None:
+        self._stalled_since = time.monotonic()
 
     def _end_probes(self, failure: Exception | None) -> None:
         ended, self._probes = self._probes, []
         for probe in ended:
-            probe.end(failure)
+            self._end(probe.end, failure)
+
+    def _end(self, end: Callable[[T | Exception], None], outcome: T | Exception) -> None:
+        """Tell who waits the outcome: now, or when the replica has what was committed."""
+        if self._replica is None:
+            end(outcome)
+        else:
+            self._answers.append(lambda failure: end(failure or outcome))
 
     def _fail(self, error: Exception) -> None:
         """End everything that waits with `error`."""
@@ -435,3 +478,6 @@ class GroupCommit:
         self._end_deliveries([error] * len(self._deliveries))
         self._end_probes(error)
         self._end_changes(self._changes, [error] * len(self._changes))
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            answer(error)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.maintenance.removal import PAUSE, Remover, removal_lock
-from webhook_api.store.connections import Connection, FileIdentity
+from webhook_api.store.connections import FileIdentity
 from webhook_api.store.database import Database
 from webhook_api.store.messages import older_than
 from webhook_api.store.writer import Writer
@@ -70,7 +70,13 @@ class Retention:
         (moment,) = selection.parameters
         if not self._position and self._remover.remove_letters(selection, timeout_s=0):
             return True
-        rows = self._writer.write(self._next_rows, timeout_s=0)
+        rows = self._writer.write(
+            lambda connection: connection.execute(
+                "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+                [self._position, _SCAN_ROWS],
+            ).fetchall(),
+            timeout_s=0,
+        )
         old = [row_id for row_id, created_at in rows if created_at < moment]
         batch = old[: self._remover.size]
         if not batch:
@@ -80,12 +86,6 @@ class Retention:
         self._remover.remove(batch, selection, timeout_s=0)
         self._position = batch[-1]
         return True
-
-    def _next_rows(self, connection: Connection) -> list[tuple[int, str]]:
-        return connection.execute(
-            "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
-            [self._position, _SCAN_ROWS],
-        ).fetchall()
 
     def close(self) -> None:
         """End the pass; the next one begins at the oldest message."""
@@ -134,13 +134,10 @@ class BackgroundTasks:
         identity = self._database.identity()
         self._database.close_replaced(identity)
         if self._open != identity:
-            self._writer.write(_nothing, timeout_s=0)  # it changes to the file at the path
+            # It changes to the file at the path.
+            self._writer.write(lambda _connection: None, timeout_s=0)
             self._open = identity
 
     def close(self) -> None:
         """End the removal of old messages."""
         self._retention.close()
-
-
-def _nothing(_connection: Connection) -> None:
-    pass

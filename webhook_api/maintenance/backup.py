@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from webhook_api.maintenance.verify import DamagedError, Report, check_copy
+from webhook_api.store import files
 from webhook_api.store.copies import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
-from webhook_api.store.files import (
-    LAST_BACKUP,
-    WAL,
-    beside,
-    check_space_for_copy,
-    is_ours,
-    refuse_own_file,
-)
 from webhook_api.store.schema import check_schema
 
 
@@ -41,7 +34,7 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
     destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
     with in_place_when_complete(destination) as partial:
-        check_space_for_copy(sum(database.sizes().values()), partial.parent)
+        files.check_space_for_copy(sum(database.sizes().values()), partial.parent)
         with database.reader() as live:
             check_schema(live)
             moment = time.time()
@@ -58,15 +51,25 @@ def dated_name(database: Database, folder: Path) -> Path:
     return folder / f"{database.path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
 
 
+def dated_backups(database: Database, folder: Path) -> list[Path]:
+    """Return the backups in `folder` that have such a name, the newest last."""
+    ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
+    return sorted(file for file in folder.iterdir() if ours.fullmatch(file.name))
+
+
+def moment_of_name(backup: Path) -> datetime:
+    """Return when the backup with a dated name was begun."""
+    return datetime.strptime(backup.stem[-16:], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
 def remove_older(database: Database, newest: Path, *, keep: int) -> list[Path]:
     """Remove all but the `keep` newest dated backups beside `newest`; return what was removed.
 
     `newest` stays: a backup with a later date was made while the clock was wrong, and counts as
     older than all others. Files with any other name stay.
     """
-    ours = re.compile(re.escape(database.path.stem) + r"-\d{8}T\d{6}Z\.db", re.ASCII)
-    dated = [file for file in newest.parent.iterdir() if ours.fullmatch(file.name)]
-    older = sorted(dated, key=lambda file: (file.name <= newest.name, file.name))[:-keep]
+    dated = dated_backups(database, newest.parent)
+    older = sorted(dated, key=lambda file: file.name <= newest.name)[:-keep]
     for file in older:
         file.unlink()
     return older
@@ -89,7 +92,7 @@ def last_backup(database: Database) -> float | None:
 
 
 def _record(database: Database) -> Path:
-    return beside(database.path, LAST_BACKUP)
+    return files.beside(database.path, files.LAST_BACKUP)
 
 
 def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
@@ -97,8 +100,8 @@ def _refuse_what_is_no_backup(database: Database, destination: Path) -> None:
         raise OSError(
             errno.EISDIR, "is a folder: --keep keeps dated backups in it", str(destination)
         )
-    refuse_own_file(database.path, destination)
-    if destination.exists() and not is_ours(destination):
+    files.refuse_own_file(database.path, destination)
+    if destination.exists() and not files.is_ours(destination):
         raise OSError(errno.EEXIST, "exists, and is no backup of this service", str(destination))
-    if beside(destination, WAL).exists():
+    if files.beside(destination, files.WAL).exists():
         raise OSError(errno.EEXIST, "is a database in use, it has a -wal", str(destination))

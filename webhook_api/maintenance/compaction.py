@@ -11,25 +11,20 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from webhook_api.maintenance.removal import removal_lock
 from webhook_api.maintenance.replacing import TIMEOUT_S, replace
 from webhook_api.maintenance.verify import DamagedError, check_copy
-from webhook_api.store.connections import Connection, FileIdentity, connect, primary_result_code
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
+from webhook_api.store import copies, files
+from webhook_api.store.connections import Connection, FileIdentity, primary_result_code
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
-from webhook_api.store.files import SCRATCH, beside, check_space_for_copy
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection, read_transaction, transaction, unshared
+from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction, transaction
 from webhook_api.store.messages import Selection, add_tombstones, remove_messages
 from webhook_api.store.positions import count_missed, note_removed
 from webhook_api.store.schema import check_schema
@@ -38,7 +33,6 @@ _COPIES = 2  # of the database, that are on the disk at the same time
 _BATCH_ROWS = 1000
 _FEW = 200  # rows that the last pass should add at most: all deliveries wait for it
 _PASSES = 20  # after these it adds the rest anyway
-_CACHE_KIB = 64 * 1024
 _SYNC_EVERY_S = 0.05
 _INSTRUCTIONS = 1000  # of SQLite, after which it looks at the clock
 
@@ -55,7 +49,7 @@ class Compacted(NamedTuple):
 def compact(
     database: Database,
     selection: Selection,
-    progress: Progress = no_progress,
+    progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
     few: int = _FEW,
@@ -79,71 +73,65 @@ def compact(
         return Compacted(work.removed, work.removed_letters, before, after)
 
 
+@dataclass
 class _Compaction:
     """The steps of one compaction, and what they know of the database when it was copied."""
 
-    _identity: FileIdentity
-    _removals: tuple[int, int]
-    _last_id: int  # rows up to here are in the new file, or removed
-
-    def __init__(
-        self, database: Database, selection: Selection, progress: Progress, few: int
-    ) -> None:
-        self._database = database
-        self._selection = selection
-        self._progress = progress
-        self._few = few
-        self.removed = 0  # messages
-        self._pruned: list[int] = []  # their ids, in order, if they are removed by age
-        self.removed_letters = 0
+    database: Database
+    selection: Selection
+    progress: copies.Progress
+    few: int
+    removed: int = 0  # messages
+    removed_letters: int = 0
+    pruned: list[int] = field(default_factory=list)  # their ids, if they are removed by age
+    identity: FileIdentity = field(init=False)
+    removals: tuple[int, int] = field(init=False)
+    last_id: int = field(init=False)  # rows up to here are in the new file, or removed
 
     def make(self, new: Path) -> None:
         """Write the database to `new`, and nearly all that is stored while this runs."""
-        folder = self._database.path.parent
-        check_space_for_copy(_COPIES * sum(self._database.sizes().values()), folder)
-        with naming_full_disk(folder):
-            with temporary_file(beside(self._database.path, SCRATCH)) as (scratch, _):
-                self._copy(scratch)
-                with closing(_open(scratch)) as copy:
-                    copy.execute("PRAGMA journal_mode = OFF")
-                    self._removals = _removals(copy)
-                    self._last_id = _last_id(copy)
+        folder = self.database.path.parent
+        files.check_space_for_copy(_COPIES * sum(self.database.sizes().values()), folder)
+        with copies.naming_full_disk(folder):
+            base = files.beside(self.database.path, files.SCRATCH)
+            with copies.temporary_file(base) as (scratch, _):
+                with self.database.reader() as live:
+                    check_schema(live)
+                    self.identity = live.identity
+                    copies.copy_moment(live, scratch, partial(self._show, 0))
+                with closing(open_unshared(scratch, "journal_mode = OFF")) as copy:
+                    self.removals = _removals(copy)
+                    self.last_id = _last_id(copy)
                     self._remove(copy)
                     _tidy(copy)
                     self._show(2)
                     _vacuum_into(copy, new)
             self._show(3)
-            report = check_copy(new, lambda done, of: self._show(3, done, of))
+            report = check_copy(new, partial(self._show, 3))
             if report.differences:
                 raise DamagedError(report)
             for _ in range(_PASSES):
-                if self._add_newer(new) <= self._few:
+                if self._add_newer(new) <= self.few:
                     break
 
     def finish(self, new: Path) -> None:
         """Add the last rows to `new`; `replace` calls this under the write lock."""
-        with naming_full_disk(self._database.path.parent):
+        with copies.naming_full_disk(self.database.path.parent):
             self._add_newer(new)
 
     def _show(self, step: int, done: int = 0, of: int = 1) -> None:
-        self._progress(100 * step + 100 * done // max(of, 1), 400)
-
-    def _copy(self, scratch: Path) -> None:
-        with self._database.reader() as live:
-            check_schema(live)
-            self._identity = live.identity
-            copy_moment(live, scratch, lambda done, of: self._show(0, done, of))
+        self.progress(100 * step + 100 * done // max(of, 1), 400)
 
     def _remove(self, copy: LockedConnection) -> None:
-        condition, parameters, _ = self._selection
+        condition, parameters, _ = self.selection
         found = copy.execute(f"SELECT id FROM messages WHERE {condition}", parameters).fetchall()
         row_ids = sorted(row_id for (row_id,) in found)
-        if self._selection.is_by_age:
-            self._pruned += row_ids
+        if self.selection.is_by_age:
+            self.pruned += row_ids
         for at in range(0, len(row_ids), _BATCH_ROWS):
             self._show(1, at, len(row_ids))
-            self.removed += remove_messages(copy, row_ids[at : at + _BATCH_ROWS], self._selection)
-        if letters := select_dead_letters(copy, self._selection):
+            self.removed += remove_messages(copy, row_ids[at : at + _BATCH_ROWS], self.selection)
+        if letters := select_dead_letters(copy, self.selection):
             self.removed_letters += remove_dead_letters(copy, letters)
 
     def _add_newer(self, new: Path) -> int:
@@ -152,86 +140,70 @@ class _Compaction:
         Raises:
             BlockingIOError: the database was replaced since, or messages were removed.
         """
-        condition, parameters, _ = self._selection
+        condition, parameters, _ = self.selection
         count = 0
-        with self._database.reader() as live, closing(_open(new)) as copy, read_transaction(live):
-            if live.identity != self._identity or _removals(live) != self._removals:
+        with (
+            self.database.reader() as live,
+            closing(open_unshared(new)) as copy,
+            read_transaction(live),
+            transaction(copy),
+        ):
+            if live.identity != self.identity or _removals(live) != self.removals:
                 raise BlockingIOError(
                     errno.EAGAIN, "something else removed messages or replaced the database"
                 )
             rows = live.execute(
                 f"SELECT ({condition}), * FROM messages WHERE id > ? ORDER BY id",
-                [*parameters, self._last_id],
+                [*parameters, self.last_id],
             )
             while part := rows.fetchmany(_BATCH_ROWS):
                 count += len(part)
                 self._add(copy, part)
             self._add_letters(live, copy)
-            self._replace_consumers(live, copy)
-            self._last_id = _last_id(live)
-            # Even if the row with the newest id was not added: no id may be used twice.
-            copy.execute(
-                "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", [self._last_id]
-            )
+            # Where the consumers are now: they may have read on. And no id may be used twice, even
+            # if the row with the newest one was not added.
+            for table in ("consumers", "sqlite_sequence"):
+                copy.execute(f"DELETE FROM {table}")
+                _insert(copy, table, live.execute(f"SELECT * FROM {table}").fetchall())
+            count_missed(copy, self.pruned)
+            self.last_id = _last_id(live)
         return count
-
-    def _replace_consumers(self, live: Connection, copy: LockedConnection) -> None:
-        """Take over where the consumers are now; they may have read on since the copy."""
-        with transaction(copy):
-            copy.execute("DELETE FROM consumers")
-            copy.executemany(
-                "INSERT INTO consumers VALUES (?, ?, ?, ?, ?)",
-                live.execute("SELECT * FROM consumers").fetchall(),
-            )
-            count_missed(copy, self._pruned)
 
     def _add_letters(self, live: Connection, copy: LockedConnection) -> None:
         """Add the dead letters that are newer than those in `copy`."""
-        last = _last_id(live, "dead_letters")
-        if last == _last_id(copy, "dead_letters"):
+        known = _last_id(copy, "dead_letters")
+        if _last_id(live, "dead_letters") == known:
             return
-        selected = set(select_dead_letters(live, self._selection))
-        newer = live.execute(
-            "SELECT * FROM dead_letters WHERE id > ?", [_last_id(copy, "dead_letters")]
-        )
-        with transaction(copy):
-            for letter in newer:
-                if letter[0] in selected:
-                    self.removed_letters += 1
-                else:
-                    copy.execute("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)", letter)
-            copy.execute("DELETE FROM sqlite_sequence WHERE name = 'dead_letters'")
-            copy.execute("INSERT INTO sqlite_sequence VALUES ('dead_letters', ?)", [last])
+        selected = set(select_dead_letters(live, self.selection))
+        for letter in live.execute("SELECT * FROM dead_letters WHERE id > ?", [known]):
+            if letter[0] in selected:
+                self.removed_letters += 1
+            else:
+                _insert(copy, "dead_letters", [letter])
 
     def _add(self, copy: LockedConnection, rows: Sequence[Sequence[Any]]) -> None:
-        kept = [row for selected, *row in rows if not selected]
+        _insert(copy, "messages", [row for selected, *row in rows if not selected])
         gone = [
             (row_id, message_id, created_at)
             for selected, row_id, message_id, _, _, _, _, created_at, *_ in rows
             if selected
         ]
-        with transaction(copy):
-            if kept:
-                marks = ", ".join("?" * len(kept[0]))
-                copy.executemany(f"INSERT INTO messages VALUES ({marks})", kept)
-            if gone:
-                add_tombstones(copy, [message_id for _, message_id, _ in gone])
-                note_removed(copy, gone, by_age=self._selection.is_by_age)
-                if self._selection.is_by_age:
-                    self._pruned += [row_id for row_id, _, _ in gone]
-                copy.execute(
-                    "UPDATE totals SET deletions = deletions + ?, last_deletion = random()",
-                    [len(gone)],
-                )
-                self.removed += len(gone)
+        if gone:
+            add_tombstones(copy, [message_id for _, message_id, _ in gone])
+            note_removed(copy, gone, by_age=self.selection.is_by_age)
+            if self.selection.is_by_age:
+                self.pruned += [row_id for row_id, _, _ in gone]
+            copy.execute(
+                "UPDATE totals SET deletions = deletions + ?, last_deletion = random()",
+                [len(gone)],
+            )
+            self.removed += len(gone)
 
 
-def _open(path: Path) -> LockedConnection:
-    """Open a file that nobody uses until it is complete and synced."""
-    connection = unshared(connect(path, "rw", timeout_s=0))
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
+def _insert(copy: LockedConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        copy.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
 
 def _removals(db: Connection) -> tuple[int, int]:

@@ -1,10 +1,9 @@
 """Removes messages, a few in each transaction, and leaves a tombstone of each."""
 
-import errno
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, TypeVar
 
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
@@ -22,20 +21,12 @@ _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
 PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
 _TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 
+T = TypeVar("T")
 
-@contextmanager
-def removal_lock(database: Database) -> Iterator[None]:
-    """Keep other processes from removing messages during a `with` block.
 
-    Raises:
-        BlockingIOError: another process is removing messages.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(hold(beside(database.path, REMOVAL_LOCK), 0))
-        except BlockingIOError:
-            raise BlockingIOError(errno.EAGAIN, "another process is removing messages") from None
-        yield
+def removal_lock(database: Database) -> AbstractContextManager[object]:
+    """Return a context that keeps others from removing messages; if one does, BlockingIOError."""
+    return hold(beside(database.path, REMOVAL_LOCK), 0, "another process is removing messages")
 
 
 class Found(NamedTuple):
@@ -93,9 +84,8 @@ class Remover:
             numbers = select_dead_letters(connection, selection, _LETTERS)
             return remove_dead_letters(connection, numbers) if numbers else 0
 
-        started = time.perf_counter()
-        count = self._writer.write(remove_some, timeout_s=timeout_s)
-        self.took_s = time.perf_counter() - started
+        self.took_s = 0.0
+        count = self._write(remove_some, timeout_s)
         self.removed_letters += count
         return count > 0
 
@@ -110,23 +100,21 @@ class Remover:
             Unavailable, SchemaError, sqlite3.Error, OSError: none was removed; or all were, as
                 `removed` shows, and the upkeep after it failed.
         """
-        batch_s = 0.0
-
-        def remove_timed(connection: LockedConnection) -> int:
-            nonlocal batch_s
-            started = time.perf_counter()
-            count = self._writer.remove(connection, batch, selection)
-            batch_s = time.perf_counter() - started
-            return count
-
-        def upkeep_timed(connection: LockedConnection) -> None:
-            started = time.perf_counter()
-            self._writer.index_and_checkpoint(connection)
-            self.took_s = batch_s + time.perf_counter() - started
-
-        self.removed += self._writer.write(remove_timed, timeout_s=timeout_s)
-        self.took_s = batch_s
-        self._writer.write(upkeep_timed, timeout_s=timeout_s)
+        self.took_s = 0.0
+        self.removed += self._write(lambda db: self._writer.remove(db, batch, selection), timeout_s)
         # Not more than twice as many: a single quick batch may be an exception.
-        fitting = int(_BATCH_S * len(batch) / batch_s)
+        fitting = int(_BATCH_S * len(batch) / self.took_s)
+        self._write(self._writer.index_and_checkpoint, timeout_s)
         self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))
+
+    def _write(self, work: Callable[[LockedConnection], T], timeout_s: float) -> T:
+        """Call `work` under the write lock; add to `took_s` how long others waited for it."""
+
+        def timed(connection: LockedConnection) -> T:
+            started = time.perf_counter()
+            try:
+                return work(connection)
+            finally:
+                self.took_s += time.perf_counter() - started
+
+        return self._writer.write(timed, timeout_s=timeout_s)

@@ -15,19 +15,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from webhook_api.store import files
 from webhook_api.store.connections import connect, primary_result_code
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
-from webhook_api.store.files import (
-    DISCARDED,
-    REPLACEMENT,
-    WAL,
-    WAL_INDEX,
-    beside,
-    complete_replacement,
-    is_database,
-    sync_folder,
-)
+from webhook_api.store.files import complete_replacement
 from webhook_api.store.lock import WriteLock
 
 TIMEOUT_S = 10.0  # with a long read
@@ -64,10 +56,10 @@ def replace(
         if not _may_be_replicated(database):
             break
     with ExitStack() as locks:
-        with in_place_when_complete(beside(database.path, REPLACEMENT)) as partial:
+        with in_place_when_complete(files.beside(database.path, files.REPLACEMENT)) as partial:
             with database.write_lock() as lock:  # a killed command may have left something
                 database.complete_replacement(lock)
-                beside(database.path, DISCARDED).unlink(missing_ok=True)
+                files.beside(database.path, files.DISCARDED).unlink(missing_ok=True)
             make(partial)
             _take_owner_of(database.path, partial)
             _sync(partial)  # now, before others have to wait
@@ -79,7 +71,7 @@ def replace(
                 kept = _move_files(database, lock, complete=complete, keep=keep)
         finally:
             if database.path.exists():
-                beside(database.path, REPLACEMENT).unlink(missing_ok=True)
+                files.beside(database.path, files.REPLACEMENT).unlink(missing_ok=True)
     return kept
 
 
@@ -100,10 +92,7 @@ def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple
     """Hold the write lock; with `keep`, after the WAL was moved into the database file.
 
     Yields the lock, and whether the WAL can be deleted: not if the database file is damaged or
-    missing.
-
-    Raises:
-        BlockingIOError: a reader still needs the WAL.
+    missing. Raises BlockingIOError if a reader still needs the WAL.
     """
     for _ in _attempts(database, timeout_s):
         with database.write_lock() as lock:
@@ -118,11 +107,7 @@ def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple
 
 
 def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
-    """Yield again and again, while a read goes on.
-
-    Raises:
-        BlockingIOError: it did not end within `timeout_s` seconds.
-    """
+    """Yield again and again, while a read goes on, or raise BlockingIOError."""
     deadline = time.monotonic() + timeout_s
     while True:
         yield
@@ -145,7 +130,7 @@ def _may_be_replicated(database: Database) -> bool:
 
 def _is_read(database: Database) -> bool:
     """Return whether any process has a read transaction open on the file."""
-    wal_index = beside(database.path, WAL_INDEX)
+    wal_index = files.beside(database.path, files.WAL_INDEX)
     with suppress(FileNotFoundError), wal_index.open("r+b") as locks:
         try:
             fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, *_READ_LOCKS)
@@ -157,7 +142,7 @@ def _is_read(database: Database) -> bool:
 def _checkpoint(database: Database, lock: WriteLock) -> bool | None:
     """Return whether the file is complete now; None if a reader still needs the WAL."""
     try:
-        if not is_database(database.path):
+        if not files.is_database(database.path):
             return False
         with closing(connect(database.path, "rw", timeout_s=0)) as connection:
             busy, logged, moved = lock.admit(connection).execute("PRAGMA wal_checkpoint").fetchone()
@@ -177,15 +162,16 @@ def _move_files(database: Database, lock: WriteLock, *, complete: bool, keep: bo
     old = None
     with database.files_locked(exclusive=True):
         if database.path.exists():
-            now = datetime.now(UTC)
-            name = f"{database.path.stem}-replaced-{now:%Y%m%dT%H%M%S.%fZ}{database.path.suffix}"
-            kept = database.path.with_name(name)
-            old = database.path.rename(kept if keep else beside(database.path, DISCARDED))
-            sync_folder(old.parent)
+            old = files.beside(database.path, files.DISCARDED)
+            if keep:
+                now = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+                old = old.with_name(f"{database.path.stem}-replaced-{now}{database.path.suffix}")
+            database.path.rename(old)
+            files.sync_folder(old.parent)
             if complete:
                 database.wal_path.unlink(missing_ok=True)
             elif database.wal_path.exists():
-                database.wal_path.rename(beside(old, WAL))
+                database.wal_path.rename(files.beside(old, files.WAL))
         complete_replacement(database.path, lock)
     return old if keep else None
 

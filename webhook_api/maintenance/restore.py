@@ -8,37 +8,59 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+from urllib.parse import quote
 
 from webhook_api.errors import SchemaError
 from webhook_api.maintenance.replacing import TIMEOUT_S, replace
-from webhook_api.maintenance.rows import copy_rows, wrong_values
-from webhook_api.maintenance.verify import DamagedError, Report, check_file, check_totals, found_by
+from webhook_api.maintenance.verify import (
+    COUNTED_PERIODS,
+    TABLES,
+    DamagedError,
+    Report,
+    check_file,
+    check_totals,
+    columns_of,
+    found_by,
+    wrong_values,
+)
+from webhook_api.models import MAX_INTEGER
+from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import connect, primary_result_code
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
-)
 from webhook_api.store.database import Database
-from webhook_api.store.files import (
-    HEADER_BYTES,
-    SCRATCH,
-    WAL,
-    beside,
-    check_space_for_copy,
-    is_our_header,
-    is_ours,
-)
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.folding import folded_form
+from webhook_api.store.indexing import index_messages
+from webhook_api.store.lock import LockedConnection, open_unshared, transaction
 from webhook_api.store.schema import check_version, foreign_objects, migrate
 
 STDIN = Path("-")
 _PART_BYTES = 1024 * 1024
-_CACHE_KIB = 64 * 1024
 _MAX_ROW_BYTES = 64 * 1024 * 1024  # as much as a delivery can have
+
+# Triggers and indexes that cost less when all rows are there.
+_MADE_LATER = """
+    SELECT type || ' ' || name, sql FROM sqlite_master
+    WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
+"""
+
+# Of a message in a file of version 7 or older, as the migration does it.
+_PROVIDER_OF_ID = (
+    "CASE WHEN message_id GLOB 'meta:*' THEN 'meta' WHEN message_id GLOB 'twilio:*' THEN 'twilio'"
+    " WHEN message_id GLOB 'standard:*' THEN 'standard' ELSE 'webhook' END"
+)
+
+# What those triggers would have counted.
+_COUNTERS = (
+    "INSERT INTO senders SELECT from_msisdn, count(*) FROM messages GROUP BY 1",
+    f"INSERT INTO periods {COUNTED_PERIODS} SELECT * FROM counted",
+    "UPDATE totals SET messages = (SELECT count(*) FROM messages),"
+    " senders = (SELECT count(*) FROM senders)",
+)
+
+_SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
+
+# `new` has rows of these: by the first no id is used again, the second has the start of the feed.
+_REPLACED = ("sqlite_sequence", "removed_positions")
 
 
 class Restored(NamedTuple):
@@ -51,7 +73,7 @@ class Restored(NamedTuple):
 def restore(
     database: Database,
     file: Path,
-    progress: Progress = no_progress,
+    progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> Restored:
@@ -69,8 +91,8 @@ def restore(
 
     def make(new: Path) -> None:
         with (
-            temporary_file(beside(database.path, SCRATCH)) as (copy, _),
-            naming_full_disk(new),
+            copies.temporary_file(files.beside(database.path, files.SCRATCH)) as (copy, _),
+            copies.naming_full_disk(new),
         ):
             _copy(file, copy)
             reports.append(_rebuild(file, copy, new, progress))
@@ -84,28 +106,28 @@ def _copy(file: Path, partial: Path) -> None:
         _copy_bytes(file, sys.stdin.buffer, partial)
         return
     with file.open("rb") as content:
-        check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
-        if is_ours(file) and beside(file, WAL).exists():
+        files.check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
+        if files.is_ours(file) and files.beside(file, files.WAL).exists():
             with closing(connect(file, "ro", timeout_s=0)) as source:
-                copy_moment(source, partial)
+                copies.copy_moment(source, partial)
         else:
             # SQLite could not open a backup in a read-only folder.
             _copy_bytes(file, content, partial)
 
 
 def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
-    part = content.read(HEADER_BYTES)
-    if not is_our_header(part):
+    part = content.read(files.HEADER_BYTES)
+    if not files.is_our_header(part):
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
     with partial.open("wb") as copy:
         while part:
             # For each part: what comes from a pipe may have no end.
-            check_space_for_copy(len(part), partial.parent)
+            files.check_space_for_copy(len(part), partial.parent)
             copy.write(part)
             part = content.read(_PART_BYTES)
 
 
-def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
+def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> Report:
     """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
     try:
         with ExitStack() as opened:
@@ -116,7 +138,7 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
             migrate(made)
             work: list[Callable[[LockedConnection], list[str] | None]] = [
                 found_by([check_totals, wrong_values, check_file]),
-                lambda made: copy_rows(copy, made),
+                lambda made: _copy_rows(copy, made),
             ]
             found = run_in_parallel(work, [checked, made], progress)
             messages = made.execute("SELECT messages FROM totals").fetchone()[0]
@@ -130,12 +152,50 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: Progress) -> Report:
         raise OSError(errno.EIO, str(error), str(new if of_the_disk else file)) from None
 
 
+def _copy_rows(source: Path, new: LockedConnection) -> None:
+    """Copy what counts from `source` into `new`, which has our schema and no rows; index it.
+
+    The values are not checked here: if `wrong_values` finds any, `new` is of no use.
+    """
+    new.create_function("fold", 1, _folded, deterministic=True)
+    # One transaction, which need not be undone: if it fails, `new` is deleted.
+    new.execute("PRAGMA journal_mode = OFF")
+    new.execute("ATTACH ? AS source", [f"file:{quote(str(source))}?mode=ro"])
+    with transaction(new):
+        later = new.execute(_MADE_LATER).fetchall()
+        for name, _ in later:
+            new.execute(f"DROP {name}")
+        for table in TABLES:
+            columns = ", ".join(columns_of(new, table, "source"))
+            values = f"SELECT {columns} FROM source.{table}"
+            if table == "totals":  # `new` has its only row
+                new.execute(f"UPDATE main.totals SET ({columns}) = ({values})")
+            elif table == "messages":
+                more = {"folded": "fold(CAST(text AS BLOB))"}
+                if "provider" not in columns:
+                    more["provider"] = _PROVIDER_OF_ID
+                values = f"SELECT {columns}, {', '.join(more.values())} FROM source.messages"
+                new.execute(f"INSERT INTO main.messages ({columns}, {', '.join(more)}) {values}")
+            elif columns:
+                if table in _REPLACED:
+                    new.execute(f"DELETE FROM main.{table}")
+                new.execute(f"INSERT INTO main.{table} ({columns}) {values}")
+        for statement in (*_COUNTERS, *(sql for _, sql in later)):
+            new.execute(statement)
+    new.execute("DETACH source")
+    # FTS5 writes fewer and larger parts of its index, in a third of the time.
+    new.executemany(_SET, [("hashsize", 64 * 1024 * 1024), ("automerge", 0)])
+    index_messages(new, max_rows=MAX_INTEGER)
+    new.executemany(_SET, [("hashsize", 1024 * 1024), ("automerge", 4)])  # as usual
+    new.execute("PRAGMA journal_mode = WAL")
+
+
+def _folded(text: bytes | None) -> str | None:
+    return None if text is None else folded_form(text.decode(errors="replace"))
+
+
 def _open(path: Path) -> LockedConnection:
-    """Open a file that nobody else uses, and that may have been made by anybody."""
-    connection = unshared(connect(path, "rw", timeout_s=0))
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    """Open a file that may have been made by anybody."""
+    connection = open_unshared(path, "trusted_schema = OFF", "cell_size_check = ON")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW_BYTES)
     return connection

@@ -2,30 +2,80 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from webhook_api.maintenance.rows import COUNTED_PERIODS, INDEX_ROWS, MAX_SHOWN, wrong_values
-from webhook_api.store.background import run_in_parallel
-from webhook_api.store.connections import Connection, connect, primary_result_code
-from webhook_api.store.consumers import list_consumers
-from webhook_api.store.copies import (
-    Progress,
-    copy_moment,
-    naming_full_disk,
-    no_progress,
-    temporary_file,
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
 )
+from pydantic_core import PydanticCustomError, from_json
+
+from webhook_api.models import MAX_TEXT_CHARS, NAME_PATTERN
+from webhook_api.store import copies, files
+from webhook_api.store.background import run_in_parallel
+from webhook_api.store.connections import Connection, primary_result_code
+from webhook_api.store.consumers import list_consumers
+from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
-from webhook_api.store.files import VERIFIED, check_space_for_copy
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
-from webhook_api.store.lock import LockedConnection, read_transaction, unshared
-from webhook_api.store.messages import DIGEST_BYTES, digest
-from webhook_api.store.positions import PositionLost, resolve_position
+from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
+from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
+from webhook_api.store.positions import Diverged, Pruned, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
+from webhook_api.timestamps import Timestamp
+
+_MAX_SHOWN = 10  # differences of one check
+_INDEX_ROWS = 10_000  # at once
+
+
+def _form(pattern: str) -> Any:
+    return Annotated[str, StringConstraints(pattern=f"^(?:{pattern})$")]
+
+
+def _bytes(count: int) -> Any:
+    return Annotated[bytes, Field(min_length=count, max_length=count)]
+
+
+def _number(low: int) -> Any:
+    return Annotated[int, Field(ge=low, lt=2**62)]  # far from where SQLite's counting ends
+
+
+_COUNT, _NUMBER = _number(0), _number(-(2**62))
+_NAME = Annotated[str, StringConstraints(min_length=1)]
+_TEXT = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None
+_JSON = Annotated[str, AfterValidator(from_json)] | None
+_TIME = _form(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z")  # of the server
+_DIGITS = "[a-z2-7]{8}"  # of a position
+
+# Each table whose rows count, and what a good value of each column is. A table or a column that an
+# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "messages": {
+        "id": _number(1), "ts": _NAME, "seconds": _NUMBER, "nanos": _NUMBER, "text": _TEXT,
+        "message_id": _NAME, "from_msisdn": _NAME, "to_msisdn": _NAME, "created_at": _TIME,
+        "provider": _NAME, "kind": _TEXT, "payload": _JSON,
+    },
+    "dead_letters": {
+        "id": _number(1), "provider": _NAME, "reason": _TEXT, "headers": _JSON, "body": bytes,
+        "created_at": _TIME,
+    },
+    "removed_positions": {"id": _COUNT, "digits": _form(f"{_DIGITS}|")},
+    "consumers": {
+        "name": _form(NAME_PATTERN), "id": _COUNT, "digits": _form(_DIGITS), "missed": _COUNT,
+        "updated_at": _TIME,
+    },
+    "tombstones": {"digest": _bytes(DIGEST_BYTES)},
+    "totals": {"deletions": _NUMBER, "last_deletion": int, "tombstone_key": _bytes(KEY_BYTES)},
+    "sqlite_sequence": {"name": _NAME, "seq": _NUMBER},
+}  # fmt: skip
 
 _FORGET_TABLES_WITHOUT_PAGES = """
     BEGIN;
@@ -36,24 +86,33 @@ _FORGET_TABLES_WITHOUT_PAGES = """
 
 _CHECK_INDEX = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
 
+_PERIODS = " UNION ALL ".join(
+    f"SELECT {length}, second - (second % {length} + {length}) % {length}, sum(messages)"
+    " FROM seconds GROUP BY 2"
+    for length in PERIODS_S
+)
+COUNTED_PERIODS = f"""
+    WITH seconds (second, messages) AS (
+        SELECT seconds, count(*) FROM messages GROUP BY 1
+    ), counted (length, start, messages) AS ({_PERIODS})
+"""
+
 # Name, kept value and counted value of each row that differs; a value that is missing is NULL.
 _DERIVED = {
     "totals": """
-        SELECT 'messages', totals.messages, counted.n
-            FROM totals, (SELECT count(*) AS n FROM messages) counted
-            WHERE totals.messages <> counted.n
+        SELECT * FROM (
+            SELECT 'messages', messages AS kept, (SELECT count(*) FROM messages) AS counted
+                FROM totals
+            UNION ALL
+            SELECT 'senders', senders, (SELECT count(DISTINCT from_msisdn) FROM messages)
+                FROM totals
+            UNION ALL
+            SELECT 'only_row', count(*), 1 FROM totals
+        ) WHERE kept <> counted
         UNION ALL
-        SELECT 'senders', totals.senders, counted.n
-            FROM totals, (SELECT count(DISTINCT from_msisdn) AS n FROM messages) counted
-            WHERE totals.senders <> counted.n
-        UNION ALL
-        SELECT 'indexed', totals.indexed, counted.last
-            FROM totals, (
-                SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'messages'
-            ) counted
-            WHERE totals.indexed NOT BETWEEN 0 AND counted.last
-        UNION ALL
-        SELECT 'only_row', count(*), 1 FROM totals HAVING count(*) <> 1
+        SELECT 'indexed', indexed, last FROM totals, (
+            SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'messages'
+        ) WHERE indexed NOT BETWEEN 0 AND last
     """,
     "dead_letters": """
         SELECT 'totals', dead_letters || ' of ' || dead_bytes, n || ' of ' || size
@@ -89,6 +148,45 @@ _DERIVED = {
 Check = Callable[[LockedConnection], Iterable[str]]
 
 
+def wrong_values(db: Connection) -> Iterator[str]:
+    """Yield a line for each of the first values that our own code cannot have stored."""
+    for table in TABLES:
+        yield from islice(_wrong_rows(db, table), _MAX_SHOWN)
+
+
+def columns_of(db: Connection, table: str, schema: str = "main") -> list[str]:
+    """Return those of the columns in `TABLES` that a table of a file has."""
+    found = db.execute("SELECT name FROM pragma_table_info(?, ?)", [table, schema])
+    there = {name for (name,) in found}
+    return [column for column in TABLES[table] if column in there]
+
+
+def _wrong_rows(db: Connection, table: str) -> Iterator[str]:
+    columns = columns_of(db, table)
+    if not columns:
+        return
+    fields: dict[str, Any] = {column: (TABLES[table][column], ...) for column in columns}
+    row_type = create_model(table, __config__=ConfigDict(strict=True), **fields)
+    for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
+        try:
+            row_type.model_validate(dict(zip(columns, row, strict=True)))
+        except ValidationError as error:
+            wrong = ", ".join(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
+            where = f" of row {row[0]}" if table == "messages" else ""
+            yield f"{table}: {wrong}{where} cannot be used"
+            continue
+        if table == "messages" and _instant(row[1]) != row[2:4]:
+            _, ts, seconds, nanos, _, message_id, *_ = row
+            yield f"instant {message_id}: kept is {seconds} s {nanos} ns, should be {ts}"
+
+
+def _instant(ts: str) -> tuple[int, int] | None:
+    try:
+        return Timestamp.parse(ts).instant
+    except PydanticCustomError:
+        return None
+
+
 def check_totals(db: Connection) -> Iterator[str]:
     """Compare the numbers of messages and senders with the rows."""
     return _described("totals", db.execute(_DERIVED["totals"]).fetchall())
@@ -121,7 +219,7 @@ def _tombstones(db: Connection) -> Iterator[str]:
     kept = {row[0] for row in db.execute("SELECT digest FROM tombstones")}
     ids = db.execute("SELECT message_id FROM messages") if kept else ()
     both = [message_id for (message_id,) in ids if digest(key, message_id) in kept]
-    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:MAX_SHOWN])
+    yield from (f"tombstones {one}: is stored, and removed as well" for one in both[:_MAX_SHOWN])
     wrong = sum(len(one) != DIGEST_BYTES for one in kept)
     if wrong:
         yield f"tombstones: {wrong} are not of {DIGEST_BYTES} bytes"
@@ -134,15 +232,16 @@ def _consumers(db: Connection) -> Iterator[str]:
     for consumer in list_consumers(db):
         try:
             resolve_position(db, consumer.position)
-        except PositionLost as lost:
-            if lost.body["code"] == "diverged":
-                yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
+        except Diverged:
+            yield f"consumers {consumer.name}: no row proves its position {consumer.position}"
+        except Pruned:
+            pass  # messages after it were removed by age
 
 
 def _described(name: str, rows: Sequence[tuple[object, object, object]]) -> Iterator[str]:
-    for row, kept, made in rows[:MAX_SHOWN]:
+    for row, kept, made in rows[:_MAX_SHOWN]:
         yield f"{name} {row}: kept is {_shown(kept)}, should be {_shown(made)}"
-    if len(rows) > MAX_SHOWN:
+    if len(rows) > _MAX_SHOWN:
         yield f"{name}: {len(rows)} differ in all"
 
 
@@ -152,7 +251,7 @@ def _shown(value: object) -> object:
 
 def _search_index(db: LockedConnection) -> Iterator[str]:
     try:
-        while index_messages(db, max_rows=INDEX_ROWS):
+        while index_messages(db, max_rows=_INDEX_ROWS):
             pass
         db.execute(_CHECK_INDEX)
     except sqlite3.DatabaseError as error:
@@ -166,7 +265,7 @@ def check_file(db: Connection) -> Iterator[str]:
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
     try:
-        for (text,) in db.execute(f"PRAGMA integrity_check({MAX_SHOWN})"):
+        for (text,) in db.execute(f"PRAGMA integrity_check({_MAX_SHOWN})"):
             for line in text.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield f"integrity_check: {line}"
@@ -181,9 +280,6 @@ CHECKS: Sequence[Sequence[Check]] = (
     (foreign_objects, wrong_values, _derived),
     (_search_index, check_file),
 )
-
-
-_CACHE_KIB = 32 * 1024
 
 
 class Report(NamedTuple):
@@ -212,18 +308,21 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
         OSError: there is no space for a copy.
     """
     folder = scratch or database.path.parent
-    check_space_for_copy(sum(database.sizes().values()), folder)
-    with temporary_file(folder / (database.path.name + VERIFIED)) as (path, _):
+    files.check_space_for_copy(sum(database.sizes().values()), folder)
+    with copies.temporary_file(folder / (database.path.name + files.VERIFIED)) as (path, _):
         with database.reader() as live:
             check_schema(live)
-            copy_moment(live, path)
+            copies.copy_moment(live, path)
         return check_copy(path)
 
 
-def check_copy(path: Path, progress: Progress = no_progress) -> Report:
+def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Report:
     """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
-    with naming_full_disk(path), ExitStack() as opened:
-        connections = [opened.enter_context(closing(_open(path))) for _ in CHECKS]
+    with copies.naming_full_disk(path), ExitStack() as opened:
+        # In WAL mode one can read while another writes.
+        connections = [
+            opened.enter_context(closing(open_unshared(path, "journal_mode = WAL"))) for _ in CHECKS
+        ]
         counted, _ = connections
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
@@ -232,15 +331,9 @@ def check_copy(path: Path, progress: Progress = no_progress) -> Report:
     return Report(messages, list(chain.from_iterable(found)))
 
 
-def _open(path: Path) -> LockedConnection:
-    connection = unshared(connect(path, "rw", timeout_s=0))
-    connection.execute("PRAGMA journal_mode = WAL")  # so that one can read while another writes
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
-
-
 def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
+    """Return what collects the lines of `checks`, made with one connection."""
+
     def found(db: LockedConnection) -> list[str]:
         differences: list[str] = []
         for check in checks:

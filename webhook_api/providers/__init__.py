@@ -57,36 +57,30 @@ def read_delivery(
 
 def providers_in_use(config: Config) -> dict[str, Provider]:
     """Return the providers whose secrets are set, by their names."""
-    found = []
+    found: dict[str, Provider] = {}
     if config.meta_app_secrets:
-        found.append(
-            Provider(
-                name=meta.NAME,
-                verify=partial(meta.verify, config.meta_app_secrets),
-                max_body_bytes=max(config.max_body_bytes, meta.MAX_BODY_BYTES),
-                handshake=partial(meta.respond_to_handshake, verify_token=config.meta_verify_token),
-            )
+        found[meta.NAME] = Provider(
+            name=meta.NAME,
+            verify=partial(meta.verify, config.meta_app_secrets),
+            max_body_bytes=max(config.max_body_bytes, meta.MAX_BODY_BYTES),
+            handshake=partial(meta.respond_to_handshake, verify_token=config.meta_verify_token),
         )
     if config.twilio_auth_tokens:
-        found.append(
-            Provider(
-                name=twilio.NAME,
-                verify=partial(twilio.verify, config.twilio_auth_tokens),
-                max_body_bytes=config.max_body_bytes,
-                url=f"{config.public_url}/webhook/{twilio.NAME}",
-                response=twilio.EMPTY_TWIML,
-            )
+        found[twilio.NAME] = Provider(
+            name=twilio.NAME,
+            verify=partial(twilio.verify, config.twilio_auth_tokens),
+            max_body_bytes=config.max_body_bytes,
+            url=f"{config.public_url}/webhook/{twilio.NAME}",
+            response=twilio.EMPTY_TWIML,
         )
     if config.standard_webhooks_keys:
-        found.append(
-            Provider(
-                name=standard.NAME,
-                verify=partial(standard.verify, config.standard_webhooks_keys),
-                sender_of=partial(standard.sender_of, config.standard_webhooks_keys),
-                max_body_bytes=config.max_body_bytes,
-            )
+        found[standard.NAME] = Provider(
+            name=standard.NAME,
+            verify=partial(standard.verify, config.standard_webhooks_keys),
+            sender_of=partial(standard.sender_of, config.standard_webhooks_keys),
+            max_body_bytes=config.max_body_bytes,
         )
-    return {provider.name: provider for provider in found}
+    return found
 
 
 def body_limits(config: Config) -> dict[str, int]:

@@ -35,6 +35,8 @@ class Delivery:
     repeat.
     """
 
+    provider: str
+    arrived: str  # when, as a `ts`
     messages: list[ProviderMessage] = field(default_factory=list)
     unstorable: Counter[str] = field(default_factory=Counter)  # messages, by the reason
     statuses: Counter[str] = field(default_factory=Counter)  # of STATUSES and OTHER
@@ -44,14 +46,12 @@ class Delivery:
 
     def add_message(
         self,
-        provider: str,
         message: object,
         *,
         message_id: object,
         sender: str,
         receiver: str,
         ts: str | None,
-        arrived: str,
         kind: object,
         payload: object,
         sender_name: str = "",
@@ -61,24 +61,22 @@ class Delivery:
         With a `sender_name`, the id is one of that sender alone: `standard/shop:1`. Without a `ts`
         it has the time of its arrival. A text that is too long is cut.
         """
-        text = text_of(provider, message)
+        text = text_of(self.provider, message)
         if text and len(text) > MAX_TEXT_CHARS:
             text = text[: MAX_TEXT_CHARS - 1] + "…"
-        source = f"{provider}/{sender_name}" if sender_name else provider
+        source = f"{self.provider}/{sender_name}" if sender_name else self.provider
         self.has_own_time &= ts is not None
+        has_id = isinstance(message_id, str) and message_id
+        fields = {
+            "message_id": f"{source}:{message_id}" if has_id else None,
+            "from": sender,
+            "to": receiver,
+            "ts": ts or self.arrived,
+            "text": text,
+            "kept": Origin(self.provider, word(kind), as_json(payload)),
+        }
         try:
-            self.messages.append(
-                ProviderMessage.model_validate(
-                    {
-                        "message_id": prefixed(source, message_id),
-                        "from": sender,
-                        "to": receiver,
-                        "ts": ts or arrived,
-                        "text": text,
-                        "kept": Origin(provider, word(kind), as_json(payload)),
-                    }
-                )
-            )
+            self.messages.append(ProviderMessage.model_validate(fields))
         except ValidationError:
             self.unstorable[NO_ID] += 1
 
@@ -107,11 +105,6 @@ class Delivery:
 def word(value: object) -> str | None:
     """Return a provider's word for a kind or an event; None if it has none."""
     return mended(value)[:_MAX_KIND_CHARS] if isinstance(value, str) and value else None
-
-
-def prefixed(source: str, message_id: object) -> object:
-    """Return the id under which a provider's message is stored; None if it has none."""
-    return f"{source}:{message_id}" if isinstance(message_id, str) and message_id else None
 
 
 def provider_of_id(message_id: str) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from webhook_api.intake.signature import is_signature, sign, which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.addresses import UNKNOWN, address
 from webhook_api.providers.delivery import (
     ELSEWHERE,
     MAX_MESSAGES,
@@ -22,8 +21,8 @@ from webhook_api.providers.delivery import (
     Delivery,
     UnreadableError,
 )
+from webhook_api.providers.fields import UNKNOWN, address, as_ts
 from webhook_api.providers.texts import as_json, as_list, as_object, contains
-from webhook_api.providers.times import as_ts
 
 NAME = "meta"
 SIGNATURE_HEADER = "X-Hub-Signature-256"
@@ -58,7 +57,7 @@ _MAX_CONTACT_CHARS = 16 * 1024
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Context:
     """Where a list of messages is."""
 
     value: Mapping[str, object] = field(default_factory=dict)  # with the metadata and contacts
@@ -102,16 +101,16 @@ def parse(
     payload = parse_json(body)
     if not isinstance(payload, dict):
         raise UnreadableError(NO_OBJECT)
-    delivery = Delivery()
-    found: list[tuple[list[object], _Place]] = []
-    if _walk(payload, _Place(), delivery, found) < len(_MEMBER.findall(body)):
+    delivery = Delivery(NAME, arrived)
+    found: list[tuple[list[object], _Context]] = []
+    if _walk(payload, _Context(), delivery, found) < len(_MEMBER.findall(body)):
         delivery.unstorable[REPEATED] += 1
     if max_messages and sum(len(messages) for messages, _ in found) > max_messages:
         raise UnreadableError(f"more than {max_messages:,} messages")
-    for messages, place in found:
-        contacts = _contacts(place.value, alone=len(messages) == 1)
+    for messages, context in found:
+        contacts = _contacts(context.value, alone=len(messages) == 1)
         for message in messages:
-            _add(delivery, message, place, contacts, arrived)
+            _add(delivery, message, context, contacts)
     _add_events(delivery, payload)
     return delivery
 
@@ -126,23 +125,26 @@ def respond_to_handshake(arguments: Mapping[str, str], verify_token: str) -> str
 
 
 def _walk(
-    node: object, place: _Place, delivery: Delivery, found: list[tuple[list[object], _Place]]
+    node: object,
+    context: _Context,
+    delivery: Delivery,
+    found: list[tuple[list[object], _Context]],
 ) -> int:
     """Collect all lists of messages; count statuses and errors. Return how many _MEMBERS it saw."""
     if isinstance(node, list):
-        return sum(_walk(member, place, delivery, found) for member in node)
+        return sum(_walk(member, context, delivery, found) for member in node)
     if not isinstance(node, dict):
         return 0
     if isinstance(node.get("changes"), list):
-        place = replace(place, account=node.get("id"))
+        context = replace(context, account=node.get("id"))
     if isinstance(node.get("field"), str):
-        place = replace(place, name=node["field"])
+        context = replace(context, name=node["field"])
     if "metadata" in node and "phase" not in as_object(node["metadata"]):
-        place = replace(place, value=node)
+        context = replace(context, value=node)
     if "threads" in node:
-        place = replace(place, in_thread=True)
+        context = replace(context, in_thread=True)
     if isinstance(node.get(_MESSAGES), list):
-        found.append((node[_MESSAGES], replace(place, value=place.value or node)))
+        found.append((node[_MESSAGES], replace(context, value=context.value or node)))
     elif node.get(_MESSAGES):
         delivery.unstorable[ELSEWHERE] += 1
     for status in _all(node.get("statuses")):
@@ -152,7 +154,7 @@ def _walk(
     count = sum(name in node for name in _MEMBERS)
     for member in node.values():
         if isinstance(member, dict | list):
-            count += _walk(member, place, delivery, found)
+            count += _walk(member, context, delivery, found)
     return count
 
 
@@ -224,9 +226,8 @@ def _contacts(value: Mapping[str, object], *, alone: bool) -> dict[object, Mappi
 def _add(
     delivery: Delivery,
     message: object,
-    place: _Place,
+    context: _Context,
     contacts: Mapping[object, Mapping[str, object]],
-    arrived: str,
 ) -> None:
     if not isinstance(message, dict):
         delivery.unstorable[NO_OBJECT] += 1
@@ -246,23 +247,21 @@ def _add(
          *(system.get(name) for name in ("previous_user_id", "user_id", "wa_id"))],
         bare=True,
     )  # fmt: skip
-    metadata = as_object(place.value.get("metadata"))
+    metadata = as_object(context.value.get("metadata"))
     receiver = address(
         [metadata.get("display_phone_number")],
-        [metadata.get("phone_number_id"), place.account],
+        [metadata.get("phone_number_id"), context.account],
         bare=True,
     )
-    if place.name == _HISTORY and _is_own(message, sender, metadata):
+    if context.name == _HISTORY and _is_own(message, sender, metadata):
         delivery.add_event("history.own")
         return
     delivery.add_message(
-        NAME,
         message,
-        message_id=_message_id(message, place),
+        message_id=_message_id(message, context),
         sender=sender,
         receiver=receiver,
         ts=as_ts(message.get("timestamp")),
-        arrived=arrived,
         kind=message.get("type"),
         payload={**message, "contact": contact} if contact else message,
     )
@@ -275,14 +274,14 @@ def _is_other(known: object, number: object, user_id: object) -> bool:
     return own_id != known
 
 
-def _message_id(message: Mapping[str, object], place: _Place) -> object:
+def _message_id(message: Mapping[str, object], context: _Context) -> object:
     """Return the id of a message.
 
     The file of a message in a history comes later, under the id that its placeholder in the
     thread has. It must not be taken for a repeat of the placeholder.
     """
     own = message.get("id")
-    is_file = place.name == _HISTORY and not place.in_thread and message.get("type") in _MEDIA
+    is_file = context.name == _HISTORY and not context.in_thread and message.get("type") in _MEDIA
     return f"{own}:media" if is_file and isinstance(own, str) and own else own
 
 

@@ -15,15 +15,14 @@ from webhook_api.config import NamedKey
 from webhook_api.errors import InvalidSignature
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import (
     NO_OBJECT,
     STATUSES,
     Delivery,
     UnreadableError,
 )
+from webhook_api.providers.fields import address, as_ts
 from webhook_api.providers.texts import contains, parsed
-from webhook_api.providers.times import as_ts
 
 NAME = "standard"
 TOLERANCE_S = 5 * 60
@@ -110,7 +109,7 @@ def parse(
     payload = parse_json(body)
     if not isinstance(payload, dict):
         raise UnreadableError(NO_OBJECT)
-    delivery = Delivery()
+    delivery = Delivery(NAME, arrived)
     data = parsed(payload.get("data"))
     message = data if isinstance(data, dict) else payload
     event = payload.get("type") or payload.get("event_type") or payload.get("event")
@@ -121,14 +120,12 @@ def parse(
         return delivery
     times = (message.get("ts"), message.get("timestamp"), payload.get("timestamp"))
     delivery.add_message(
-        NAME,
         message,
         sender_name=headers.get(SENDER, ""),
         message_id=message.get("message_id") or headers.get(f"{_prefix(headers)}-id"),
         sender=address([message.get("from")]),
         receiver=address([message.get("to")]),
         ts=next(filter(None, map(as_ts, times)), None),
-        arrived=arrived,
         kind=event,
         payload=payload,
     )

@@ -82,6 +82,13 @@ def _form_fields(value: object) -> str | None:
     )
 
 
+def _of_its_kind(message: object) -> str | None:
+    """Return what a message of a kind that is not in the table has written where others have it."""
+    fields = as_object(message)
+    own = as_object(fields.get(str(fields.get("type"))))
+    return _written(own.get("body")) or _written(own.get("text")) or _written(own.get("caption"))
+
+
 def _items(value: object) -> str | None:
     items = map(as_object, as_list(value))
     return _joined(
@@ -105,8 +112,8 @@ def _card(contact: Mapping[str, object]) -> str | None:
     return _joined(parts)
 
 
-def _place(*names: str) -> Render:
-    """Return what renders a place whose name, address and two degrees have these `names`."""
+def _location(*names: str) -> Render:
+    """Return what renders a location whose name, address and two degrees have these `names`."""
 
     def render(value: object) -> str | None:
         parts = [as_object(value).get(name) for name in names]
@@ -153,13 +160,14 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("order.text", _written),
         ("order.product_items", _items),
         ("contacts", _cards),
-        ("location", _place("name", "address", "latitude", "longitude")),
+        ("location", _location("name", "address", "latitude", "longitude")),
         ("location.url", _written),
         ("system.body", _written),
         ("edit.message", partial(text_of, "meta")),
         ("interactive.button_reply.id", _written),
         ("interactive.list_reply.id", _written),
         ("button.payload", _written),
+        ("", _of_its_kind),
     ),
     # twilio.com/docs, "Twilio's request to your incoming message Webhook URL", and for flows
     # "Content types: WhatsApp flows".
@@ -169,7 +177,7 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("ListTitle", _written),
         ("FlowData", _form_fields),
         ("InteractiveData", _form_fields),
-        ("", _place("Label", "Address", "Latitude", "Longitude")),
+        ("", _location("Label", "Address", "Latitude", "Longitude")),
         ("Contacts", _written),
         ("", _media),
         ("ButtonPayload", _written),

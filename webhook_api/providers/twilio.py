@@ -12,14 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl
 
-from webhook_api.errors import InvalidSignature
+from webhook_api.errors import BodyTooLarge
 from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.addresses import address
 from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
+from webhook_api.providers.fields import address, rfc_2822_as_ts
 from webhook_api.providers.texts import contains
-from webhook_api.providers.times import rfc_2822_as_ts
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
@@ -35,7 +34,7 @@ _CONTENT = (
 _NO_MEDIA = (None, "", "0", 0)
 _ADDED = "onMessageAdded"  # the event of Conversations that is a new message
 _OUR_SOURCES = ("API", "SDK")  # of a message in a conversation
-_MAX_FIELDS = 10_000  # to hash; a body has 256 KiB
+_MAX_FIELDS = 10_000  # to hash, before it is known who sent them
 _PORT = re.compile(r"(https?)(://(?:\[[^]]*\]|[^:/?#]*))(:[0-9]+)?(.*)", re.DOTALL)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -56,6 +55,7 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
 
     Raises:
         InvalidSignature: with none.
+        BodyTooLarge: the form has more fields than can be checked.
     """
     _, _, query = url.partition("?")
     digests = parse_qs(query).get("bodySHA256")
@@ -82,7 +82,7 @@ def parse(
     fields = parse_json(body) if is_json else dict(pairs)
     if not isinstance(fields, dict):
         raise UnreadableError(NO_OBJECT)
-    delivery = Delivery()
+    delivery = Delivery(NAME, arrived)
     is_message = _is_inbound(fields)
     event = fields.get("EventType")
     if is_message and event not in (None, "", _ADDED):
@@ -90,7 +90,6 @@ def parse(
     if is_message:
         ids = (fields.get(name) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
         delivery.add_message(
-            NAME,
             fields,
             message_id=next(filter(None, ids), None),
             sender=address(
@@ -101,7 +100,6 @@ def parse(
                 [fields.get("MessagingServiceSid"), fields.get("ConversationSid")],
             ),
             ts=None,
-            arrived=arrived,
             kind=_kind(fields),
             payload=_with_repeated(fields, pairs),
         )
@@ -122,19 +120,17 @@ def parse_listed(listed: Iterable[object], arrived: str) -> Delivery:
 
     Here Twilio says when one was sent. Files are not in it, but a link to their list.
     """
-    delivery = Delivery()
+    delivery = Delivery(NAME, arrived)
     for one in listed:
         if not isinstance(one, dict):
             delivery.unstorable[NO_OBJECT] += 1
         elif one.get("direction") == "inbound":
             delivery.add_message(
-                NAME,
                 {"Body": one.get("body")},
                 message_id=one.get("sid"),
                 sender=address([one.get("from")]),
                 receiver=address([one.get("to")], [one.get("messaging_service_sid")]),
                 ts=rfc_2822_as_ts(one.get("date_sent") or one.get("date_created")),
-                arrived=arrived,
                 kind="text" if one.get("body") else None,
                 payload=one,
             )
@@ -186,13 +182,13 @@ def _fields(body: bytes) -> list[tuple[str, str]]:
     """Return the names and values of a form, also empty ones.
 
     Raises:
-        InvalidSignature: there are more than Twilio would ever sign.
+        BodyTooLarge: there are more than Twilio would ever sign.
     """
     text = body.decode(errors="replace")
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError:
-        raise InvalidSignature from None
+        raise BodyTooLarge(f"the form has more than {_MAX_FIELDS} fields") from None
 
 
 def _is_signed(auth_token: str, url: str, fields: Iterable[tuple[str, str]], supplied: str) -> bool:

@@ -1,5 +1,4 @@
-"""Reading from the file: pages, search and statistics, and which read runs when.
+"""Reading from the file: pages, search, statistics and the feed; one long read at a time.
 
-A read that may take long runs in a thread `reader` (`jobs.py`), after it has waited for its turn
-(`turns.py`). Any other runs in the thread of its request. The routes decide which it is.
+Whatever gets a connection here may raise `sqlite3.Error`: the database cannot be read.
 """

@@ -1,14 +1,24 @@
 """The feed: messages in the order in which they were stored, each with the position after it."""
 
+import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from webhook_api.errors import Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.complete_message import CompleteRow
+from webhook_api.reading.messages import CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
+from webhook_api.store.database import Database
 from webhook_api.store.lock import read_transaction
-from webhook_api.store.positions import end_of, key_of, position_of, resolve_position
+from webhook_api.store.positions import (
+    end_of,
+    is_proved,
+    key_of,
+    position_of,
+    resolve_position,
+    start_of,
+)
 
 MAX_LOOKED_AT = 10_000  # rows, for one page
 _MAX_CHARS = 1024 * 1024  # of texts and payloads, after which a page ends early
@@ -26,33 +36,38 @@ class FeedPart(NamedTuple):
 
 
 def read_feed(
-    db: Connection, wanted: FeedQuery, after: FeedPosition | FeedStart, limit: int
+    db: Connection,
+    wanted: FeedQuery,
+    after: FeedPosition | FeedStart,
+    limit: int,
+    replicated: FeedPosition | None = None,
 ) -> FeedPart:
     """Return up to `limit` of the messages after a position that match, in one snapshot.
 
     Once this has returned a position, nothing at or before it ever appears: see `positions.py`.
-    At most `MAX_LOOKED_AT` rows are looked at; the position is that of the last of them.
+    At most `MAX_LOOKED_AT` rows are looked at; the position is that of the last of them. Unless
+    `replicated` is None, nothing after it is shown, and nothing at all if it cannot prove itself.
 
     Raises:
         PositionLost: see `resolve_position`.
         sqlite3.Error: the database cannot be read.
     """
     with read_transaction(db):
-        position, key = resolve_position(db, after), key_of(db)
-        conditions, parameters, last = "id > ?", [position.id], None
-        filters = {
-            column: value
-            for column in ("from_msisdn", "to_msisdn", "provider")
-            if (value := getattr(wanted, column)) is not None
-        }
+        end = end_of(db)
+        if replicated is not None:
+            end = min(end, replicated if is_proved(db, replicated) else start_of(db))
+        position, key = resolve_position(db, after, end), key_of(db)
+        conditions, last = "id BETWEEN ? AND ?", None
+        parameters: list[object] = [position.id + 1, end.id]
+        filters = _filters(wanted)
         if filters:
             last = db.execute(
-                "SELECT id, message_id, created_at FROM messages WHERE id > ?"
+                f"SELECT id, message_id, created_at FROM messages WHERE {conditions}"
                 f" ORDER BY id LIMIT 1 OFFSET {MAX_LOOKED_AT - 1}",
                 parameters,
             ).fetchone()
         if last:
-            conditions, parameters = "id BETWEEN ? AND ?", [position.id + 1, last[0]]
+            parameters = [position.id + 1, last[0]]
         # With a plus, no index is used, which would have another order.
         conditions += "".join(f" AND +{column} = ?" for column in filters)
         parameters += filters.values()
@@ -69,12 +84,49 @@ def read_feed(
             position = position_of(key, row_id, message.message_id, message.created_at)
             messages.append({**message.as_complete_json(), "position": str(position)})
             chars += len(message.text or "") + len(message.payload or "")
-        position = max(position, position_of(key, *last) if last else end_of(db))
+        position = max(position, position_of(key, *last) if last else end)
         return FeedPart(messages, position, last is not None)
 
 
+class NewMessages:
+    """Those after a position, for a request that waits for some that match."""
+
+    def __init__(self, database: Database, wanted: FeedQuery, after: FeedPosition) -> None:
+        self._database = database
+        self._filters = _filters(wanted)
+        self._last_id = after.id
+
+    def have_come(self) -> bool:
+        """Return whether one matches of those that came since the last call.
+
+        True also if that is not known: the file cannot be read, or it is another one, which has no
+        newer message though something has changed.
+        """
+        matches = " AND ".join(f"+{column} = ?" for column in self._filters) or "TRUE"
+        try:
+            with self._database.reader() as db:
+                newest, is_there = db.execute(
+                    f"SELECT max(id), max({matches}) FROM messages WHERE id > ?",
+                    [*self._filters.values(), self._last_id],
+                ).fetchone()
+        except (Unavailable, sqlite3.Error):
+            return True
+        self._last_id = newest or self._last_id
+        return newest is None or bool(is_there)
+
+
+def _filters(wanted: FeedQuery) -> dict[str, str]:
+    """Return the columns by which `wanted` filters, and the value of each."""
+    columns = ("from_msisdn", "to_msisdn", "provider")
+    values = ((column, getattr(wanted, column)) for column in columns)
+    return {column: value for column, value in values if value is not None}
+
+
 def stream_feed(
-    db: Connection, wanted: FeedQuery, after: FeedPosition | FeedStart
+    db: Connection,
+    wanted: FeedQuery,
+    after: FeedPosition | FeedStart,
+    replicated: FeedPosition | None = None,
 ) -> Iterator[list[FeedMessage]]:
     """Yield all messages after a position that match, a part at a time; a part may be empty.
 
@@ -84,5 +136,5 @@ def stream_feed(
     """
     more = True
     while more:
-        messages, after, more = read_feed(db, wanted, after, _STREAMED)
+        messages, after, more = read_feed(db, wanted, after, _STREAMED, replicated)
         yield messages

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.store.connections import Connection
@@ -30,103 +30,82 @@ class Refusal(StrEnum):
     CLIENT_LEFT = "client_left"
 
 
-class ReadObserver(Protocol):
-    """Is told what `LongReads` does."""
-
-    def read_refused(self, refusal: Refusal) -> None:
-        """A read ended early."""
-
-
 class LongReads:
     """All such reads of one process."""
 
     def __init__(
         self,
         database: Database,
-        observer: ReadObserver,
+        report_refusal: Callable[[Refusal], None],
         *,
         deadline_s: float,
         wait_s: float = WAIT_S,
     ) -> None:
         self._database = database
-        self._observer = observer
+        self._report_refusal = report_refusal
         self._deadline_s = deadline_s
         self._wait_s = wait_s
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def read(self, work: Callable[[Connection], T], has_client_left: Callable[[], bool]) -> T:
-        """Call `work` with a reader when the reads before it have ended; return what it returns.
+    @contextmanager
+    def reader(self, has_client_left: Callable[[], bool]) -> Iterator[Connection]:
+        """Yield a connection for one read, when the reads before it have ended.
 
         Raises:
             Unavailable: these took too long, or this one did, or there is no file.
             ClientLeft: the client does not wait any more.
-            sqlite3.Error: the database cannot be read.
         """
-        if not self._turn.acquire(timeout=self._wait_s):
+        if not self._lock.acquire(timeout=self._wait_s):
             raise self._refused(Refusal.NO_TURN)
+        deadline, next_check = time.monotonic() + self._deadline_s, 0.0
+        refusal: Refusal | None = None
+
+        def must_end() -> bool:
+            nonlocal next_check, refusal
+            now = time.monotonic()
+            if now > deadline:
+                refusal = Refusal.DEADLINE
+            elif now > next_check:
+                next_check = now + _CHECK_CLIENT_S
+                if has_client_left():
+                    refusal = Refusal.CLIENT_LEFT
+            return refusal is not None
+
         try:
             if has_client_left():
                 raise self._refused(Refusal.CLIENT_LEFT)
             with self._database.reader() as reader:
-                watch = _Watch(time.monotonic() + self._deadline_s, has_client_left)
-                with _watched(reader, watch):
-                    return work(reader)
+                reader.set_progress_handler(must_end, _INSTRUCTIONS)
+                try:
+                    yield reader
+                finally:
+                    reader.set_progress_handler(None, 0)
         except sqlite3.OperationalError:
-            if watch.refusal is None:
+            if refusal is None:
                 raise
-            raise self._refused(watch.refusal) from None
+            raise self._refused(refusal) from None
         finally:
-            self._turn.release()
+            self._lock.release()
 
     def stream(
-        self, chunks: Callable[[Connection], Iterator[T]], has_client_left: Callable[[], bool]
+        self, chunks: Callable[[Connection], Iterator[list[T]]], has_client_left: Callable[[], bool]
     ) -> Generator[T]:
-        """Yield `chunks`; a reader is kept until the generator is closed.
+        """Yield what is in `chunks`; a reader is kept until the generator is closed.
 
         Raises:
             Unavailable: there is no file.
             ClientLeft: the client does not wait any more.
-            sqlite3.Error: the database cannot be read.
         """
         with self._database.reader() as reader:
             for chunk in chunks(reader):
                 if has_client_left():
                     raise self._refused(Refusal.CLIENT_LEFT)
-                yield chunk
+                yield from chunk
 
     def _refused(self, refusal: Refusal) -> RequestRefused:
-        self._observer.read_refused(refusal)
+        self._report_refusal(refusal)
         if refusal is Refusal.CLIENT_LEFT:
             return ClientLeft()
         if refusal is Refusal.NO_TURN:
             return Unavailable(f"other reads took longer than {self._wait_s:g} s")
         return Unavailable(f"the read took longer than {self._deadline_s:g} s")
-
-
-class _Watch:
-    """Tells SQLite when to stop a read, and remembers why."""
-
-    def __init__(self, deadline: float, has_client_left: Callable[[], bool]) -> None:
-        self.refusal: Refusal | None = None
-        self._deadline = deadline
-        self._has_client_left = has_client_left
-        self._next_check = 0.0
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now > self._deadline:
-            self.refusal = Refusal.DEADLINE
-        elif now > self._next_check:
-            self._next_check = now + _CHECK_CLIENT_S
-            if self._has_client_left():
-                self.refusal = Refusal.CLIENT_LEFT
-        return self.refusal is not None
-
-
-@contextmanager
-def _watched(reader: Connection, watch: _Watch) -> Iterator[None]:
-    reader.set_progress_handler(watch, _INSTRUCTIONS)
-    try:
-        yield
-    finally:
-        reader.set_progress_handler(None, 0)

@@ -1,30 +1,70 @@
-"""The rows that contain a phrase: how many there are, and which of them are on a page."""
+"""Substring search in any case and script: how many rows have a phrase, and which are on a page."""
 
+import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
-from webhook_api.models import MessageFilter, MessageQuery
-from webhook_api.reading.conditions import Conditions, Order, load_position
-from webhook_api.reading.count_cache import CountCache
-from webhook_api.reading.phrase import Phrase, quoted
+from webhook_api.models import MessageQuery
+from webhook_api.reading.conditions import Conditions, Order
+from webhook_api.reading.counts import CountCache, count_rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
+from webhook_api.store.folding import NUL, NUL_MARK, fold
+
+_INDEXED_CHARS = 3  # the index holds runs of three characters
+_MAX_PHRASE_CHARS = 32  # the index looks for this start of a phrase; then the rows are compared
+# The index treats these all as U+FFFD (READ_UTF8 in SQLite's utf.c); a comparison does not.
+_ALIKE_IN_INDEX = {0xFFFD: 0xFFFD, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
+_LAST_CHARACTER = "\U0010ffff"
 
 _FEW_ROWS = 2000  # reading these takes no longer than asking the index
 _FIRST_WALK = 1000  # rows that may always be read in order to fill a page
-_CHEAPER = 4  # reading a place in the index is so many times cheaper than a row and its text
+_CHEAPER = 4  # reading an occurrence in the index is so many times cheaper than a row's text
 _COMMON = 4  # if one row in four has a character, reading the rows finds it fast
-# An OR looks at each of its terms for each hit. With more terms than this it is cheaper to read
-# all their places.
+# An OR checks each of its terms for each hit. With more terms than this it is cheaper to read
+# all their occurrences.
 _MAX_TERMS = 200
 
 
-class _Terms(NamedTuple):
-    """The terms of the index that start with a short phrase."""
+class Phrase:
+    """The parameter `q` as an SQL condition on a row `m` of messages, and as terms of the index."""
 
-    match: str | None  # a query for all of them; None if there are too many
-    places: int  # how often they occur in all texts
+    def __init__(self, db: sqlite3.Connection, q: str) -> None:
+        """Define in `db` the function that `conditions` may use."""
+        self.text = q
+        self._folded = fold(q)
+        self._marked = self._folded.replace(NUL, NUL_MARK)
+        indexed = self._marked.translate(_ALIKE_IN_INDEX)
+        has_mark = NUL_MARK in self._marked
+        # True for a row whose text has the phrase.
+        self.conditions = Conditions().also(
+            "instr(lower(coalesce(m.folded, m.text)), ?)", self._marked
+        )
+        if has_mark:
+            db.create_function("has_phrase", 2, _has_phrase, deterministic=True)
+            self.conditions = self.conditions.also("has_phrase(m.text, ?)", self._folded)
+        # Whether every row that the index finds has the phrase, so that none is compared.
+        self.index_decides = (
+            not has_mark
+            and _ALIKE_IN_INDEX.keys().isdisjoint(map(ord, self._folded))
+            and len(self._folded) <= _MAX_PHRASE_CHARS
+        )
+        # The phrase or its start as an FTS5 query; None if it is shorter than a term.
+        is_short = len(indexed) < _INDEXED_CHARS
+        self.match = None if is_short else quoted(indexed[:_MAX_PHRASE_CHARS])
+        # The lowest term that starts with a short phrase, and a text above the highest one.
+        self.term_range = [indexed, indexed + _INDEXED_CHARS * _LAST_CHARACTER]
+        # The phrase as a key of the table `characters`, if it is a single character.
+        self.character = self._folded if len(self._folded) == 1 and not has_mark else None
+
+
+def quoted(text: str) -> str:
+    """Return an FTS5 query for `text`, in which nothing is an operator."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _has_phrase(text: str | None, folded: str) -> bool:
+    return text is not None and folded in fold(text)
 
 
 class PhraseSearch:
@@ -33,58 +73,94 @@ class PhraseSearch:
     def __init__(
         self,
         db: Connection,
-        wanted: MessageFilter,
         phrase: Phrase,
-        totals: Totals,
+        matching: Conditions,
         candidates: int,
-        order: Order,
+        totals: Totals,
     ) -> None:
-        """Search the `candidates` rows that match the other filters of `wanted`."""
-        self._order = order
+        """Search the `candidates` rows, one at least, that match the other conditions."""
         self._db = db
-        self._wanted = wanted
         self._phrase = phrase
-        self._totals = totals
+        self._matching = matching
+        self._hit = matching & phrase.conditions
         self._candidates = candidates
-        self._rows = Conditions.matching(wanted)
+        self._totals = totals
 
     def count(self, counts: CountCache) -> int:
         """Return how many rows match, with the help of earlier counts."""
-        if self._phrase.character and not self._rows.conditions:
-            return self._rows_of_character + self._count_newer(self._totals.indexed)
-        if self._wanted.message_id is not None:
-            return self._count_read(0)
-        key = (self._db.identity, self._phrase.text, *self._rows.key)
+        if self._phrase.character and not self._matching.terms:
+            newer = count_rows(self._db, self._hit, self._totals.indexed, by_id=True)
+            return self._rows_of_character + newer
+        if self._candidates == 1:
+            return count_rows(self._db, self._hit)
+        key = (self._db.identity, self._phrase.text, self._matching)
         return counts.count(key, self._db, self._count_after)
 
-    def ids(self, query: MessageQuery, total: int) -> list[int]:
+    def _count_after(self, row_id: int) -> int:
+        if self._totals.newest - row_id <= _FEW_ROWS:
+            return count_rows(self._db, self._hit, row_id, by_id=True)
+        if not self._by_index:
+            return count_rows(self._db, self._hit, row_id)
+        newer = count_rows(self._db, self._hit, max(row_id, self._totals.indexed), by_id=True)
+        return self._count_indexed(row_id) + newer
+
+    def _count_indexed(self, above: int) -> int:
+        found, parameters = self._found_in_index(above)
+        sql = f"SELECT count(*) FROM ({found}) hit"
+        if self._matching.terms:
+            # The candidates' ids are read from an index alone. The plus keeps SQLite from asking
+            # the search index for each of them.
+            sql += f" WHERE +hit.id IN (SELECT m.id FROM messages m WHERE {self._matching.sql})"
+            parameters += self._matching.parameters
+        return int(self._db.execute(sql, parameters).fetchone()[0])
+
+    def ids(self, query: MessageQuery, on_page: Conditions, order: Order, total: int) -> list[int]:
         """Return the ids of a page and of one row more, when `total` rows match.
+
+        `on_page` are the conditions, but the phrase, on the rows from where the page starts.
 
         Either all hits are sorted, or the candidates are read in order until the page is full.
         The first way reads `total` rows. The second reads `candidates / total` rows for each hit
         if the hits are spread evenly; if it has read `total` rows, it gives up, and the first way
         is taken.
         """
+        wanted = [query.limit + 1, query.offset]
+        in_order = f"WHERE {on_page.sql} ORDER BY {order.sql} LIMIT ?"
+        walk = (
+            f"SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m {in_order}) m"
+            f" WHERE {self._phrase.conditions.sql} LIMIT ? OFFSET ?"
+        )
+        phrase = self._phrase.conditions.parameters
         expected_walk = (query.offset + query.limit + 1) * self._candidates / total
         if expected_walk < total:
-            budget = max(total, _FIRST_WALK)
-            ids = self._walk(query, budget)
-            if len(ids) > query.limit or not self._reaches_beyond(query, budget):
+            max_walk = max(total, _FIRST_WALK)
+            ids = self._ids(walk, [*on_page.parameters, max_walk, *phrase, *wanted])
+            rest = f"SELECT m.id FROM messages m {in_order} OFFSET ?"
+            if len(ids) > query.limit or not self._ids(rest, [*on_page.parameters, 1, max_walk]):
                 return ids
-        return self._sorted(query) if self._by_index else self._walk(query, self._candidates)
+        if not self._by_index:
+            return self._ids(walk, [*on_page.parameters, self._candidates, *phrase, *wanted])
+        indexed, parameters = self._found_in_index()
+        newer = f"SELECT m.id FROM messages m WHERE m.id > ? AND {self._phrase.conditions.sql}"
+        return self._ids(
+            f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
+            f" CROSS JOIN messages m ON m.id = hit.id {in_order} OFFSET ?",
+            [*parameters, self._totals.indexed, *phrase, *on_page.parameters, *wanted],
+        )
 
     @cached_property
     def _by_index(self) -> bool:
         """Whether to ask the search index, or else to read all candidates."""
         if self._candidates <= _FEW_ROWS and self._candidates < self._totals.messages:
             return False
-        if not self._phrase.is_short:
+        if self._phrase.match:
             return True
         if self._phrase.character and self._rows_of_character * _COMMON > self._candidates:
             return False
-        if self._terms.match is None:
-            return self._terms.places <= self._candidates
-        return not self._rows.conditions or self._terms.places <= _CHEAPER * self._candidates
+        match, occurrences = self._terms
+        if match is None:
+            return occurrences <= self._candidates
+        return not self._matching.terms or occurrences <= _CHEAPER * self._candidates
 
     @cached_property
     def _rows_of_character(self) -> int:
@@ -95,107 +171,36 @@ class PhraseSearch:
         return int(row[0]) if row else 0
 
     @cached_property
-    def _terms(self) -> "_Terms":
-        """The terms that start with a short phrase."""
+    def _terms(self) -> tuple[str | None, int]:
+        """A query for all terms that start with a short phrase, and how often these occur.
+
+        The query is None if they are too many.
+        """
         found = self._db.execute(
             "SELECT term, cnt FROM search_terms WHERE term >= ? AND term < ?",
             self._phrase.term_range,
         ).fetchall()
-        few = len(found) <= _MAX_TERMS
         # Without any term: a query that matches nothing.
         match = " OR ".join(quoted(term) for term, _ in found) or quoted("")
-        return _Terms(match if few else None, sum(places for _, places in found))
-
-    def _count_after(self, row_id: int) -> int:
-        newest = self._scalar("SELECT max(id) FROM messages", [])
-        if newest - row_id <= _FEW_ROWS:
-            return self._count_newer(row_id)
-        if not self._by_index:
-            return self._count_read(row_id)
-        return self._count_indexed(row_id) + self._count_newer(max(row_id, self._totals.indexed))
-
-    def _count_indexed(self, above: int) -> int:
-        found, parameters = self._found_in_index(above)
-        sql = f"SELECT count(*) FROM ({found}) hit"
-        if self._rows.conditions:
-            # The candidates' ids are read from an index alone. The plus keeps SQLite from asking
-            # the search index for each of them.
-            sql += f" WHERE +hit.id IN (SELECT m.id FROM messages m WHERE {self._rows.where})"
-        return self._scalar(sql, [*parameters, *self._rows.parameters])
-
-    def _count_newer(self, row_id: int) -> int:
-        return self._count_read(row_id, "NOT INDEXED")  # rows are found by id
-
-    def _count_read(self, row_id: int, index: str = "") -> int:
-        """Return how many rows above `row_id` match, by reading them."""
-        return self._scalar(
-            f"SELECT count(*) FROM messages m {index}"
-            f" WHERE m.id > ? AND {self._rows.where} AND {self._phrase.condition}",
-            [row_id, *self._rows.parameters, *self._phrase.parameters],
-        )
+        return match if len(found) <= _MAX_TERMS else None, sum(number for _, number in found)
 
     def _found_in_index(self, above: int = 0) -> tuple[str, list[object]]:
         """Return SQL for the indexed ids above `above` that have the phrase, and its parameters."""
         phrase = self._phrase
-        match = phrase.match or self._terms.match
+        match = phrase.match or self._terms[0]
+        parameters: list[object]
         if match is not None:
-            sql = "SELECT s.rowid AS id FROM messages_search s"
-            where = "s.messages_search MATCH ? AND s.rowid > ?"
-            parameters: list[object] = [match, above]
+            row, sql = "s.rowid", "SELECT s.rowid AS id FROM messages_search s"
+            where, parameters = "s.messages_search MATCH ? AND s.rowid > ?", [match, above]
         else:
-            sql = "SELECT DISTINCT s.doc AS id FROM search_places s"
+            row, sql = "s.doc", "SELECT DISTINCT s.doc AS id FROM search_places s"
             where = "s.term >= ? AND s.term < ? AND s.doc > ?"
             parameters = [*phrase.term_range, above]
-        if phrase.index_decides:
-            return f"{sql} WHERE {where}", parameters
-        row = "s.doc" if match is None else "s.rowid"
-        return (
-            f"{sql} CROSS JOIN messages m ON m.id = {row} WHERE {where} AND {phrase.condition}",
-            parameters + phrase.parameters,
-        )
-
-    def _walk(self, query: MessageQuery, budget: int) -> list[int]:
-        """Return the ids of a page that is found in the first `budget` candidates."""
-        rows = self._rows_of_page(query)
-        return self._ids(
-            "SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m"
-            f" WHERE {rows.where} ORDER BY {self._order.sql} LIMIT ?) m"
-            f" WHERE {self._phrase.condition} LIMIT ? OFFSET ?",
-            [*rows.parameters, budget, *self._phrase.parameters, query.limit + 1, query.offset],
-        )
-
-    def _reaches_beyond(self, query: MessageQuery, budget: int) -> bool:
-        """Whether there are more candidates than `budget` from where the page starts."""
-        rows = self._rows_of_page(query)
-        sql = f"SELECT m.id FROM messages m WHERE {rows.where} ORDER BY {self._order.sql}"
-        return bool(self._ids(f"{sql} LIMIT 1 OFFSET ?", [*rows.parameters, budget]))
-
-    def _sorted(self, query: MessageQuery) -> list[int]:
-        """Return the ids of a page by sorting all hits."""
-        indexed, parameters = self._found_in_index()
-        newer = f"SELECT m.id FROM messages m WHERE m.id > ? AND {self._phrase.condition}"
-        rows = self._rows_of_page(query)
-        return self._ids(
-            f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
-            " CROSS JOIN messages m ON m.id = hit.id"
-            f" WHERE {rows.where} ORDER BY {self._order.sql} LIMIT ? OFFSET ?",
-            [
-                *parameters,
-                self._totals.indexed,
-                *self._phrase.parameters,
-                *rows.parameters,
-                query.limit + 1,
-                query.offset,
-            ],
-        )
-
-    def _rows_of_page(self, query: MessageQuery) -> Conditions:
-        position = load_position(self._db, query.cursor)
-        return Conditions.matching(query, position, self._order)
+        if not phrase.index_decides:
+            sql += f" CROSS JOIN messages m ON m.id = {row}"
+            where += f" AND {phrase.conditions.sql}"
+            parameters += phrase.conditions.parameters
+        return f"{sql} WHERE {where}", parameters
 
     def _ids(self, sql: str, parameters: Sequence[object]) -> list[int]:
         return [row_id for (row_id,) in self._db.execute(sql, parameters)]
-
-    def _scalar(self, sql: str, parameters: Sequence[object]) -> int:
-        value: int = self._db.execute(sql, parameters).fetchone()[0]
-        return value

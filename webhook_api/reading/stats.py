@@ -1,10 +1,10 @@
 """The statistics of GET /stats: how many messages, of which senders, and when (spec 3)."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from webhook_api.models import StatsQuery
-from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order
-from webhook_api.responses import TOP_SENDERS
+from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order, conditions_of
+from webhook_api.responses import TOP_SENDERS, Statistics
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before, read_totals
 from webhook_api.store.indexing import PERIOD_SCALE
@@ -15,42 +15,43 @@ _LAST = Instant(2**60, 0)
 Window = tuple[Instant, Instant]  # from the first, up to but not including the second
 _ROWS_PER_SEEK = 20  # rows of an index that can be read in the time of one seek
 _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
+Ranking = tuple[int, int, list[tuple[str, int]]]  # messages, senders, top senders
 
 
-class Stats(NamedTuple):
-    """Counts of a set of messages; `first_ts` and `last_ts` are None when it is empty."""
-
-    total: int
-    senders: int
-    top_senders: list[tuple[str, int]]
-    first_ts: str | None
-    last_ts: str | None
+def stats_take_long(query: StatsQuery) -> bool:
+    """Whether their cost grows with the data: the counters are of all time."""
+    return query.since is not None or query.until is not None or query.reads_all
 
 
-def compute_stats(db: Connection, query: StatsQuery) -> Stats:
-    """Return the statistics of the messages that match, all read from one snapshot.
-
-    Raises:
-        sqlite3.Error: the database cannot be read.
-    """
-    window = (
-        query.since.instant if query.since else _FIRST,
-        query.until.instant if query.until else _LAST,
-    )
+def compute_stats(db: Connection, query: StatsQuery) -> Statistics:
+    """Return the statistics of the messages that match, all read from one snapshot (spec 3)."""
+    matching = conditions_of(query)
     with read_totals(db) as totals:
-        conditions = Conditions.matching(query)
-        if query.reads_all:
-            total, senders, top = _each_message(db, conditions, query)
-        elif query.from_msisdn is not None:
-            total, senders, top = _one_sender(db, query.from_msisdn, window)
-        elif query.since or query.until:
-            total, senders, top = _all_senders_between(db, window, totals)
+        if not matching.terms:
+            ranking = totals.messages, totals.senders, top_senders(db)
+        elif query.from_msisdn is None and not query.reads_all:
+            since = query.since.instant if query.since else _FIRST
+            until = query.until.instant if query.until else _LAST
+            ranking = _all_senders_between(db, (since, until), totals)
         else:
-            total, senders, top = totals.messages, totals.senders, top_senders(db)
-        first, last = (
-            _edge(db, conditions, one) for one in (OLDEST_FIRST, Order(newest_first=True))
-        )
-    return Stats(total, senders, top, first, last)
+            if not stats_take_long(query):
+                counted = "messages FROM senders m"
+            elif query.from_msisdn is not None:
+                counted = "count(*) AS messages FROM messages m"
+            else:
+                counted = "1 AS messages FROM messages m INDEXED BY messages_by_instant"
+            sql = f"SELECT m.from_msisdn, {counted} WHERE {matching.sql}"
+            ranking = _ranked(db, sql, matching.parameters)
+        orders = (OLDEST_FIRST, Order(newest_first=True))
+        first, last = (_edge(db, matching, order) for order in orders)
+    total, senders, top = ranking
+    return {
+        "total_messages": total,
+        "senders_count": senders,
+        "messages_per_sender": [{"from": sender, "count": count} for sender, count in top],
+        "first_message_ts": first,
+        "last_message_ts": last,
+    }
 
 
 def top_senders(db: Connection) -> list[tuple[str, int]]:
@@ -61,39 +62,12 @@ def top_senders(db: Connection) -> list[tuple[str, int]]:
     ).fetchall()
 
 
-def _one_sender(
-    db: Connection, from_msisdn: str, window: Window
-) -> tuple[int, int, list[tuple[str, int]]]:
-    parameters: list[object] = [from_msisdn]
-    if window == (_FIRST, _LAST):
-        sql = "SELECT messages FROM senders WHERE from_msisdn = ?"
-    else:
-        sql = f"SELECT count(*) FROM messages m WHERE m.from_msisdn = ? AND {_WINDOW}"
-        parameters += [*window[0], *window[1]]
-    row = db.execute(sql, parameters).fetchone()
-    return (row[0], 1, [(from_msisdn, row[0])]) if row and row[0] else (0, 0, [])
-
-
-def _each_message(
-    db: Connection, conditions: Conditions, query: StatsQuery
-) -> tuple[int, int, list[tuple[str, int]]]:
-    """Count each sender's messages by a look at each row of an index."""
-    index = "INDEXED BY messages_by_instant" if query.from_msisdn is None else ""
-    return _ranked(
-        db,
-        f"SELECT m.from_msisdn, 1 AS messages FROM messages m {index} WHERE {conditions.where}",
-        conditions.parameters,
-    )
-
-
-def _all_senders_between(
-    db: Connection, window: Window, totals: Totals
-) -> tuple[int, int, list[tuple[str, int]]]:
+def _all_senders_between(db: Connection, window: Window, totals: Totals) -> Ranking:
     """Count each sender's messages in `window`.
 
-    `sender_periods` has whole periods. At each end of the window, the messages between it and the
-    nearest start of a period are counted in an index, and added or subtracted. The few rows that
-    are not yet in `sender_periods` are read.
+    `sender_periods` counts complete periods. At each end of the window, the messages between it
+    and the nearest start of a period are counted in an index, and added or subtracted. The few
+    rows that are not yet in `sender_periods` are read.
     """
     since, until = window
     if since >= until:
@@ -118,9 +92,7 @@ def _all_senders_between(
     return _ranked(db, " UNION ALL ".join(parts), parameters)
 
 
-def _ranked(
-    db: Connection, counted: str, parameters: list[object]
-) -> tuple[int, int, list[tuple[str, int]]]:
+def _ranked(db: Connection, counted: str, parameters: Sequence[object]) -> Ranking:
     """Return how many messages and senders there are, and the top senders.
 
     `counted` is SQL for numbers of messages, each with its sender; more than one of a sender are
@@ -172,10 +144,10 @@ def _by_sender(sign: int, messages: int, totals: Totals) -> str:
     )
 
 
-def _edge(db: Connection, conditions: Conditions, order: Order) -> str | None:
-    """Return the `ts` of the first of `rows` in `order`."""
+def _edge(db: Connection, matching: Conditions, order: Order) -> str | None:
+    """Return the `ts` of the first message that matches, in `order`."""
     row = db.execute(
-        f"SELECT ts FROM messages m WHERE {conditions.where} ORDER BY {order.sql} LIMIT 1",
-        conditions.parameters,
+        f"SELECT ts FROM messages m WHERE {matching.sql} ORDER BY {order.sql} LIMIT 1",
+        matching.parameters,
     ).fetchone()
     return row[0] if row else None

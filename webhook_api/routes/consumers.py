@@ -13,7 +13,6 @@ from webhook_api.responses import ConsumerList, ConsumerState
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import (
-    Change,
     Consumer,
     create_consumer,
     find_consumer,
@@ -52,19 +51,20 @@ def put_consumer(name: str) -> Response:
         Forbidden: 403, without a READ_TOKEN everybody could move it.
         NoConsumer, TooManyConsumers, Moved, PositionLost: 404, 409, 412, 410.
         PreconditionRequired: 428.
-        RequestRefused: 422 or 503, see `errors`.
     """
     _require_writing()
     if not re.fullmatch(NAME_PATTERN.rstrip("$"), name):
         raise NotFound("a consumer's name has up to 64 of a-z, 0-9, '.', '_' and '-'")
     wanted = parse_body(ConsumerMove, request.get_data()).position
+    commits = current_services().commits
     if request.if_none_match.star_tag:
-        change: Change = partial(create_consumer, name=name, wanted=wanted)
-        return _respond(_commit(change), HTTPStatus.CREATED)
+        created = commits.change(partial(create_consumer, name=name, wanted=wanted))
+        return _respond(created, HTTPStatus.CREATED)
     if not request.if_match:
         raise PreconditionRequired("If-Match or If-None-Match: * is needed")
     expected = None if request.if_match.star_tag else request.if_match.as_set()
-    return _respond(_commit(partial(move_consumer, name=name, wanted=wanted, expected=expected)))
+    move = partial(move_consumer, name=name, wanted=wanted, expected=expected)
+    return _respond(commits.change(move))
 
 
 @bp.delete("/consumers/<name>")
@@ -74,20 +74,15 @@ def delete_consumer(name: str) -> Response:
     Raises:
         Forbidden: 403.
         NoConsumer: 404.
-        RequestRefused: 503, see `errors`.
     """
     _require_writing()
-    _commit(partial(remove_consumer, name=name))
+    current_services().commits.change(partial(remove_consumer, name=name))
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _require_writing() -> None:
     if not current_read_token():
         raise Forbidden("consumers can be changed only where READ_TOKEN is set")
-
-
-def _commit(change: Change) -> Consumer | None:
-    return current_services().commits.change(change)
 
 
 def _respond(consumer: Consumer | None, status: HTTPStatus = HTTPStatus.OK) -> Response:

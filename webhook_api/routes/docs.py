@@ -1,4 +1,4 @@
-"""The published API: its description at /openapi.json, and a page to read and try it at /docs."""
+"""What there is: /openapi.json describes the API, /docs is a page to try it, / lists the routes."""
 
 import gzip
 import mimetypes
@@ -9,17 +9,20 @@ from flask import (
     Blueprint,
     Response,
     abort,
+    current_app,
     jsonify,
     make_response,
+    redirect,
     render_template,
     request,
     send_file,
+    url_for,
 )
+from werkzeug.wrappers import Response as AnyResponse
 
 from webhook_api.services import current_services
 from webhook_api.web.access import current_read_token
-from webhook_api.web.assets import ASSETS
-from webhook_api.web.openapi import describe_api
+from webhook_api.web.openapi import ASSETS, describe_api
 
 # What Swagger UI needs: our files, images inside its style sheet, and requests to this service.
 _PAGE_POLICY = (
@@ -33,6 +36,25 @@ bp = Blueprint("docs", __name__)
 # and no worker spends time on packing.
 _PACKED = ".gz"
 _FILES = {file.name.removesuffix(_PACKED): file for file in ASSETS.iterdir()}
+
+
+@bp.get("/")
+def show_root() -> AnyResponse:
+    """Respond with 303 to the inbox if the client asks for HTML, else with each path's methods."""
+    # curl accepts anything, and gets JSON.
+    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    to_inbox = wanted == "text/html"
+    response = redirect(url_for("inbox.show_inbox"), 303) if to_inbox else _list_routes()
+    response.vary.add("Accept")
+    return response
+
+
+def _list_routes() -> Response:
+    routes: dict[str, list[str]] = {}
+    for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        routes[rule.rule] = sorted({*routes.get(rule.rule, []), *methods})
+    return jsonify(routes=routes)
 
 
 @bp.get("/openapi.json")

@@ -2,39 +2,32 @@
 
 import re
 import time
-from functools import partial
 from http import HTTPStatus
 from json import dumps
-from typing import NamedTuple
 
-from flask import (
-    Blueprint,
-    Response,
-    jsonify,
-    redirect,
-    request,
-    url_for,
-)
+from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from werkzeug.exceptions import NotFound, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
-from webhook_api.db import get_db
+from webhook_api.db import get_db, reader
 from webhook_api.errors import Unavailable
 from webhook_api.execution import execution_of
-from webhook_api.inbox.arrivals import count_new, newest_id
-from webhook_api.inbox.chart import draw
-from webhook_api.inbox.kinds import describe_kind, kinds_of
 from webhook_api.inbox.marks import mark_hits
-from webhook_api.inbox.overview import Overview, count_overview
-from webhook_api.inbox.pages import InboxPage, list_inbox, page_takes_long
-from webhook_api.inbox.queries import ArrivalsQuery, InboxQuery
+from webhook_api.inbox.messages import (
+    ArrivalsQuery,
+    InboxQuery,
+    count_new,
+    describe_kind,
+    kinds_of,
+    list_inbox,
+    newest_id,
+    page_takes_long,
+)
+from webhook_api.inbox.overview import count_overview, draw
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
-from webhook_api.reading.complete_message import find_row
-from webhook_api.reading.count_cache import CountCache
-from webhook_api.routes.page_reads import read_page
+from webhook_api.reading.messages import find_row
 from webhook_api.services import current_services
-from webhook_api.store.connections import Connection
 from webhook_api.store.consumers import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
@@ -54,13 +47,6 @@ def shorten_before_hit(text: str) -> str:
     return text if len(text) <= _CHARS_BEFORE_HIT else f"… {text[-_CHARS_BEFORE_HIT:]}"
 
 
-class _Shown(NamedTuple):
-    page: InboxPage
-    kinds: dict[int, str]  # of messages without text, by their rows
-    newest_id: int
-    overview: Overview | None
-
-
 @bp.before_request
 def ask_for_login() -> AnyResponse | None:
     """If there is a read token, ask for it unless there is a session."""
@@ -74,18 +60,23 @@ def ask_for_login() -> AnyResponse | None:
 
 @bp.get("/inbox")
 def show_inbox() -> Response:
-    """Respond with a page of messages, newest first.
-
-    Raises:
-        RequestRefused: 422 or 503, see `errors`.
-    """
+    """Respond with a page of messages, newest first."""
     query = parse_query(InboxQuery, request.args)
-    make = partial(_read_list, query=query, counts=current_services().counts)
-    shown = read_page(make, takes_long=page_takes_long(query))
-    given = query.model_dump(by_alias=True, exclude_none=True, include=_filters())
+    plain = not query.model_dump(exclude_none=True, exclude={"order"})
+    with reader(takes_long=page_takes_long(query)) as db:
+        newest = newest_id(db)  # before the list, so that no new message is missed
+        page = list_inbox(db, query, current_services().counts)
+        silent = [message.cursor.id for message in page.messages if not message.text]
+        kinds = kinds_of(db, silent)
+        overview = count_overview(db) if plain else None
+    filters = set(MessageFilter.model_fields)
+    given = query.model_dump(by_alias=True, exclude_none=True, include=filters)
     return render_inbox(
         "list.html",
-        shown=shown,
+        page=page,
+        kinds=kinds,
+        newest_id=newest,
+        overview=overview,
         query=query,
         given=given,
         linked=given if query.order == "arrival" else {**given, "order": query.order},
@@ -174,21 +165,8 @@ def log_out() -> AnyResponse:
     return response
 
 
-def _read_list(db: Connection, *, query: InboxQuery, counts: CountCache) -> _Shown:
-    plain = not query.model_dump(exclude_none=True, exclude={"order"})
-    newest = newest_id(db)  # before the list, so that no new message is missed
-    page = list_inbox(db, query, counts)
-    silent = [message.cursor.id for message in page.messages if not message.text]
-    overview = count_overview(db) if plain else None
-    return _Shown(page, kinds_of(db, silent) if silent else {}, newest, overview)
-
-
 def _is_long(text: str) -> bool:
     return len(text) > _LONG_CHARS or text.count("\n") > _LONG_LINES
-
-
-def _filters() -> set[str]:
-    return set(MessageFilter.model_fields)
 
 
 def _set_cookie(response: AnyResponse, value: str, max_age_s: int) -> None:

@@ -15,12 +15,11 @@ from webhook_api.outcome import DeliveryCounts, Outcome, Result
 from webhook_api.providers import Delivery, Provider, read_delivery
 from webhook_api.providers.delivery import MAX_MESSAGES, UnreadableError
 from webhook_api.providers.standard import SENDER
-from webhook_api.routes.request_body import read_body
+from webhook_api.routes.webhook import read_body
 from webhook_api.services import current_services
 from webhook_api.store.dead_letters import DeadLetter
 from webhook_api.store.messages import StoreResult
 from webhook_api.timestamps import now_as_text
-from webhook_api.web.outcome import begin_outcome
 
 # Of the headers of a dead letter: what signs it, and what says how to read it.
 _KEPT = re.compile("content-.*|user-agent|x-.*signature.*|i-twilio-.*|(webhook|svix)-.*")
@@ -42,14 +41,11 @@ def receive_delivery(provider: Provider) -> Response:
     """Respond with 200 once all of the delivery is on disk, now or since an earlier one.
 
     What is signed and cannot be stored as messages is kept as it came, as a dead letter.
-
-    Raises:
-        RequestRefused: 400, 401, 408, 413 or 503, see `errors`.
     """
-    outcome = begin_outcome()
-    outcome.counts = DeliveryCounts(provider.name)
+    counts = DeliveryCounts(provider.name)
+    outcome = g.outcome = Outcome(counts=counts)
     body = read_body(provider.max_body_bytes)
-    # Nothing above this line looks at the body.
+    # Nothing above this line parses the body.
     headers = {name.lower(): value for name, value in request.headers.items()}
     outcome.checked_url = provider.url + _end_of_url() if provider.url else ""
     outcome.signed_by = provider.verify(headers, body, outcome.checked_url)
@@ -59,13 +55,14 @@ def receive_delivery(provider: Provider) -> Response:
     delivery, reason = _read(provider.name, headers, body)
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
-    letters = [DeadLetter.of(provider.name, reason, _kept(headers), body)] if reason else []
+    kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
+    letters = [DeadLetter.of(provider.name, reason, kept, body)] if reason else []
     commits = current_services().commits
     stored: list[StoreResult] = []
     if delivery.messages or letters:
-        stored, outcome.counts.dead_letters = commits.store_all(delivery.messages, letters)
-        outcome.counts.reason = reason
-    _note(outcome, outcome.counts, delivery, stored)
+        stored, counts.dead_letters = commits.store_all(delivery.messages, letters)
+        counts.reason = reason
+    _note(outcome, counts, delivery, stored)
     if provider.response is None:
         return jsonify(status="ok")
     return Response(provider.response, mimetype="text/xml")
@@ -92,18 +89,14 @@ def respond_to_handshake(handshake: Callable[[Mapping[str, str]], str | None]) -
 
 def _read(provider: str, headers: Mapping[str, str], body: bytes) -> tuple[Delivery, str]:
     """Return what a signed delivery holds, and why not all of it can be stored, if so."""
+    now = now_as_text()
     try:
-        delivery = read_delivery(provider, headers, body, now_as_text(), MAX_MESSAGES)
+        delivery = read_delivery(provider, headers, body, now, MAX_MESSAGES)
     except UnreadableError as error:
         if error.__cause__:
             g.failure = error  # its traceback is logged
-        return Delivery(), str(error)
+        return Delivery(provider, now), str(error)
     return delivery, delivery.reason
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those of `headers` that say something about the delivery."""
-    return {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
 
 
 def _note(
@@ -111,7 +104,7 @@ def _note(
 ) -> None:
     results = [Result.CREATED if one.created else Result.DUPLICATE for one in stored]
     results += [Result.DEAD_LETTER] * (delivery.unstorable.total() or len(counts.dead_letters))
-    # The first of these that a message had is the result of the whole delivery.
+    # The first of these that a message had is the result of the delivery.
     order = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER, Result.EMPTY)
     outcome.result = next(one for one in order if one in (*results, Result.EMPTY))
     counts.messages = Counter(results)

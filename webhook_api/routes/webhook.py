@@ -1,32 +1,27 @@
 """POST /webhook: store one inbound message exactly once."""
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app, g, request
+from werkzeug.wsgi import get_input_stream
 
 from webhook_api.config import Config
-from webhook_api.errors import InvalidInput
+from webhook_api.errors import BodyIncomplete, BodyTooLarge, InvalidInput
 from webhook_api.intake.signature import SIGNATURE_HEADER, verify_signature
 from webhook_api.models import parse_json, parse_message
-from webhook_api.outcome import Result
+from webhook_api.outcome import Outcome, Result
 from webhook_api.providers.delivery import provider_of_id
 from webhook_api.responses import Accepted
-from webhook_api.routes.request_body import read_body
 from webhook_api.services import current_services
-from webhook_api.web.outcome import begin_outcome
 
 bp = Blueprint("webhook", __name__)
 
 
 @bp.post("/webhook")
 def receive_message() -> Accepted:
-    """Respond with 200 once the message is on disk, and for each repeat of it (spec 1).
-
-    Raises:
-        RequestRefused: 400, 401, 408, 413, 422 or 503, see `errors`.
-    """
-    outcome = begin_outcome()
+    """Respond with 200 once the message is on disk, and for each repeat of it (spec 1)."""
+    outcome = g.outcome = Outcome()
     settings: Config = current_app.config["SETTINGS"]
     body = read_body(settings.max_body_bytes)
-    # Nothing above this line looks at the body.
+    # Nothing above this line parses the body.
     outcome.signed_by = verify_signature(
         settings.webhook_secret,
         body,
@@ -45,3 +40,22 @@ def receive_message() -> Accepted:
     outcome.result = Result.CREATED if stored.created else Result.DUPLICATE
     outcome.conflict = stored.conflict
     return {"status": "ok"}
+
+
+def read_body(limit: int) -> bytes:
+    """Return the request's body, of `limit` bytes at most.
+
+    Flask's MAX_CONTENT_LENGTH is not enough: it cuts a chunked body off at the limit, and the
+    view gets the first part of it (Werkzeug 3.1, `LimitedStream`).
+
+    Raises:
+        BodyTooLarge: it is longer. If Content-Length says so, nothing of it was read.
+        BodyIncomplete: it ends early. Our own server refuses that before any view.
+    """
+    announced = request.content_length or 0  # 0 for a chunked body
+    body = get_input_stream(request.environ).read(limit + 1) if announced <= limit else b""
+    if max(announced, len(body)) > limit:
+        raise BodyTooLarge(f"request body is longer than {limit} bytes")
+    if len(body) < announced:
+        raise BodyIncomplete("request body is incomplete")
+    return body

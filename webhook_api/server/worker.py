@@ -96,7 +96,7 @@ class LoopWorker(GeventWorker):
         self._clients = Clients(self.limits, hub)
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
-        self._arrivals = Arrivals(self.report_waiting)
+        self._arrivals = Arrivals(self._threads[Place.PAGE], self.report_waiting)
         self._trouble: OSError | None = None  # why accepting has paused
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))
@@ -231,8 +231,8 @@ class LoopWorker(GeventWorker):
             except RunElsewhere as elsewhere:
                 place = elsewhere.place
             except RunLater as later:
-                again, waits_until = waits_until is not None, later.deadline
-                refusal = self._arrivals.wait(later, client.has_left, again=again)
+                waits_until = later.deadline
+                refusal = self._arrivals.wait(later, client.has_left)
                 place = Place.LOOP if refusal else place
             except NotRun as error:
                 execution.claim()
@@ -282,7 +282,8 @@ class LoopWorker(GeventWorker):
     def _stop_accepting(self) -> None:
         """Accept the clients in the kernel's queue, which would otherwise be reset; then close.
 
-        A client that comes between the last accept and the close is reset, so nothing is between.
+        Between the last accept and the close, a client could come and be reset. So nothing is
+        between, and when the service stops, none comes any more: see `listeners.py`.
         """
         for listener, watcher in zip(self.sockets, self._accepting, strict=True):
             watcher.close()

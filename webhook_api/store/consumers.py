@@ -33,29 +33,19 @@ class Consumer(NamedTuple):
 class NoConsumer(StateError):
     """There is no consumer with this name."""
 
-    status = 404
-
-    def __init__(self) -> None:
-        super().__init__("there is no consumer with this name", code="no_consumer")
+    status, code, detail = 404, "no_consumer", "there is no consumer with this name"
 
 
 class TooManyConsumers(StateError):
     """No more consumers can be kept."""
 
-    status = 409
-
-    def __init__(self) -> None:
-        super().__init__(f"there are {MAX_CONSUMERS} consumers already", code="full")
+    status, code, detail = 409, "full", f"there are {MAX_CONSUMERS} consumers already"
 
 
 class Moved(StateError):
     """The consumer is at another position than the client believes, or exists already."""
 
-    status = 412
-
-    def __init__(self, position: FeedPosition) -> None:
-        detail = "the consumer is at another position"
-        super().__init__(detail, code="moved", position=str(position))
+    status, code, detail = 412, "moved", "the consumer is at another position"
 
 
 def list_consumers(db: sqlite3.Connection) -> list[Consumer]:
@@ -64,11 +54,7 @@ def list_consumers(db: sqlite3.Connection) -> list[Consumer]:
 
 
 def find_consumer(db: sqlite3.Connection, name: str) -> Consumer:
-    """Return a consumer.
-
-    Raises:
-        NoConsumer: there is none.
-    """
+    """Return a consumer, or raise NoConsumer."""
     row = db.execute(f"{_SELECT} WHERE name = ?", [name]).fetchone()
     if row is None:
         raise NoConsumer
@@ -85,7 +71,7 @@ def create_consumer(db: LockedConnection, name: str, wanted: FeedPosition | Feed
     consumers = list_consumers(db)
     for consumer in consumers:
         if consumer.name == name:
-            raise Moved(consumer.position)
+            raise Moved(position=str(consumer.position))
     if len(consumers) >= MAX_CONSUMERS:
         raise TooManyConsumers
     position = resolve_position(db, wanted)
@@ -109,7 +95,7 @@ def move_consumer(
     """
     kept = find_consumer(db, name).position
     if expected is not None and str(kept) not in expected:
-        raise Moved(kept)
+        raise Moved(position=str(kept))
     db.execute(
         "UPDATE consumers SET id = ?, digits = ?, updated_at = ? WHERE name = ?",
         [*resolve_position(db, wanted), now_as_text(), name],
@@ -118,11 +104,7 @@ def move_consumer(
 
 
 def remove_consumer(db: LockedConnection, name: str) -> None:
-    """Remove a consumer, in the caller's transaction.
-
-    Raises:
-        NoConsumer: there is none.
-    """
+    """Remove a consumer, in the caller's transaction, or raise NoConsumer."""
     find_consumer(db, name)
     db.execute("DELETE FROM consumers WHERE name = ?", [name])
 

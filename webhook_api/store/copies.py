@@ -11,6 +11,7 @@ import fcntl
 import glob
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import tempfile
@@ -57,6 +58,41 @@ def in_place_when_complete(destination: Path) -> Iterator[Path]:
         _remove(partial, *SQLITE_ENDINGS)
         partial.replace(destination)
     sync_folder(destination.parent)
+
+
+@contextmanager
+def temporary_folder(base: Path) -> Iterator[Path]:
+    """Hold an empty folder beside `base`, for our user alone, for a `with` block.
+
+    Those that killed commands left of `base` are removed first. The lock says that one is in use.
+    """
+    for left in base.parent.glob(f"{glob.escape(base.name)}.*{PARTIAL}"):
+        with suppress(OSError):  # it is in use, or another user's
+            if _RANDOM.fullmatch(left.name):
+                _remove_folder(left, _locked_folder(left))
+    folder = Path(tempfile.mkdtemp(PARTIAL, f"{base.name}.", base.parent))
+    descriptor = _locked_folder(folder)
+    try:
+        yield folder
+    finally:
+        _remove_folder(folder, descriptor)
+
+
+def _locked_folder(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_folder(folder: Path, descriptor: int) -> None:
+    try:
+        shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(base: Path) -> None:

@@ -29,11 +29,7 @@ class Totals(NamedTuple):
 
 @contextmanager
 def read_totals(db: sqlite3.Connection) -> Iterator[Totals]:
-    """Read the totals, and make the reads of a `with` block see one state of the database.
-
-    Raises:
-        SchemaError: the table `totals` is empty.
-    """
+    """Read the totals, and make the reads of a `with` block see one state of the database."""
     with read_transaction(db):
         row = db.execute(
             "SELECT messages, senders, indexed, deletions,"
@@ -81,10 +77,7 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
 
 
 def seek(db: sqlite3.Connection, position: int) -> tuple[Instant, int]:
-    """Return an instant shortly before the row at `position` (0 is the first row).
-
-    And how many rows are before that instant.
-    """
+    """Return an instant shortly before the row at `position` (from 0), and how many are earlier."""
     skipped = 0
     start = _EARLIEST
     for length in PERIODS_S:

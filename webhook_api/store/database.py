@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
+from webhook_api.store import files
 from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
@@ -18,23 +19,6 @@ from webhook_api.store.connections import (
     connect,
 )
 from webhook_api.store.copies import remove_leftovers
-from webhook_api.store.files import (
-    DISCARDED,
-    NAMES_LOCK,
-    REPLACEMENT,
-    WAL,
-    WRITE_LOCK,
-    beside,
-    complete_replacement,
-    create_private,
-    free_bytes,
-    is_database,
-    is_missing_or_empty,
-    is_replacement_interrupted,
-    make_private,
-    set_old_wal_aside,
-    sync_folder,
-)
 from webhook_api.store.lock import WriteLock, hold, hold_names
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
@@ -47,16 +31,26 @@ class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints.
+    says that Litestream makes the checkpoints, `feed_ends_at_replica` that `replicated.py` knows
+    the end of the feed. A standby's (`is_standby`) is never written: there is no write lock
+    for it.
     """
 
     def __init__(
-        self, path: Path, *, check_connections: bool = False, leaves_checkpoints: bool = False
+        self,
+        path: Path,
+        *,
+        check_connections: bool = False,
+        leaves_checkpoints: bool = False,
+        feed_ends_at_replica: bool = False,
+        is_standby: bool = False,
     ) -> None:
         self.path = path.absolute()
+        self.is_standby = is_standby
         self.leaves_checkpoints = leaves_checkpoints
-        self.wal_path = beside(self.path, WAL)
-        self._lock_path = beside(self.path, WRITE_LOCK)
+        self.feed_ends_at_replica = feed_ends_at_replica
+        self.wal_path = files.beside(self.path, files.WAL)
+        self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
         self._pool = ConnectionPool(_MAX_IDLE_READERS)
 
@@ -64,11 +58,11 @@ class Database:
         """Bring the file's schema up to date; create a missing file only with `create`.
 
         A running service must not go on with an empty file because a volume is missing. So only
-        the start and the command `init-db` create the file.
-
-        Raises:
-            SchemaError: the file is not ours, or newer than this code; it is left as it is.
+        the start and the command `init-db` create the file. One that is not ours, or newer than
+        this code, or a standby's copy, is left as it is.
         """
+        if not self.is_standby and files.beside(self.path, files.STANDBY).exists():
+            raise SchemaError("a standby's copy; flask --app wsgi promote makes it the database")
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.write_lock(_TIMEOUT_S) as lock:
@@ -76,34 +70,30 @@ class Database:
                 pass  # its file is made now: later, the disk may be full
             self.complete_replacement(lock)
             # Of a command that was killed before it moved the old file away: the old one stays.
-            beside(self.path, REPLACEMENT).unlink(missing_ok=True)
-            beside(self.path, DISCARDED).unlink(missing_ok=True)
+            files.beside(self.path, files.REPLACEMENT).unlink(missing_ok=True)
+            files.beside(self.path, files.DISCARDED).unlink(missing_ok=True)
             remove_leftovers(self.path)
             if create:
-                set_old_wal_aside(self.path)
-            created = is_missing_or_empty(self.path)
-            if self.path.exists() and (
-                (created and not create) or (self.sizes()["wal"] and not is_database(self.path))
-            ):
+                files.set_old_wal_aside(self.path)
+            created = files.is_missing_or_empty(self.path)
+            foreign = self.wal_bytes() and not files.is_database(self.path)
+            if self.path.exists() and ((created and not create) or foreign):
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
             if created:
-                create_private(self.path)
-            make_private(self.path)
+                self.path.touch(mode=0o600)
+            files.make_private(self.path)
             with closing(connect(self.path, "rw", timeout_s=_TIMEOUT_S)) as connection:
-                self._check_space_to_migrate(connection)
+                needed, free = bytes_to_migrate(connection), self.free_bytes()
+                if needed > free:
+                    about = f"the new schema needs {needed} bytes of space, {free} are free"
+                    raise OSError(errno.ENOSPC, about, str(self.path))
                 migrate(lock.admit(connection))
             if created:
                 # The name of a new file is on disk only after a sync of its folder (fsync(2)).
                 for folder in (self.path.parent, self.path.parent.parent):
-                    sync_folder(folder)
-
-    def _check_space_to_migrate(self, connection: Connection) -> None:
-        needed, free = bytes_to_migrate(connection), self.free_bytes()
-        if needed > free:
-            about = f"the new schema needs {needed} bytes of space, {free} are free"
-            raise OSError(errno.ENOSPC, about, str(self.path))
+                    files.sync_folder(folder)
 
     def make_wal_durable(self, lock: WriteLock) -> None:
         """Put the whole content of the write-ahead log on disk; then it is not suspect any more.
@@ -122,9 +112,9 @@ class Database:
 
     def complete_replacement(self, lock: WriteLock) -> None:
         """Finish replacing the file, if a command was killed after moving the old one away."""
-        if is_replacement_interrupted(self.path):
+        if files.is_replacement_interrupted(self.path):
             with self.files_locked(exclusive=True):
-                complete_replacement(self.path, lock)
+                files.complete_replacement(self.path, lock)
 
     def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
         """Return a context in which no other process can replace the database's files.
@@ -132,12 +122,23 @@ class Database:
         SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
         replaced in between, it would mix files of both databases.
         """
-        names = beside(self.path, NAMES_LOCK)
-        return hold_names(names, exclusive=exclusive, timeout_s=_TIMEOUT_S)
+        return hold_names(
+            files.beside(self.path, files.NAMES_LOCK), exclusive=exclusive, timeout_s=_TIMEOUT_S
+        )
 
     def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
-        """Return a context that holds the right to write (see `lock.hold`)."""
+        """Return a context that holds the right to write (see `lock.hold`).
+
+        Raises:
+            Unavailable: it is a standby's.
+        """
+        self.refuse_standby()
         return hold(self._lock_path, timeout_s)
+
+    def refuse_standby(self) -> None:
+        """Raise Unavailable if it is a standby's."""
+        if self.is_standby:
+            raise Unavailable("this is a standby, which stores nothing")
 
     def arrivals(self) -> tuple[int, int, int]:
         """Return what changes when messages were stored, or when the database was replaced.
@@ -174,7 +175,7 @@ class Database:
             if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if is_replacement_interrupted(self.path):
+            if files.is_replacement_interrupted(self.path):
                 with self.write_lock(_TIMEOUT_S) as lock:
                     self.complete_replacement(lock)
             with self.files_locked(exclusive=False):
@@ -212,22 +213,25 @@ class Database:
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of the database file and of its WAL; 0 for a missing one."""
-        size = self.path.stat().st_size if self.path.exists() else 0
-        return {"database": size, "wal": self.wal_bytes()}
+        return {"database": _size(self.path), "wal": self.wal_bytes()}
 
     def wal_bytes(self) -> int:
         """Return the bytes of its write-ahead log (WAL); 0 if there is none."""
-        with suppress(FileNotFoundError):
-            return self.wal_path.stat().st_size
-        return 0
+        return _size(self.wal_path)
 
     def free_bytes(self) -> int:
         """Return how many bytes are free on its disk."""
         try:
-            return free_bytes(self.path.parent)
+            return files.free_bytes(self.path.parent)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the idle readers."""
         self._pool.close_all_but(None)
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

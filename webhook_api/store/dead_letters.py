@@ -53,13 +53,12 @@ def insert_dead_letters(db: LockedConnection, letters: Sequence[DeadLetter]) -> 
     size += sum(len(letter.body) for letter in letters)
     if count + len(letters) > MAX_DEAD_LETTERS or size > MAX_DEAD_BYTES:
         raise DeadLettersFull("there are too many dead letters: flask --app wsgi dead-letters")
-    return [_insert(db, letter) for letter in letters]
-
-
-def _insert(db: LockedConnection, letter: DeadLetter) -> int:
-    values = letter._replace(headers=json.dumps(letter.headers))  # type: ignore[arg-type]
-    inserted = db.execute(f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", values)
-    return inserted.lastrowid or 0
+    insert = f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+    numbers = []
+    for provider, reason, headers, *rest in letters:
+        inserted = db.execute(insert, [provider, reason, json.dumps(headers), *rest])
+        numbers.append(inserted.lastrowid or 0)
+    return numbers
 
 
 def dead_letter_sizes(db: sqlite3.Connection) -> Iterator[tuple[int, str, str, str, int]]:

@@ -25,6 +25,9 @@ WRITE_LOCK = ".lock"
 REMOVAL_LOCK = ".removal.lock"
 NAMES_LOCK = ".names.lock"  # of the names of these files: shared to open them, else to replace them
 LAST_BACKUP = ".last-backup"  # holds when it was made
+REPLICATED = ".replicated"  # holds up to which message the replica has all
+LAST_DRILL = ".last-drill"  # its time is that of the last drill that went well
+STANDBY = ".standby"  # the database is a copy; its time is when it was the newest one
 SESSIONS = ".sessions"  # the folder of those of the inbox
 # The file that is to replace the database. The name is from the time when only `restore` did that;
 # it stays, so that a start after an update finds the file of a command that was killed before.
@@ -36,8 +39,8 @@ PARTIAL = ".partial"  # ends the name of any file that is not complete yet, or o
 ORPHAN = ".orphan"  # after that of a WAL whose database was lost
 
 _OWN = (
-    *SQLITE_ENDINGS, WRITE_LOCK, REMOVAL_LOCK, NAMES_LOCK, LAST_BACKUP, SESSIONS, REPLACEMENT,
-    DISCARDED, SCRATCH, VERIFIED,
+    *SQLITE_ENDINGS, WRITE_LOCK, REMOVAL_LOCK, NAMES_LOCK, LAST_BACKUP, REPLICATED, SESSIONS,
+    REPLACEMENT, DISCARDED, SCRATCH, VERIFIED, LAST_DRILL, STANDBY,
 )  # fmt: skip
 _OF_OTHERS = (ORPHAN, PARTIAL, "-litestream")
 
@@ -70,11 +73,6 @@ def make_private(path: Path) -> None:
                 file.chmod(mode & 0o700)
 
 
-def create_private(path: Path) -> None:
-    """Create an empty file at `path`, if there is none, that only our user can read."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
 def other_files(path: Path) -> list[Path]:
     """Return what is beside the database at `path`, holds messages as well, and is not its own.
 
@@ -94,9 +92,8 @@ def refuse_own_file(path: Path, destination: Path) -> None:
     own, there = path.resolve(), destination.resolve()
     if own == there or (destination.exists() and destination.samefile(own)):
         raise OSError(errno.EINVAL, "is the database itself", str(destination))
-    if there.parent == own.parent and there.name.startswith(
-        tuple(own.name + ending for ending in _OWN)
-    ):
+    names = tuple(own.name + ending for ending in _OWN)
+    if there.parent == own.parent and there.name.startswith(names):
         raise OSError(errno.EINVAL, "is a file of the database itself", str(destination))
 
 
@@ -148,8 +145,7 @@ def check_space_for_copy(size: int, folder: Path) -> None:
     Raises:
         OSError: it does not fit.
     """
-    free = free_bytes(folder)
-    if free < size * _SIZES + _MORE_BYTES:
+    if (free := free_bytes(folder)) < size * _SIZES + _MORE_BYTES:
         about = f"no space for a copy of {size} bytes, {free} are free"
         raise OSError(errno.ENOSPC, about, str(folder))
 

@@ -50,12 +50,13 @@ def fold(text: str) -> str:
 
 def parts_that_fold_alone(text: str) -> Iterator[str]:
     """Yield `text` in the smallest parts of which each can be folded without the others."""
-    part = ""
-    for character in text:
-        if part and not _joins(part, character):
+    part = text[:1]
+    for character in text[1:]:
+        if _joins(part, character):
+            part += character
+        else:
             yield part
-            part = ""
-        part += character
+            part = character
     if part:
         yield part
 

@@ -21,9 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NewType
 
-from webhook_api.store.connections import Connection
+from webhook_api.store.connections import Connection, connect
 
 _RETRY_S = 0.01
+_CACHE_KIB = 64 * 1024  # of a copy that is worked on
 
 
 # A connection that may write now. Only `WriteLock.admit` and `unshared` make one.
@@ -69,18 +70,23 @@ def unshared(connection: Connection) -> LockedConnection:
     return LockedConnection(connection)
 
 
+def open_unshared(path: Path, *pragmas: str) -> LockedConnection:
+    """Open a file that nobody else uses until it is complete and synced."""
+    connection = unshared(connect(path, "rw", timeout_s=0))
+    for pragma in ("synchronous = OFF", f"cache_size = -{_CACHE_KIB}", *pragmas):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
 @contextmanager
 def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
     """Hold the lock at `path`, of the names of the files that belong to a database.
 
     Shared, to open several of them; `exclusive`, to replace them. The file is opened to read
     only, so that a reader can lock it on a disk that became read-only.
-
-    Raises:
-        BlockingIOError: others still hold it after `timeout_s`.
     """
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    descriptor = _take(path, timeout_s, operation=operation, access=os.O_RDONLY)
+    descriptor = _take(path, timeout_s, operation, os.O_RDONLY)
     try:
         yield
     finally:
@@ -88,18 +94,18 @@ def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[Non
 
 
 @contextmanager
-def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
+def hold(
+    path: Path, timeout_s: float | None = None, held: str = "another process is writing"
+) -> Iterator[WriteLock]:
     """Hold the lock at `path`; every other thread and process waits meanwhile.
 
-    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
-
     Raises:
-        BlockingIOError: another still holds it after `timeout_s`.
+        BlockingIOError: another still holds it after `timeout_s` seconds; `held` says so.
     """
     try:
         descriptor = _take(path, timeout_s)
     except BlockingIOError:
-        raise BlockingIOError(errno.EAGAIN, "another process is writing") from None
+        raise BlockingIOError(errno.EAGAIN, held) from None
     lock = WriteLock(descriptor)
     try:
         yield lock
@@ -108,19 +114,13 @@ def hold(path: Path, timeout_s: float | None = None) -> Iterator[WriteLock]:
 
 
 def _take(
-    path: Path,
-    timeout_s: float | None,
-    *,
-    operation: int = fcntl.LOCK_EX,
-    access: int = os.O_RDWR,
+    path: Path, timeout_s: float | None, operation: int = fcntl.LOCK_EX, access: int = os.O_RDWR
 ) -> int:
     """Return a descriptor of the file at `path`, locked; a missing file is created.
 
     Only our user can open it: whoever can open a file, even to read, can lock it (flock(2)).
-    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again.
-
-    Raises:
-        BlockingIOError: another still holds it after `timeout_s`.
+    Without `timeout_s` (seconds) the kernel queues us; with it, we try again and again, and raise
+    BlockingIOError at its end.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:

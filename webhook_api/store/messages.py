@@ -39,9 +39,8 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
 
     The first message of a `message_id` is kept; the others, in this call or later, are repeats.
     A UNIQUE column makes sure of that (spec, "Idempotency"). ON CONFLICT names it, because
-    OR IGNORE would also ignore a NULL. A message that was removed is not stored again; nobody
-    can remove one between our look at the tombstones and the insert, since that needs the write
-    lock.
+    OR IGNORE would also ignore a NULL. A message that was removed is not stored again: under the
+    write lock nobody can remove one between the query for tombstones and the insert.
 
     One statement inserts all rows, and SQLite commits it by itself. So the interpreter lock is
     given away once, not for each row: in a busy process, getting it back costs more than a row.
@@ -58,7 +57,7 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
 
 
 def insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
-    """Do the same, without a look at the tombstones.
+    """Do the same, without asking for tombstones.
 
     The rows get their ids here, under the write lock, so that the order of the ids is that of the
     commits: the feed relies on it (`positions.py`).
@@ -187,11 +186,7 @@ def add_tombstones(db: LockedConnection, message_ids: Iterable[str]) -> None:
 
 
 def write_probe(db: LockedConnection) -> None:
-    """Write and sync a few bytes, to see whether a message could be stored.
-
-    Raises:
-        sqlite3.Error, SchemaError: no message could be stored.
-    """
+    """Write and sync a few bytes, to see whether a message could be stored."""
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
 

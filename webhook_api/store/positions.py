@@ -26,11 +26,17 @@ class PositionLost(StateError):
 
     status = 410
 
-    def __init__(self, db: sqlite3.Connection, code: str, detail: str) -> None:
-        edges = {"start": str(start_of(db))}
-        if code == "diverged":
-            edges["end"] = str(end_of(db))
-        super().__init__(detail, code=code, **edges)
+
+class Pruned(PositionLost):
+    """Messages after the position were removed by age."""
+
+    code, detail = "pruned", "messages after this position were removed"
+
+
+class Diverged(PositionLost):
+    """The database was turned back to before the position."""
+
+    code, detail = "diverged", "the database was turned back to before this position"
 
 
 def position_of(key: bytes, row_id: int, message_id: str, created_at: str) -> FeedPosition:
@@ -62,34 +68,38 @@ def end_of(db: sqlite3.Connection) -> FeedPosition:
     return position_of(key_of(db), *row) if row else start_of(db)
 
 
-def resolve_position(db: sqlite3.Connection, wanted: FeedPosition | FeedStart) -> FeedPosition:
+def resolve_position(
+    db: sqlite3.Connection, wanted: FeedPosition | FeedStart, end: FeedPosition | None = None
+) -> FeedPosition:
     """Return the position that `wanted` names, once it has proved itself.
 
+    Without `end`, the feed ends after all stored messages.
+
     Raises:
-        PositionLost: the database was turned back to before it, or messages after it were removed
-            by age.
+        Pruned, Diverged: there is no such position any more.
     """
     start = start_of(db)
     if wanted == "start":
         return start
     if wanted == "now":
-        return end_of(db)
+        return end or end_of(db)
     assert isinstance(wanted, FeedPosition)
     if wanted.id < start.id:
-        raise PositionLost(db, "pruned", "messages after this position were removed")
-    if wanted not in (start, _position_at(db, wanted.id)):
-        raise PositionLost(db, "diverged", "the database was turned back to before this position")
+        raise Pruned(start=str(start))
+    if wanted != start and not is_proved(db, wanted):
+        raise Diverged(start=str(start), end=str(end or end_of(db)))
     return wanted
 
 
-def _position_at(db: sqlite3.Connection, row_id: int) -> FeedPosition | None:
+def is_proved(db: sqlite3.Connection, position: FeedPosition) -> bool:
+    """Return whether the database has, or had, the message of this position."""
     row = db.execute(
-        "SELECT id, message_id, created_at FROM messages WHERE id = ?", [row_id]
+        "SELECT id, message_id, created_at FROM messages WHERE id = ?", [position.id]
     ).fetchone()
     if row:
-        return position_of(key_of(db), *row)
-    row = db.execute("SELECT id, digits FROM removed_positions WHERE id = ?", [row_id]).fetchone()
-    return FeedPosition(*row) if row else None
+        return position == position_of(key_of(db), *row)
+    removed = "SELECT 1 FROM removed_positions WHERE (id, digits) = (?, ?)"
+    return db.execute(removed, position).fetchone() is not None
 
 
 def note_removed(db: LockedConnection, rows: Sequence[Removed], *, by_age: bool) -> None:

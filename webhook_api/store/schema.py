@@ -47,11 +47,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Check that the file has the schema that this code expects.
-
-    Raises:
-        SchemaError: it has another version, or the table `messages` is missing.
-    """
+    """Check that the file has the version that this code expects, and the table `messages`."""
     version = schema_version(connection)
     if version != SCHEMA_VERSION:
         raise SchemaError(f"schema version is {version}, expected is {SCHEMA_VERSION}")
@@ -95,9 +91,10 @@ def _schema_of(version: int) -> dict[str, str]:
     memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
     with closing(unshared(memory)) as fresh:
         if version == SCHEMA_VERSION:
-            _create(fresh)
+            _run(fresh, SCHEMA, version)
         else:
-            _apply(fresh, 0, version)
+            for number, script in enumerate(MIGRATIONS[:version], start=1):
+                _run(fresh, script, number)
         return _objects(fresh)
 
 
@@ -105,9 +102,6 @@ def check_objects(connection: sqlite3.Connection) -> None:
     """Check that what our statements meet in the file is ours: no foreign trigger, nothing changed.
 
     More tables, indexes and views do no harm, so the service runs with them.
-
-    Raises:
-        SchemaError: it is not.
     """
     for line in foreign_objects(connection):
         if line.startswith("schema: trigger") or not line.endswith("not of this service"):
@@ -156,27 +150,16 @@ def migrate(connection: LockedConnection, *, index_from: int = _INDEX_FROM) -> N
     Each step is one transaction. Then index the rows that are not indexed, if there are
     `index_from` or more. If this is stopped, the next start goes on with it. A file that
     is refused is not changed.
-
-    Raises:
-        SchemaError: the file is newer than this code, or is another program's database.
     """
     version = check_version(connection)
     if version:
         check_objects(connection)
-        _apply(connection, version, SCHEMA_VERSION)
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            _run(connection, script, number)
     else:
-        _create(connection)
+        _run(connection, SCHEMA, SCHEMA_VERSION)
     while count_unindexed(connection, max_rows=index_from) == index_from:
         index_messages(connection, max_rows=index_from)
-
-
-def _create(connection: LockedConnection) -> None:
-    _run(connection, SCHEMA, SCHEMA_VERSION)
-
-
-def _apply(connection: LockedConnection, version: int, to: int) -> None:
-    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
-        _run(connection, script, number)
 
 
 def _run(connection: LockedConnection, script: str, version: int) -> None:

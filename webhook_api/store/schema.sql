@@ -145,7 +145,7 @@ END;
 
 -- Each text has two more characters at its end, so that also its last two start a run of three:
 -- then every run of one or two characters is the start of some term. U+0001 is in no phrase that
--- the index answers without comparing (reading/phrase.py).
+-- the index answers without comparing (reading/search.py).
 CREATE VIEW searchable (id, body) AS
     SELECT id, coalesce(folded, text) || char(1, 1) FROM messages WHERE text IS NOT NULL;
 

@@ -90,6 +90,12 @@ class Writer:
         self._anchor: Connection | None = None
         self._file = -1
 
+    @property
+    def file(self) -> FileIdentity:
+        """The file that was written last."""
+        assert self._identity is not None, "nothing was written yet"
+        return self._identity
+
     def write(self, work: Callable[[LockedConnection], T], *, timeout_s: float | None = None) -> T:
         """Call `work` under the write lock, and return what it returns.
 

@@ -14,8 +14,8 @@ from webhook_api.errors import (
     StateError,
     Unavailable,
 )
+from webhook_api.services import current_services
 from webhook_api.web.inbox_page import is_inbox_page, render_failure
-from webhook_api.web.outcome import current_outcome
 
 
 def register_errors(app: Flask) -> None:
@@ -29,8 +29,8 @@ def register_errors(app: Flask) -> None:
 
 
 def _refused(error: RequestRefused) -> Response:
-    if outcome := current_outcome():
-        outcome.result = error.result
+    if "outcome" in g:
+        g.outcome.result = error.result
     response = _respond(error.status, error.detail)
     if isinstance(error, InvalidInput):
         g.refusal = error
@@ -46,6 +46,9 @@ def _database_failed(error: Exception) -> Response:
 
 
 def _wrong_state(error: StateError) -> Response:
+    if error.body["code"] == "diverged" and current_services().database.is_standby:
+        # The copy may only be older: a reader that is told 410 would begin again.
+        return _refused(Unavailable("database: this copy does not have the position"))
     response = jsonify(error.body)
     response.status_code = error.status
     return response

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.backup import last_backup
+from webhook_api.maintenance.replica import last_drill, standby_moment
 from webhook_api.store.consumers import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
@@ -24,40 +25,35 @@ class StoredData(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, size in self._database.sizes().items():
-            yield GaugeMetricFamily(
-                f"{name}_size_bytes", f"Bytes that the {name} file takes.", value=size
-            )
+            yield _gauge(f"{name}_size_bytes", f"Bytes that the {name} file takes.", size)
         try:
             free = self._database.free_bytes()
         except Unavailable:  # the folder is gone
             free = 0
-        yield GaugeMetricFamily(
-            "disk_free_bytes", "Bytes free on the disk that the database is on.", value=free
-        )
+        yield _gauge("disk_free_bytes", "Bytes free on the disk that the database is on.", free)
         if moment := last_backup(self._database):
-            yield GaugeMetricFamily(
-                "last_backup_timestamp_seconds",
-                "The moment of the last backup; absent if there never was one.",
-                value=moment,
-            )
+            text = "The moment of the last backup; absent if there never was one."
+            yield _gauge("last_backup_timestamp_seconds", text, moment)
+        replicated = self._database.leaves_checkpoints and not self._database.is_standby
+        if (moment := last_drill(self._database)) or replicated:
+            text = "The moment of the last drill that went well; 0 for a replica without one."
+            yield _gauge("last_drill_timestamp_seconds", text, moment or 0)
+        if moment := standby_moment(self._database):
+            text = "When the copy that a standby shows was the newest; absent elsewhere."
+            yield _gauge("standby_copy_timestamp_seconds", text, moment)
         if totals := stored_totals(self._database):
-            yield GaugeMetricFamily("stored_messages", "Messages stored.", value=totals.messages)
-            yield GaugeMetricFamily(
-                "stored_senders", "Senders of the stored messages.", value=totals.senders
-            )
-            yield GaugeMetricFamily(
-                "unindexed_messages",
-                "Messages that are not in the search index yet, at most: a search reads each.",
-                value=max(0, totals.newest - totals.indexed),
-            )
-            yield GaugeMetricFamily(
-                "dead_letters",
-                "Deliveries kept aside: signed, but not stored as messages.",
-                value=totals.dead_letters,
-            )
-            yield CounterMetricFamily(
-                "removed_messages", "Messages ever removed from this file.", value=totals.removed
-            )
+            yield _gauge("stored_messages", "Messages stored.", totals.messages)
+            yield _gauge("stored_senders", "Senders of the stored messages.", totals.senders)
+            text = "Messages that are not in the search index yet, at most: a search reads each."
+            yield _gauge("unindexed_messages", text, max(0, totals.newest - totals.indexed))
+            text = "Deliveries kept aside: signed, but not stored as messages."
+            yield _gauge("dead_letters", text, totals.dead_letters)
+            text = "Messages ever removed from this file."
+            yield CounterMetricFamily("removed_messages", text, value=totals.removed)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
 
 
 class ConsumerLag(Collector):
@@ -114,17 +110,12 @@ class Readiness(Collector):
         self._deadline_s = deadline_s
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "webhook_ready",
-            "1 if a message could be stored now, else 0.",
-            value=int(self._is_ready()),
-        )
-
-    def _is_ready(self) -> bool:
-        try:
+        if self._database.is_standby:  # it never is, and need not be
+            return
+        is_ready = False
+        with suppress(RequestRefused, SchemaError, sqlite3.Error):
             with self._database.reader() as db:
                 check_schema(db)
             self._commits.check(self._deadline_s)
-        except (RequestRefused, SchemaError, sqlite3.Error):
-            return False
-        return True
+            is_ready = True
+        yield _gauge("webhook_ready", "1 if a message could be stored now, else 0.", is_ready)

@@ -4,8 +4,10 @@ Under Gunicorn the counts are in memory-mapped files (`PROMETHEUS_MULTIPROC_DIR`
 gunicorn.conf.py), and a scrape adds up those of all workers. Otherwise they are in memory.
 """
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Collection, Iterable
+from functools import cache, partial
+from itertools import product
+from types import SimpleNamespace
 
 from flask import Flask
 from prometheus_client import (
@@ -17,26 +19,24 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from webhook_api.errors import RequestRefused
 from webhook_api.models import OWN
-from webhook_api.outcome import DeliveryCounts, NotServed, Result, SignedBy
+from webhook_api.outcome import DeliveryCounts, FinishedRequest, NotServed, Result, SignedBy
 from webhook_api.providers import EVENTS
 from webhook_api.providers.delivery import OTHER, STATUSES
 from webhook_api.reading.long_reads import Refusal
 from webhook_api.store.database import Database
-from webhook_api.web.answered import Answered
 from webhook_api.web.gauges import StoredData
 
 UNMATCHED = "<unmatched>"
 OTHER_METHOD = "OTHER"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # What everybody looks for first (spec 5); the name of a family is without `_total`.
-_FIRST = ("http_requests", "webhook_requests")
+_FIRST = {"http_requests": 0, "webhook_requests": 1}
 _LATENCY_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
@@ -65,21 +65,8 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
         if names:
             registry = registry.restricted_registry(names)
         encode, content_type = choose_encoder(accept_header or "")
-        return encode(_Sorted(registry)).decode(), content_type
-
-
-class _Sorted(Collector):
-    """What another collector has, with the metrics of `_FIRST` at its start."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterable[Metric]:
-        return sorted(self._collector.collect(), key=_place)
-
-
-def _place(metric: Metric) -> int:
-    return _FIRST.index(metric.name) if metric.name in _FIRST else len(_FIRST)
+        found = sorted(registry.collect(), key=lambda metric: _FIRST.get(metric.name, len(_FIRST)))
+        return encode(SimpleNamespace(collect=lambda: found)).decode(), content_type
 
 
 class Metrics:
@@ -90,95 +77,72 @@ class Metrics:
         self.registry = CollectorRegistry(support_collectors_without_names=True)
         self.stored = StoredData(database)
         self.registry.register(self.stored)
-        self.requests = Counter(
-            "http_requests_total",
-            "HTTP requests answered.",
-            ["method", "path", "status"],
-            registry=self.registry,
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        by_provider = ["provider", "result"]
+        self.requests = counter(
+            "http_requests_total", "HTTP requests answered.", ["method", "path", "status"]
         )
-        self.latency = Histogram(
+        self.latency = histogram(
             "request_latency_ms",
             "Milliseconds from a request's arrival in the application to its answer.",
             ["path"],
             buckets=_LATENCY_MS,
-            registry=self.registry,
         )
-        self.deliveries = Counter(
-            "webhook_requests_total",
-            "Deliveries, by what became of them.",
-            ["result"],
-            registry=self.registry,
+        self.deliveries = counter(
+            "webhook_requests_total", "Deliveries, by what became of them.", ["result"]
         )
-        self.signatures = Counter(
+        self.signatures = counter(
             "webhook_signatures_total",
             "Deliveries with a right signature, by the secret that it was made with.",
             ["provider", "key"],
-            registry=self.registry,
         )
-        self.conflicts = Counter(
-            "webhook_conflicts_total",
-            "Duplicates whose content differs from the stored message.",
-            registry=self.registry,
+        self.conflicts = counter(
+            "webhook_conflicts_total", "Duplicates whose content differs from the stored message."
         )
-        self.refused_reads = Counter(
+        self.refused_reads = counter(
             "reads_refused_total",
             "Reads ended early: no turn in time, too long, or the client left.",
             ["reason"],
-            registry=self.registry,
         )
-        self.refused_requests = Counter(
+        self.refused_requests = counter(
             "requests_refused_total",
             "Requests that the HTTP server refused, before any view saw them.",
             ["reason"],
-            registry=self.registry,
         )
-        self.provider_requests = Counter(
+        self.provider_requests = counter(
             "provider_requests_total",
             "Deliveries of each provider, by what became of them.",
-            ["provider", "result"],
-            registry=self.registry,
+            by_provider,
         )
-        self.provider_messages = Counter(
-            "provider_messages_total",
-            "Messages in them, by what became of each.",
-            ["provider", "result"],
-            registry=self.registry,
+        self.provider_messages = counter(
+            "provider_messages_total", "Messages in them, by what became of each.", by_provider
         )
-        self.provider_events = Counter(
+        self.provider_events = counter(
             "provider_events_total",
             "What in them is neither a message nor a status, by the provider's word for it.",
             ["provider", "event"],
-            registry=self.registry,
         )
-        self.provider_statuses = Counter(
+        self.provider_statuses = counter(
             "provider_statuses_total",
             "Statuses of sent messages in them, which are not stored.",
             ["provider", "kind"],
-            registry=self.registry,
         )
-        self.pending = Gauge(
-            "webhook_pending_deliveries",
-            "Deliveries waiting to be on disk.",
-            multiprocess_mode="livesum",
-            registry=self.registry,
-        )
-        self.feed_waiting = Gauge(
-            "feed_waiting",
-            "Requests waiting for messages.",
-            multiprocess_mode="livesum",
-            registry=self.registry,
-        )
-        self.commit_seconds = Histogram(
+        self.pending = gauge("webhook_pending_deliveries", "Deliveries waiting to be on disk.")
+        self.feed_waiting = gauge("feed_waiting", "Requests waiting for messages.")
+        self.commit_seconds = histogram(
             "commit_duration_seconds",
             "Seconds that a transaction took, its fsync included.",
             buckets=_COMMIT_SECONDS,
-            registry=self.registry,
         )
-        self.batch_messages = Histogram(
-            "commit_batch_messages",
-            "Messages stored by one transaction.",
-            buckets=_BATCH_MESSAGES,
-            registry=self.registry,
+        self.replica_ack_seconds = histogram(
+            "replica_ack_seconds",
+            "Seconds from a commit until the replica has it.",
+            buckets=_COMMIT_SECONDS,
+        )
+        self.batch_messages = histogram(
+            "commit_batch_messages", "Messages stored by one transaction.", buckets=_BATCH_MESSAGES
         )
 
         # Looked up once for each set of labels: `labels` takes a lock and makes texts.
@@ -188,28 +152,28 @@ class Metrics:
         self._signature = cache(self.signatures.labels)
 
     def waiting(self, deliveries: int) -> None:
-        """See `intake.observer.CommitObserver`."""
+        """See `intake.group_commit.CommitObserver`."""
         self.pending.set(deliveries)
 
     def committed(self, messages: int, seconds: float) -> None:
-        """See `intake.observer.CommitObserver`."""
+        """See `intake.group_commit.CommitObserver`."""
         self.commit_seconds.observe(seconds)
         if messages:
             self.batch_messages.observe(messages)
 
     def read_refused(self, refusal: Refusal) -> None:
-        """See `reading.long_reads.ReadObserver`."""
+        """Count a read that ended early."""
         self.refused_reads.labels(refusal).inc()
 
-    def count(self, answered: Answered) -> None:
+    def count(self, request: FinishedRequest) -> None:
         """Count a request and its response."""
-        path = answered.rule or UNMATCHED
-        method = answered.method if answered.method in _METHODS else OTHER_METHOD
-        self._request(method, path, answered.status).inc()
-        self._latency(path).observe(answered.latency_ms)
-        if isinstance(answered.failure, RequestRefused) and answered.failure.reason:
-            self.refused_requests.labels(answered.failure.reason).inc()
-        if outcome := answered.outcome:
+        path = request.rule or UNMATCHED
+        method = request.method if request.method in _METHODS else OTHER_METHOD
+        self._request(method, path, request.status).inc()
+        self._latency(path).observe(request.latency_ms)
+        if isinstance(request.failure, RequestRefused) and request.failure.reason:
+            self.refused_requests.labels(request.failure.reason).inc()
+        if outcome := request.outcome:
             self._delivery(outcome.result).inc()
             if outcome.signed_by:
                 provider = outcome.counts.provider if outcome.counts else OWN
@@ -228,18 +192,18 @@ class Metrics:
         for kind, count in counts.statuses.items():
             self.provider_statuses.labels(counts.provider, kind).inc(count)
 
-    def preset(self, app: Flask, providers: Iterable[str] = ()) -> None:
+    def preset(self, app: Flask, providers: Collection[str] = ()) -> None:
         """Create every series that is known from the start; the first scrape shows it as 0."""
+        _preset(self.deliveries, Result)
+        _preset(self.signatures, (OWN, *providers), SignedBy)
+        _preset(self.refused_reads, Refusal)
+        _preset(self.refused_requests, NotServed)
+        _preset(self.provider_requests, providers, Result)
+        of_messages = (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER)
+        _preset(self.provider_messages, providers, of_messages)
+        _preset(self.provider_statuses, providers, (*STATUSES, OTHER))
         for provider in providers:
-            self._preset_provider(provider)
-        for result in Result:
-            self.deliveries.labels(result)
-        for secret in SignedBy:
-            self.signatures.labels(OWN, secret)
-        for refusal in Refusal:
-            self.refused_reads.labels(refusal)
-        for reason in NotServed:
-            self.refused_requests.labels(reason)
+            _preset(self.provider_events, [provider], (*EVENTS[provider], OTHER))
         self.latency.labels(UNMATCHED)
         for rule in app.url_map.iter_rules():
             self.latency.labels(rule.rule)
@@ -247,17 +211,10 @@ class Metrics:
                 for status in (200, 401, 422) if method == "POST" else (200,):
                     self.requests.labels(method, rule.rule, status)
 
-    def _preset_provider(self, provider: str) -> None:
-        for result in Result:
-            self.provider_requests.labels(provider, result)
-        for result in (Result.CREATED, Result.DUPLICATE, Result.DEAD_LETTER):
-            self.provider_messages.labels(provider, result)
-        for event in (*EVENTS[provider], OTHER):
-            self.provider_events.labels(provider, event)
-        for kind in (*STATUSES, OTHER):
-            self.provider_statuses.labels(provider, kind)
-        for secret in SignedBy:
-            self.signatures.labels(provider, secret)
+
+def _preset(metric: Counter, *labels: Iterable[str]) -> None:
+    for values_ in product(*labels):
+        metric.labels(*values_)
 
 
 def _label(provider: str, event: str) -> str:

@@ -31,10 +31,10 @@ from webhook_api.responses import (
     Statistics,
     WrongState,
 )
-from webhook_api.web.assets import ASSETS
 
 Json = dict[str, Any]
 
+ASSETS = Path(__file__).with_name("static")  # style sheets, scripts and images of the pages
 _CONSTANT = Path(__file__).with_name("openapi.json")
 _TYPES: list[type] = [
     InboundMessage, Accepted, Message, CompleteMessage, Page, Statistics, Alive, Ready, Error,

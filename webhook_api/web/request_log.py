@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 
 from webhook_api.errors import RequestRefused
-from webhook_api.web.answered import Answered
+from webhook_api.outcome import FinishedRequest
 from webhook_api.web.streams import StreamedResponse, StreamEnd
 
 logger = logging.getLogger(__name__)
@@ -19,14 +19,14 @@ _ADDRESSES = re.compile(r"[0-9a-fA-F.:, ]{1,200}")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def log_request(answered: Answered, response: Response) -> None:
+def log_request(request: FinishedRequest, response: Response) -> None:
     """Write the line of a request: now, or at the end of its response if that is a stream."""
     if isinstance(response, StreamedResponse):
         # Its level is known only at its end.
-        fields = _fields(answered)
-        response.sending.when_ended = partial(_log_stream, fields, answered.started)
-    elif logger.isEnabledFor(level := _level_of(answered)):
-        _write(level, _fields(answered), answered.failure)
+        fields = _fields(request)
+        response.when_ended.append(partial(_log_stream, fields, request.started))
+    elif logger.isEnabledFor(level := _level_of(request)):
+        _write(level, _fields(request), request.failure)
 
 
 def _log_stream(
@@ -58,15 +58,15 @@ def _reason(detail: object) -> object:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in detail)
 
 
-def _fields(answered: Answered) -> dict[str, Any]:
+def _fields(request: FinishedRequest) -> dict[str, Any]:
     fields = {
-        "request_id": answered.request_id,
-        "method": answered.method,
-        "path": answered.path,
-        "status": answered.status,
-        "latency_ms": round(answered.latency_ms, 3),
+        "request_id": request.request_id,
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "latency_ms": round(request.latency_ms, 3),
     }
-    if outcome := answered.outcome:
+    if outcome := request.outcome:
         if outcome.message_id is not None:
             fields["message_id"] = outcome.message_id
         fields["dup"] = outcome.duplicate
@@ -81,20 +81,20 @@ def _fields(answered: Answered) -> dict[str, Any]:
             for name in ("error_codes", "dead_letters", "reason"):
                 if value := getattr(counts, name):
                     fields[name] = value
-        if answered.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
+        if request.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
             fields["checked_url"] = outcome.checked_url
-    if answered.status == HTTPStatus.UNAUTHORIZED:
-        fields["client"] = answered.client
-        if _ADDRESSES.fullmatch(answered.forwarded_for):
-            fields["forwarded_for"] = answered.forwarded_for
-    if _PLAIN_ID.fullmatch(answered.client_request_id):
-        fields["client_request_id"] = answered.client_request_id
+    if request.status == HTTPStatus.UNAUTHORIZED:
+        fields["client"] = request.client
+        if _ADDRESSES.fullmatch(request.forwarded_for):
+            fields["forwarded_for"] = request.forwarded_for
+    if _PLAIN_ID.fullmatch(request.client_request_id):
+        fields["client_request_id"] = request.client_request_id
     return fields
 
 
-def _level_of(answered: Answered) -> int:
-    if answered.status >= 500 or answered.status == HTTPStatus.UNAUTHORIZED:
+def _level_of(request: FinishedRequest) -> int:
+    if request.status >= 500 or request.status == HTTPStatus.UNAUTHORIZED:
         return logging.ERROR
-    counts = answered.outcome.counts if answered.outcome else None
+    counts = request.outcome.counts if request.outcome else None
     told = counts is not None and (counts.dead_letters or counts.error_codes)
-    return logging.WARNING if answered.status >= 400 or told else logging.INFO
+    return logging.WARNING if request.status >= 400 or told else logging.INFO

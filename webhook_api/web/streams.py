@@ -1,7 +1,7 @@
 """Streams: responses that are made while they are sent."""
 
 import errno
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
 
 from flask import Response
@@ -21,27 +21,24 @@ class StreamEnd(StrEnum):
 WhenEnded = Callable[[StreamEnd, Exception | None], None]
 
 
-class Sending:
-    """Holds what to call at the end of a stream, with the cause if it failed."""
-
-    when_ended: WhenEnded | None = None
-
-
 class StreamedResponse(Response):
     """A response whose blocks are made while it is sent.
 
-    `blocks` is always closed: at the end, when the client leaves, and if nothing was sent.
+    `blocks` is always closed: at the end, when the client leaves, and if nothing was sent. Then
+    all of `when_ended` are called, with the cause if it failed.
     """
 
     def __init__(self, first: bytes, blocks: Generator[bytes], mimetype: str) -> None:
         """Send `first`, which was made while an error could change the status, then `blocks`."""
-        self.sending = Sending()
-        body = _send(first, blocks, self.sending)
+        self.when_ended: list[WhenEnded] = []
+        body = _send(first, blocks, self.when_ended)
         next(body)
         super().__init__(body, mimetype=mimetype)
 
 
-def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator[bytes]:
+def _send(
+    first: bytes, blocks: Generator[bytes], when_ended: Sequence[WhenEnded]
+) -> Generator[bytes]:
     end, cause = StreamEnd.CLIENT_LEFT, None
     try:
         yield b""  # For `next` above: only a generator that has begun reaches its `finally`.
@@ -58,8 +55,8 @@ def _send(first: bytes, blocks: Generator[bytes], sending: Sending) -> Generator
         raise _connection_ended() from None
     finally:
         blocks.close()
-        if sending.when_ended:
-            sending.when_ended(end, cause)
+        for report in when_ended:
+            report(end, cause)
 
 
 def _connection_ended() -> OSError:

@@ -154,6 +154,15 @@ class Server:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def written_bytes(self) -> int:
+        """Return how much the workers have given to the disk, from /proc (proc(5))."""
+        return sum(
+            int(line.removeprefix("write_bytes: "))
+            for pid in self._workers()
+            for line in Path(f"/proc/{pid}/io").read_text().splitlines()
+            if line.startswith("write_bytes: ")
+        )
+
     def stored(self) -> int:
         """Return how many messages the database file holds."""
         connection = sqlite3.connect(self.database)

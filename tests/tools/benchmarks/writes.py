@@ -22,7 +22,6 @@ from tests.tools.benchmarks.measured import Measured, middle
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _WARM_UP_S = 1.0
 GTHREAD = ["-k", "gthread", "-w", "2", "--threads", "16"]  # of the bare applications
-_SLOW_FSYNC_MS = 5
 
 _LIVE_CONNECTIONS = (1, 32)
 _HEAD = (
@@ -50,17 +49,23 @@ class Bodies:
         return path
 
 
-def _slow_fsync(folder: Path) -> dict[str, str]:
-    """Return the environment that makes a server's fsync slow."""
+def _slower_fsync(folder: Path, milliseconds: float) -> dict[str, str]:
+    """Return the environment that makes a server's fsync slower."""
+    if not milliseconds:
+        return {}
     compiler = require(os.environ.get("CC", "cc"), "to make fsync slow, or use --fsync-ms 0")
     library = folder / "slow_fsync.so"
     source = HERE / "slow_fsync.c"
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-    return {"LD_PRELOAD": str(library), "SLOW_FSYNC_US": str(_SLOW_FSYNC_MS * 1000)}
+    return {"LD_PRELOAD": str(library), "SLOW_FSYNC_US": f"{milliseconds * 1000:.0f}"}
 
 
-def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list[Server]:
-    """Return the servers to compare; the first is the service with its defaults."""
+def _contenders(compare: str, folder: Path, delays: Sequence[float]) -> list[Server]:
+    """Return the servers to compare; the first is the service with its defaults.
+
+    `delays` are the milliseconds that an fsync takes longer: one for all servers, or to compare.
+    """
+    environment = _slower_fsync(folder, delays[0])
 
     def server(number: int, name: str, app: str = "wsgi:app", **settings: str) -> Server:
         return Server(
@@ -78,6 +83,11 @@ def _contenders(compare: str, folder: Path, environment: dict[str, str]) -> list
         one.arguments = [*ours, *arguments]
         return one
 
+    if compare == "fsync":
+        return [
+            server(number, f"fsync +{ms:g} ms", **_slower_fsync(folder, ms))
+            for number, ms in enumerate(delays)
+        ]
     servers = [server(0, "service")]
     if compare == "designs":
         servers.append(server(1, "a: no database", "tests.tools.benchmarks.apps:ceiling()"))
@@ -168,17 +178,16 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
 @click.option("--seconds", default=1.5, show_default=True, help="Length of one run.")
 @click.option(
     "--fsync-ms",
-    type=click.Choice(["0", str(_SLOW_FSYNC_MS), "both"]),
-    default="both",
+    default="0,5",
     show_default=True,
-    help="How much slower than here each fsync is.",
+    help="How much slower than here each fsync is: a run for each of these.",
 )
 @click.option(
     "--compare",
     default="designs",
     show_default=True,
     help="designs: without the database, and beside applications without anything of it, see"
-    " plain.py;"
+    " plain.py; fsync: the service with each of --fsync-ms;"
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
     " CPU_AFFINITY=off: other settings; a folder: another version of the service.",
 )
@@ -188,24 +197,24 @@ def main(
 ) -> None:
     """Measure durable deliveries per second, and compare with other ways to do it."""
     require("wrk", "to send requests")
-    for slow in [False, True] if fsync_ms == "both" else [fsync_ms != "0"]:
+    each = [float(milliseconds) for milliseconds in fsync_ms.split(",")]
+    for delays in [each] if compare == "fsync" else [[milliseconds] for milliseconds in each]:
         with tempfile.TemporaryDirectory(prefix="webhook-bench-") as name, ExitStack() as stack:
             folder = Path(name)
             bodies = Bodies(folder)
-            environment = _slow_fsync(folder) if slow else {}
             servers = [
-                stack.enter_context(server) for server in _contenders(compare, folder, environment)
+                stack.enter_context(server) for server in _contenders(compare, folder, delays)
             ]
             if neighbour:
                 stack.enter_context(_neighbour(folder))
             _race(servers, bodies, 4, 1, _WARM_UP_S)
-            click.echo(f"fsync {_SLOW_FSYNC_MS} ms slower:" if slow else "fsync as it is here:")
+            click.echo(f"each fsync slower by {', '.join(f'{ms:g}' for ms in delays)} ms:")
             rows = []
             for number in map(int, connections.split(",")):
                 rows += _rows(number, _race(servers, bodies, number, rounds, seconds))
             show_table(_HEAD, rows)
             _check_stored(servers)
-            if compare == "designs" and not slow:
+            if compare == "designs" and not delays[0]:
                 _show_live(servers, rounds, seconds)
 
 

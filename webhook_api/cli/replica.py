@@ -1,0 +1,167 @@
+"""`drill`, `follow` and `promote`: commands for Litestream's replica of the database."""
+
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from webhook_api.cli.command import command, current_settings, describe, say, shown_progress
+from webhook_api.db import current_database
+from webhook_api.errors import RequestRefused
+from webhook_api.maintenance import replica
+from webhook_api.maintenance.replica import Address, Replica, Source
+from webhook_api.store.database import Database
+
+_PORTS = {"http": 80, "https": 443}
+_EXIT_TERMINATED = 143  # as a shell reports a program that SIGTERM ended
+
+_configuration = click.option(
+    "--config",
+    "configuration",
+    type=click.Path(path_type=Path),
+    help="Litestream's configuration; default: its own, /etc/litestream.yml.",
+)
+
+
+class HostAndPort(click.ParamType[Address]):
+    """A URL, of which the host and the port matter."""
+
+    name = "url"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        try:
+            url = urlsplit(value)
+            port = url.port or _PORTS[url.scheme]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r}: accepted are http:// and https:// URLs", param, ctx)
+        if not url.hostname:
+            self.fail(f"{value!r} names no host", param, ctx)
+        return url.hostname, port
+
+
+@command("drill")
+@_configuration
+@click.option(
+    "--backups",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Try the newest of the dated backups in this folder, not the replica.",
+)
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder for the copy, which is removed afterwards; default: beside the database.",
+)
+def try_replica(configuration: Path | None, backups: Path | None, scratch: Path | None) -> None:
+    """Restore the replica to a scratch folder, check it, and compare it with the database.
+
+    Prints how old it is and how long that took; the exit code is 1 if anything is missing or
+    differs. The service goes on. Needs as much space as the database, and some more.
+    """
+    database = current_database()
+    with _terminated_like_interrupted(), shown_progress("checking") as show:
+        if backups:
+            source = replica.newest_backup(database, backups)
+        else:
+            source = Replica(database.path, configuration).newest()
+        done = replica.drill(database, source, scratch, show)
+    say(
+        f"{source.name}: {done.report.messages} messages, nothing differs; {_age(source)};"
+        f" restored in {done.fetch_s:.1f} s, checked in {done.check_s:.1f} s"
+    )
+
+
+@command("follow")
+@_configuration
+@click.option("--every", type=click.IntRange(1, 86_400), help="Do it again after so many seconds.")
+def follow_primary(configuration: Path | None, every: int | None) -> None:
+    """Make this standby's database a copy of the replica; its service shows it at once.
+
+    Each time the whole replica is restored, to a folder beside the database. With --every, what
+    fails is tried again, until the command is stopped.
+    """
+    database = _of_standby()
+    while True:
+        began = time.monotonic()
+        try:
+            with _terminated_like_interrupted():
+                source = replica.follow(database, Replica(database.path, configuration))
+            say(f"{database.path}: copied from the replica, {_age(source)}")
+        except (OSError, sqlite3.Error, RequestRefused) as error:
+            if not every:
+                raise
+            say(f"Error: {describe(error)}", err=True)
+        if not every:
+            return
+        time.sleep(max(0.0, began + every - time.monotonic()))
+
+
+@command("promote")
+@_configuration
+@click.option(
+    "--primary",
+    type=HostAndPort(),
+    required=True,
+    help="URL of the old primary itself, not of a proxy: nobody may listen there.",
+)
+@click.option(
+    "--watch",
+    type=click.IntRange(0, 3600),
+    default=15,
+    show_default=True,
+    help="Seconds in which nobody may write to the replica.",
+)
+def promote_standby(configuration: Path | None, primary: Address, watch: int) -> None:
+    """Make this standby's database the only one, with all that the replica has.
+
+    Refuses while the old primary answers, or while anybody writes to the replica. The copy is
+    checked like `verify` does.
+    """
+    database = _of_standby()
+    with _terminated_like_interrupted(), shown_progress("checking") as show:
+        source, report = replica.promote(
+            database, Replica(database.path, configuration), primary, show, watch_s=watch
+        )
+    say(f"{database.path}: {report.messages} messages, nothing differs; {_age(source)}")
+    click.echo(
+        "Now, in this order:\n"
+        "1. Fence the old primary: switch it off, or take its key to the replica away. Should it\n"
+        "   start again, it must not take deliveries.\n"
+        "2. Give Litestream here a new, empty place for its replica.\n"
+        "3. Set ROLE=primary, and start the service and Litestream.\n"
+        "4. Move the name or the address that the providers call, then run recover."
+    )
+
+
+def _of_standby() -> Database:
+    """Return the database as one that can be written.
+
+    Raises:
+        click.ClickException: this is no standby.
+    """
+    if not current_settings().is_standby:
+        raise click.ClickException("ROLE is primary: only a standby's database is a copy")
+    return Database(current_database().path)
+
+
+def _age(source: Source) -> str:
+    age_s = (datetime.now(UTC) - source.moment).total_seconds()
+    return f"as of {source.moment:%Y-%m-%dT%H:%M:%SZ}, {max(0.0, age_s):.0f} s ago"
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the command like Ctrl-C does: a scratch folder is removed."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,317 @@
+"""Litestream's replica, and what a copy of it is for: a drill, a standby, its promotion.
+
+Each copy is a plain `litestream restore` into a file that nobody reads yet. With `restore -f`,
+Litestream 0.5.17 would go on writing into a file that others read. A connection with a cache then
+sees pages of two states in one statement, and if Litestream is killed halfway, the file is damaged
+and cannot be followed any further.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from webhook_api.errors import SchemaError
+from webhook_api.maintenance.backup import dated_backups, moment_of_name
+from webhook_api.maintenance.replacing import replace
+from webhook_api.maintenance.verify import DamagedError, Report, check_copy
+from webhook_api.store.connections import connect
+from webhook_api.store.copies import Progress, naming_full_disk, no_progress, temporary_folder
+from webhook_api.store.database import Database
+from webhook_api.store.files import (
+    LAST_DRILL,
+    STANDBY,
+    beside,
+    check_space_for_copy,
+    is_ours,
+    sync_folder,
+)
+from webhook_api.store.lock import unshared
+from webhook_api.store.schema import migrate
+from webhook_api.timestamps import as_text
+
+_BEHIND = timedelta(minutes=1)  # what the replica may lack; usually it is a second
+_CONNECT_TIMEOUT_S = 3.0
+_LOOK_EVERY_S = 1.0
+
+Address = tuple[str, int]
+
+
+class Source(NamedTuple):
+    """Where a copy comes from: its name, the moment that it is of, and what writes it to a file.
+
+    All that was stored before `complete_until` has to be in it.
+    """
+
+    name: str
+    moment: datetime
+    complete_until: datetime
+    fetch: Callable[[Path], object]
+
+
+class Replica:
+    """What Litestream keeps of the database at `path`, as its configuration says."""
+
+    def __init__(self, path: Path, configuration: Path | None) -> None:
+        """Without `configuration` it is Litestream's own default."""
+        self._arguments = [*(["-config", str(configuration)] if configuration else []), str(path)]
+
+    def files(self) -> list[dict[str, str]]:
+        """Return what Litestream says of each file of the replica; it may be empty.
+
+        Raises:
+            OSError: Litestream is not installed, or says why it failed.
+        """
+        listed = _litestream("ltx", "-level", "all", "-json", *self._arguments)
+        with suppress(ValueError):
+            files: list[dict[str, str]] = json.loads(listed) or []
+            return files
+        raise OSError(errno.EPROTO, "this version is unknown: 0.5.17 is known", "litestream ltx")
+
+    def newest(self) -> Source:
+        """Return what a restore brings back now.
+
+        Raises:
+            OSError: as above, or there is nothing in it.
+        """
+        moments = [datetime.fromisoformat(file["timestamp"]) for file in self.files()]
+        if not moments:
+            raise OSError(errno.ENOENT, "there is nothing in it", "replica")
+        return Source("replica", max(moments), datetime.now(UTC) - _BEHIND, self._fetch)
+
+    def _fetch(self, file: Path) -> None:
+        _litestream("restore", "-o", str(file), *self._arguments)
+
+
+def _litestream(command: str, *arguments: str) -> str:
+    beside_python = str(Path(sys.executable).parent)
+    program = shutil.which("litestream") or shutil.which("litestream", path=beside_python)
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, "is not installed", "litestream")
+    run = subprocess.run(  # noqa: S603 - no shell
+        [program, command, *arguments], capture_output=True, text=True, errors="replace"
+    )
+    if run.returncode:
+        said = re.findall("^Error: (.*)", run.stderr, re.MULTILINE)
+        raise OSError(errno.EIO, said[-1] if said else "it failed", f"litestream {command}")
+    return run.stdout
+
+
+def newest_backup(database: Database, folder: Path) -> Source:
+    """Return the newest of the dated backups in `folder`.
+
+    Raises:
+        OSError: there is none.
+    """
+    backups = dated_backups(database, folder)
+    if not backups:
+        raise OSError(errno.ENOENT, "there is no backup of this database in it", str(folder))
+    newest = backups[-1]
+    moment = moment_of_name(newest)
+    return Source(str(newest), moment, moment, lambda file: shutil.copyfile(newest, file))
+
+
+def _fetch(database: Database, source: Source, folder: Path) -> Path:
+    """Copy `source` into `folder`, and return the copy."""
+    check_space_for_copy(sum(database.sizes().values()), folder)
+    copy = folder / "copy.db"
+    source.fetch(copy)
+    if not is_ours(copy):
+        raise OSError(errno.EINVAL, "is no database of this service", source.name)
+    return copy
+
+
+def _check(copy: Path, source: Source, progress: Progress) -> Report:
+    try:
+        with closing(connect(copy, "rw", timeout_s=0)) as made_by_any_version:
+            migrate(unshared(made_by_any_version))
+        report = check_copy(copy, progress)
+    except (SchemaError, sqlite3.Error) as error:
+        raise OSError(errno.EIO, str(error), source.name) from None
+    if report.differences:
+        raise DamagedError(report)
+    return report
+
+
+class Drill(NamedTuple):
+    """How a drill went, and how many seconds its two parts took."""
+
+    source: Source
+    report: Report
+    fetch_s: float
+    check_s: float
+
+
+def drill(
+    database: Database,
+    source: Source,
+    scratch: Path | None = None,
+    progress: Progress = no_progress,
+) -> Drill:
+    """Restore `source` to a folder in `scratch`, by default beside the database, and check it.
+
+    The moment of a drill that went well is kept, see `last_drill`.
+
+    Raises:
+        DamagedError: the copy has differences, or lacks messages.
+        OSError: there is no copy to be had, or no space, or it is of another database.
+    """
+    began = time.time()
+    with temporary_folder((scratch or database.path.parent) / f"{database.path.name}.drill") as to:
+        copy = _fetch(database, source, to)
+        fetched = time.time()
+        report = _check(copy, source, progress)
+        checked = time.time()
+        if missing := _missing(database, copy, source):
+            raise DamagedError(Report(report.messages, missing))
+    record = beside(database.path, LAST_DRILL)
+    record.touch(mode=0o600)
+    os.utime(record, (began, began))
+    return Drill(source, report, fetched - began, checked - fetched)
+
+
+def _missing(database: Database, copy: Path, source: Source) -> list[str]:
+    """Say which messages are not in the copy as they are in the database, where there is one."""
+    until = as_text(source.complete_until)
+    if not database.path.exists():
+        return []
+    columns = "id, message_id, from_msisdn, to_msisdn, ts, text, created_at"
+    with database.reader() as live:
+        live.execute("ATTACH ? AS copy", [f"file:{quote(str(copy))}?mode=ro"])
+        (same,) = live.execute(
+            "SELECT here.tombstone_key = there.tombstone_key"
+            " FROM main.totals AS here, copy.totals AS there"
+        ).fetchone()
+        if not same:
+            raise OSError(errno.EINVAL, "is of another database", source.name)
+        missing, first = live.execute(
+            f"SELECT count(*), min(id) FROM main.messages AS here WHERE created_at < ?"
+            f" AND ({columns}) IS NOT"
+            f" (SELECT {columns} FROM copy.messages AS there WHERE there.id = here.id)",
+            [until],
+        ).fetchone()
+        live.execute("DETACH copy")
+    if not missing:
+        return []
+    return [f"{missing} messages from before {until} are not in it, the first is row {first}"]
+
+
+def last_drill(database: Database) -> float | None:
+    """Return the moment of the last drill that went well, in seconds since 1970."""
+    return _time_of(beside(database.path, LAST_DRILL))
+
+
+def standby_moment(database: Database) -> float | None:
+    """Return when a standby's copy was the newest, in seconds since 1970."""
+    return _time_of(beside(database.path, STANDBY))
+
+
+def _time_of(file: Path) -> float | None:
+    """Return the time of a file.
+
+    A scrape reads it with one `stat`, and all processes see the same. In the database, a restore
+    would turn it back.
+    """
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return None
+
+
+def _standby_mark(database: Database) -> Path:
+    """Return the name of the file that says that the database is a copy.
+
+    Raises:
+        OSError: there is a database without this file.
+    """
+    mark = beside(database.path, STANDBY)
+    if database.path.exists() and not mark.exists():
+        raise OSError(errno.EEXIST, "is no copy that a standby made", str(database.path))
+    database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return mark
+
+
+def follow(database: Database, replica: Replica) -> Source:
+    """Make the database a copy of the replica as it is now; reads go on meanwhile.
+
+    Raises:
+        OSError: the database is no copy of a standby, or no copy could be made.
+    """
+    mark = _standby_mark(database)
+    began = time.time()
+    source = replica.newest()
+    with temporary_folder(mark) as folder:
+        copy = _fetch(database, source, folder)
+        # Under the write lock: by now, `promote` may have removed the mark.
+        _place(database, copy, lambda _new: _standby_mark(database).touch(mode=0o600))
+    os.utime(mark, (began, began))
+    return source
+
+
+def _place(database: Database, copy: Path, finish: Callable[[Path], None]) -> None:
+    replace(database, lambda new: _write(copy, new), keep=False, finish=finish)
+
+
+def _write(copy: Path, new: Path) -> None:
+    with naming_full_disk(new):
+        shutil.copyfile(copy, new)
+
+
+def promote(
+    database: Database,
+    replica: Replica,
+    primary: Address,
+    progress: Progress = no_progress,
+    *,
+    watch_s: float,
+) -> tuple[Source, Report]:
+    """Make the standby's database the only one: the newest state of the replica, checked.
+
+    Raises:
+        OSError: something still listens at `primary`, or a file of the replica has changed within
+            `watch_s` seconds (also an idle service writes, for a health check every ten seconds);
+            or no copy could be made, or no standby made the database.
+        DamagedError: the copy has differences.
+    """
+    mark = _standby_mark(database)
+    _check_silent(primary)
+    before, until = replica.files(), time.monotonic() + watch_s
+    source = replica.newest()
+    with temporary_folder(mark) as folder:
+        copy = _fetch(database, source, folder)
+        report = _check(copy, source, progress)
+        while replica.files() == before and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+        if replica.files() != before:
+            raise OSError(errno.EBUSY, "it is still written to: stop who does that", source.name)
+        _place(database, copy, lambda _new: _check_silent(primary))
+    mark.unlink(missing_ok=True)
+    sync_folder(mark.parent)
+    return source, report
+
+
+def _check_silent(primary: Address) -> None:
+    """Check that nobody listens there: a process that hangs is still there, and so is a proxy.
+
+    Raises:
+        OSError: somebody does, or there is no such host.
+    """
+    shown = "{}:{}".format(*primary)
+    try:
+        socket.create_connection(primary, _CONNECT_TIMEOUT_S).close()
+    except socket.gaierror as error:
+        raise OSError(errno.EINVAL, error.strerror, shown) from None
+    except OSError:
+        return
+    raise OSError(errno.EBUSY, "the primary still answers: stop it for good", shown)
