@@ -143,24 +143,25 @@ def test_one_that_is_stopped_changes_nothing(
     api: Api, backup: Path, what: str, number: int
 ) -> None:
     folder = backup.parent
-    big, target = Database(folder / "big.db"), "app.db.restored" if what == "restore" else "n.db"
-    big.prepare(create=True)
-    fill(big.path if what == "restore" else api.path, 10_000)
-    file, kept = (big.path, stored(api.path)) if what == "restore" else (folder / "n.db", None)
+    big, made = folder / "big.db", folder / "made.db"
+    Database(big).prepare(create=True)
+    fill(big if what == "restore" else api.path, 10_000)
+    file, new = (big, "app.db.restored") if what == "restore" else (made, "made.db")
+    before = stored(api.path)
 
     with command(api.path, what, file) as running:
-        wait_until(lambda: any(f.stat().st_size for f in folder.glob(f"{target}.*.partial")))
+        wait_until(lambda: any(f.stat().st_size for f in folder.glob(f"{new}.*.partial")))
         running.send_signal(number)
         _, stderr = running.communicate()
 
     assert running.returncode == (1 if number == signal.SIGINT else -number)
-    assert kept in (None, stored(api.path))
-    assert not (folder / target).exists()
+    assert stored(api.path) == before
+    assert not (folder / new).exists()
     if number == signal.SIGINT:
         assert stderr.strip() == "Aborted!"
-        assert not list(folder.glob(f"{target}*"))
-    assert api.run(what, backup if what == "restore" else file).exit_code == 0
-    assert not list(folder.glob(f"{target}.*"))
+        assert not list(folder.glob(f"{new}*"))
+    assert api.run(what, backup if what == "restore" else made).exit_code == 0
+    assert not list(folder.glob(f"{new}.*"))
 
 
 def totals(api: Api) -> tuple[int, int, int]:
