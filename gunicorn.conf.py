@@ -13,6 +13,7 @@ from webhook_api.config import INHERITED, ConfigError
 from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server.clients import Limits
+from webhook_api.server.executors import pool_limits
 from webhook_api.server.gunicorn_log import JsonLogger
 from webhook_api.server.listeners import drop_before_close
 from webhook_api.server.metrics_folder import (
@@ -21,7 +22,6 @@ from webhook_api.server.metrics_folder import (
     place_of_folder,
     remove_left_behind,
 )
-from webhook_api.server.places import thread_shares
 from webhook_api.server.refused_settings import refusal
 from webhook_api.server.worker import LoopWorker, asked_to_stop
 from webhook_api.services import services_of
@@ -40,7 +40,7 @@ bind = f"{_address}:{_settings.port}"
 worker_class = LoopWorker.limited(
     Limits(
         body_bytes=body_limits(_settings),
-        shares=thread_shares(_settings),
+        pools=pool_limits(_settings),
         idle_s=_settings.keepalive_s,
     )
 )

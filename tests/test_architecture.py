@@ -6,6 +6,7 @@ checks both.
 
 import ast
 import configparser
+import inspect
 import re
 import subprocess
 import sys
@@ -60,6 +61,19 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
     assert set(app.blueprints) >= {"health", "webhook", "messages", "stats"}
 
 
+def test_nothing_that_the_application_calls_is_asynchronous(app: Flask) -> None:
+    hooks = [
+        hook
+        for by_blueprint in (app.before_request_funcs, app.after_request_funcs)
+        for functions in by_blueprint.values()
+        for hook in functions
+    ]
+
+    assert hooks
+    for function in [*hooks, *app.view_functions.values(), *app.teardown_appcontext_funcs]:
+        assert not inspect.iscoroutinefunction(function)
+
+
 def test_what_is_not_about_http_works_without_flask(modules: dict[str, ast.Module]) -> None:
     rules = configparser.ConfigParser()
     rules.read(PACKAGE.parent / ".importlinter")
@@ -82,6 +96,25 @@ def test_only_config_reads_the_environment(modules: dict[str, ast.Module]) -> No
     }
 
     assert read == {"config"}
+
+
+def test_only_the_lock_hands_out_connections_that_may_write(
+    modules: dict[str, ast.Module],
+) -> None:
+    made: dict[str, set[str]] = {
+        "LockedConnection": set(), "unshared": set(), "open_unshared": set()
+    }  # fmt: skip
+    for module, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in made:
+                made[ast.unparse(node.func)].add(module)
+
+    assert made["LockedConnection"] == {"store.lock"}
+    # A database in memory, or a copy that nobody else uses.
+    assert made["unshared"] == {"store.schema", "store.lock", "maintenance.replica"}
+    assert made["open_unshared"] == {
+        "maintenance.verify", "maintenance.restore", "maintenance.compaction",
+    }  # fmt: skip
 
 
 def test_the_map_has_every_room_and_only_modules_that_exist() -> None:

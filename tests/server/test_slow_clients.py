@@ -21,7 +21,7 @@ from tests.server.clients import (
     streams,
 )
 from tests.serving import QUICK, Server, serving, wait_until
-from webhook_api.server.places import STREAMS
+from webhook_api.server.executors import STREAMS
 
 
 def test_a_body_that_stops_halfway_is_408_as_json(server: Server) -> None:

@@ -44,7 +44,7 @@ class PlainCommand(click.Command):
     """A command with `plain_failures`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _plain_click_errors():
+        with plain_failures():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,7 +53,7 @@ class PlainCommand(click.Command):
             click.echo("Error: stdout is closed", err=True)
             sys.exit(EXIT_FAILURE)
         send_logs_to(sys.stderr)
-        with plain_failures(), _plain_click_errors():
+        with plain_failures():
             return super().invoke(ctx)
 
 
@@ -67,6 +67,9 @@ def plain_failures() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # Click ends without a message: the program that read stdout has ended.
+    except click.ClickException as error:  # it is used in a wrong way, or says why it fails
+        say(f"Error: {error.format_message()}", err=True)
+        sys.exit(EXIT_FAILURE)
     except DamagedError as error:
         for difference in error.report.differences:
             say(difference)
@@ -76,16 +79,6 @@ def plain_failures() -> Iterator[None]:
             raise
         say(f"Error: {describe(error)}", err=True)
         # Not a ClickException, since `flask --help` shows the traceback of any exception.
-        sys.exit(EXIT_FAILURE)
-
-
-@contextmanager
-def _plain_click_errors() -> Iterator[None]:
-    """End a command that is used in a wrong way, or that says why it fails, in the same way."""
-    try:
-        yield
-    except click.ClickException as error:
-        say(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_FAILURE)
 
 

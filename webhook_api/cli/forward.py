@@ -72,7 +72,10 @@ def forward_messages(
     if (url is None) == (program is None):
         raise click.UsageError("one of --to and --exec is needed")
     settings = current_settings()
-    hand_on = _post_to(url, settings, timeout_s) if url else _run(program or "", timeout_s)
+    if url is not None:
+        hand_on = _post_to(url, settings, timeout_s)
+    else:
+        hand_on = _run(program or "", timeout_s)
     database = current_database()
     database.refuse_standby()  # it could not acknowledge anything
     forwarder = _Forwarder(database, name, hand_on, batch, start)

@@ -1,26 +1,25 @@
 """`drill`, `follow` and `promote`: commands for Litestream's replica of the database."""
 
-import signal
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
 from webhook_api.cli.command import command, current_settings, describe, say, shown_progress
+from webhook_api.cli.deliver import target_of
 from webhook_api.db import current_database
 from webhook_api.errors import RequestRefused
-from webhook_api.maintenance import replica
-from webhook_api.maintenance.replica import Address, Replica, Source
+from webhook_api.maintenance.replica import (
+    Replica,
+    Source,
+    drill,
+    follow,
+    newest_backup,
+    promote,
+)
 from webhook_api.store.database import Database
-
-_PORTS = {"http": 80, "https": 443}
-_EXIT_TERMINATED = 143  # as a shell reports a program that SIGTERM ended
 
 _configuration = click.option(
     "--config",
@@ -28,24 +27,6 @@ _configuration = click.option(
     type=click.Path(path_type=Path),
     help="Litestream's configuration; default: its own, /etc/litestream.yml.",
 )
-
-
-class HostAndPort(click.ParamType[Address]):
-    """A URL, of which the host and the port matter."""
-
-    name = "url"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        try:
-            url = urlsplit(value)
-            port = url.port or _PORTS[url.scheme]
-        except (ValueError, KeyError):
-            self.fail(f"{value!r}: accepted are http:// and https:// URLs", param, ctx)
-        if not url.hostname:
-            self.fail(f"{value!r} names no host", param, ctx)
-        return url.hostname, port
 
 
 @command("drill")
@@ -67,15 +48,15 @@ def try_replica(configuration: Path | None, backups: Path | None, scratch: Path 
     differs. The service goes on. Needs as much space as the database, and some more.
     """
     database = current_database()
-    with _terminated_like_interrupted(), shown_progress("checking") as show:
-        if backups:
-            source = replica.newest_backup(database, backups)
-        else:
-            source = Replica(database.path, configuration).newest()
-        done = replica.drill(database, source, scratch, show)
+    if backups:
+        source = newest_backup(database, backups)
+    else:
+        source = Replica(database.path, configuration).newest()
+    with shown_progress("checking") as show:
+        report, restore_s, check_s = drill(database, source, scratch or database.path.parent, show)
     say(
-        f"{source.name}: {done.report.messages} messages, nothing differs; {_age(source)};"
-        f" restored in {done.fetch_s:.1f} s, checked in {done.check_s:.1f} s"
+        f"{source.name}: {report.messages} messages, nothing differs; {_age(source)};"
+        f" restored in {restore_s:.1f} s, checked in {check_s:.1f} s"
     )
 
 
@@ -92,8 +73,7 @@ def follow_primary(configuration: Path | None, every: int | None) -> None:
     while True:
         began = time.monotonic()
         try:
-            with _terminated_like_interrupted():
-                source = replica.follow(database, Replica(database.path, configuration))
+            source = follow(database, Replica(database.path, configuration))
             say(f"{database.path}: copied from the replica, {_age(source)}")
         except (OSError, sqlite3.Error, RequestRefused) as error:
             if not every:
@@ -108,7 +88,6 @@ def follow_primary(configuration: Path | None, every: int | None) -> None:
 @_configuration
 @click.option(
     "--primary",
-    type=HostAndPort(),
     required=True,
     help="URL of the old primary itself, not of a proxy: nobody may listen there.",
 )
@@ -119,17 +98,17 @@ def follow_primary(configuration: Path | None, every: int | None) -> None:
     show_default=True,
     help="Seconds in which nobody may write to the replica.",
 )
-def promote_standby(configuration: Path | None, primary: Address, watch: int) -> None:
+def promote_standby(configuration: Path | None, primary: str, watch: int) -> None:
     """Make this standby's database the only one, with all that the replica has.
 
     Refuses while the old primary answers, or while anybody writes to the replica. The copy is
     checked like `verify` does.
     """
-    database = _of_standby()
-    with _terminated_like_interrupted(), shown_progress("checking") as show:
-        source, report = replica.promote(
-            database, Replica(database.path, configuration), primary, show, watch_s=watch
-        )
+    database, replica = _of_standby(), Replica(current_database().path, configuration)
+    target = target_of(primary, "--primary")
+    address = str(target.hostname), target.port or {"http": 80, "https": 443}[target.scheme]
+    with shown_progress("checking") as show:
+        source, report = promote(database, replica, address, show, watch_s=watch)
     say(f"{database.path}: {report.messages} messages, nothing differs; {_age(source)}")
     click.echo(
         "Now, in this order:\n"
@@ -155,13 +134,3 @@ def _of_standby() -> Database:
 def _age(source: Source) -> str:
     age_s = (datetime.now(UTC) - source.moment).total_seconds()
     return f"as of {source.moment:%Y-%m-%dT%H:%M:%SZ}, {max(0.0, age_s):.0f} s ago"
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the command like Ctrl-C does: a scratch folder is removed."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

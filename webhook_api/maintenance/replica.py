@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -28,7 +29,7 @@ from webhook_api.maintenance.backup import dated_backups, moment_of_name
 from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.verify import DamagedError, Report, check_copy
 from webhook_api.store.connections import connect
-from webhook_api.store.copies import Progress, naming_full_disk, no_progress, temporary_folder
+from webhook_api.store.copies import Progress, naming_full_disk, temporary_folder
 from webhook_api.store.database import Database
 from webhook_api.store.files import (
     LAST_DRILL,
@@ -58,7 +59,7 @@ class Source(NamedTuple):
     name: str
     moment: datetime
     complete_until: datetime
-    fetch: Callable[[Path], object]
+    fetch: Callable[[Path], None]
 
 
 class Replica:
@@ -118,19 +119,23 @@ def newest_backup(database: Database, folder: Path) -> Source:
     backups = dated_backups(database, folder)
     if not backups:
         raise OSError(errno.ENOENT, "there is no backup of this database in it", str(folder))
-    newest = backups[-1]
-    moment = moment_of_name(newest)
-    return Source(str(newest), moment, moment, lambda file: shutil.copyfile(newest, file))
+    moment = moment_of_name(backups[-1])
+    return Source(str(backups[-1]), moment, moment, partial(_copy, backups[-1]))
 
 
 def _fetch(database: Database, source: Source, folder: Path) -> Path:
     """Copy `source` into `folder`, and return the copy."""
-    check_space_for_copy(sum(database.sizes().values()), folder)
+    check_space_for_copy(sum(database.sizes().values()), folder.parent)
     copy = folder / "copy.db"
     source.fetch(copy)
     if not is_ours(copy):
         raise OSError(errno.EINVAL, "is no database of this service", source.name)
     return copy
+
+
+def _copy(file: Path, new: Path) -> None:
+    with naming_full_disk(new):
+        shutil.copyfile(file, new)
 
 
 def _check(copy: Path, source: Source, progress: Progress) -> Report:
@@ -145,88 +150,54 @@ def _check(copy: Path, source: Source, progress: Progress) -> Report:
     return report
 
 
-class Drill(NamedTuple):
-    """How a drill went, and how many seconds its two parts took."""
-
-    source: Source
-    report: Report
-    fetch_s: float
-    check_s: float
-
-
 def drill(
-    database: Database,
-    source: Source,
-    scratch: Path | None = None,
-    progress: Progress = no_progress,
-) -> Drill:
-    """Restore `source` to a folder in `scratch`, by default beside the database, and check it.
+    database: Database, source: Source, scratch: Path, progress: Progress
+) -> tuple[Report, float, float]:
+    """Restore `source` to a folder in `scratch`, check it, and compare it with the database.
 
-    The moment of a drill that went well is kept, see `last_drill`.
+    Returns what the check found, and how many seconds the restore took, and the check. The moment
+    of a drill that went well is kept: it is the time of a file, which a scrape reads with one
+    `stat`, and all processes see the same. In the database, a restore would turn it back.
 
     Raises:
         DamagedError: the copy has differences, or lacks messages.
         OSError: there is no copy to be had, or no space, or it is of another database.
     """
     began = time.time()
-    with temporary_folder((scratch or database.path.parent) / f"{database.path.name}.drill") as to:
-        copy = _fetch(database, source, to)
+    with temporary_folder(scratch / f"{database.path.name}.drill") as folder:
+        copy = _fetch(database, source, folder)
         fetched = time.time()
         report = _check(copy, source, progress)
         checked = time.time()
-        if missing := _missing(database, copy, source):
-            raise DamagedError(Report(report.messages, missing))
-    record = beside(database.path, LAST_DRILL)
-    record.touch(mode=0o600)
-    os.utime(record, (began, began))
-    return Drill(source, report, fetched - began, checked - fetched)
+        if database.path.exists():
+            if missing := _missing(database, copy, source):
+                raise DamagedError(Report(report.messages, [missing]))
+            beside(database.path, LAST_DRILL).touch(mode=0o600)
+            os.utime(beside(database.path, LAST_DRILL), (began, began))
+    return report, fetched - began, checked - fetched
 
 
-def _missing(database: Database, copy: Path, source: Source) -> list[str]:
-    """Say which messages are not in the copy as they are in the database, where there is one."""
+def _missing(database: Database, copy: Path, source: Source) -> str:
+    """Say which messages of the database are not in the copy as they are here; empty: none."""
     until = as_text(source.complete_until)
-    if not database.path.exists():
-        return []
-    columns = "id, message_id, from_msisdn, to_msisdn, ts, text, created_at"
+    columns = (
+        "id, message_id, from_msisdn, to_msisdn, ts, text, created_at, provider, kind, payload"
+    )
     with database.reader() as live:
         live.execute("ATTACH ? AS copy", [f"file:{quote(str(copy))}?mode=ro"])
-        (same,) = live.execute(
-            "SELECT here.tombstone_key = there.tombstone_key"
-            " FROM main.totals AS here, copy.totals AS there"
-        ).fetchone()
-        if not same:
-            raise OSError(errno.EINVAL, "is of another database", source.name)
-        missing, first = live.execute(
-            f"SELECT count(*), min(id) FROM main.messages AS here WHERE created_at < ?"
-            f" AND ({columns}) IS NOT"
+        missing, first, same = live.execute(
+            "SELECT count(*), min(id), (SELECT tombstone_key FROM main.totals) ="
+            " (SELECT tombstone_key FROM copy.totals) FROM main.messages AS here"
+            f" WHERE created_at < ? AND ({columns}) IS NOT"
             f" (SELECT {columns} FROM copy.messages AS there WHERE there.id = here.id)",
             [until],
         ).fetchone()
         live.execute("DETACH copy")
+    if not same:
+        raise OSError(errno.EINVAL, "is of another database", source.name)
     if not missing:
-        return []
-    return [f"{missing} messages from before {until} are not in it, the first is row {first}"]
-
-
-def last_drill(database: Database) -> float | None:
-    """Return the moment of the last drill that went well, in seconds since 1970."""
-    return _time_of(beside(database.path, LAST_DRILL))
-
-
-def standby_moment(database: Database) -> float | None:
-    """Return when a standby's copy was the newest, in seconds since 1970."""
-    return _time_of(beside(database.path, STANDBY))
-
-
-def _time_of(file: Path) -> float | None:
-    """Return the time of a file.
-
-    A scrape reads it with one `stat`, and all processes see the same. In the database, a restore
-    would turn it back.
-    """
-    with suppress(FileNotFoundError):
-        return file.stat().st_mtime
-    return None
+        return ""
+    return f"{missing} messages from before {until} are not in it, the first is row {first}"
 
 
 def _standby_mark(database: Database) -> Path:
@@ -260,21 +231,11 @@ def follow(database: Database, replica: Replica) -> Source:
 
 
 def _place(database: Database, copy: Path, finish: Callable[[Path], None]) -> None:
-    replace(database, lambda new: _write(copy, new), keep=False, finish=finish)
-
-
-def _write(copy: Path, new: Path) -> None:
-    with naming_full_disk(new):
-        shutil.copyfile(copy, new)
+    replace(database, lambda new: _copy(copy, new), keep=False, finish=finish)
 
 
 def promote(
-    database: Database,
-    replica: Replica,
-    primary: Address,
-    progress: Progress = no_progress,
-    *,
-    watch_s: float,
+    database: Database, replica: Replica, primary: Address, progress: Progress, *, watch_s: float
 ) -> tuple[Source, Report]:
     """Make the standby's database the only one: the newest state of the replica, checked.
 

@@ -36,10 +36,6 @@ _MAX_SHOWN = 10  # differences of one check
 _INDEX_ROWS = 10_000  # at once
 
 
-def _form(pattern: str) -> Any:
-    return Annotated[str, StringConstraints(pattern=f"^(?:{pattern})$")]
-
-
 def _bytes(count: int) -> Any:
     return Annotated[bytes, Field(min_length=count, max_length=count)]
 
@@ -52,8 +48,11 @@ _COUNT, _NUMBER = _number(0), _number(-(2**62))
 _NAME = Annotated[str, StringConstraints(min_length=1)]
 _TEXT = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)] | None
 _JSON = Annotated[str, AfterValidator(from_json)] | None
-_TIME = _form(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z")  # of the server
-_DIGITS = "[a-z2-7]{8}"  # of a position
+_SERVER_TIME = r"^[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z$"
+_TIME = Annotated[str, StringConstraints(pattern=_SERVER_TIME)]
+_DIGITS = Annotated[str, StringConstraints(pattern="^[a-z2-7]{8}$")]  # of a position
+_DIGITS_OR_NONE = Annotated[str, StringConstraints(pattern="^(?:[a-z2-7]{8})?$")]
+_CONSUMER_NAME = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 # Each table whose rows count, and what a good value of each column is. A table or a column that an
 # older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
@@ -67,9 +66,9 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
         "id": _number(1), "provider": _NAME, "reason": _TEXT, "headers": _JSON, "body": bytes,
         "created_at": _TIME,
     },
-    "removed_positions": {"id": _COUNT, "digits": _form(f"{_DIGITS}|")},
+    "removed_positions": {"id": _COUNT, "digits": _DIGITS_OR_NONE},
     "consumers": {
-        "name": _form(NAME_PATTERN), "id": _COUNT, "digits": _form(_DIGITS), "missed": _COUNT,
+        "name": _CONSUMER_NAME, "id": _COUNT, "digits": _DIGITS, "missed": _COUNT,
         "updated_at": _TIME,
     },
     "tombstones": {"digest": _bytes(DIGEST_BYTES)},

@@ -52,19 +52,17 @@ def list_messages(
     Page and count come from one snapshot (spec 2, "Ordering" and "Response shape"). `counts`
     remembers the counts of searches.
     """
-    matching = conditions_of(query)
-    phrase = Phrase(db, query.q) if query.q else None
+    matching = on_page = conditions_of(query)
+    if query.cursor:
+        on_page = conditions_of(query, load_position(db, query.cursor), order)
     search = None
     with read_totals(db) as totals:
         total = count_messages(db, query, matching, totals, counts)
-        if phrase and total:
-            search = PhraseSearch(db, phrase, matching, total, totals)
+        if query.q and total:
+            search = PhraseSearch(db, query.q, matching, total, totals)
             total = search.count(counts)
         if query.offset >= total:
             return MessagePage([], total, None)
-        on_page = matching
-        if query.cursor:
-            on_page = conditions_of(query, load_position(db, query.cursor), order)
         # One more than asked for, to know whether there is a next page.
         if search:
             ids = search.ids(query, on_page, order, total)

@@ -73,16 +73,16 @@ class PhraseSearch:
     def __init__(
         self,
         db: Connection,
-        phrase: Phrase,
+        q: str,
         matching: Conditions,
         candidates: int,
         totals: Totals,
     ) -> None:
         """Search the `candidates` rows, one at least, that match the other conditions."""
         self._db = db
-        self._phrase = phrase
+        self._phrase = Phrase(db, q)
         self._matching = matching
-        self._hit = matching & phrase.conditions
+        self._hit = matching & self._phrase.conditions
         self._candidates = candidates
         self._totals = totals
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from werkzeug.exceptions import Gone, NotFound
 
 from webhook_api.db import current_database, get_db, reader
-from webhook_api.execution import Awaited, Place, execution_of
+from webhook_api.execution import Awaited, Executor, execution_of
 from webhook_api.models import (
     FeedPosition,
     FeedQuery,
@@ -123,7 +123,7 @@ def _link_next(response: Response, query: MessageQuery | FeedQuery, **position: 
 
 def _stream(blocks: Callable[[Connection], Iterator[list[bytes]]]) -> Response:
     execution = execution_of(request.environ)
-    execution.require(Place.STREAM)
+    execution.require(Executor.STREAM)
     stream = current_services().reads.stream(blocks, execution.has_client_left)
     # The first is made now: once the response has begun, a failed read cannot be a 503 any more.
     first = next(stream, b"")

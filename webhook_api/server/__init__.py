@@ -1,1 +1,1 @@
-"""The HTTP server: Gunicorn's gevent worker, with deadlines, bounds, and places for requests."""
+"""The HTTP server: Gunicorn's gevent worker, with deadlines, bounds, and executors for requests."""

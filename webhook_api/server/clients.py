@@ -17,8 +17,8 @@ from typing import Any
 from gevent.hub import Hub
 from greenlet import greenlet
 
-from webhook_api.execution import Place
-from webhook_api.server.places import Share
+from webhook_api.execution import Executor
+from webhook_api.server.executors import PoolLimits
 
 _READ, _WRITE = 1, 2  # of gevent's io watchers
 _CHECK_S = 0.25  # between two checks of all deadlines
@@ -40,7 +40,7 @@ class Limits:
     linger_s: float = 2.0  # for the client to read our last response and close
     stop_s: float = 2.0  # replaces idle_s when the worker stops
     held_bytes: int = 48 * 1024 * 1024  # of all requests and responses, in one process
-    shares: Mapping[Place, Share] = field(default_factory=dict)
+    pools: Mapping[Executor, PoolLimits] = field(default_factory=dict)
 
 
 class Late(TimeoutError):

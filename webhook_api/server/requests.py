@@ -26,8 +26,8 @@ from webhook_api.errors import (
 )
 from webhook_api.outcome import NotServed
 from webhook_api.server.clients import Client, Late, Limits, NoMemory
+from webhook_api.server.executors import path_of_route
 from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.places import path_of_route
 
 # Small: for each chunk of a body, Gunicorn copies the rest of what was received with it.
 _RECEIVE_BYTES = 8 * 1024

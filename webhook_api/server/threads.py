@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from webhook_api.outcome import NotServed
-from webhook_api.server.places import Share
+from webhook_api.server.executors import PoolLimits
 from webhook_api.store.background import lower_priority
 from webhook_api.waiting import new_wait
 
@@ -21,12 +21,12 @@ class NotRun(Exception):
 
 
 class Threads:
-    """The threads of one place. Work begins in the order of its arrival."""
+    """The threads of one executor. Work begins in the order of its arrival."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
         self._executor = ThreadPoolExecutor(
-            share.threads, initializer=lower_priority if share.low_priority else None
+            limits.threads, initializer=lower_priority if limits.low_priority else None
         )
 
     def run(self, work: Callable[[], T]) -> T:
@@ -42,10 +42,10 @@ class Threads:
         except RuntimeError:
             raise NotRun(NotServed.NO_THREAD) from None
         future.add_done_callback(lambda _: wait.end())
-        if not wait.until_ended(self._share.wait_s):
+        if not wait.until_ended(self._limits.wait_s):
             if future.cancel():
                 raise NotRun(NotServed.NO_TURN)
-            if not wait.until_ended(self._share.run_s):
+            if not wait.until_ended(self._limits.run_s):
                 raise NotRun(NotServed.DEADLINE)
         return future.result()
 

@@ -1,6 +1,6 @@
 """The worker: a Gunicorn worker whose clients are greenlets of gevent's event loop.
 
-Nothing is patched: the application is synchronous code, and runs where `places.py` says.
+Nothing is patched: the application is synchronous code, and runs where `executors.py` says.
 """
 
 import os
@@ -23,17 +23,17 @@ from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.ggevent import GeventWorker
 
 from webhook_api.errors import Unavailable
-from webhook_api.execution import EXECUTION_KEY, Execution, Place, RunElsewhere, RunLater
+from webhook_api.execution import EXECUTION_KEY, Execution, Executor, RunElsewhere, RunLater
 from webhook_api.outcome import NotServed
 from webhook_api.server.arrivals import Arrivals
 from webhook_api.server.clients import Client, Clients, Limits
+from webhook_api.server.executors import STREAM_WAIT_S, STREAMS, executor_of, path_of_route
 from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.places import STREAM_WAIT_S, STREAMS, path_of_route, place_of
 from webhook_api.server.requests import Received, Requests
 from webhook_api.server.threads import NotRun, Threads
 
 _READ = 1  # of gevent's io watchers
-_TICK_S = 0.25  # between two looks at the master and at what is to be logged
+_TICK_S = 0.25  # between two checks of the master and of what is to be logged
 _STOP_TICK_S = 0.02
 _SIGNALS_BYTES = 4096
 _ACCEPTED = 2  # clients in one turn of the loop, so that other workers accept some
@@ -53,7 +53,7 @@ _REFUSALS = {
 
 
 class LoopWorker(GeventWorker):
-    """Gunicorn's gevent worker, with deadlines for clients and places for requests.
+    """Gunicorn's gevent worker, with deadlines for clients and executors for requests.
 
     What it replaces, and why:
 
@@ -62,7 +62,7 @@ class LoopWorker(GeventWorker):
       queued before it stops, so these clients would be reset.
     - `handle`: it waits without a deadline for the rest of a request and for a client that takes
       nothing.
-    - `notify`: it exits when the master is gone, without an answer to what was begun.
+    - `notify`: it exits when the master is gone, without a response to what was begun.
     - `handle_quit`: it stops the loop, and ends what was begun.
     """
 
@@ -80,7 +80,8 @@ class LoopWorker(GeventWorker):
     def init_process(self) -> None:
         self._has_quit = False
         self._settings = GunicornSettings(self.cfg)
-        self._threads = {place: Threads(share) for place, share in self.limits.shares.items()}
+        pools = self.limits.pools
+        self._threads = {executor: Threads(limits) for executor, limits in pools.items()}
         super().init_process()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
@@ -96,7 +97,7 @@ class LoopWorker(GeventWorker):
         self._clients = Clients(self.limits, hub)
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
-        self._arrivals = Arrivals(self._threads[Place.PAGE], self.report_waiting)
+        self._arrivals = Arrivals(self._threads[Executor.PAGE], self.report_waiting)
         self._trouble: OSError | None = None  # why accepting has paused
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))
@@ -165,12 +166,12 @@ class LoopWorker(GeventWorker):
             watcher.stop()
 
     def _serve(self, client: Client) -> None:
-        """Answer the requests of a client until one side has enough."""
+        """Respond to the requests of a client until one side has enough."""
         requests = Requests(client, self._settings, self._clients.limits)
         try:
             while (received := requests.receive()) and self._respond(client, received):
                 if requests.has_more:
-                    gevent.sleep(0)  # the others have a turn
+                    gevent.sleep(0)  # the others go on
             client.linger()
         except OSError as error:
             self.log.debug("a connection ended: %s", error)
@@ -181,7 +182,7 @@ class LoopWorker(GeventWorker):
             self._clients.remove(client)
 
     def _respond(self, client: Client, received: Received) -> bool:
-        """Answer one request; return whether the connection is kept."""
+        """Respond to one request; return whether the connection is kept."""
         self.nr += 1
         if self.nr == self.max_requests:
             self.log.info("Autorestarting worker after current request.")
@@ -209,10 +210,10 @@ class LoopWorker(GeventWorker):
         request, body, refusal = received
         waits_until = None  # for messages
         method, path = request.method or "", path_of_route(request.path or "")
-        place = Place.LOOP if refusal else place_of(method, path, len(body))
+        executor = Executor.LOOP if refusal else executor_of(method, path, len(body))
         while True:
             execution = Execution(
-                place,
+                executor,
                 refusal,
                 client.has_left,
                 can_wait=self.alive,
@@ -227,27 +228,27 @@ class LoopWorker(GeventWorker):
             environ[EXECUTION_KEY] = execution
             app = partial(self.wsgi, environ, response.start_response)
             try:
-                parts = self._call(app, place)
+                parts = self._call(app, executor)
             except RunElsewhere as elsewhere:
-                place = elsewhere.place
+                executor = elsewhere.executor
             except RunLater as later:
                 waits_until = later.deadline
                 refusal = self._arrivals.wait(later, client.has_left)
-                place = Place.LOOP if refusal else place
+                executor = Executor.LOOP if refusal else executor
             except NotRun as error:
                 execution.claim()
-                place = Place.LOOP
+                executor = Executor.LOOP
                 refusal = Unavailable(_REFUSALS[error.reason], error.reason)
             else:
                 self._pause(execution.pause_s)
                 return response, parts
 
-    def _call(self, app: Callable[[], Any], place: Place) -> "list[bytes] | _Stream":
-        if place is Place.LOOP:
+    def _call(self, app: Callable[[], Any], executor: Executor) -> "list[bytes] | _Stream":
+        if executor is Executor.LOOP:
             return _collect(app)
-        if place is Place.STREAM:
-            return _Stream(app, self._threads[place], self._streams)
-        return self._threads[place].run(partial(_collect, app))
+        if executor is Executor.STREAM:
+            return _Stream(app, self._threads[executor], self._streams)
+        return self._threads[executor].run(partial(_collect, app))
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless too many wait already: each keeps a connection."""
@@ -257,7 +258,7 @@ class LoopWorker(GeventWorker):
             self._pausing -= 1
 
     def _stop(self) -> None:
-        """Answer what was begun, so that no client finds its connection reset.
+        """Respond to what was begun, so that no client finds its connection reset.
 
         After this Gunicorn calls `worker_exit`.
         """

@@ -62,14 +62,8 @@ def in_place_when_complete(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(base: Path) -> Iterator[Path]:
-    """Hold an empty folder beside `base`, for our user alone, for a `with` block.
-
-    Those that killed commands left of `base` are removed first. The lock says that one is in use.
-    """
-    for left in base.parent.glob(f"{glob.escape(base.name)}.*{PARTIAL}"):
-        with suppress(OSError):  # it is in use, or another user's
-            if _RANDOM.fullmatch(left.name):
-                _remove_folder(left, _locked_folder(left))
+    """Hold an empty folder beside `base`, for our user alone, for a `with` block."""
+    remove_leftovers(base)
     folder = Path(tempfile.mkdtemp(PARTIAL, f"{base.name}.", base.parent))
     descriptor = _locked_folder(folder)
     try:
@@ -96,12 +90,16 @@ def _remove_folder(folder: Path, descriptor: int) -> None:
 
 
 def remove_leftovers(base: Path) -> None:
-    """Remove the files that killed commands left of `base`, unless a command is using them."""
+    """Remove what killed commands left of `base`, unless a command is using it."""
     for file in base.parent.glob(f"{glob.escape(base.name)}*{PARTIAL}"):
         with suppress(OSError):  # it is in use, or another user's
             status = file.lstat()
             one_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-            if one_name and _RANDOM.fullmatch(file.name):
+            if not _RANDOM.fullmatch(file.name):
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                _remove_folder(file, _locked_folder(file))
+            elif one_name:
                 _remove_unused(file)
 
 

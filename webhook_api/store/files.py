@@ -58,6 +58,13 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
+def time_of(file: Path) -> float | None:
+    """Return when `file` was last changed, in seconds since 1970; None if there is none."""
+    with suppress(OSError):
+        return file.stat().st_mtime
+    return None
+
+
 def make_private(path: Path) -> None:
     """Let only their owner use the files of the database at `path`, also those that it replaced.
 

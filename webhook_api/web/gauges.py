@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.backup import last_backup
-from webhook_api.maintenance.replica import last_drill, standby_moment
 from webhook_api.store.consumers import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
+from webhook_api.store.files import LAST_DRILL, STANDBY, beside, time_of
 from webhook_api.store.schema import check_schema
 
 
@@ -34,11 +34,12 @@ class StoredData(Collector):
         if moment := last_backup(self._database):
             text = "The moment of the last backup; absent if there never was one."
             yield _gauge("last_backup_timestamp_seconds", text, moment)
+        path = self._database.path
         replicated = self._database.leaves_checkpoints and not self._database.is_standby
-        if (moment := last_drill(self._database)) or replicated:
+        if (moment := time_of(beside(path, LAST_DRILL))) or replicated:
             text = "The moment of the last drill that went well; 0 for a replica without one."
             yield _gauge("last_drill_timestamp_seconds", text, moment or 0)
-        if moment := standby_moment(self._database):
+        if moment := time_of(beside(path, STANDBY)):
             text = "When the copy that a standby shows was the newest; absent elsewhere."
             yield _gauge("standby_copy_timestamp_seconds", text, moment)
         if totals := stored_totals(self._database):

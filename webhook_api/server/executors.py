@@ -1,11 +1,11 @@
-"""Which request runs where, and how many threads each place has."""
+"""Which executor runs a request, and how many threads each executor has."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from webhook_api.config import Config
-from webhook_api.execution import Place
+from webhook_api.execution import Executor
 
 # To check a longer body takes the loop too long. Those of providers take longer: to check a form
 # of 32 KiB takes 27 ms, and a stranger can send it.
@@ -17,8 +17,8 @@ _WAIT_S = 1.0  # for a thread, where others may take long
 _GRACE_S = 1.0  # after which a thread must have kept its own deadline
 
 
-class Share(NamedTuple):
-    """The threads of one place, and how many seconds a request may wait for one, and may run."""
+class PoolLimits(NamedTuple):
+    """The threads of one executor, and how many seconds a request may wait for one, and may run."""
 
     threads: int
     wait_s: float
@@ -31,32 +31,32 @@ def path_of_route(path: str) -> str:
     return "/" + unquote(path).lstrip("/").removesuffix("/")
 
 
-def place_of(method: str, path: str, body_bytes: int) -> Place:
+def executor_of(method: str, path: str, body_bytes: int) -> Executor:
     """Return where a request begins; a view moves a long read or a stream (`Execution.require`).
 
     `path` is that of its route.
     """
     if path == "/webhook" or path.startswith("/webhook/"):
         if method != "POST":
-            return Place.PROBE
+            return Executor.PROBE
         limit = MAX_LOOP_BODY_BYTES if path == "/webhook" else MAX_LOOP_PROVIDER_BYTES
-        return Place.LOOP if body_bytes <= limit else Place.DELIVERY
+        return Executor.LOOP if body_bytes <= limit else Executor.DELIVERY
     if path == "/health/live":
-        return Place.LOOP
-    return Place.PROBE if path in ("/health", "/health/ready", "/metrics") else Place.PAGE
+        return Executor.LOOP
+    return Executor.PROBE if path in ("/health", "/health/ready", "/metrics") else Executor.PAGE
 
 
-def thread_shares(config: Config) -> Mapping[Place, Share]:
-    """Return the threads of every place but the loop.
+def pool_limits(config: Config) -> Mapping[Executor, PoolLimits]:
+    """Return the threads of every executor but the loop.
 
     A page may have megabytes: making few at a time needs less memory and is fastest. Of the long
     reads one reads and the other is ready to. The threads start when they are needed.
     """
     commit_s, read_s = config.commit_deadline_s, config.read_deadline_s
     return {
-        Place.DELIVERY: Share(8, commit_s, commit_s + _GRACE_S),
-        Place.PROBE: Share(8, _WAIT_S, commit_s + _GRACE_S),
-        Place.PAGE: Share(config.web_threads, read_s, read_s + _GRACE_S),
-        Place.LONG_READ: Share(2, _WAIT_S, _WAIT_S + read_s + _GRACE_S, low_priority=True),
-        Place.STREAM: Share(2, read_s, read_s + _GRACE_S, low_priority=True),
+        Executor.DELIVERY: PoolLimits(8, commit_s, commit_s + _GRACE_S),
+        Executor.PROBE: PoolLimits(8, _WAIT_S, commit_s + _GRACE_S),
+        Executor.PAGE: PoolLimits(config.web_threads, read_s, read_s + _GRACE_S),
+        Executor.LONG_READ: PoolLimits(2, _WAIT_S, _WAIT_S + read_s + _GRACE_S, low_priority=True),
+        Executor.STREAM: PoolLimits(2, read_s, read_s + _GRACE_S, low_priority=True),
     }
