@@ -150,6 +150,7 @@ class Server(Service):
         before = self.workers
         os.kill(before[0], signal.SIGKILL)
         self.wait_for_workers(len(before), but=before[:1])
+        wait_until(lambda: _is_up(self), START_S)
 
     def memory_bytes(self) -> int:
         """Return what the largest worker has in memory now."""
