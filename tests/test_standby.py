@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,11 @@ from tests.litestream import LITESTREAM, configured, replicating, with_replica
 from tests.serving import Load, Server, free_port, serving, start, wait_until
 from webhook_api.config import Config
 from webhook_api.logs import EXIT_CONFIG
-from webhook_api.store.files import APPLICATION_ID
+from webhook_api.maintenance.replica import Replica, Source
+from webhook_api.maintenance.replica import promote as promote_copy
+from webhook_api.store.copies import no_progress
+from webhook_api.store.database import Database
+from webhook_api.store.files import APPLICATION_ID, STANDBY, beside
 from webhook_api.store.schema import MIGRATIONS
 
 needs_litestream = pytest.mark.skipif(
@@ -129,7 +134,7 @@ def test_a_promoted_standby_has_all_that_was_acknowledged_and_goes_on(tmp_path: 
         assert flask(standby, "follow", ROLE="standby")[0] == 0
         answers = promote(standby, primary.port)
         with Load(primary, "second", threads=2) as load:
-            wait_until(lambda: len(load.acknowledged) > 20, 30)
+            wait_until(lambda: len(load.acknowledged) > 20, 120)
             writes = promote(standby, free_port(), watch=300)
             position = position_now(primary)
             primary.kill()
@@ -345,3 +350,40 @@ def test_what_a_kill_left_of_a_copy_is_removed_by_the_next_start(tmp_path: Path)
 
     assert not left.exists()
     assert others.exists()
+
+
+class AnotherIsFaster(Replica):
+    """A replica with a copy of a database; another process promotes it meanwhile."""
+
+    def __init__(self, backup: Path, mark: Path) -> None:
+        super().__init__(backup, None)
+        self._backup, self._mark = backup, mark
+
+    def files(self) -> list[dict[str, str]]:
+        self._mark.unlink(missing_ok=True)
+        return []
+
+    def newest(self) -> Source:
+        now = datetime.now(UTC)
+        return Source("replica", now, now, self._copy)
+
+    def _copy(self, file: Path) -> None:
+        shutil.copyfile(self._backup, file)
+
+
+def test_a_second_promotion_does_not_replace_what_the_first_has_made(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "replica").mkdir()
+    backup = tmp_path / "replica" / "copy.db"
+    shutil.copy(database.path, backup)
+    mark = beside(database.path, STANDBY)
+    mark.touch()
+    before = database.identity()
+
+    nobody = ("127.0.0.1", free_port())
+    with pytest.raises(OSError, match="is no copy that a standby made"):
+        promote_copy(database, AnotherIsFaster(backup, mark), nobody, no_progress, watch_s=0)
+
+    assert database.identity() == before
+    assert list(tmp_path.glob("*.partial")) == []

@@ -2,9 +2,10 @@
 and the metrics read it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Result(StrEnum):
@@ -70,25 +71,13 @@ class Outcome:
     conflict: bool = False
     counts: DeliveryCounts | None = None  # of a provider's delivery
 
-    @property
-    def duplicate(self) -> bool:
-        return self.result is Result.DUPLICATE
-
-    def note_message_id(self, payload: object) -> None:
-        """Take the `message_id` from a signed body, even if the rest of it is not valid."""
-        message_id = payload.get("message_id") if isinstance(payload, dict) else None
-        if isinstance(message_id, str):
-            self.message_id = message_id
-
 
 @dataclass(slots=True, kw_only=True)
 class FinishedRequest:
     """All that is known about a request when its response was made, for the log and the metrics."""
 
     request_id: str
-    client_request_id: str  # as the client sent it; empty: it sent none
-    client: str  # its address, or that of the last proxy
-    forwarded_for: str  # what the proxies say of it
+    environ: Mapping[str, Any]  # of WSGI
     method: str
     path: str
     rule: str | None  # of its route; None if no route matches

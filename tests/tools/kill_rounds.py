@@ -183,6 +183,7 @@ def machine_rounds(
         assert run.returncode == 0, run.stderr
         differences = _check(database)
         with closing(connect(database, "ro", timeout_s=5)) as db:
+            differences += reader.wrong
             last = reader.positions[-1:]
             differences += [f"position {one} is lost" for one in last if not is_proved(db, one)]
             (stored,) = db.execute("SELECT count(*) FROM messages").fetchone()
@@ -200,6 +201,7 @@ class _Reader:
 
     def __init__(self, server: Server) -> None:
         self.positions: list[FeedPosition] = []
+        self.wrong: list[str] = []  # answers that should not be
         self._server = server
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read)
@@ -216,11 +218,15 @@ class _Reader:
         after: object = "now"
         while not self._ended.is_set():
             with suppress(OSError, HTTPException):
-                answer = self._server.get(f"/messages?after={after}&limit=100&wait=1").json
-                after = answer["position"]
-                position = FeedPosition.parse(after)
-                assert isinstance(position, FeedPosition)
-                self.positions.append(position)
+                answer = self._server.get(f"/messages?after={after}&limit=100&wait=1")
+                try:
+                    position = FeedPosition.parse(answer.json["position"])
+                    assert isinstance(position, FeedPosition)
+                    self.positions.append(position)
+                    after = position
+                except (AssertionError, ValueError, LookupError, TypeError):
+                    if answer.status != 503:
+                        self.wrong.append(repr(answer))
             time.sleep(0.02)
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -53,7 +54,7 @@ class PlainCommand(click.Command):
             click.echo("Error: stdout is closed", err=True)
             sys.exit(EXIT_FAILURE)
         send_logs_to(sys.stderr)
-        with plain_failures():
+        with _stops_like_ctrl_c(), plain_failures():
             return super().invoke(ctx)
 
 
@@ -80,6 +81,28 @@ def plain_failures() -> Iterator[None]:
         say(f"Error: {describe(error)}", err=True)
         # Not a ClickException, since `flask --help` shows the traceback of any exception.
         sys.exit(EXIT_FAILURE)
+
+
+@contextmanager
+def _stops_like_ctrl_c() -> Iterator[None]:
+    """Let what `kill` and a closed terminal send do what Ctrl-C does: no copy is left behind."""
+
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)  # a shell ignores it in the background
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    by_default = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL  # nohup has it ignored
+    ]
+    for number in by_default:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in by_default:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -17,7 +18,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 import click
 from pydantic_core import to_json
 
-from webhook_api.cli.command import command, current_settings, say
+from webhook_api.cli.command import command, current_settings, say, writing
 from webhook_api.cli.deliver import target_of
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import current_database
@@ -37,7 +38,6 @@ from webhook_api.store.writer import Writer
 _POLL_EVERY_S = 0.1
 _FIRST_PAUSE_S = 0.5  # after a failure; doubled after each further one
 _LONGEST_PAUSE_S = 60.0
-_CLOSE_TIMEOUT_S = 1.0
 
 HandOn = Callable[[str, bytes], str]  # of an id and a body; returns why it failed, or nothing
 
@@ -78,11 +78,12 @@ def forward_messages(
         hand_on = _run(program or "", timeout_s)
     database = current_database()
     database.refuse_standby()  # it could not acknowledge anything
-    forwarder = _Forwarder(database, name, hand_on, batch, start)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: forwarder.stopped.set())
     try:
-        forwarder.run()
+        with writing(database) as writer:
+            forwarder = _Forwarder(database, writer, name, hand_on, batch, start)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: forwarder.stopped.set())
+            forwarder.run()
     except TargetGone:
         say(f"{name}: the URL answered 410, so it gets no more messages", err=True)
     except StateError as error:
@@ -132,50 +133,45 @@ def _run(program: str, timeout_s: float) -> HandOn:
     return run
 
 
+@dataclass
 class _Forwarder:
     """Reads as a consumer, hands on, and acknowledges."""
 
-    def __init__(
-        self, database: Database, name: str, hand_on: HandOn, batch: int | None, start: FeedStart
-    ) -> None:
-        self.stopped = threading.Event()
-        self._database = database
-        self._name = name
-        self._hand_on = hand_on
-        self._batch = batch
-        self._start = start
-        self._writer = Writer(database)
-        self._shown = ""
+    database: Database
+    writer: Writer
+    name: str
+    hand_on: HandOn
+    batch: int | None
+    start: FeedStart
+    stopped: threading.Event = field(default_factory=threading.Event)
+    shown: str = ""  # what was said last
 
     def run(self) -> None:
         """Hand messages on until `stopped`."""
         pause_s = _FIRST_PAUSE_S
-        try:
-            while not self.stopped.is_set():
-                try:
-                    failure = self._step()
-                except (Unavailable, sqlite3.Error, OSError) as error:
-                    failure = f"database: {error}"
-                if failure:
-                    self._show(f"{failure}; trying again")
-                    self.stopped.wait(pause_s * random.uniform(0.75, 1.25))  # noqa: S311
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                else:
-                    pause_s = _FIRST_PAUSE_S
-        finally:
-            self._writer.close(timeout_s=_CLOSE_TIMEOUT_S)
+        while not self.stopped.is_set():
+            try:
+                failure = self._step()
+            except (Unavailable, sqlite3.Error, OSError) as error:
+                failure = f"database: {error}"
+            if failure:
+                self._show(f"{failure}; trying again")
+                self.stopped.wait(pause_s * random.uniform(0.75, 1.25))  # noqa: S311
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                pause_s = _FIRST_PAUSE_S
         self._show("stopped")
 
     def _step(self) -> str:
         """Hand on what comes next, or wait for it; return why it failed, or nothing."""
-        arrivals, end = self._database.arrivals(), replicated_end(self._database)
+        arrivals, end = self.database.arrivals(), replicated_end(self.database)
         try:
-            with self._database.reader() as db:
-                kept = find_consumer(db, self._name).position
-                part = read_feed(db, FeedQuery(), kept, self._batch or 1, end)
+            with self.database.reader() as db:
+                kept = find_consumer(db, self.name).position
+                part = read_feed(db, FeedQuery(), kept, self.batch or 1, end)
                 messages, position, _ = part
         except NoConsumer:
-            self._write(partial(create_consumer, name=self._name, wanted=self._start))
+            self._write(partial(create_consumer, name=self.name, wanted=self.start))
             return ""
         except Pruned:
             self._show("messages were removed before they were handed on; going on after them")
@@ -183,7 +179,7 @@ class _Forwarder:
             return ""
         if not messages:
             self._show(f"waiting for messages after {kept}")
-            while self._database.arrivals() == arrivals and not self.stopped.wait(_POLL_EVERY_S):
+            while self.database.arrivals() == arrivals and not self.stopped.wait(_POLL_EVERY_S):
                 pass
             return ""
         self._show("handing messages on")
@@ -193,24 +189,24 @@ class _Forwarder:
         return f"{messages[0]['message_id']}: {failure}" if failure else ""
 
     def _hand_on_all(self, messages: Sequence[FeedMessage], position: FeedPosition) -> str:
-        if self._batch:
+        if self.batch:
             # The same id has always the same content: all from the kept position to this one.
-            return self._hand_on(str(position), to_json(messages))
-        return self._hand_on(messages[0]["message_id"], to_json(messages[0]))
+            return self.hand_on(str(position), to_json(messages))
+        return self.hand_on(messages[0]["message_id"], to_json(messages[0]))
 
     def _move(self, kept: FeedPosition, wanted: FeedPosition | FeedStart) -> None:
-        self._write(partial(move_consumer, name=self._name, wanted=wanted, expected={str(kept)}))
+        self._write(partial(move_consumer, name=self.name, wanted=wanted, expected={str(kept)}))
 
     def _write(self, change: Callable[[LockedConnection], object]) -> None:
         def work(connection: LockedConnection) -> None:
-            make_space(self._database, connection, pages_to_store(1))
+            make_space(self.database, connection, pages_to_store(1))
             with transaction(connection):
                 change(connection)
 
-        self._writer.write(work)
+        self.writer.write(work)
 
     def _show(self, state: str) -> None:
         """Say what it does, unless it was said last."""
-        if state != self._shown:
-            self._shown = state
-            say(f"{self._name}: {state}", err=True)
+        if state != self.shown:
+            self.shown = state
+            say(f"{self.name}: {state}", err=True)

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from webhook_api.config import Config, ConfigError
@@ -37,13 +37,7 @@ _TEXTS = (
 )
 
 
-class SignedDelivery(NamedTuple):
-    """The headers and the body to POST."""
-
-    headers: dict[str, str]
-    body: bytes
-
-
+SignedDelivery = tuple[dict[str, str], bytes]  # headers and body
 Format = Callable[[bytes], SignedDelivery]
 
 OF_THE_SPECIFICATION = "specification"
@@ -76,7 +70,7 @@ def _draw(
 
 def _as_specified(config: Config, body: bytes) -> SignedDelivery:
     signature = sign(config.webhook_secret, body)
-    return SignedDelivery({"Content-Type": "application/json", SIGNATURE_HEADER: signature}, body)
+    return {"Content-Type": "application/json", SIGNATURE_HEADER: signature}, body
 
 
 def _as_meta(config: Config, message: dict[str, Any]) -> SignedDelivery:
@@ -93,7 +87,7 @@ def _as_meta(config: Config, message: dict[str, Any]) -> SignedDelivery:
     }
     entry = {"id": "102290129340398", "changes": [{"field": "messages", "value": value}]}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-    return SignedDelivery(meta.sign_delivery(config.meta_app_secrets[0], body), body)
+    return meta.sign_delivery(config.meta_app_secrets[0], body), body
 
 
 def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
@@ -108,7 +102,7 @@ def _as_twilio(config: Config, message: dict[str, Any]) -> SignedDelivery:
     fields |= _draw(message, _twilio_kinds)
     body = urlencode(fields).encode()
     url = f"{config.public_url}/webhook/{twilio.NAME}"
-    return SignedDelivery(twilio.sign_delivery(config.twilio_auth_tokens[0], url, body), body)
+    return twilio.sign_delivery(config.twilio_auth_tokens[0], url, body), body
 
 
 def _as_standard(config: Config, message: dict[str, Any]) -> SignedDelivery:
@@ -116,7 +110,7 @@ def _as_standard(config: Config, message: dict[str, Any]) -> SignedDelivery:
     webhook_id = message["message_id"].replace("sample-", "msg_")
     key = config.standard_webhooks_keys[0].key
     headers = standard.sign_delivery(key, webhook_id, int(time.time()), body)
-    return SignedDelivery({"Content-Type": "application/json", **headers}, body)
+    return {"Content-Type": "application/json", **headers}, body
 
 
 def sample_bodies(count: int) -> Iterator[bytes]:

@@ -276,8 +276,13 @@ class GroupCommit:
                 self._queue.put(probe)
                 self._probe = probe
             probe = self._probe
-        if not probe.wait(deadline_s):
+        if not probe.wait(deadline_s) and not self._waits_for_an_upload():
             raise self._waited_too_long()
+
+    def _waits_for_an_upload(self) -> bool:
+        """Return whether only the upload takes long, and deliveries are still answered in time."""
+        replica = self._replica
+        return bool(replica and replica.is_asking and replica.answered_within(self._deadline_s))
 
     def close(self) -> None:
         """Refuse all that comes from now on, and close the writing connection."""

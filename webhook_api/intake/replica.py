@@ -76,6 +76,7 @@ class Replica:
         self._observe = observe
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._seen = 0
+        self._answered_at = float("-inf")
         self._thread: threading.Thread | None = None
 
     def seen(self) -> int:
@@ -88,7 +89,7 @@ class Replica:
         Raises:
             Unavailable: Litestream has not answered yet.
         """
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
             self._thread.start()
         if not self._seen:
@@ -105,6 +106,10 @@ class Replica:
     def acknowledge(self, batch: Batch) -> None:
         """Answer those who wait for `batch` when the replica has it, or when that failed."""
         self._queue.put(batch)
+
+    def answered_within(self, seconds: float) -> bool:
+        """Return whether the replica took all there was, not longer ago than that."""
+        return time.monotonic() - self._answered_at <= seconds
 
     def close(self, timeout_s: float) -> None:
         """Stop. If an upload hangs, this goes on after `timeout_s`: the thread is a daemon."""
@@ -153,6 +158,7 @@ class Replica:
             if is_proved(db, noted) and all(one.end and one.end <= noted for one in ours):
                 return ours  # another process has uploaded them with its own
         self._seen = seen = self._sync()
+        self._answered_at = time.monotonic()
         if file != self._database.identity():
             raise Unavailable("replica: the database was replaced")
         uploaded = [batch for batch in ours if seen > batch.seen]

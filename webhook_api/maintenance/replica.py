@@ -28,7 +28,6 @@ from webhook_api.errors import SchemaError
 from webhook_api.maintenance.backup import dated_backups, moment_of_name
 from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.verify import DamagedError, Report, check_copy
-from webhook_api.store.connections import connect
 from webhook_api.store.copies import Progress, naming_full_disk, temporary_folder
 from webhook_api.store.database import Database
 from webhook_api.store.files import (
@@ -39,7 +38,7 @@ from webhook_api.store.files import (
     is_ours,
     sync_folder,
 )
-from webhook_api.store.lock import unshared
+from webhook_api.store.lock import open_unshared
 from webhook_api.store.schema import migrate
 from webhook_api.timestamps import as_text
 
@@ -140,8 +139,8 @@ def _copy(file: Path, new: Path) -> None:
 
 def _check(copy: Path, source: Source, progress: Progress) -> Report:
     try:
-        with closing(connect(copy, "rw", timeout_s=0)) as made_by_any_version:
-            migrate(unshared(made_by_any_version))
+        with closing(open_unshared(copy)) as of_any_version:
+            migrate(of_any_version)
         report = check_copy(copy, progress)
     except (SchemaError, sqlite3.Error) as error:
         raise OSError(errno.EIO, str(error), source.name) from None
@@ -256,7 +255,12 @@ def promote(
             time.sleep(_LOOK_EVERY_S)
         if replica.files() != before:
             raise OSError(errno.EBUSY, "it is still written to: stop who does that", source.name)
-        _place(database, copy, lambda _new: _check_silent(primary))
+
+        def still_silent_and_a_copy(_new: Path) -> None:  # under the write lock
+            _check_silent(primary)
+            _standby_mark(database)
+
+        _place(database, copy, still_silent_and_a_copy)
     mark.unlink(missing_ok=True)
     sync_folder(mark.parent)
     return source, report

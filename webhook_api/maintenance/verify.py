@@ -13,8 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
-    create_model,
 )
 from pydantic_core import PydanticCustomError, from_json
 
@@ -164,13 +164,14 @@ def _wrong_rows(db: Connection, table: str) -> Iterator[str]:
     columns = columns_of(db, table)
     if not columns:
         return
-    fields: dict[str, Any] = {column: (TABLES[table][column], ...) for column in columns}
-    row_type = create_model(table, __config__=ConfigDict(strict=True), **fields)
+    row_type: Any = tuple.__class_getitem__(tuple(TABLES[table][column] for column in columns))
+    check = TypeAdapter[Any](row_type, config=ConfigDict(strict=True)).validate_python
     for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
         try:
-            row_type.model_validate(dict(zip(columns, row, strict=True)))
+            check(row)
         except ValidationError as error:
-            wrong = ", ".join(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
+            places = sorted({int(one["loc"][0]) for one in error.errors()})
+            wrong = ", ".join(columns[place] for place in places)
             where = f" of row {row[0]}" if table == "messages" else ""
             yield f"{table}: {wrong}{where} cannot be used"
             continue

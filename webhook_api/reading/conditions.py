@@ -73,7 +73,7 @@ OLDEST_FIRST = Order()
 def conditions_of(
     wanted: CommonFilter, after: Position | None = None, order: Order = OLDEST_FIRST
 ) -> Conditions:
-    """Return all conditions of `wanted` but `q`: that is `Phrase.conditions`.
+    """Return all conditions of `wanted` but that of `q`, which is `Phrase.conditions`.
 
     With `after`, only the rows after that position in `order`.
     """

@@ -13,6 +13,11 @@ from webhook_api.models import CommonFilter, MessageFilter
 from webhook_api.reading.conditions import Conditions
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, count_before
+from webhook_api.timestamps import Instant
+
+# Before and after every message; each is the start of a period of `sender_periods`.
+FIRST, LAST = Instant(-(2**60), 0), Instant(2**60, 0)
+Window = tuple[Instant, Instant]  # from the first, up to but not including the second
 
 
 class _State(NamedTuple):
@@ -97,9 +102,24 @@ def count_messages(
             "SELECT messages FROM senders WHERE from_msisdn = ?", [wanted.from_msisdn]
         ).fetchone()
         return int(row[0]) if row else 0
-    earlier = count_before(db, wanted.since.instant) if wanted.since else 0
-    until = count_before(db, wanted.until.instant) if wanted.until else totals.messages
-    return max(0, until - earlier)
+    return count_between(db, window_of(wanted), totals)
+
+
+def window_of(wanted: CommonFilter) -> Window:
+    """Return the times that `since` and `until` say."""
+    return (
+        wanted.since.instant if wanted.since else FIRST,
+        wanted.until.instant if wanted.until else LAST,
+    )
+
+
+def count_between(db: Connection, window: Window, totals: Totals) -> int:
+    """Return how many messages there are in `window`; 0 if it ends before it starts."""
+    since, until = window
+    if since >= until:
+        return 0
+    earlier = 0 if since == FIRST else count_before(db, since)
+    return (totals.messages if until == LAST else count_before(db, until)) - earlier
 
 
 def count_rows(

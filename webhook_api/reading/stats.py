@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 from webhook_api.models import StatsQuery
 from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order, conditions_of
+from webhook_api.reading.counts import Window, count_between, window_of
 from webhook_api.responses import TOP_SENDERS, Statistics
 from webhook_api.store.connections import Connection
-from webhook_api.store.counting import Totals, count_before, read_totals
+from webhook_api.store.counting import Totals, read_totals
 from webhook_api.store.indexing import PERIOD_SCALE
 from webhook_api.timestamps import Instant
 
-_FIRST = Instant(-(2**60), 0)  # before every message, and the start of a period
-_LAST = Instant(2**60, 0)
-Window = tuple[Instant, Instant]  # from the first, up to but not including the second
 _ROWS_PER_SEEK = 20  # rows of an index that can be read in the time of one seek
 _WINDOW = "(m.seconds, m.nanos) >= (?, ?) AND (m.seconds, m.nanos) < (?, ?)"
 Ranking = tuple[int, int, list[tuple[str, int]]]  # messages, senders, top senders
@@ -30,9 +28,7 @@ def compute_stats(db: Connection, query: StatsQuery) -> Statistics:
         if not matching.terms:
             ranking = totals.messages, totals.senders, top_senders(db)
         elif query.from_msisdn is None and not query.reads_all:
-            since = query.since.instant if query.since else _FIRST
-            until = query.until.instant if query.until else _LAST
-            ranking = _all_senders_between(db, (since, until), totals)
+            ranking = _all_senders_between(db, window_of(query), totals)
         else:
             if not stats_take_long(query):
                 counted = "messages FROM senders m"
@@ -80,14 +76,14 @@ def _all_senders_between(db: Connection, window: Window, totals: Totals) -> Rank
     parameters: list[object] = [first, last, totals.indexed, *since, *until]
     start, end = (Instant(period << PERIOD_SCALE, 0) for period in (first, last))
     ends = [(1, since, start), (-1, start, since), (1, end, until), (-1, until, end)]
-    if first >= last or _count(db, window, totals) <= sum(
-        _count(db, (low, high), totals) for _, low, high in ends
+    if first >= last or count_between(db, window, totals) <= sum(
+        count_between(db, (low, high), totals) for _, low, high in ends
     ):
         parameters[1] = first  # no period at all
         ends = [(1, since, until)]
     for sign, low, high in ends:
         if low < high:
-            parts.append(_by_sender(sign, _count(db, (low, high), totals), totals))
+            parts.append(_by_sender(sign, count_between(db, (low, high), totals), totals))
             parameters += [totals.indexed, *low, *high]
     return _ranked(db, " UNION ALL ".join(parts), parameters)
 
@@ -113,18 +109,9 @@ def _nearest_period(db: Connection, instant: Instant, totals: Totals) -> int:
     """Return the period that starts nearest to `instant`, by the number of messages between."""
     period = instant.seconds >> PERIOD_SCALE
     start, end = (Instant(number << PERIOD_SCALE, 0) for number in (period, period + 1))
-    too_many, missing = (_count(db, part, totals) for part in ((start, instant), (instant, end)))
+    too_many = count_between(db, (start, instant), totals)
+    missing = count_between(db, (instant, end), totals)
     return period if too_many < missing else period + 1
-
-
-def _count(db: Connection, window: Window, totals: Totals) -> int:
-    """Return how many messages there are in `window`; 0 if it ends before it starts."""
-    since, until = window
-    if since >= until:
-        return 0
-    return (totals.messages if until == _LAST else count_before(db, until)) - (
-        0 if since == _FIRST else count_before(db, since)
-    )
 
 
 def _by_sender(sign: int, messages: int, totals: Totals) -> str:

@@ -55,11 +55,13 @@ def receive_delivery(provider: Provider) -> Response:
     delivery, reason = _read(provider.name, headers, body)
     if len(delivery.messages) == 1:
         outcome.message_id = delivery.messages[0].message_id
-    kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
-    letters = [DeadLetter.of(provider.name, reason, kept, body)] if reason else []
-    commits = current_services().commits
+    letters = []
+    if reason:
+        kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
+        letters.append(DeadLetter.of(provider.name, reason, kept, body))
     stored: list[StoreResult] = []
     if delivery.messages or letters:
+        commits = current_services().commits
         stored, counts.dead_letters = commits.store_all(delivery.messages, letters)
         counts.reason = reason
     _note(outcome, counts, delivery, stored)

@@ -29,7 +29,8 @@ def receive_message() -> Accepted:
         previous=settings.webhook_secret_previous,
     )
     payload = parse_json(body)
-    outcome.note_message_id(payload)
+    if isinstance(payload, dict) and isinstance(message_id := payload.get("message_id"), str):
+        outcome.message_id = message_id  # even if the rest is not valid
     message = parse_message(payload)
     services = current_services()
     if (provider := provider_of_id(message.message_id)) in services.providers:

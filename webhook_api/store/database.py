@@ -175,7 +175,7 @@ class Database:
             if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if files.is_replacement_interrupted(self.path):
+            if files.is_replacement_interrupted(self.path) and not self.is_standby:
                 with self.write_lock(_TIMEOUT_S) as lock:
                     self.complete_replacement(lock)
             with self.files_locked(exclusive=False):

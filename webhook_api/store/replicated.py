@@ -13,7 +13,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.files import REPLICATED, beside
 from webhook_api.store.lock import hold
 
-NOTHING = FeedPosition(0, "")
+NOTHING = FeedPosition(0, "-")  # no position has these digits
 _BYTES = 32  # always as many, so that a reader never sees a part of one
 
 

@@ -10,8 +10,9 @@ from werkzeug.exceptions import Unauthorized
 from webhook_api.config import Config
 
 # Two words: a realm must be quoted (RFC 9110, 11.5), and Werkzeug does not quote a single word.
-REALM = "Webhook API"
-CHALLENGE = WWWAuthenticate("bearer", {"realm": REALM})  # for clients that sent no token
+_REALM = {"realm": "Webhook API"}
+CHALLENGE = WWWAuthenticate("bearer", dict(_REALM))  # for clients that sent no token
+_INVALID = WWWAuthenticate("bearer", {**_REALM, "error": "invalid_token"})  # RFC 6750, 3
 # The blueprints that need no token; `inbox` asks for it in a form. All others need it, so a new
 # blueprint does as well.
 _OPEN = frozenset({"webhook", "providers", "health", "docs", "inbox"})
@@ -25,27 +26,20 @@ def init_access(app: Flask, read_token: str) -> None:
     @app.before_request
     def check_token() -> None:
         # A wrong path or method is 404 or 405 for everybody.
-        if request.url_rule is not None and request.blueprint not in _OPEN:
-            require_token(read_token, request.headers.get("Authorization"))
+        if request.url_rule is None or request.blueprint in _OPEN:
+            return
+        scheme, _, supplied = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            needed = "a token is needed: Authorization: Bearer TOKEN"
+            raise Unauthorized(needed, www_authenticate=CHALLENGE)
+        if not is_read_token(read_token, supplied.strip(" ")):
+            raise Unauthorized("invalid token", www_authenticate=_INVALID)
 
 
 def current_read_token() -> str:
     """Return the token that readers of the current application need; empty: they need none."""
     settings: Config = current_app.config["SETTINGS"]
     return settings.read_token
-
-
-def require_token(read_token: str, authorization: str | None) -> None:
-    """Check that the header `Authorization` has the token.
-
-    Raises:
-        Unauthorized: 401, with `WWW-Authenticate` as in RFC 6750, 3.
-    """
-    scheme, _, supplied = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise _unauthorized("a token is needed: Authorization: Bearer TOKEN")
-    if not is_read_token(read_token, supplied.strip(" ")):
-        raise _unauthorized("invalid token", error="invalid_token")
 
 
 def is_read_token(read_token: str, supplied: str) -> bool:
@@ -55,8 +49,3 @@ def is_read_token(read_token: str, supplied: str) -> bool:
     """
     digests = (sha256(text.encode(errors="replace")).digest() for text in (read_token, supplied))
     return hmac.compare_digest(*digests)
-
-
-def _unauthorized(detail: str, **parameters: str) -> Unauthorized:
-    challenge = WWWAuthenticate("bearer", {"realm": REALM, **parameters})
-    return Unauthorized(detail, www_authenticate=challenge)

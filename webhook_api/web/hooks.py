@@ -50,9 +50,7 @@ def init_hooks(app: Flask, metrics: Metrics, providers: Iterable[str]) -> None:
             return response  # nobody gets it: the server has refused the request meanwhile
         finished = FinishedRequest(
             request_id=current.request_id,
-            client_request_id=asked.environ.get("HTTP_X_REQUEST_ID", ""),
-            client=asked.environ.get("REMOTE_ADDR", ""),
-            forwarded_for=asked.environ.get("HTTP_X_FORWARDED_FOR", ""),
+            environ=asked.environ,
             method=asked.method,
             path=asked.path,
             rule=asked.url_rule.rule if asked.url_rule else _rule_without_method(app, asked),

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 
 from webhook_api.errors import RequestRefused
-from webhook_api.outcome import FinishedRequest
+from webhook_api.outcome import FinishedRequest, Result
 from webhook_api.web.streams import StreamedResponse, StreamEnd
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _fields(request: FinishedRequest) -> dict[str, Any]:
     if outcome := request.outcome:
         if outcome.message_id is not None:
             fields["message_id"] = outcome.message_id
-        fields["dup"] = outcome.duplicate
+        fields["dup"] = outcome.result is Result.DUPLICATE
         fields["result"] = outcome.result
         if outcome.conflict:
             fields["conflict"] = True
@@ -84,11 +84,11 @@ def _fields(request: FinishedRequest) -> dict[str, Any]:
         if request.status == HTTPStatus.UNAUTHORIZED and outcome.checked_url:
             fields["checked_url"] = outcome.checked_url
     if request.status == HTTPStatus.UNAUTHORIZED:
-        fields["client"] = request.client
-        if _ADDRESSES.fullmatch(request.forwarded_for):
-            fields["forwarded_for"] = request.forwarded_for
-    if _PLAIN_ID.fullmatch(request.client_request_id):
-        fields["client_request_id"] = request.client_request_id
+        fields["client"] = request.environ.get("REMOTE_ADDR", "")  # or the last proxy's
+        if _ADDRESSES.fullmatch(forwarded := request.environ.get("HTTP_X_FORWARDED_FOR", "")):
+            fields["forwarded_for"] = forwarded
+    if _PLAIN_ID.fullmatch(client_id := request.environ.get("HTTP_X_REQUEST_ID", "")):
+        fields["client_request_id"] = client_id
     return fields
 
 
