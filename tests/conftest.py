@@ -7,11 +7,15 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings
@@ -20,6 +24,7 @@ from werkzeug.test import TestResponse
 
 from tests.browser import chromium
 from tests.builders import SECRET, encode, samples, signed
+from tests.providers.samples import signed_as
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.models import parse_message
@@ -31,13 +36,6 @@ from webhook_api.store.messages import StoreResult, insert_messages
 # The same examples in each run: a failure is the change's own.
 settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=60)
 settings.load_profile("tests")
-
-Post = Callable[[object], TestResponse]
-Rows = Callable[[str], list[Any]]
-Store = Callable[..., list[StoreResult]]
-Get = Callable[..., Any]
-Logged = Callable[[], list[dict[str, Any]]]
-Scrape = Callable[[], dict[str, float]]
 
 
 def pytest_configure() -> None:
@@ -96,89 +94,83 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-@pytest.fixture
-def post_signed(client: FlaskClient) -> Post:
-    """Deliver a payload, or raw bytes, to POST /webhook with the right signature."""
+class Api:
+    """The application of one test: what the test does with it, and what it sees of it."""
 
-    def post(payload: object) -> TestResponse:
+    def __init__(self, app: Flask, client: FlaskClient, config: Config) -> None:
+        self.app, self.client, self.config = app, client, config
+        self.path = config.database_path
+        self._log = logging.getLogger().handlers[0]
+        assert isinstance(self._log, logging.StreamHandler)
+        self.written = io.StringIO()  # instead of to stdout
+        self._stdout = self._log.setStream(self.written)
+
+    def close(self) -> None:
+        self._log.setStream(self._stdout)  # type: ignore[attr-defined]
+        if "writer" in vars(self):
+            self.writer.close()
+
+    def post(self, payload: object) -> TestResponse:
+        """Deliver a payload, or raw bytes, to POST /webhook with the right signature."""
         body = payload if isinstance(payload, bytes) else encode(payload)
-        return client.post("/webhook", data=body, headers=signed(body))
+        return self.client.post("/webhook", data=body, headers=signed(body))
 
-    return post
+    def deliver(self, provider: str, body: bytes, **options: Any) -> TestResponse:
+        """Deliver a body as a provider does, with the right signature."""
+        headers = signed_as(provider, body, now=time.time(), **options)
+        return self.client.post(f"/webhook/{provider}", data=body, headers=headers)
 
-
-@pytest.fixture
-def writer(app: Flask, config: Config) -> Iterator[LockedConnection]:
-    """The test's own connection, which may write."""
-    connection = unshared(connect(config.database_path, "rw", timeout_s=5))
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
-def store(writer: LockedConnection) -> Store:
-    """Store payloads as one batch, without HTTP."""
-
-    def store(*payloads: object) -> list[StoreResult]:
-        return insert_messages(writer, [parse_message(payload) for payload in payloads])
-
-    return store
-
-
-@pytest.fixture
-def rows(app: Flask, config: Config) -> Rows:
-    """Query the database file through the test's own connection."""
-
-    def query(sql: str) -> list[Any]:
-        connection = sqlite3.connect(config.database_path)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.close()
-
-    return query
-
-
-@pytest.fixture
-def get(client: FlaskClient) -> Get:
-    """Return the JSON of a GET that must succeed; keywords are parameters, `from_` is `from`."""
-
-    def get(path: str, **parameters: object) -> Any:
+    def get(self, path: str, **parameters: object) -> Any:
+        """Return the JSON of a GET that must succeed; the parameter `from_` is `from`."""
         query = {name.rstrip("_"): value for name, value in parameters.items()}
-        response = client.get(path, query_string=query)
+        response = self.client.get(path, query_string=query)
         assert response.status_code == 200, response.text
         return response.json
 
-    return get
+    def run(self, *args: object, stdin: bytes | None = None) -> Result:
+        """Run a command, and return its output and exit code."""
+        return self.app.test_cli_runner().invoke(args=[str(arg) for arg in args], input=stdin)
 
+    def ran(self, *args: object, stdin: bytes | None = None) -> tuple[int, str, str]:
+        """Run a command; return its exit code, stdout and stderr."""
+        result = self.run(*args, stdin=stdin)
+        return result.exit_code, result.stdout, result.stderr
 
-@pytest.fixture
-def written(app: Flask) -> Iterator[io.StringIO]:
-    """What the application's log handler writes, instead of to stdout."""
-    handler = logging.getLogger().handlers[0]
-    assert isinstance(handler, logging.StreamHandler)
-    stream = io.StringIO()
-    stdout = handler.setStream(stream)
-    yield stream
-    handler.setStream(stdout)
+    @cached_property
+    def writer(self) -> LockedConnection:
+        """The test's own connection, which may write."""
+        return unshared(connect(self.path, "rw", timeout_s=5))
 
+    def store(self, *payloads: object) -> list[StoreResult]:
+        """Store payloads as one batch, without HTTP."""
+        return insert_messages(self.writer, [parse_message(payload) for payload in payloads])
 
-@pytest.fixture
-def logged(written: io.StringIO) -> Logged:
-    """Return the log lines written so far; each must be JSON."""
-    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    def rows(self, sql: str) -> list[Any]:
+        """Query the database file through a connection of its own."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(sql).fetchall()
 
+    def damage(self, sql: str) -> None:
+        """Change the database file while the service does not know it."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.executescript(sql)
 
-@pytest.fixture
-def scrape(client: FlaskClient) -> Scrape:
-    """Return the value of every series of GET /metrics."""
+    def logged(self) -> list[dict[str, Any]]:
+        """Return the log lines written so far; each must be JSON."""
+        return [json.loads(line) for line in self.written.getvalue().splitlines()]
 
-    def scrape() -> dict[str, float]:
-        response = client.get("/metrics")
+    def scrape(self) -> dict[str, float]:
+        """Return the value of every series of GET /metrics."""
+        response = self.client.get("/metrics")
         assert response.status_code == 200
         return samples(response.text)
 
-    return scrape
+
+@pytest.fixture
+def api(app: Flask, client: FlaskClient, config: Config) -> Iterator[Api]:
+    api = Api(app, client, config)
+    yield api
+    api.close()
 
 
 @pytest.fixture(scope="session")

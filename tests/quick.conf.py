@@ -1,5 +1,6 @@
 """gunicorn.conf.py with shorter times, for tests of what happens when they are over."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,14 @@ _settings_of_the_service: dict[str, Any] = {}
 exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S102
 globals().update(_settings_of_the_service)
 
+_SEND_S = float(os.environ.get("SEND_S", "0.6"))
 _worker = _settings_of_the_service["worker_class"]
 worker_class = _worker.limited(
-    replace(_worker.limits, idle_s=1, receive_s=0.6, send_s=0.6, stop_s=0.3)
+    replace(
+        _worker.limits,
+        idle_s=1,
+        receive_s=0.6,
+        send_s=_SEND_S,
+        stop_s=0.3,
+    )
 )

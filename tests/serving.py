@@ -150,6 +150,7 @@ class Server(Service):
         before = self.workers
         os.kill(before[0], signal.SIGKILL)
         self.wait_for_workers(len(before), but=before[:1])
+        wait_until(lambda: _is_up(self), START_S)
 
     def memory_bytes(self) -> int:
         """Return what the largest worker has in memory now."""
@@ -214,9 +215,17 @@ class Load:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._end = time.monotonic()
+        self.end()
+
+    def end(self) -> None:
+        self._end = min(self._end, time.monotonic())
         for thread in self._threads:
             thread.join()
+
+    def more(self, messages: int) -> None:
+        """Return when so many more are acknowledged."""
+        wanted = len(self.acknowledged) + messages
+        wait_until(lambda: len(self.acknowledged) > wanted, 60)
 
     def _work(self, number: int) -> None:
         chance = random.Random(f"{self._prefix} {number}")
@@ -318,7 +327,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    condition: Callable[[], bool], timeout_s: float = 10.0, *, every_s: float = 0.005
+    condition: Callable[[], bool], timeout_s: float = 30.0, *, every_s: float = 0.005
 ) -> None:
     """Return as soon as `condition` holds."""
     deadline = time.monotonic() + timeout_s

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import a_message
 from webhook_api.errors import InvalidInput
-from webhook_api.models import Cursor, MessageQuery, StatsQuery, parse_message, parse_query
+from webhook_api.models import Cursor, MessageQuery, parse_query
 from webhook_api.timestamps import Instant, Timestamp
 
 # In their order, which is not that of the texts.
@@ -87,36 +86,3 @@ def test_any_other_text_is_not_a_cursor(text: str) -> None:
     else:
         with pytest.raises(InvalidInput, match="cursor from a Link header"):
             parse_query(MessageQuery, {"cursor": text})
-
-
-@pytest.mark.parametrize(
-    ("parameters", "query"),
-    [
-        ({}, (50, 0)), ({"limit": "", "offset": ""}, (50, 0)),
-        *(({"limit": text}, (int(text), 0)) for text in ("1", "100", "007", "00000050")),
-        *(({"offset": str(n)}, (50, n)) for n in (0, 1, 2**31, 2**63 - 1)),
-    ],
-)  # fmt: skip
-def test_limit_and_offset_are_whole_numbers_in_their_ranges(
-    parameters: dict[str, str], query: tuple[int, int]
-) -> None:
-    limit, offset = query
-
-    assert parse_query(MessageQuery, parameters) == MessageQuery(limit=limit, offset=offset)
-
-
-@pytest.mark.parametrize("model", [MessageQuery, StatsQuery])
-@pytest.mark.parametrize("number", [" 919876543210", "+919876543210"])
-def test_a_plus_that_came_as_a_space_is_a_plus(
-    model: type[MessageQuery | StatsQuery], number: str
-) -> None:
-    query = parse_query(model, {"from": number, "to": number})
-
-    assert (query.from_msisdn, query.to_msisdn) == ("+919876543210", "+919876543210")
-
-
-def test_a_message_cannot_be_changed() -> None:
-    message = parse_message(a_message())
-
-    with pytest.raises(ValueError, match="frozen"):
-        message.text = "other"  # type: ignore[misc]

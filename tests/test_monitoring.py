@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.conftest import Api
 from tests.litestream import CONFIGURATION as REPLICA
 from tests.litestream import LITESTREAM
 from tests.serving import Server, database_in, free_port, serving, wait_until
@@ -25,7 +25,6 @@ from webhook_api.maintenance.backup import remember_backup
 from webhook_api.store.consumers import create_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.files import LAST_DRILL, STANDBY, beside
-from webhook_api.store.lock import LockedConnection
 
 PROJECT = Path(__file__).parent.parent
 PROMETHEUS = PROJECT / ".monitoring/prometheus"
@@ -85,13 +84,11 @@ def remember_copies(database: Path) -> None:
 
 
 @pytest.mark.parametrize("expression", sorted({*the_rules(), *the_dashboard()}))
-def test_every_expression_names_metrics_that_the_service_has(
-    client: FlaskClient, config: Config, writer: LockedConnection, expression: str
-) -> None:
-    remember_backup(Database(config.database_path), 1.0)
-    remember_copies(config.database_path)
-    create_consumer(writer, "a", "start")
-    families = text_string_to_metric_families(client.get("/metrics").text)
+def test_every_expression_names_metrics_that_the_service_has(api: Api, expression: str) -> None:
+    remember_backup(Database(api.config.database_path), 1.0)
+    remember_copies(api.config.database_path)
+    create_consumer(api.writer, "a", "start")
+    families = text_string_to_metric_families(api.client.get("/metrics").text)
     exposed = {sample.name for family in families for sample in family.samples}
 
     assert metrics_in(expression)

@@ -156,4 +156,4 @@ def test_an_idle_connection_stays_open_for_keepalive_s(tmp_path: Path) -> None:
         stayed_s = time.monotonic() - began
 
     assert end == b""
-    assert 1.5 < stayed_s < 5
+    assert 1.5 < stayed_s < 20

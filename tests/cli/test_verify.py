@@ -6,33 +6,30 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.cli.running import ODD_TEXTS, Damage, Run, command, some_messages
-from tests.conftest import Get, Post
+from tests.cli.running import ODD_TEXTS, command, some_messages
+from tests.conftest import Api
 from tests.serving import wait_until
 from tests.store.files import fill
 from webhook_api.config import Config
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
-from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import EVERYTHING, Selection, of_number, remove_messages
 
 
-def test_verify_finds_nothing_in_what_the_service_wrote(
-    run: Run, post_signed: Post, damage: Damage, config: Config
-) -> None:
+def test_verify_finds_nothing_in_what_the_service_wrote(api: Api) -> None:
     for number, text in enumerate(ODD_TEXTS):
-        post_signed(a_message(message_id=f"{number}", text=text, sender=f"+{number % 3}"))
-    run("import", "-", stdin=some_messages(50))
-    post_signed(a_message(message_id="not yet indexed", ts="0001-01-01T00:00:00.000000001Z"))
-    damage("DELETE FROM messages WHERE id % 5 = 0")
+        api.post(a_message(message_id=f"{number}", text=text, sender=f"+{number % 3}"))
+    api.run("import", "-", stdin=some_messages(50))
+    api.post(a_message(message_id="not yet indexed", ts="0001-01-01T00:00:00.000000001Z"))
+    api.damage("DELETE FROM messages WHERE id % 5 = 0")
 
-    result = run("verify")
+    result = api.run("verify")
 
     assert (result.stdout, result.exit_code) == (
-        f"{config.database_path}: 47 messages, nothing differs\n",
+        f"{api.path}: 47 messages, nothing differs\n",
         0,
     )
-    assert [file.name for file in config.database_path.parent.glob("*verify*")] == []
+    assert [file.name for file in api.path.parent.glob("*verify*")] == []
 
 
 @pytest.mark.parametrize(
@@ -65,11 +62,11 @@ def test_verify_finds_nothing_in_what_the_service_wrote(
          ["schema: index senders_by_messages is missing", "integrity_check: Page"]),
     ],
 )  # fmt: skip
-def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: list[str]) -> None:
-    run("import", "-", stdin=some_messages(100))
-    damage(sql)
+def test_verify_names_what_differs(api: Api, sql: str, named: list[str]) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    api.damage(sql)
 
-    result = run("verify")
+    result = api.run("verify")
 
     lines = result.stdout.splitlines()
     assert result.exit_code == 1
@@ -78,70 +75,23 @@ def test_verify_names_what_differs(run: Run, damage: Damage, sql: str, named: li
         assert line.startswith(start)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({}, None),
-        ({"name": "'No name'"}, "consumers: name cannot be used"),
-        ({"id": "-1"}, "consumers: id cannot be used"),
-        ({"id": "101"}, "consumers c: no row proves its position 101."),
-        ({"digits": "'aaaaaaa1'"}, "consumers: digits cannot be used"),
-        ({"digits": "'aaaaaaaa'"}, "consumers c: no row proves its position 50.aaaaaaaa"),
-        ({"missed": "-1"}, "consumers: missed cannot be used"),
-    ],
-)
-def test_verify_checks_where_consumers_are(
-    run: Run, damage: Damage, get: Get, wrong: dict[str, str], named: str | None
-) -> None:
-    run("import", "-", stdin=some_messages(100))
-    digits = get("/messages", after="start", limit=50)["position"].partition(".")[2]
-    values = {"name": "'c'", "id": "50", "digits": f"'{digits}'", "missed": "0"}
-    names = ", ".join((values | wrong)[name] for name in values)
-    damage(f"INSERT INTO consumers VALUES ({names}, '2025-01-15T10:00:00.000Z')")
+def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(api: Api) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    api.damage("UPDATE periods SET messages = messages + 1")
 
-    result = run("verify")
-
-    assert result.exit_code == (1 if named else 0)
-    assert named is None or result.stdout.startswith(named)
-
-
-@pytest.mark.parametrize("chosen", [EVERYTHING, of_number("+0")], ids=["by age", "of a number"])
-def test_verify_knows_that_the_message_at_a_position_may_be_removed(
-    run: Run, get: Get, writer: LockedConnection, chosen: Selection
-) -> None:
-    run("import", "-", stdin=some_messages(100))
-    read = get("/messages", after="start", limit=50)["data"]
-    for message in (read[0], read[49]):  # both are from +0
-        row_id, _, digits = message["position"].partition(".")
-        writer.execute(
-            "INSERT INTO consumers VALUES (?, ?, ?, 0, '2025-01-15T10:00:00.000Z')",
-            [f"c{row_id}", row_id, digits],
-        )
-
-    assert remove_messages(writer, [1, 50], chosen) == 2
-
-    assert run("verify").exit_code == 0
-
-
-def test_verify_shows_the_first_of_many_differences_and_how_many_there_are(
-    run: Run, damage: Damage
-) -> None:
-    run("import", "-", stdin=some_messages(100))
-    damage("UPDATE periods SET messages = messages + 1")
-
-    lines = run("verify").stdout.splitlines()
+    lines = api.run("verify").stdout.splitlines()
 
     assert len(lines) == 11
     assert lines[-1] == "periods: 50 differ in all"
 
 
-def test_verify_needs_no_write_lock(run: Run, config: Config) -> None:
-    run("import", "-", stdin=some_messages(10))
-    other = sqlite3.connect(config.database_path, isolation_level=None)
+def test_verify_needs_no_write_lock(api: Api) -> None:
+    api.run("import", "-", stdin=some_messages(10))
+    other = sqlite3.connect(api.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with Database(config.database_path).write_lock():
-        result = run("verify")
+    with Database(api.path).write_lock():
+        result = api.run("verify")
 
     other.close()
     assert result.exit_code == 0
@@ -171,3 +121,48 @@ def test_the_copy_of_a_killed_verify_is_a_leftover_and_that_of_a_running_one_is_
     assert (len(left), len(remaining)) == (1, 1)
     assert (running.returncode, stderr) == (0, "")
     assert list(folder.glob("*verify*")) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, None),
+        ({"name": "'No name'"}, "consumers: name cannot be used"),
+        ({"id": "-1"}, "consumers: id cannot be used"),
+        ({"id": "101"}, "consumers c: no row proves its position 101."),
+        ({"digits": "'aaaaaaa1'"}, "consumers: digits cannot be used"),
+        ({"digits": "'aaaaaaaa'"}, "consumers c: no row proves its position 50.aaaaaaaa"),
+        ({"missed": "-1"}, "consumers: missed cannot be used"),
+    ],
+)
+def test_verify_checks_where_consumers_are(
+    api: Api, wrong: dict[str, str], named: str | None
+) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    digits = api.get("/messages", after="start", limit=50)["position"].partition(".")[2]
+    values = {"name": "'c'", "id": "50", "digits": f"'{digits}'", "missed": "0"}
+    names = ", ".join((values | wrong)[name] for name in values)
+    api.damage(f"INSERT INTO consumers VALUES ({names}, '2025-01-15T10:00:00.000Z')")
+
+    result = api.run("verify")
+
+    assert result.exit_code == (1 if named else 0)
+    assert named is None or result.stdout.startswith(named)
+
+
+@pytest.mark.parametrize("chosen", [EVERYTHING, of_number("+0")], ids=["by age", "of a number"])
+def test_verify_knows_that_the_message_at_a_position_may_be_removed(
+    api: Api, chosen: Selection
+) -> None:
+    api.run("import", "-", stdin=some_messages(100))
+    read = api.get("/messages", after="start", limit=50)["data"]
+    for message in (read[0], read[49]):  # both are from +0
+        row_id, _, digits = message["position"].partition(".")
+        api.writer.execute(
+            "INSERT INTO consumers VALUES (?, ?, ?, 0, '2025-01-15T10:00:00.000Z')",
+            [f"c{row_id}", row_id, digits],
+        )
+
+    assert remove_messages(api.writer, [1, 50], chosen) == 2
+
+    assert api.run("verify").exit_code == 0

@@ -1,10 +1,8 @@
 """A group commit in the tests, and what it did."""
 
-import threading
 from typing import Any
 
 from tests.builders import a_message
-from tests.serving import wait_until
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
@@ -20,6 +18,7 @@ class Record:
         self.pending = 0
         self.batches: list[int] = []
         self.observed: list[GroupCommit] = []
+        self.database: Database
 
     def waiting(self, deliveries: int) -> None:
         self.pending = deliveries
@@ -33,6 +32,7 @@ def group(database: Database, record: Record, **others: Any) -> GroupCommit:
     settings: dict[str, Any] = {"deadline_s": 10.0, "max_waiting": MAX_PENDING, **others}
     commits = GroupCommit(database, record, **settings)
     record.observed.append(commits)
+    record.database = database
     return commits
 
 
@@ -48,25 +48,3 @@ def message(**fields: Any) -> InboundMessage:
 def stored(database: Database) -> list[str]:
     with database.reader() as reader:
         return [row[0] for row in reader.execute("SELECT message_id FROM messages ORDER BY id")]
-
-
-def store_together(
-    commits: GroupCommit, record: Record, database: Database, messages: list[InboundMessage]
-) -> list[StoreResult | Exception]:
-    """Store `messages` from a thread each, all of which arrive while another process writes."""
-    answers: dict[int, StoreResult | Exception] = {}
-
-    def store(number: int) -> None:
-        try:
-            answers[number] = store_one(commits, messages[number])
-        except Exception as error:
-            answers[number] = error
-
-    threads = [threading.Thread(target=store, args=[number]) for number in range(len(messages))]
-    with database.write_lock():
-        for number, thread in enumerate(threads):
-            thread.start()
-            wait_until(lambda number=number: record.pending > number)  # type: ignore[misc]
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in range(len(messages))]

@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.files import NOW, arrived, differences, removed, store, stored
-from tests.store.forgotten import NUMBER, SECRETS, TEXT
+from tests.store.files import (
+    NOW,
+    NUMBER,
+    SECRETS,
+    TEXT,
+    arrived,
+    differences,
+    removed,
+    store,
+    stored,
+)
 from webhook_api.maintenance.compaction import compact
 from webhook_api.models import FeedPosition, FeedQuery
 from webhook_api.reading.feed import read_feed

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.builders import a_message, an_app, samples, signed
-from tests.conftest import Logged, Post, Rows, Scrape
-from tests.providers.conftest import Deliver
+from tests.conftest import Api
 from tests.providers.samples import (
     a_config,
     a_whatsapp,
@@ -50,18 +47,18 @@ def test_a_provider_without_its_secret_is_404(tmp_path: Path, provider: str) -> 
     assert f'provider="{provider}"' not in metrics
 
 
-def test_each_provider_stores_with_its_own_prefix(deliver: Deliver, rows: Rows) -> None:
+def test_each_provider_stores_with_its_own_prefix(api: Api) -> None:
     replies = [
-        deliver("meta", from_meta(a_whatsapp(id="m1"))),
-        deliver("twilio", from_twilio(MessageSid="m1")),
-        deliver("standard", from_standard(message_id="m1")),
+        api.deliver("meta", from_meta(a_whatsapp(id="m1"))),
+        api.deliver("twilio", from_twilio(MessageSid="m1")),
+        api.deliver("standard", from_standard(message_id="m1")),
     ]
 
     assert [reply.status_code for reply in replies] == [200, 200, 200]
     assert replies[0].json == replies[2].json == {"status": "ok"}
     assert replies[1].text == '<?xml version="1.0" encoding="UTF-8"?><Response/>'
     assert replies[1].mimetype == "text/xml"
-    found = rows("SELECT message_id, from_msisdn, to_msisdn, text FROM messages ORDER BY id")
+    found = api.rows("SELECT message_id, from_msisdn, to_msisdn, text FROM messages ORDER BY id")
     assert found == [
         ("meta:m1", "+16505551234", "+15550783881", "Does it come in another color? 0"),
         ("twilio:m1", "+14155551234", "+14155238886", "Hello"),
@@ -69,42 +66,38 @@ def test_each_provider_stores_with_its_own_prefix(deliver: Deliver, rows: Rows) 
     ]
 
 
-def test_nothing_is_stored_if_one_message_cannot_be(
-    deliver: Deliver, config: Config, rows: Rows
-) -> None:
-    with closing(sqlite3.connect(config.database_path)) as other:
+def test_nothing_is_stored_if_one_message_cannot_be(api: Api) -> None:
+    with closing(sqlite3.connect(api.path)) as other:
         other.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.message_id LIKE '%0007'"
             " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         )
 
-    response = deliver("meta", from_meta(*some_whatsapps(10)))
+    response = api.deliver("meta", from_meta(*some_whatsapps(10)))
 
     assert response.status_code >= 500
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
 
 
 @pytest.mark.parametrize("provider", ["meta", "twilio", "standard"])
-def test_without_a_signature_nothing_of_the_body_is_read(
-    client: FlaskClient, rows: Rows, scrape: Scrape, logged: Logged, provider: str
-) -> None:
+def test_without_a_signature_nothing_of_the_body_is_read(api: Api, provider: str) -> None:
     body = {"meta": from_meta(a_whatsapp()), "twilio": from_twilio(), "standard": from_standard()}
     headers = signed_as(provider, body[provider], now=time.time())
     altered = {name: value[:-3] + "é==" for name, value in headers.items()}
     stranger = signed_as(provider, b"other bytes", now=time.time())
 
     replies = [
-        client.post(f"/webhook/{provider}", data=body[provider], headers=sent)
+        api.client.post(f"/webhook/{provider}", data=body[provider], headers=sent)
         for sent in ({}, altered, stranger, signed(body[provider]))
     ]
-    replies.append(client.post(f"/webhook/{provider}", data=b"\xff{", headers=headers))
+    replies.append(api.client.post(f"/webhook/{provider}", data=b"\xff{", headers=headers))
 
     assert {reply.status_code for reply in replies} == {401}
     assert replies[0].json == {"detail": "invalid signature"}
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
     key = f'provider_requests_total{{provider="{provider}",result="invalid_signature"}}'
-    assert scrape()[key] == len(replies)
-    line = logged()[0]
+    assert api.scrape()[key] == len(replies)
+    line = api.logged()[0]
     assert (line["provider"], line["level"]) == (provider, "ERROR")
     assert not {"message_id", "messages", "skipped"} & set(line)
 
@@ -131,65 +124,65 @@ COUNTED = {
 
 
 @pytest.mark.parametrize("provider", KEPT)
-def test_what_is_signed_and_cannot_be_read_is_kept(
-    deliver: Deliver, rows: Rows, logged: Logged, provider: str
-) -> None:
+def test_what_is_signed_and_cannot_be_read_is_kept(api: Api, provider: str) -> None:
     for body in KEPT[provider]:
-        assert deliver(provider, body).status_code == 200, body[:100]
+        assert api.deliver(provider, body).status_code == 200, body[:100]
 
-    assert rows("SELECT count(*) FROM messages") == [(0,)]
-    assert [body for (body,) in rows("SELECT body FROM dead_letters")] == KEPT[provider]
-    assert {(line["result"], line["level"]) for line in logged()} == {("dead_letter", "WARNING")}
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+    assert [body for (body,) in api.rows("SELECT body FROM dead_letters")] == KEPT[provider]
+    assert {(line["result"], line["level"]) for line in api.logged()} == {
+        ("dead_letter", "WARNING")
+    }
 
 
 @pytest.mark.parametrize("provider", COUNTED)
-def test_what_is_signed_and_no_message_is_counted(
-    deliver: Deliver, rows: Rows, logged: Logged, provider: str
-) -> None:
+def test_what_is_signed_and_no_message_is_counted(api: Api, provider: str) -> None:
     for body in COUNTED[provider]:
-        assert deliver(provider, body).status_code == 200, body[:100]
+        assert api.deliver(provider, body).status_code == 200, body[:100]
 
-    assert rows("SELECT count(*) FROM messages") == rows("SELECT count(*) FROM dead_letters")
-    assert all(line.get("events") or line.get("statuses") for line in logged())
-    assert {line["result"] for line in logged()} == {"empty"}
+    assert api.rows("SELECT count(*) FROM messages") == api.rows(
+        "SELECT count(*) FROM dead_letters"
+    )
+    assert all(line.get("events") or line.get("statuses") for line in api.logged())
+    assert {line["result"] for line in api.logged()} == {"empty"}
 
 
 def test_an_error_of_ours_is_kept_with_its_traceback_in_the_log(
-    deliver: Deliver, rows: Rows, logged: Logged, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PARSERS, "meta", lambda *_: 1 / 0)
 
-    assert deliver("meta", b"{}").status_code == 200
+    assert api.deliver("meta", b"{}").status_code == 200
 
-    assert rows("SELECT reason FROM dead_letters") == [
+    assert api.rows("SELECT reason FROM dead_letters") == [
         ("an error of the service: ZeroDivisionError",)
     ]
-    assert logged()[0]["level"] == "WARNING"
-    assert "division by zero" in logged()[0]["traceback"]
+    assert api.logged()[0]["level"] == "WARNING"
+    assert "division by zero" in api.logged()[0]["traceback"]
 
 
 def test_when_no_more_can_be_kept_the_provider_keeps_it(
-    deliver: Deliver, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "MAX_DEAD_LETTERS", 1)
 
-    statuses = [deliver("meta", body).status_code for body in (b"[]", b"[]", from_meta({}))]
+    statuses = [api.deliver("meta", body).status_code for body in (b"[]", b"[]", from_meta({}))]
 
     assert statuses == [200, 503, 503]
-    assert deliver("meta", from_meta(a_whatsapp())).status_code == 200
-    assert rows("SELECT count(*) FROM dead_letters") == [(1,)]
+    assert api.deliver("meta", from_meta(a_whatsapp())).status_code == 200
+    assert api.rows("SELECT count(*) FROM dead_letters") == [(1,)]
 
 
-def test_the_line_of_a_401_of_twilio_says_which_url_was_checked(
-    client: FlaskClient, logged: Logged
-) -> None:
+def test_the_line_of_a_401_of_twilio_says_which_url_was_checked(api: Api) -> None:
     """Most often PUBLIC_URL is wrong."""
-    client.post("/webhook/twilio?a=%20b", data=b"x", environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
-    client.post("/webhook/meta", data=b"x")
+    api.client.post(
+        "/webhook/twilio?a=%20b", data=b"x", environ_overrides={"REMOTE_ADDR": "192.0.2.7"}
+    )
+    api.client.post("/webhook/meta", data=b"x")
 
-    assert logged()[0]["checked_url"] == "https://hooks.example.com/webhook/twilio?a=%20b"
-    assert logged()[0]["client"] == "192.0.2.7"
-    assert "checked_url" not in logged()[1]
+    assert api.logged()[0]["checked_url"] == "https://hooks.example.com/webhook/twilio?a=%20b"
+    assert api.logged()[0]["client"] == "192.0.2.7"
+    assert "checked_url" not in api.logged()[1]
 
 
 SECRETS = {
@@ -236,30 +229,28 @@ def test_while_a_secret_is_changed_both_are_accepted(
 
 
 @pytest.mark.parametrize(("provider", "limit"), [("meta", 3 * MIB), ("twilio", MIB // 4)])
-def test_only_meta_may_send_three_mebibytes(
-    client: FlaskClient, deliver: Deliver, provider: str, limit: int
-) -> None:
-    refused = client.post(f"/webhook/{provider}", data=b" " * (limit + 1))
-    read = client.post(f"/webhook/{provider}", data=b" " * limit)
+def test_only_meta_may_send_three_mebibytes(api: Api, provider: str, limit: int) -> None:
+    refused = api.client.post(f"/webhook/{provider}", data=b" " * (limit + 1))
+    read = api.client.post(f"/webhook/{provider}", data=b" " * limit)
 
     assert (refused.status_code, read.status_code) == (413, 401)
-    assert client.post("/webhook", data=b" " * (MIB // 4 + 1)).status_code == 413
+    assert api.client.post("/webhook", data=b" " * (MIB // 4 + 1)).status_code == 413
     long = from_meta(*some_whatsapps(1000), contacts=[{"profile": {"name": "x" * 2 * MIB}}])
-    assert deliver("meta", long).status_code == 200
+    assert api.deliver("meta", long).status_code == 200
 
 
-def test_a_503_says_when_to_come_again(deliver: Deliver, app: Flask) -> None:
-    services_of(app).commits.close()
+def test_a_503_says_when_to_come_again(api: Api) -> None:
+    services_of(api.app).commits.close()
 
-    response = deliver("meta", from_meta(a_whatsapp()))
+    response = api.deliver("meta", from_meta(a_whatsapp()))
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
-    assert deliver("twilio", from_twilio()).status_code == 503
+    assert api.deliver("twilio", from_twilio()).status_code == 503
 
 
-def test_the_providers_in_use_are_described(client: FlaskClient) -> None:
-    document: Any = client.get("/openapi.json").json
+def test_the_providers_in_use_are_described(api: Api) -> None:
+    document: Any = api.client.get("/openapi.json").json
 
     OpenAPIV31SpecValidator(document).validate()
     webhook = document["paths"]["/webhook"]["post"]
@@ -276,30 +267,30 @@ def test_the_providers_in_use_are_described(client: FlaskClient) -> None:
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_no_client_can_create_series_of_metrics(client: FlaskClient, scrape: Scrape) -> None:
-    before = set(scrape())
+def test_no_client_can_create_series_of_metrics(api: Api) -> None:
+    before = set(api.scrape())
 
     for path in ("/webhook/other", "/webhook/meta/", "/webhook/META", "/webhook/x%22y"):
-        client.post(path, data=b"{}", headers={"X-Provider": "x"})
+        api.client.post(path, data=b"{}", headers={"X-Provider": "x"})
     for provider in ("meta", "twilio", "standard"):
-        client.post(f"/webhook/{provider}", data=b"{}")
+        api.client.post(f"/webhook/{provider}", data=b"{}")
 
-    new = {series for series in set(scrape()) - before if not series.startswith("http_requests")}
+    new = {
+        series for series in set(api.scrape()) - before if not series.startswith("http_requests")
+    }
     assert new == set()
 
 
-def test_an_id_with_the_prefix_of_a_provider_in_use_is_422_on_webhook(
-    deliver: Deliver, post_signed: Post, rows: Rows
-) -> None:
+def test_an_id_with_the_prefix_of_a_provider_in_use_is_422_on_webhook(api: Api) -> None:
     ids = ["meta:wamid.1", "twilio:SM1", "standard:1", "standard/shop:1", "meta:"]
-    taken = [post_signed(a_message(message_id=message_id)) for message_id in ids]
+    taken = [api.post(a_message(message_id=message_id)) for message_id in ids]
     others = ["other:1", "meta", "Meta:1", " meta:1", "a:meta:1"]
-    stored = [post_signed(a_message(message_id=message_id)) for message_id in others]
+    stored = [api.post(a_message(message_id=message_id)) for message_id in others]
 
-    genuine = deliver("meta", from_meta(a_whatsapp(1)))
+    genuine = api.deliver("meta", from_meta(a_whatsapp(1)))
 
     assert {reply.status_code for reply in taken} == {422}
     assert all('"loc":["body","message_id"]' in reply.text for reply in taken)
     assert {reply.status_code for reply in stored} == {200}
     assert genuine.status_code == 200
-    assert len(rows("SELECT * FROM messages")) == len(others) + 1
+    assert len(api.rows("SELECT * FROM messages")) == len(others) + 1

@@ -6,14 +6,14 @@ import hmac
 import http.client
 import json
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import reduce
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -34,11 +34,10 @@ from tests.providers.samples import (
     signed_as,
     some_whatsapps,
 )
-from tests.serving import Client, Load, Server, serving
+from tests.serving import Client, Load, Server, serving, wait_until
 from webhook_api import close_app
 from webhook_api.errors import BodyTooLarge
-
-NOISE = 3  # times as slow a busy machine may be
+from webhook_api.store.connections import connect
 
 
 def deliver(client: Client, provider: str, body: bytes, slash: str = "") -> int:
@@ -47,7 +46,6 @@ def deliver(client: Client, provider: str, body: bytes, slash: str = "") -> int:
 
 
 def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path) -> None:
-    took_ms = []
     with (
         serving(tmp_path, **SETTINGS) as server,
         Load(server, "load", threads=4) as load,
@@ -55,13 +53,10 @@ def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path
     ):
         for number in range(5):
             body = from_meta(*some_whatsapps(1000, start=1000 * number))
-            started = time.perf_counter()
             assert deliver(client, "meta", body) == 200
-            took_ms.append((time.perf_counter() - started) * 1000)
             stored = server.query("SELECT count(*) FROM messages WHERE message_id LIKE 'meta:%'")
             assert stored == [(1000 * (number + 1),)]
 
-    assert statistics.median(took_ms) < 150 * NOISE, took_ms
     assert set(load.statuses) == {200}
 
 
@@ -105,7 +100,9 @@ def test_a_delivery_is_stored_whole_or_not_at_all_after_a_kill(tmp_path: Path) -
             ]
             for thread in threads:
                 thread.start()
-            time.sleep(0.05 + 0.04 * number)
+            before = len(acknowledged)
+            wait_until(lambda before=before: len(acknowledged) > before)  # type: ignore[misc]
+            time.sleep(0.04 * number)
             server.kill()
             for thread in threads:
                 thread.join()
@@ -275,3 +272,54 @@ def test_any_unsigned_delivery_is_refused(
         url = f"/webhook/{provider}?bodySHA256={query}"
         assert service.post(url, data=b"{}", headers=headers).status_code == 401
     assert service.get(f"/webhook/meta?hub.mode=subscribe&{query}").status_code == 403
+
+
+WORDS = st.sampled_from(
+    ["messages", "messages", "entry", "changes", "value", "field", "metadata", "contacts", "id",
+     "from", "threads", "statuses", "errors", "text", "timestamp", "type", "object"]
+)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+ANYTHING = st.recursive(
+    LEAVES | st.sampled_from(["messages", "whatsapp_business_account"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+def in_messages(node: object) -> list[dict[str, Any]]:
+    """Return every object in any list with the name `messages`."""
+    if isinstance(node, list):
+        return [found for member in node for found in in_messages(member)]
+    if not isinstance(node, dict):
+        return []
+    own = node.get("messages")
+    found = [one for one in own if isinstance(one, dict)] if isinstance(own, list) else []
+    return found + in_messages(list(node.values()))
+
+
+@given(payload=st.dictionaries(WORDS, ANYTHING, max_size=6))
+@example(payload={"messages": [{"id": "a", "messages": [{"id": "b"}]}, {"x": [1]}]})
+@example(payload={"entry": [{"changes": [{"value": {"messages": [{"id": "\ud83d"}]}}]}]})
+@example(payload={"messages": [{"id": "a", "type": "\udc00", "text": {"body": "\ud83d"}}]})
+@example(payload={"messages": [{"id": "a", "x": 1e400, "from": "\udc00", "timestamp": 1e99}]})
+def test_no_message_of_any_delivery_is_lost(service: FlaskClient, payload: Any) -> None:
+    """Every object in any list `messages` is stored or in a dead letter."""
+    body = json.dumps(payload).replace("NaN", "null").replace("Infinity", "1e999").encode()
+    headers = signed_as("meta", body, now=0)
+
+    path = service.application.config["SETTINGS"].database_path
+    with closing(connect(path, "rw", timeout_s=5)) as db:
+        for table in ("messages", "dead_letters", "tombstones"):
+            db.execute(f"DELETE FROM {table}")
+        response = service.post("/webhook/meta", data=body, headers=headers)
+        letters = db.execute("SELECT body FROM dead_letters").fetchall()
+        ids = {one for (one,) in db.execute("SELECT message_id FROM messages")}
+    listed = service.get("/messages")
+    read = [service.get(f"/messages/{quote(one, safe='')}").status_code for one in ids]
+
+    assert (response.status_code, listed.status_code) == (200, 200)
+    assert set(read) <= {200}
+    if letters:
+        assert letters == [(body,)]
+    else:
+        assert {f"meta:{one['id']}" for one in in_messages(payload)} == ids

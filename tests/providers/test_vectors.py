@@ -12,7 +12,6 @@ from tests.providers.samples import (
     AUTH_TOKEN,
     KEY,
     PUBLIC_URL,
-    VERIFY_TOKEN,
     WHSEC,
     a_config,
 )
@@ -49,20 +48,6 @@ def test_the_test_delivery_of_metas_dashboard() -> None:
     assert (message.from_msisdn, message.to_msisdn) == ("+16315551181", "+16505551111")
     assert message.ts.text == "2017-09-08T20:36:28Z"
     assert message.text == "this is a text message"
-
-
-def test_the_verification_request_of_metas_guide() -> None:
-    """developers.facebook.com/docs/graph-api/webhooks/getting-started, "Sample Verification
-    Request": `hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=meatyhamhock`.
-    """
-    arguments = {
-        "hub.mode": "subscribe",
-        "hub.challenge": "1158201444",
-        "hub.verify_token": "meatyhamhock",
-    }
-
-    assert meta.respond_to_handshake(arguments, VERIFY_TOKEN) == "1158201444"
-    assert meta.respond_to_handshake(arguments, "another") is None
 
 
 MYAPP = "https://mycompany.com/myapp.php?foo=1&bar=2"

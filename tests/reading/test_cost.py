@@ -1,14 +1,15 @@
 """What the reads cost: the plans of SQLite, on one database that all of these tests only read."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from tests.builders import SECRET, a_message, an_app, some_messages
-from tests.conftest import Get, Rows
+from tests.conftest import Api
 from webhook_api import close_app
 from webhook_api.config import Config
 from webhook_api.models import MessageFilter, parse_message
@@ -87,20 +88,20 @@ def statements(app: Flask) -> list[str]:
     return seen
 
 
-def plan_of(rows: Rows, statement: str) -> list[str]:
+def plan_of(rows: Callable[..., Any], statement: str) -> list[str]:
     return [detail for *_, detail in rows(f"EXPLAIN QUERY PLAN {statement}")]
 
 
 @pytest.mark.parametrize(("path", "parameters"), READS, ids=str)
 def test_no_read_scans_the_messages(
-    get: Get, rows: Rows, statements: list[str], path: str, parameters: dict[str, object]
+    api: Api, statements: list[str], path: str, parameters: dict[str, object]
 ) -> None:
-    get(path, **parameters)
+    api.get(path, **parameters)
 
     selects = [sql for sql in statements if sql.startswith("SELECT")]
     assert selects
     for sql in selects:
-        steps = plan_of(rows, sql)
+        steps = plan_of(api.rows, sql)
         if "CO-ROUTINE m" in steps:
             steps.remove("SCAN m")  # of what the subquery hands on, which has a LIMIT
         for step in steps:
@@ -109,22 +110,22 @@ def test_no_read_scans_the_messages(
 
 @pytest.mark.parametrize("q", ["e", "co"])
 def test_a_phrase_too_short_for_the_index_reads_the_rows_but_sorts_none(
-    get: Get, rows: Rows, statements: list[str], q: str
+    api: Api, statements: list[str], q: str
 ) -> None:
-    get("/messages", q=q)
+    api.get("/messages", q=q)
 
     (page,) = [sql for sql in statements if "instr" in sql and "count" not in sql]
-    steps = plan_of(rows, page)
+    steps = plan_of(api.rows, page)
     assert any("USING INDEX messages_by_instant" in step for step in steps)
     assert not any("TEMP B-TREE" in step for step in steps)
 
 
 @pytest.mark.parametrize(("q", "found", "by_index"), [("co", 2250, True), ("o", 2251, False)])
 def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
-    get: Get, statements: list[str], q: str, found: int, by_index: bool
+    api: Api, statements: list[str], q: str, found: int, by_index: bool
 ) -> None:
     """Of more rows than are always read."""
-    page = get("/messages", q=q, from_=SENDER, since="2025-01-01T00:00:00Z")
+    page = api.get("/messages", q=q, from_=SENDER, since="2025-01-01T00:00:00Z")
 
     assert page["total"] == found
     assert any("AS id FROM messages_search" in sql for sql in statements) == by_index
@@ -136,14 +137,14 @@ def test_a_short_phrase_of_one_sender_is_searched_where_that_costs_less(
     ids=str,
 )
 def test_a_stream_reads_in_the_order_of_an_index(
-    app: Flask, rows: Rows, statements: list[str], wanted: dict[str, str]
+    api: Api, statements: list[str], wanted: dict[str, str]
 ) -> None:
-    with services_of(app).database.reader() as reader:
+    with services_of(api.app).database.reader() as reader:
         for _ in stream_messages(reader, MessageFilter.model_validate(wanted)):
             pass
 
     for sql in statements:
-        steps = plan_of(rows, sql)
+        steps = plan_of(api.rows, sql)
         assert all("USING INDEX messages_by_" in step for step in steps)
 
 
@@ -153,9 +154,9 @@ def test_a_stream_reads_in_the_order_of_an_index(
     ids=str,
 )
 def test_a_reply_comes_from_one_snapshot(
-    get: Get, statements: list[str], path: str, parameters: dict[str, object]
+    api: Api, statements: list[str], path: str, parameters: dict[str, object]
 ) -> None:
-    get(path, **parameters)
+    api.get(path, **parameters)
 
     assert (statements[0], statements[-1]) == ("BEGIN", "ROLLBACK")
     assert (statements.count("BEGIN"), statements.count("ROLLBACK")) == (1, 1)

@@ -1,104 +1,157 @@
-"""The counters that replace counting: exact after whatever was stored or removed."""
+"""Counters and remembered counts: exact after whatever was stored, removed or replaced."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.builders import a_message, some_messages
-from tests.conftest import Get, Rows, Store
+from tests.conftest import Api
 from tests.routes.pages import names
-from webhook_api.store.counting import count_before, seek
+from webhook_api.reading.counts import CountCache
+from webhook_api.store.connections import Connection
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
-from webhook_api.timestamps import Instant, Timestamp
-
-INSTANTS = [
-    Timestamp.parse(text).instant
-    for text in [
-        "0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z", "1969-12-31T23:59:59.999999999Z",
-        "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.5Z", "2024-02-29T00:00:00Z",
-        "2025-01-15T10:00:00Z", "2025-01-15T10:00:15.5Z", "9999-12-31T23:59:59.999999999Z",
-    ]
-]  # fmt: skip
 
 
-@pytest.fixture
-def of_all_times(store: Store) -> list[Instant]:
-    texts = [
-        f"{year}-{month}-15T{time}Z"
-        for year in ("0001", "1969", "1970", "2025", "9999")
-        for month in ("01", "12")
-        for time in ("00:00:00", "10:00:15.9", "10:00:16", "23:59:59.999999999")
-    ]
-    store(*[a_message(message_id=f"{n}", ts=ts) for n, ts in enumerate(texts)])
-    return sorted(Timestamp.parse(text).instant for text in texts)
+def test_a_rollback_leaves_the_counters_as_they_were(api: Api) -> None:
+    api.store(a_message())
+    before = [api.rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")]
+
+    api.writer.execute("BEGIN")
+    api.store(*some_messages(5))
+    api.writer.execute("DELETE FROM messages")
+    api.writer.execute("ROLLBACK")
+
+    assert [
+        api.rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")
+    ] == before
 
 
-def test_the_periods_count_what_lies_before_any_instant(
-    of_all_times: list[Instant], writer: LockedConnection
-) -> None:
-    for instant in [*INSTANTS, *of_all_times, *(Instant(s + 1, n) for s, n in of_all_times)]:
-        earlier = [stored for stored in of_all_times if stored < instant]
+def test_the_counters_of_removed_rows_leave_nothing_behind(api: Api) -> None:
+    api.store(*some_messages(40), a_message(message_id="x", ts="0001-01-01T00:00:00Z", sender="+1"))
+    index_messages(api.writer, max_rows=10)
 
-        assert count_before(writer, instant) == len(earlier), instant
+    api.writer.execute("DELETE FROM messages")
 
-
-def test_a_position_is_found_at_most_a_period_before_it(
-    of_all_times: list[Instant], writer: LockedConnection
-) -> None:
-    for position, instant in enumerate(of_all_times):
-        start, skipped = seek(writer, position)
-
-        assert start <= instant
-        assert start.seconds > instant.seconds - 16
-        assert skipped == len([stored for stored in of_all_times if stored < start])
-
-
-def test_a_rollback_leaves_the_counters_as_they_were(
-    store: Store, writer: LockedConnection, rows: Rows
-) -> None:
-    store(a_message())
-    before = [rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")]
-
-    writer.execute("BEGIN")
-    store(*some_messages(5))
-    writer.execute("DELETE FROM messages")
-    writer.execute("ROLLBACK")
-
-    assert [rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")] == before
-
-
-def test_the_counters_of_removed_rows_leave_nothing_behind(
-    store: Store, writer: LockedConnection, rows: Rows
-) -> None:
-    store(*some_messages(40), a_message(message_id="x", ts="0001-01-01T00:00:00Z", sender="+1"))
-    index_messages(writer, max_rows=10)
-
-    writer.execute("DELETE FROM messages")
-
-    assert rows("SELECT messages, senders, deletions FROM totals") == [(0, 0, 41)]
+    assert api.rows("SELECT messages, senders, deletions FROM totals") == [(0, 0, 41)]
     for empty in (
         "senders", "periods", "sender_periods", "characters WHERE messages <> 0",
         "messages_search WHERE messages_search MATCH 'Hello'",
     ):  # fmt: skip
-        assert rows(f"SELECT * FROM {empty}") == []
+        assert api.rows(f"SELECT * FROM {empty}") == []
 
 
-def test_an_id_is_never_used_twice(store: Store, writer: LockedConnection) -> None:
-    store(a_message(message_id="a"))
-    (first,) = writer.execute("SELECT id FROM messages").fetchone()
+def test_an_id_is_never_used_twice(api: Api) -> None:
+    api.store(a_message(message_id="a"))
+    (first,) = api.writer.execute("SELECT id FROM messages").fetchone()
 
-    writer.execute("DELETE FROM messages")
-    store(a_message(message_id="a"))
+    api.writer.execute("DELETE FROM messages")
+    api.store(a_message(message_id="a"))
 
-    assert writer.execute("SELECT id FROM messages").fetchone() > (first,)
+    assert api.writer.execute("SELECT id FROM messages").fetchone() > (first,)
 
 
-def test_vacuum_keeps_the_index_on_its_rows(
-    store: Store, writer: LockedConnection, get: Get
+def test_vacuum_keeps_the_index_on_its_rows(api: Api) -> None:
+    api.store(*some_messages(5), a_message(message_id="x", text="needle"))
+    index_messages(api.writer, max_rows=10)
+    api.writer.execute("DELETE FROM messages WHERE message_id < 'm0003'")
+
+    api.writer.execute("VACUUM")
+
+    assert names(api.get("/messages", q="needle")) == ["x"]
+
+
+@pytest.fixture
+def backup(api: Api, tmp_path: Path) -> Iterator[Connection]:
+    """A copy of the live file, as it is when the test starts to use `take`."""
+    with closing(sqlite3.connect(tmp_path / "backup.db", factory=Connection)) as copy:
+        yield copy
+
+
+def found(get: Callable[..., Any], **parameters: object) -> tuple[int, int]:
+    """Return the total of a search, and how many rows its page has."""
+    reply = get("/messages", limit=100, **parameters)
+    return reply["total"], len(reply["data"])
+
+
+def test_ids_that_are_used_again_after_a_restore_are_counted_again(
+    api: Api, backup: Connection
 ) -> None:
-    store(*some_messages(5), a_message(message_id="x", text="needle"))
-    index_messages(writer, max_rows=10)
-    writer.execute("DELETE FROM messages WHERE message_id < 'm0003'")
+    api.writer.backup(backup)  # of the empty table
+    api.store(*some_messages(5))
+    assert found(api.get, q="hello") == (5, 5)
 
-    writer.execute("VACUUM")
+    backup.backup(api.writer)
+    assert found(api.get, q="hello") == (0, 0)
+    api.store(*[a_message(message_id=f"new{n}", text="Hello" if n else "other") for n in range(5)])
 
-    assert names(get("/messages", q="needle")) == ["x"]
+    assert found(api.get, q="hello") == (4, 4)
+    api.store(*[a_message(message_id=f"more{n}") for n in range(5)])
+    assert found(api.get, q="hello") == (9, 9)
+
+
+def test_the_same_number_of_other_removals_after_a_restore_is_noticed(
+    api: Api, backup: Connection
+) -> None:
+    api.store(*some_messages(4), a_message(message_id="x", text="Hello to all"))
+    api.writer.backup(backup)
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0001'")
+    assert found(api.get, q="to all") == (1, 1)
+
+    backup.backup(api.writer)
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'x'")
+    api.store(a_message(message_id="y", text="nothing"))
+
+    assert found(api.get, q="to all") == (0, 0)
+    assert found(api.get, q="hello") == (4, 4)
+
+
+@pytest.mark.parametrize("q", ["hello", "he", "h"])
+def test_what_was_counted_before_is_not_counted_twice(api: Api, q: str) -> None:
+    for n in range(0, 40, 10):
+        api.store(*some_messages(40)[n : n + 10])
+        assert found(api.get, q=q) == (n + 10, n + 10)
+        index_messages(api.writer, max_rows=7)
+        assert found(api.get, q=q) == (n + 10, n + 10)
+
+
+def test_a_snapshot_that_is_older_than_a_count_is_counted_from_the_start(api: Api) -> None:
+    cache, asked = CountCache(), []
+
+    def count() -> int:
+        def count_after(row_id: int) -> int:
+            asked.append(row_id)
+            rows: int = api.writer.execute(
+                "SELECT count(*) FROM messages WHERE id > ?", [row_id]
+            ).fetchone()[0]
+            return rows
+
+        return cache.count("key", api.writer, count_after)
+
+    api.store(*some_messages(10))
+    totals = [count(), count()]
+    api.writer.execute("BEGIN")
+    api.writer.execute("DELETE FROM messages WHERE id > 7")
+    totals.append(count())
+    api.writer.execute("ROLLBACK")
+    totals.append(count())
+
+    assert totals == [10, 10, 7, 10]
+    assert asked == [0, 10, 0, 0]
+
+
+def test_a_full_cache_drops_the_count_that_is_unused_longest(api: Api) -> None:
+    api.store(*some_messages(5))
+    cache, asked = CountCache(size=2), []
+
+    def count_after(row_id: int) -> int:
+        asked.append(row_id)
+        return 0
+
+    for key in ["a", "b", "a", "c", "a", "b"]:
+        cache.count(key, api.writer, count_after)
+
+    assert asked == [0, 0, 5, 0, 5, 0]

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import some_messages
-from tests.conftest import Store
+from tests.conftest import Api
 from tests.store.files import ENDLESS
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.execution import EXECUTION_KEY, Execution, Executor, RunElsewhere
@@ -39,7 +38,7 @@ def watching() -> Watching:
 
 @pytest.fixture
 def reads(database: Database, watching: Watching) -> LongReads:
-    return LongReads(database, watching.refusals.append, deadline_s=0.2, wait_s=0.2)
+    return LongReads(database, watching.refusals.append, deadline_s=1, wait_s=10)
 
 
 def there() -> bool:
@@ -100,8 +99,8 @@ def test_a_read_over_its_time_is_interrupted_and_the_next_reads(
 
     kind, detail, seconds = refused(lambda: read(reads, endless))
 
-    assert (kind, detail) == (Unavailable, "the read took longer than 0.2 s")
-    assert 0.2 <= seconds < 1
+    assert (kind, detail) == (Unavailable, "the read took longer than 1 s")
+    assert 1 <= seconds < 20
     assert watching.refusals == [Refusal.DEADLINE]
     assert read(reads, itself) is not acquired  # what failed may have kept what is wrong
     assert read(reads, one) == 1
@@ -114,7 +113,7 @@ def test_a_read_whose_client_leaves_is_interrupted(database: Database, watching:
     kind, _, seconds = refused(lambda: read(reads, endless, watching.is_gone))
 
     assert kind is ClientLeft
-    assert seconds < 1
+    assert seconds < 30
     assert watching.refusals == [Refusal.CLIENT_LEFT]
     assert read(reads, one) == 1
 
@@ -134,17 +133,17 @@ def test_a_read_whose_client_left_before_its_turn_is_never_begun(
 def test_a_read_waits_for_another_a_while_and_no_longer(
     database: Database, watching: Watching
 ) -> None:
-    reads = LongReads(database, watching.refusals.append, deadline_s=5, wait_s=0.15)
+    reads = LongReads(database, watching.refusals.append, deadline_s=60, wait_s=0.15)
     began, go = threading.Event(), threading.Event()
 
     def hold(db: Connection) -> int:
         began.set()
-        go.wait(10)
+        go.wait(60)
         return one(db)
 
     other = threading.Thread(target=read, args=[reads, hold])
     other.start()
-    began.wait(5)
+    began.wait(60)
     kind, detail, seconds = refused(lambda: read(reads, one))
     # Each block of a stream is short: it need not wait for a long read.
     streamed = list(reads.stream(numbers, there))
@@ -152,7 +151,7 @@ def test_a_read_waits_for_another_a_while_and_no_longer(
     other.join()
 
     assert (kind, detail) == (Unavailable, "other reads took longer than 0.15 s")
-    assert 0.15 <= seconds < 1
+    assert 0.15 <= seconds < 20
     assert watching.refusals == [Refusal.NO_TURN]
     assert streamed == [0, 1, 2]
     assert read(reads, one) == 1
@@ -225,21 +224,21 @@ def test_a_stream_whose_client_leaves_ends_at_its_next_block(
     ],
 )
 def test_the_view_alone_says_which_read_is_long(
-    client: FlaskClient, store: Store, url: str, executor: Executor | None
+    api: Api, url: str, executor: Executor | None
 ) -> None:
-    store(*some_messages(3))
+    api.store(*some_messages(3))
     moved_to = None
     try:
-        reply = client.get(url, environ_base={EXECUTION_KEY: Execution(Executor.PAGE)})
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(Executor.PAGE)})
     except RunElsewhere as elsewhere:
         moved_to = elsewhere.executor
-        reply = client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.executor)})
+        reply = api.client.get(url, environ_base={EXECUTION_KEY: Execution(elsewhere.executor)})
 
     assert moved_to is executor
     assert reply.status_code == 200
 
 
-def test_no_view_reads_the_database_in_the_event_loop(client: FlaskClient) -> None:
-    reply = client.get("/messages", environ_base={EXECUTION_KEY: Execution(Executor.LOOP)})
+def test_no_view_reads_the_database_in_the_event_loop(api: Api) -> None:
+    reply = api.client.get("/messages", environ_base={EXECUTION_KEY: Execution(Executor.LOOP)})
 
     assert reply.status_code == 500

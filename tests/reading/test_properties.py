@@ -1,7 +1,6 @@
 """After any changes of the table, every reply equals a simple calculation from the rows."""
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -247,23 +246,3 @@ def test_the_counters_equal_count_and_group_by(service: Service, steps: Steps) -
     )
     assert dict(query("SELECT * FROM characters WHERE messages > 0")) == characters
     query("INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)")
-
-
-def test_ten_senders_of_many_are_listed(service: Service) -> None:
-    random_ = random.Random(4)
-    service.run([])
-    numbers = [f"+{random_.randint(1, 25)}" for _ in range(300)]
-    rows = [
-        {"message_id": f"{n}", "from": number, "to": "+9", "ts": MOMENTS[n % len(MOMENTS)]}
-        for n, number in enumerate(numbers)
-    ]
-    insert_messages(service.writer, [parse_message(row) for row in rows])
-
-    for parameters in [{}, {"since": MOMENTS[0]}, {"since": MOMENTS[0], "until": MOMENTS[-1]}]:
-        stats, _ = service.get("/stats", parameters)
-        counted = Counter(
-            row["from"] for row in rows if matches(row, {"from": None, "since": None} | parameters)
-        )
-        ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-        assert stats["senders_count"] == len(counted)
-        assert [(e["from"], e["count"]) for e in stats["messages_per_sender"]] == ranked[:10]

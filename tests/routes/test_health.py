@@ -6,18 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.conftest import Post, Rows
-from webhook_api.config import Config
-from webhook_api.store.connections import Connection
+from tests.conftest import Api
 from webhook_api.store.schema import SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
-def test_a_service_that_works_is_live_and_ready(client: FlaskClient, path: str) -> None:
-    assert client.get(path).status_code == 200
+def test_a_service_that_works_is_live_and_ready(api: Api, path: str) -> None:
+    assert api.client.get(path).status_code == 200
 
 
 def with_version(version: int) -> Callable[[Path], None]:
@@ -38,34 +35,32 @@ def with_version(version: int) -> Callable[[Path], None]:
     ids=["garbage", "no version", "older", "newer"],
 )  # fmt: skip
 def test_another_file_or_version_is_live_and_not_ready(
-    client: FlaskClient, config: Config, change: Callable[[Path], object], detail: str
+    api: Api, change: Callable[[Path], object], detail: str
 ) -> None:
-    change(config.database_path)
+    change(api.path)
 
-    response = client.get("/health/ready")
+    response = api.client.get("/health/ready")
 
     assert response.status_code == 503
     assert detail in response.text
-    assert client.get("/health/live").status_code == 200
+    assert api.client.get("/health/live").status_code == 200
 
 
-def test_a_probe_changes_no_message(client: FlaskClient, post_signed: Post, rows: Rows) -> None:
-    post_signed(a_message())
+def test_a_probe_changes_no_message(api: Api) -> None:
+    api.post(a_message())
     all_but_probes = "SELECT messages, senders, deletions, indexed FROM totals"
-    before = rows(all_but_probes)
+    before = api.rows(all_but_probes)
 
-    client.get("/health/ready")
+    api.client.get("/health/ready")
 
-    assert rows(all_but_probes) == before
-    assert rows("SELECT count(*) FROM messages") == [(1,)]
+    assert api.rows(all_but_probes) == before
+    assert api.rows("SELECT count(*) FROM messages") == [(1,)]
 
 
-def test_counters_that_another_program_removed_are_named_and_not_a_500(
-    client: FlaskClient, writer: Connection
-) -> None:
-    writer.execute("DELETE FROM totals")
+def test_counters_that_another_program_removed_are_named_and_not_a_500(api: Api) -> None:
+    api.writer.execute("DELETE FROM totals")
 
-    ready, page, metrics = (client.get(path) for path in ("/health", "/messages", "/metrics"))
+    ready, page, metrics = (api.client.get(path) for path in ("/health", "/messages", "/metrics"))
 
     assert (ready.status_code, page.status_code, metrics.status_code) == (503, 503, 200)
     assert "totals" in ready.text

@@ -7,9 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message
-from tests.conftest import Post, Store
+from tests.conftest import Api
 from tests.serving import Server, serving
-from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 
 IDS = [
@@ -23,10 +22,10 @@ def whole(client: FlaskClient, message_id: str) -> Any:
 
 
 @pytest.mark.parametrize("message_id", IDS, ids=ascii)
-def test_any_id_is_found(client: FlaskClient, post_signed: Post, message_id: str) -> None:
-    post_signed(a_message(message_id=message_id))
+def test_any_id_is_found(api: Api, message_id: str) -> None:
+    api.post(a_message(message_id=message_id))
 
-    found = whole(client, message_id)
+    found = whole(api.client, message_id)
 
     received_at = found.pop("received_at")
     assert received_at.endswith("Z")
@@ -34,23 +33,21 @@ def test_any_id_is_found(client: FlaskClient, post_signed: Post, message_id: str
     assert found == a_message(message_id=message_id) | more
 
 
-def test_without_a_text_there_is_no_kind(client: FlaskClient, post_signed: Post) -> None:
-    post_signed(a_message(text=None))
+def test_without_a_text_there_is_no_kind(api: Api) -> None:
+    api.post(a_message(text=None))
 
-    assert whole(client, "m1")["kind"] is None
+    assert whole(api.client, "m1")["kind"] is None
 
 
-def test_an_unknown_message_is_404_and_a_removed_one_410(
-    client: FlaskClient, store: Store, writer: LockedConnection
-) -> None:
-    store(a_message())
-    assert client.get("/messages/m2").status_code == 404
+def test_an_unknown_message_is_404_and_a_removed_one_410(api: Api) -> None:
+    api.store(a_message())
+    assert api.client.get("/messages/m2").status_code == 404
 
-    remove_messages(writer, [1])
+    remove_messages(api.writer, [1])
 
-    gone = client.get("/messages/m1")
+    gone = api.client.get("/messages/m1")
     assert (gone.status_code, gone.json) == (410, {"detail": "the message was removed"})
-    assert client.get("/messages/m2").status_code == 404
+    assert api.client.get("/messages/m2").status_code == 404
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,49 @@
-"""GET /messages: pages in the order of instants, exact totals, filters."""
+"""GET /messages: pages in the order of instants, links between them, filters, and streams."""
 
+import json
 import random
+import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.builders import a_message, some_messages
-from tests.conftest import Get, Post, Store
-from tests.routes.pages import following, names
-from webhook_api.store.connections import Connection
+from tests.conftest import Api
+from tests.routes.pages import following, names, walk
+from webhook_api.services import services_of
 
 
-def test_an_empty_store_is_an_empty_page(get: Get) -> None:
-    assert get("/messages") == {"data": [], "total": 0, "limit": 50, "offset": 0}
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ("", range(50)), ("?limit=1", range(1)), ("?limit=2&offset=1", range(1, 3)),
+        ("?limit=100", range(60)), ("?limit=3&offset=58", range(58, 60)),
+        ("?limit=5&offset=60", []), ("?limit=5&offset=61", []),
+        (f"?limit=100&offset={2**63 - 1}", []), ("?page=2&receiver=+1&name[]=x&", range(50)),
+        ("?from=&q=&since=&limit=&offset=&cursor=", range(50)),
+    ],
+)  # fmt: skip
+def test_limit_and_offset_cut_the_page_and_come_back(api: Api, query: str, page: Any) -> None:
+    empty = api.get("/messages")
+    api.store(*some_messages(60))
+
+    response = api.client.get(f"/messages{query}")
+
+    assert empty == {"data": [], "total": 0, "limit": 50, "offset": 0}
+    reply: Any = response.json
+    given = dict(re.findall(r"(limit|offset)=(\d+)", query))
+    assert names(reply) == [f"m{n:04}" for n in page]
+    assert (reply["total"], reply["limit"]) == (60, int(given.get("limit", 50)))
+    assert reply["offset"] == int(given.get("offset", 0))
+    assert ("Link" in response.headers) == (len(page) > 0 and page[-1] < 59)
 
 
-def test_a_message_comes_back_as_it_was_delivered(post_signed: Post, client: FlaskClient) -> None:
-    post_signed(a_message(text=None))
+def test_a_message_comes_back_as_it_was_delivered(api: Api) -> None:
+    api.post(a_message(text=None))
 
-    response = client.get("/messages")
+    response = api.client.get("/messages")
 
     assert response.content_type == "application/json"
     assert response.json == {"data": [a_message(text=None)], "total": 1, "limit": 50, "offset": 0}
@@ -28,38 +52,7 @@ def test_a_message_comes_back_as_it_was_delivered(post_signed: Post, client: Fla
     assert list(response.json["data"][0]) == ["message_id", "from", "to", "ts", "text"]
 
 
-def test_the_first_page_has_fifty(store: Store, get: Get) -> None:
-    store(*some_messages(60))
-
-    reply = get("/messages")
-
-    assert (len(reply["data"]), reply["total"]) == (50, 60)
-    assert names(reply) == [f"m{n:04}" for n in range(50)]
-
-
-@pytest.mark.parametrize(
-    ("limit", "offset", "page"),
-    [
-        (1, 0, range(1)),
-        (2, 1, range(1, 3)),
-        (100, 0, range(8)),
-        (3, 6, range(6, 8)),
-        (5, 8, []),
-        (5, 9, []),
-    ],
-)
-def test_limit_and_offset_cut_the_page_and_come_back(
-    store: Store, get: Get, limit: int, offset: int, page: Any
-) -> None:
-    store(*some_messages(8))
-
-    reply = get("/messages", limit=limit, offset=offset)
-
-    assert names(reply) == [f"m{n:04}" for n in page]
-    assert (reply["total"], reply["limit"], reply["offset"]) == (8, limit, offset)
-
-
-def test_order_is_by_instant_then_by_message_id(store: Store, get: Get) -> None:
+def test_order_is_by_instant_then_by_message_id(api: Api) -> None:
     in_order = [
         ("z", "0001-01-01T00:00:00Z"), ("y", "1969-12-31T23:59:59.999999999Z"),
         ("x", "1970-01-01T00:00:00Z"), ("w", "2025-01-15T10:00:00Z"),
@@ -70,9 +63,9 @@ def test_order_is_by_instant_then_by_message_id(store: Store, get: Get) -> None:
         ("q", "9999-12-31T23:59:59.999999999Z"),
     ]  # fmt: skip
     shuffled = random.Random(1).sample(in_order, len(in_order))
-    store(*[a_message(message_id=name, ts=ts) for name, ts in shuffled])
+    api.store(*[a_message(message_id=name, ts=ts) for name, ts in shuffled])
 
-    reply = get("/messages")
+    reply = api.get("/messages")
 
     assert [(message["message_id"], message["ts"]) for message in reply["data"]] == in_order
 
@@ -91,8 +84,8 @@ SINCE = {
 
 
 @pytest.mark.parametrize("filters", [{}, {"from_": "+919876543210"}], ids=str)
-def test_since_is_inclusive_and_exact(store: Store, get: Get, filters: dict[str, str]) -> None:
-    store(
+def test_since_is_inclusive_and_exact(api: Api, filters: dict[str, str]) -> None:
+    api.store(
         a_message(message_id="a"),
         a_message(message_id="b", ts="2025-01-15T10:00:00.5Z"),
         a_message(message_id="c", ts="2025-01-15T10:00:01Z"),
@@ -100,7 +93,7 @@ def test_since_is_inclusive_and_exact(store: Store, get: Get, filters: dict[str,
     )
 
     for since, found in SINCE.items():
-        reply = get("/messages", since=since, **filters)
+        reply = api.get("/messages", since=since, **filters)
         assert ("".join(names(reply)), reply["total"]) == (found, len(found)), since
 
 
@@ -123,14 +116,12 @@ TIMES = {
 
 @pytest.mark.parametrize("path", ["/messages", "/stats", "/inbox"])
 @pytest.mark.parametrize("typed", TIMES)
-def test_since_and_until_are_read_as_iso_8601(
-    store: Store, client: FlaskClient, path: str, typed: str
-) -> None:
+def test_since_and_until_are_read_as_iso_8601(api: Api, path: str, typed: str) -> None:
     ts = TIMES[typed]
-    store(a_message(message_id="before", ts="2025-01-14T23:59:59Z"), a_message(ts=ts))
+    api.store(a_message(message_id="before", ts="2025-01-14T23:59:59Z"), a_message(ts=ts))
 
     def found(**query: str) -> object:
-        response = client.get(path, query_string=query)
+        response = api.client.get(path, query_string=query)
         if response.json is None:
             return response.status_code, response.text.count("<article>")
         return response.status_code, response.json.get("total", response.json.get("total_messages"))
@@ -140,71 +131,37 @@ def test_since_and_until_are_read_as_iso_8601(
     assert found(since="2025-01-15T09:30:01Z") == (200, 0)
 
 
-def test_the_next_page_has_the_same_times(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(3))
-
-    response = client.get("/messages?limit=1&since=2025-01-15T05:30:01+05:30")
-
-    assert "since=2025-01-15T00%3A00%3A01Z&" in response.headers["Link"]
-
-
-@pytest.mark.parametrize("url", ["?from_msisdn=+2", "?from_msisdn=%2B2", "?from=&from_msisdn=+2"])
-def test_the_sender_may_have_the_name_of_its_column(
-    store: Store, client: FlaskClient, url: str
-) -> None:
-    store(a_message(message_id="a"), a_message(message_id="b", sender="+2"))
-
-    assert names(client.get(f"/messages{url}").json) == ["b"]
-    assert client.get(f"/stats{url}").json == client.get("/stats?from=%2B2").json
-
-
-@pytest.mark.parametrize("limit", ["+5", "%2B5", "5%20", "%205", "+5+"])
-def test_a_blank_or_a_plus_around_a_number_is_no_fault(client: FlaskClient, limit: str) -> None:
-    response = client.get(f"/messages?limit={limit}&offset={limit}")
-
-    assert response.json == {"data": [], "total": 0, "limit": 5, "offset": 5}
-    assert client.get(f"/inbox/new?above={limit}").json == {"new": 0}
-
-
-@pytest.mark.parametrize("url", ["/messages?from=+919876543210", "/messages?from=%2B919876543210"])
-def test_a_senders_messages_are_found_with_a_bare_plus_too(
-    store: Store, client: FlaskClient, url: str
-) -> None:
-    store(
+@pytest.mark.parametrize(
+    ("sender", "found"),
+    [("+919876543210", "a"), (" 919876543210", "a"), ("919876543210", ""), ("+91%", ""),
+     ("+91987654321_", ""), ("nobody", ""), ("+0", "")],
+)  # fmt: skip
+def test_a_sender_is_matched_exactly(api: Api, sender: str, found: str) -> None:
+    api.store(
         a_message(message_id="a"),
         a_message(message_id="b", sender="+91987654321"),
         a_message(message_id="c", sender="+9198765432100"),
     )
 
-    reply = client.get(url).json
+    reply = api.get("/messages", from_=sender)
 
-    assert (names(reply), reply and reply["total"]) == (["a"], 1)
-
-
-@pytest.mark.parametrize("sender", ["919876543210", "+91%", "+91987654321_", "nobody", "+0"])
-def test_a_sender_is_matched_exactly(store: Store, get: Get, sender: str) -> None:
-    store(a_message())
-
-    assert get("/messages", from_=sender)["total"] == 0
+    assert ("".join(names(reply)), reply["total"]) == (found, len(found))
 
 
-def test_an_empty_parameter_counts_as_absent(store: Store, client: FlaskClient) -> None:
-    store(*some_messages(3))
+@pytest.mark.parametrize("url", ["?from_msisdn=+2", "?from_msisdn=%2B2", "?from=&from_msisdn=+2"])
+def test_the_sender_may_have_the_name_of_its_column(api: Api, url: str) -> None:
+    api.store(a_message(message_id="a"), a_message(message_id="b", sender="+2"))
 
-    reply = client.get("/messages?from=&q=&since=&limit=&offset=&cursor=").json
-
-    assert reply == client.get("/messages").json
-    assert reply is not None
-    assert reply["total"] == 3
+    assert names(api.client.get(f"/messages{url}").json) == ["b"]
+    assert api.client.get(f"/stats{url}").json == api.client.get("/stats?from=%2B2").json
 
 
-def test_unknown_parameters_are_ignored(store: Store, client: FlaskClient) -> None:
-    store(a_message())
+@pytest.mark.parametrize("limit", ["+5", "%2B5", "5%20", "%205", "+5+"])
+def test_a_blank_or_a_plus_around_a_number_is_no_fault(api: Api, limit: str) -> None:
+    response = api.client.get(f"/messages?limit={limit}&offset={limit}")
 
-    response = client.get("/messages?page=2&receiver=+1&name[]=x&")
-
-    assert response.json is not None
-    assert response.json["total"] == 1
+    assert response.json == {"data": [], "total": 0, "limit": 5, "offset": 5}
+    assert api.client.get(f"/inbox/new?above={limit}").json == {"new": 0}
 
 
 BAD_VALUES = {
@@ -231,46 +188,27 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize("name", BAD_VALUES)
-def test_a_bad_value_is_422_and_named(client: FlaskClient, name: str) -> None:
+def test_a_bad_value_is_422_and_named(api: Api, name: str) -> None:
     for value in BAD_VALUES[name]:
-        response = client.get("/messages", query_string={name: value})
+        response = api.client.get("/messages", query_string={name: value})
 
         assert response.status_code == 422, value
         assert response.json is not None
         (error,) = response.json["detail"]
         assert list(error) == ["type", "loc", "msg"]
         assert error["loc"] == ["query", name]
-
-
-def test_a_time_that_is_none_is_422_with_two_examples(client: FlaskClient) -> None:
+        stream = api.client.get("/messages", query_string={name: value}, headers=NDJSON)
+        assert (stream.status_code, stream.mimetype) == (422, "application/json")
+    together = api.client.get("/messages?limit=0&offset=-1&since=x&cursor=x").json or {}
+    assert [error["loc"][1] for error in together["detail"]] == [
+        "since", "limit", "offset", "cursor",
+    ]  # fmt: skip
     for path in ("/messages", "/stats"):
-        response = client.get(path, query_string={"until": "now"})
-
-        assert response.status_code == 422
-        assert "such as 2025-01-15T09:30:00Z or 2025-01-15" in response.text
+        told = api.client.get(path, query_string={"until": "now"}).text
+        assert "such as 2025-01-15T09:30:00Z or 2025-01-15" in told
 
 
-def test_every_bad_parameter_is_named_at_once(client: FlaskClient) -> None:
-    response = client.get("/messages?limit=0&offset=-1&since=x&cursor=x")
-
-    assert response.json is not None
-    assert {error["loc"][1] for error in response.json["detail"]} == {
-        "limit", "offset", "since", "cursor",
-    }  # fmt: skip
-
-
-def test_the_largest_offset_is_an_empty_page(store: Store, client: FlaskClient) -> None:
-    store(a_message())
-
-    response = client.get(f"/messages?offset={2**63 - 1}&limit=100")
-
-    assert response.json == {"data": [], "total": 1, "limit": 100, "offset": 2**63 - 1}
-    assert "Link" not in response.headers
-
-
-def test_a_deep_page_is_the_same_as_a_slice_of_all(
-    store: Store, get: Get, client: FlaskClient
-) -> None:
+def test_a_deep_page_is_the_same_as_a_slice_of_all(api: Api) -> None:
     # Uneven: many at one second, and gaps of every scale of the counters.
     random_ = random.Random(2)
     years = ["0001", "1969", "1970", "2024", "2025", "2025", "2025", "9999"]
@@ -280,7 +218,7 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
     ]
     payloads = [a_message(message_id=f"m{n:04}", ts=ts) for n, ts in enumerate(moments)]
     for start in range(0, 2600, 650):
-        store(*payloads[start : start + 650])
+        api.store(*payloads[start : start + 650])
     in_order = [name for _, name in sorted((p["ts"], p["message_id"]) for p in payloads)]
     since = "2025-01-01T00:00:00Z"
     later = [
@@ -288,24 +226,236 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(
     ]
 
     for offset in [0, 7, 999, 1000, 1001, 1002, 1300, 1777, 2500, 2598, 2599, 2600, 2601]:
-        reply = get("/messages", limit=7, offset=offset)
+        reply = api.get("/messages", limit=7, offset=offset)
         assert (names(reply), reply["total"]) == (in_order[offset : offset + 7], 2600)
 
-        reply = get("/messages", limit=5, offset=offset, since=since)
+        reply = api.get("/messages", limit=5, offset=offset, since=since)
         assert (names(reply), reply["total"]) == (later[offset : offset + 5], len(later))
 
-    response = client.get("/messages?limit=7&offset=2000")
-    assert names(client.get(following(response)).json) == in_order[2007:2014]
+    response = api.client.get("/messages?limit=7&offset=2000")
+    assert names(api.client.get(following(response)).json) == in_order[2007:2014]
 
 
-def test_pages_and_totals_follow_what_is_removed(
-    store: Store, get: Get, writer: Connection
-) -> None:
-    store(*some_messages(6))
+def test_pages_and_totals_follow_what_is_removed(api: Api) -> None:
+    api.store(*some_messages(6))
 
-    writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
+    api.writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
 
-    reply = get("/messages", limit=3)
+    reply = api.get("/messages", limit=3)
     assert (names(reply), reply["total"]) == (["m0001", "m0002", "m0004"], 4)
-    assert get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
-    assert get("/messages", from_="+919876543210")["total"] == 4
+    assert api.get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
+    assert api.get("/messages", from_="+919876543210")["total"] == 4
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10, 11, 100])
+def test_next_leads_through_all_pages_and_ends(api: Api, limit: int) -> None:
+    api.store(*some_messages(10))
+
+    assert walk(api.client, f"/messages?limit={limit}") == [f"m{n:04}" for n in range(10)]
+
+
+def test_next_keeps_every_filter_and_drops_the_offset(api: Api) -> None:
+    api.store(*some_messages(10, text="50% &+é"), a_message(message_id="other", sender="+1"))
+    filters = "from=+919876543210&since=2025-01-15T00:00:02Z&q=%25+%26%2B%C3%89"
+    filters += "&to=+14155550100&provider=webhook"
+
+    response = api.client.get(f"/messages?{filters}&limit=2&offset=1")
+    query = parse_qs(urlsplit(following(response)).query)
+
+    assert urlsplit(following(response)).path == "/messages"
+    assert {name: value for name, (value,) in query.items() if name != "cursor"} == {
+        "from": "+919876543210", "since": "2025-01-15T00:00:02Z", "q": "% &+É", "limit": "2",
+        "to": "+14155550100", "provider": "webhook",
+    }  # fmt: skip
+    assert walk(api.client, following(response)) == [f"m{n:04}" for n in range(5, 10)]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "",
+        "&q=hello",
+        "&q=he",
+        "&from=+919876543210",
+        "&since=2025-01-15T00:00:00Z",
+        "&to=+14155550100",
+        "&provider=webhook",
+        "&to=+14155550100&q=he",
+    ],
+)
+def test_next_visits_each_row_once_while_others_are_added(api: Api, filters: str) -> None:
+    ts = "2025-01-15T10:00:00.{}Z"
+    there = [a_message(message_id=f"m{n:02}", ts=ts.format(n // 5 + 1)) for n in range(30)]
+    api.store(*there)
+    random_ = random.Random(3)
+    added = iter(range(100, 10_000))
+
+    def add() -> None:
+        for _ in range(3):
+            n = next(added)
+            api.store(
+                a_message(
+                    message_id=f"{random_.choice('an')}{n}", ts=ts.format(random_.randint(1, 6))
+                )
+            )
+
+    visited = walk(api.client, f"/messages?limit=4{filters}", after_each=add)
+
+    assert [name for name in visited if name.startswith("m")] == [f"m{n:02}" for n in range(30)]
+    assert len(visited) == len(set(visited))
+
+
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
+    response = client.get(url, headers=NDJSON)
+    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("same", "ids"),
+    [({}, ["m0003", "m0004", "m0005"]),
+     ({"ts": "2025-01-15T10:00:00Z"}, ["m0003", "m0004", "m0005"])],
+    ids=["in order", "of one instant"],
+)  # fmt: skip
+def test_next_goes_on_when_its_row_was_removed(
+    api: Api, same: dict[str, str], ids: list[str]
+) -> None:
+    api.store(*some_messages(6, **same))
+    response = api.client.get("/messages?limit=3")
+
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
+
+    rest = walk(api.client, following(response))
+    assert rest[-3:] == ids
+    assert same or rest == ids
+
+
+def test_ndjson_streams_all_messages_as_lines(api: Api) -> None:
+    payloads = some_messages(2300, text="Ünïcode\u2028\n")
+    for start in range(0, 2300, 575):
+        api.store(*payloads[start : start + 575])
+
+    assert stream(api.client, "/messages") == payloads
+    assert stream(api.client, "/messages?limit=5&offset=7") == payloads
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("/messages?since=2025-01-15T00:00:04Z", ["m0004", "m0005", "z"]),
+        ("/messages?from=+1", ["z"]),
+        ("/messages?q=HELLO", [f"m{n:04}" for n in range(6)]),
+        ("/messages?q=e&since=2025-01-15T00:00:05Z&from=+919876543210", ["m0005"]),
+        ("/messages?q=nowhere", []),
+        ("/messages?q=%00", ["z"]),
+        ("/messages?to=+2", ["z"]),
+        ("/messages?to=%2B2&from=+919876543210", []),
+        ("/messages?to=+14155550100&since=2025-01-15T00:00:04Z&q=E", ["m0004", "m0005"]),
+        ("/messages?to=&provider=&message_id=&from=+1", ["z"]),
+        ("/messages?provider=webhook&since=2026-01-01", ["z"]),
+        ("/messages?provider=meta", []),
+        ("/messages?message_id=m0003", ["m0003"]),
+        ("/messages?message_id=m0003&q=HELLO&to=+14155550100", ["m0003"]),
+        ("/messages?message_id=m0003&q=nowhere", []),
+        ("/messages?message_id=m0003&until=2025-01-15T00:00:03Z", []),
+        ("/messages?message_id=M0003", []),
+    ],
+)
+def test_a_stream_has_the_same_filters(api: Api, url: str, found: list[str]) -> None:
+    api.store(
+        *some_messages(6),
+        a_message(message_id="z", sender="+1", to="+2", text="\x00", ts="2026-01-01T00:00:00Z"),
+    )
+
+    assert [message["message_id"] for message in stream(api.client, url)] == found
+    assert names(api.client.get(url).json) == found
+
+
+def test_head_of_a_stream_has_no_length(api: Api) -> None:
+    api.store(*some_messages(3))
+
+    response = api.client.head("/messages", headers=NDJSON)
+
+    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
+    assert "Content-Length" not in response.headers
+
+
+def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(api: Api) -> None:
+    payloads = some_messages(1500)
+    api.store(*payloads[:750])
+    api.store(*payloads[750:])
+    with services_of(api.app).database.reader() as reader:
+        pass
+
+    response = api.client.get("/messages", headers=NDJSON, buffered=False)
+    blocks = response.iter_encoded()
+    first = next(blocks)
+    # The last row of the first read goes; the next one is of another instant.
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+    busy, *_ = api.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    lines = b"".join([first, *blocks]).splitlines()
+    response.close()
+
+    assert busy == 0
+    assert [json.loads(line) for line in lines] == payloads
+    with services_of(api.app).database.reader() as acquired:
+        assert acquired is reader
+
+
+def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(api: Api) -> None:
+    payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
+    api.store(*payloads[:750])
+    api.store(*payloads[750:])
+
+    blocks = api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
+    first = next(blocks)
+    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
+    lines = b"".join([first, *blocks]).splitlines()
+
+    assert [json.loads(line) for line in lines] == payloads
+
+
+def test_every_stream_that_has_ended_frees_its_place(api: Api) -> None:
+    api.store(*some_messages(500))
+
+    for _ in range(10):
+        api.client.get("/messages", headers=NDJSON).get_data()
+        api.client.head("/messages", headers=NDJSON).close()
+        api.client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
+        next(api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
+
+    assert api.client.get("/messages", headers=NDJSON).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_stream_that_nobody_reads_gives_its_connection_back(api: Api, method: str) -> None:
+    api.store(*some_messages(5))
+    with services_of(api.app).database.reader() as reader:
+        pass
+
+    for _ in range(3):
+        api.client.open("/messages", method=method, headers=NDJSON).close()
+
+    with services_of(api.app).database.reader() as acquired:
+        assert acquired is reader
+
+
+@pytest.mark.parametrize(
+    ("accept", "mimetype"),
+    [
+        ("*/*", "application/json"),
+        ("text/html,*/*;q=0.8", "application/json"),
+        ("text/html", "application/json"),
+        ("application/json, application/x-ndjson", "application/json"),
+        ("application/x-ndjson;q=0.5, application/json", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("application/x-ndjson, */*;q=0.1", "application/x-ndjson"),
+    ],
+)
+def test_json_is_the_answer_unless_ndjson_is_preferred(
+    api: Api, accept: str, mimetype: str
+) -> None:
+    assert api.client.get("/messages", headers={"Accept": accept}).mimetype == mimetype

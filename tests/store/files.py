@@ -15,6 +15,10 @@ from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages, older_than, was_removed
 
 NOW = datetime.now(UTC)
+# A number that is to be forgotten, and a text with it.
+NUMBER = "+4915112345678"
+TEXT = "My secret is ☃ snow"
+SECRETS = [NUMBER.encode(), b"4915112345678", TEXT.encode(), "☃".encode()]
 # A query that only ends when it is interrupted.
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -120,3 +124,12 @@ def fill(database: Path, count: int) -> None:
             " hex(randomblob(40)), '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
             [count],
         )
+
+
+def traces(folder: Path) -> list[str]:
+    """The files in which the number or its text can be found."""
+    return [
+        file.name
+        for file in sorted(folder.iterdir())
+        if file.is_file() and any(secret in file.read_bytes() for secret in SECRETS)
+    ]

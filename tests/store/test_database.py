@@ -1,10 +1,13 @@
-"""The database file: its lock, its readers, and files that are replaced."""
+"""The database file: its lock, its readers, files that are replaced, and work in threads."""
 
 import fcntl
 import os
+import signal
 import sqlite3
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,11 +15,13 @@ import pytest
 from flask import Flask
 
 from tests.serving import in_threads, wait_until
-from tests.store.files import count, store
+from tests.store.files import ENDLESS, count, store
 from webhook_api.db import get_db
 from webhook_api.errors import Unavailable
 from webhook_api.services import services_of
-from webhook_api.store.connections import connect
+from webhook_api.store.background import run_in_parallel
+from webhook_api.store.connections import Connection, MisuseError, connect
+from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
 
 
@@ -45,7 +50,7 @@ def test_the_wait_for_the_write_lock_ends(database: Database) -> None:
             with pytest.raises(BlockingIOError), database.write_lock(timeout_s):
                 pass
 
-    assert 0.2 <= time.monotonic() - started < 1
+    assert 0.2 <= time.monotonic() - started < 10
     with database.write_lock(0):
         pass
 
@@ -172,3 +177,165 @@ def test_a_lock_that_was_released_admits_no_writing(database: Database) -> None:
             lock.admit(connection)
         with pytest.raises(OSError, match="Bad file descriptor"):
             lock.mark_wal_suspect(True)
+
+
+def test_a_reader_is_used_by_one_at_a_time_used_again_and_released_once(
+    database: Database,
+) -> None:
+    reader = database.acquire_reader()
+    database.release_reader(reader)
+
+    with pytest.raises(MisuseError, match="not acquired"):
+        database.release_reader(reader)
+
+    first, second = database.acquire_reader(), database.acquire_reader()
+    assert first is reader is not second
+    database.release_reader(first)
+    database.release_reader(second)
+
+
+def test_of_many_returns_at_once_one_counts(database: Database) -> None:
+    refused: list[MisuseError] = []
+
+    def give_back() -> None:
+        try:
+            database.release_reader(reader)
+        except MisuseError as error:
+            refused.append(error)
+
+    for _ in range(20):
+        reader = database.acquire_reader()
+        in_threads(4, give_back)
+
+    assert len(refused) == 20 * 3
+
+
+def test_a_reader_that_is_not_reusable_is_closed(database: Database) -> None:
+    reader = database.acquire_reader()
+
+    database.release_reader(reader, reusable=False)
+
+    with pytest.raises(sqlite3.ProgrammingError):
+        reader.execute("SELECT 1")
+    with database.reader() as other:
+        assert other is not reader
+
+
+USES: dict[str, Callable[[Connection, sqlite3.Cursor], object]] = {
+    "execute": lambda reader, _cursor: reader.execute("SELECT 1"),
+    "cursor": lambda reader, _cursor: reader.cursor().execute("SELECT 1"),
+    "fetchone": lambda _reader, cursor: cursor.fetchone(),
+    "fetchall": lambda _reader, cursor: cursor.fetchall(),
+    "fetchmany": lambda _reader, cursor: cursor.fetchmany(),
+    "next": lambda _reader, cursor: next(cursor),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_use_after_its_return_fails(
+    database: Database, use: Callable[[Connection, sqlite3.Cursor], object]
+) -> None:
+    with database.reader() as reader:
+        cursor = reader.execute("SELECT 1")
+
+    with pytest.raises(MisuseError, match="after its release"):
+        use(reader, cursor)
+
+
+def test_use_by_two_threads_at_once_fails(database: Database) -> None:
+    def read_until_interrupted(reader: Connection) -> None:
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            reader.execute(ENDLESS)
+
+    with database.reader() as reader:
+        busy = threading.Thread(target=read_until_interrupted, args=[reader])
+        busy.start()
+
+        def is_refused() -> bool:
+            try:
+                reader.execute("SELECT 1").fetchone()
+            except MisuseError as error:
+                return "two threads" in str(error)
+            return False
+
+        wait_until(is_refused)
+        while busy.is_alive():
+            reader.interrupt()
+            busy.join(0.01)
+
+
+def go_on(db: Connection) -> None:
+    db.execute(ENDLESS).fetchone()
+
+
+def fail(_db: Connection) -> None:
+    raise ValueError("a bug")
+
+
+def interrupt(db: Connection) -> None:
+    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does, to the main thread
+    go_on(db)
+
+
+def interrupt_elsewhere(db: Connection) -> None:
+    """The same, but this thread receives the signal, as happens when the main one is busy."""
+    time.sleep(0.1)  # then the main thread waits
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    interrupt(db)
+
+
+@pytest.fixture
+def two(database: Database) -> Iterator[list[Connection]]:
+    with (
+        closing(connect(database.path, "ro", timeout_s=0)) as one,
+        closing(connect(database.path, "ro", timeout_s=0)) as another,
+    ):
+        yield [one, another]
+
+
+@pytest.fixture
+def main_blocks_sigint() -> Iterator[None]:
+    """Keep the main thread from receiving SIGINT."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the priority of a thread")
+def test_the_results_are_in_the_order_of_the_work_and_the_caller_stays_as_it_is(
+    two: list[Connection],
+) -> None:
+    first_may_end = threading.Event()
+
+    def niceness(db: Connection) -> tuple[str, int]:
+        (name,) = db.execute("SELECT 'first'").fetchone()
+        first_may_end.wait(10)
+        return name, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def second(_db: Connection) -> tuple[str, int]:
+        first_may_end.set()
+        return "second", 0
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    steps = []
+    results = run_in_parallel([niceness, second], two, lambda done, of: steps.append((done, of)))
+
+    assert results == [("first", before + 10), ("second", 0)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("work", "raised"), [(fail, ValueError), (interrupt, KeyboardInterrupt)], ids=["bug", "ctrl-c"]
+)
+def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
+    two: list[Connection], work: Callable[[Connection], None], raised: type[BaseException]
+) -> None:
+    with pytest.raises(raised):
+        run_in_parallel([go_on, work], two, no_progress)
+
+
+@pytest.mark.usefixtures("main_blocks_sigint")
+def test_ctrl_c_is_seen_whichever_thread_receives_it(two: list[Connection]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_in_parallel([go_on, interrupt_elsewhere], two, no_progress)

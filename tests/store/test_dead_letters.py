@@ -10,15 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.cli.conftest import run
-from tests.cli.running import Run
+from tests.conftest import Api
 from tests.intake.commits import group, message, stored
 from tests.intake.conftest import record
 from tests.maintenance.test_compaction import once_meanwhile
 from tests.serving import wait_until
-from tests.store.files import differences
-from tests.store.forgotten import NUMBER, traces
-from webhook_api.config import Config
+from tests.store.files import NUMBER, differences, traces
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.background_tasks import Retention
@@ -36,7 +33,7 @@ from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
 
-__all__ = ["record", "run"]
+__all__ = ["record"]
 
 DIGITS = NUMBER[1:]
 
@@ -111,19 +108,17 @@ def test_when_there_are_too_many_nothing_of_the_delivery_is_stored(
         (DIGITS[:-1].encode(), False),
     ],
 )
-def test_forget_removes_those_with_the_number(
-    run: Run, config: Config, body: bytes, has_it: bool
-) -> None:
-    keep(config.database_path, a_letter(body), a_letter(b"other"))
+def test_forget_removes_those_with_the_number(api: Api, body: bytes, has_it: bool) -> None:
+    keep(api.path, a_letter(body), a_letter(b"other"))
 
-    dry = run("forget", NUMBER, "--dry-run").stdout
-    first = run("forget", NUMBER).stdout.splitlines()[0]
+    dry = api.run("forget", NUMBER, "--dry-run").stdout
+    first = api.run("forget", NUMBER).stdout.splitlines()[0]
 
     counted = " and 1 dead letters" if has_it else ""
     assert dry == f"0 messages{counted} would be removed\n"
     assert first == f"0 messages{counted} removed"
-    assert bodies(config.database_path) == ([b"other"] if has_it else [body, b"other"])
-    assert differences(config.database_path) == []
+    assert bodies(api.path) == ([b"other"] if has_it else [body, b"other"])
+    assert differences(api.path) == []
 
 
 @pytest.mark.parametrize(
@@ -149,11 +144,11 @@ def test_an_address_is_found_however_it_is_escaped(
 
 
 @pytest.mark.parametrize("part", ["\\", "4\u00a0", f"{DIGITS[:3]}\u00a0", "%5c", " "])
-def test_a_body_of_any_kind_is_searched_in_one_pass(run: Run, config: Config, part: str) -> None:
+def test_a_body_of_any_kind_is_searched_in_one_pass(api: Api, part: str) -> None:
     long = f"{DIGITS[:2]}{part[-1] * 100}{part * (200_000 // len(part))}"
-    keep(config.database_path, a_letter(long.encode()), a_letter(DIGITS.encode()))
+    keep(api.config.database_path, a_letter(long.encode()), a_letter(DIGITS.encode()))
 
-    assert "and 1 dead letters" in run("forget", NUMBER).stdout
+    assert "and 1 dead letters" in api.run("forget", NUMBER).stdout
 
 
 def test_dead_letters_that_come_while_a_number_is_forgotten(database: Database) -> None:
@@ -187,25 +182,23 @@ def retain(database: Database) -> None:
     writer.close(timeout_s=1)
 
 
-def prune(*more: str) -> Callable[[Run, Database], None]:
-    def do(run: Run, _database: Database) -> None:
-        assert "and 20 dead letters" in run("prune", "--older-than", "1d", "--dry-run").stdout
-        assert "and 20 dead letters" in run("prune", "--older-than", "1d", *more).stdout
+def prune(*more: str) -> Callable[[Api, Database], None]:
+    def do(api: Api, _database: Database) -> None:
+        assert "and 20 dead letters" in api.run("prune", "--older-than", "1d", "--dry-run").stdout
+        assert "and 20 dead letters" in api.run("prune", "--older-than", "1d", *more).stdout
 
     return do
 
 
 @pytest.mark.parametrize(
-    "act", [lambda _run, database: retain(database), prune(), prune("--compact")],
+    "act", [lambda _api, database: retain(database), prune(), prune("--compact")],
     ids=["retention", "prune", "prune --compact"],
 )  # fmt: skip
-def test_old_ones_are_removed_like_messages(
-    run: Run, config: Config, act: Callable[[Run, Database], None]
-) -> None:
-    keep(config.database_path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
+def test_old_ones_are_removed_like_messages(api: Api, act: Callable[[Api, Database], None]) -> None:
+    keep(api.path, *[a_letter(created_at=OLD)] * 20, a_letter(b"new"))
 
-    with closing(Database(config.database_path)) as database:
-        act(run, database)
+    with closing(Database(api.path)) as database:
+        act(api, database)
 
-    assert bodies(config.database_path) == [b"new"]
-    assert differences(config.database_path) == []
+    assert bodies(api.path) == [b"new"]
+    assert differences(api.path) == []

@@ -15,8 +15,11 @@ TEXTS = st.text(st.sampled_from("aeiIJjİıqkſK\u1100\u1161\uac00\u0bc6\u304b\u
 
 def test_a_second_folding_changes_nothing() -> None:
     for character in EVERYTHING:
-        for text in (character, *(character + mark for mark in MARKS)):
-            assert fold(fold(text)) == fold(text), ascii(text)
+        assert fold(fold(character)) == fold(character)
+        changes = fold(character) != character
+        for text in (character + mark for mark in MARKS):
+            if changes or unicodedata.normalize("NFC", text) != text:  # else each is as alone
+                assert fold(fold(text)) == fold(text), ascii(text)
 
 
 def test_canonical_equivalents_are_folded_alike() -> None:

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.conftest import Post, Rows, Store
+from tests.conftest import Api
 from tests.dying import prepare
 from tests.forks import Forked
 from tests.serving import in_threads
-from webhook_api.config import Config
 from webhook_api.errors import Unavailable
 from webhook_api.maintenance.verify import verify
 from webhook_api.start import StartError, prepare_database, prepare_if_possible
-from webhook_api.store.connections import Connection, connect
+from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.files import APPLICATION_ID
 from webhook_api.store.lock import unshared
@@ -45,10 +44,10 @@ def test_a_fresh_file_gets_the_schema_and_its_number(path: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_the_table_has_the_specifications_columns(rows: Rows) -> None:
+def test_the_table_has_the_specifications_columns(api: Api) -> None:
     columns = {
         name: (type_, bool(required))
-        for _, name, type_, required, _, _ in rows("PRAGMA table_info(messages)")
+        for _, name, type_, required, _, _ in api.rows("PRAGMA table_info(messages)")
     }
 
     assert {name: columns[name] for name in list(columns)[1:7]} == {
@@ -72,12 +71,12 @@ def test_the_table_has_the_specifications_columns(rows: Rows) -> None:
     ids=["a second", "a change"],
 )  # fmt: skip
 def test_a_message_id_is_unique_and_its_row_final_by_the_databases_own_rule(
-    store: Store, writer: Connection, sql: str, refused: str
+    api: Api, sql: str, refused: str
 ) -> None:
-    store(a_message())
+    api.store(a_message())
 
     with pytest.raises(sqlite3.IntegrityError, match=refused):
-        writer.execute(sql)
+        api.writer.execute(sql)
 
 
 def test_starting_again_changes_nothing(path: Path) -> None:
@@ -202,10 +201,10 @@ def test_a_new_file_and_one_of_an_older_version_end_in_the_same_schema(
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 5000], ids=["empty", "junk"])
 def test_another_file_in_the_place_of_the_database_does_not_cost_its_wal(
-    config: Config, post_signed: Post, content: bytes
+    api: Api, content: bytes
 ) -> None:
-    post_signed(a_message())
-    path = config.database_path
+    api.post(a_message())
+    path = api.path
     wal = path.with_name(path.name + "-wal")
     database, log = path.rename(path.with_name("away")), wal.read_bytes()
     path.write_bytes(content)

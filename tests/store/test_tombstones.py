@@ -7,24 +7,21 @@ from hashlib import blake2b
 import pytest
 
 from tests.builders import a_message
-from tests.conftest import Rows, Store
+from tests.conftest import Api
 from tests.store.files import differences
-from webhook_api.config import Config
 from webhook_api.store.connections import Connection
-from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.lock import unshared
 from webhook_api.store.messages import StoreResult, remove_messages
 from webhook_api.store.schema import migrate
 
 DUPLICATE = StoreResult(created=False)
 
 
-def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(
-    store: Store, writer: LockedConnection
-) -> None:
-    store(*(a_message(message_id=name) for name in "abc"))
-    assert remove_messages(writer, [1, 3, 99]) == 2
+def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(api: Api) -> None:
+    api.store(*(a_message(message_id=name) for name in "abc"))
+    assert remove_messages(api.writer, [1, 3, 99]) == 2
 
-    results = store(*(a_message(message_id=name, text="?") for name in "adbcda"))
+    results = api.store(*(a_message(message_id=name, text="?") for name in "adbcda"))
 
     assert results == [
         DUPLICATE,
@@ -34,18 +31,16 @@ def test_a_batch_of_removed_new_and_repeated_ids_says_which_is_which(
         DUPLICATE,
         DUPLICATE,
     ]
-    assert store(a_message(message_id="a")) == [DUPLICATE]
+    assert api.store(a_message(message_id="a")) == [DUPLICATE]
 
 
-def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
-    store: Store, writer: LockedConnection, rows: Rows
-) -> None:
-    store(a_message(message_id="a\0ß😀"))
-    remove_messages(writer, [1])
+def test_a_tombstone_is_a_digest_under_a_key_of_this_database(api: Api) -> None:
+    api.store(a_message(message_id="a\0ß😀"))
+    remove_messages(api.writer, [1])
 
-    (key,) = rows("SELECT tombstone_key FROM totals")[0]
+    (key,) = api.rows("SELECT tombstone_key FROM totals")[0]
     expected = blake2b("a\0ß😀".encode(), digest_size=16, key=key).digest()
-    assert rows("SELECT digest FROM tombstones") == [(expected,)]
+    assert api.rows("SELECT digest FROM tombstones") == [(expected,)]
     memory = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
     with closing(unshared(memory)) as other:
         migrate(other)
@@ -63,13 +58,11 @@ def test_a_tombstone_is_a_digest_under_a_key_of_this_database(
         ("UPDATE tombstones SET digest = x'00'", "tombstones: 1 are not of 16 bytes"),
     ],
 )
-def test_verify_names_tombstones_that_cannot_be(
-    store: Store, writer: LockedConnection, config: Config, damage: str, named: str
-) -> None:
-    store(a_message())
-    writer.execute("CREATE TEMP TABLE kept AS SELECT * FROM messages")
-    remove_messages(writer, [1])
+def test_verify_names_tombstones_that_cannot_be(api: Api, damage: str, named: str) -> None:
+    api.store(a_message())
+    api.writer.execute("CREATE TEMP TABLE kept AS SELECT * FROM messages")
+    remove_messages(api.writer, [1])
 
-    writer.execute(damage)
+    api.writer.execute(damage)
 
-    assert named in differences(config.database_path)
+    assert named in differences(api.path)

@@ -5,21 +5,20 @@ it was answered 200 and is not stored. One that could not connect does not count
 closed its listener, and the provider delivers again.
 """
 
-import http.client
 import os
 import random
 import signal
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from tests.serving import Server, serving, wait_until
+from tests.serving import Load, Server, serving
 from tests.tools.benchmarks.harness import show_table
 
 _CLIENTS = 32
@@ -37,56 +36,27 @@ class Seen:
 
     statuses: Counter[int] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    acknowledged: list[str] = field(default_factory=list)
     lost: int = 0
     slowest_s: float = 0.0
 
-    def add(self, other: "Seen") -> None:
-        self.statuses += other.statuses
-        self.failed += other.failed
-        self.lost += other.lost
-        self.slowest_s = max(self.slowest_s, other.slowest_s)
+    def add(self, load: Load, server: Server, *, stopped: bool) -> None:
+        """Add what `load` saw; after a stop, nobody listens any more."""
+        failed = [type(each).__name__ for each in load.failures]
+        self.failed.update(name for name in failed if not stopped or "Refused" not in name)
+        self.statuses += load.statuses
+        self.lost += len(load.acknowledged - server.ids())
 
 
-class Clients:
-    """They deliver until the `with` block ends, or until nobody listens any more."""
-
-    def __init__(self, server: Server, prefix: str, seen: Seen, *, stops: bool) -> None:
-        self._server = server
-        self._stops = stops
-        self._seen = seen
-        self._going = True
-        names = [f"{prefix}-{number}" for number in range(_CLIENTS)]
-        self._threads = [threading.Thread(target=self._deliver, args=[name]) for name in names]
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-        wait_until(lambda: len(self._seen.acknowledged) > _WARM_UP, 30)
-
-    def __exit__(self, *_exception: object) -> None:
-        self._going = False
-        for thread in self._threads:
-            thread.join()
-
-    def _deliver(self, name: str) -> None:
-        sent = 0
-        with self._server.client(timeout_s=15) as client:
-            while self._going:
-                sent += 1
-                message_id = f"{name}-{sent}"
-                try:
-                    status = client.deliver(message_id=message_id).status
-                except ConnectionRefusedError:
-                    if self._stops:
-                        return
-                    self._seen.failed["refused"] += 1
-                except (OSError, http.client.HTTPException) as error:
-                    self._seen.failed[type(error).__name__] += 1
-                    continue
-                self._seen.statuses[status] += 1
-                if status == 200:
-                    self._seen.acknowledged.append(message_id)
+@contextmanager
+def loaded() -> Iterator[tuple[Server, Load]]:
+    """Run a service under load, until the block ends."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder), WEB_CONCURRENCY=_WORKERS) as server,
+        Load(server, "load", threads=_CLIENTS, timeout_s=15) as load,
+    ):
+        load.more(_WARM_UP)
+        yield server, load
 
 
 def to_master(number: signal.Signals, times: int = 1) -> Send:
@@ -123,45 +93,30 @@ STOPS: dict[str, Send] = {
 }
 
 
-def stop_once(send: Send) -> Seen:
+def stop_once(send: Send, seen: Seen) -> None:
     """Start a service, load it, and stop it so."""
-    seen = Seen()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), WEB_CONCURRENCY=_WORKERS) as server,
-    ):
-        with Clients(server, "stop", seen, stops=True):
-            time.sleep(random.random() * 0.3)
-            began = time.monotonic()
-            send(server)
-            server.process.wait(_STOP_S)
-            seen.slowest_s = time.monotonic() - began
-        seen.lost = len(set(seen.acknowledged) - server.ids())
-    return seen
+    with loaded() as (server, load):
+        time.sleep(random.random() * 0.3)
+        began = time.monotonic()
+        send(server)
+        server.process.wait(_STOP_S)
+        seen.slowest_s = max(seen.slowest_s, time.monotonic() - began)
+        load.end()
+        seen.add(load, server, stopped=True)
 
 
-def reload_often(times: int) -> Seen:
+def reload_often(times: int, seen: Seen) -> None:
     """Start a service, load it, and replace its workers so many times."""
-    seen = Seen()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), WEB_CONCURRENCY=_WORKERS) as server,
-    ):
-        with Clients(server, "hup", seen, stops=False):
-            for _ in range(times):
-                wait_until(lambda: len(server.workers) == _WORKERS, _STOP_S)
-                before = set(server.workers)
-                began = time.monotonic()
-                server.process.send_signal(signal.SIGHUP)
-                wait_until(lambda old=before: _replaced(server, old), _STOP_S)  # type: ignore[misc]
-                seen.slowest_s = max(seen.slowest_s, time.monotonic() - began)
-                time.sleep(random.random() * 0.3)
-        seen.lost = len(set(seen.acknowledged) - server.ids())
-    return seen
-
-
-def _replaced(server: Server, before: set[int]) -> bool:
-    return len(server.workers) == _WORKERS and not before & set(server.workers)
+    with loaded() as (server, load):
+        for _ in range(times):
+            before = server.wait_for_workers(_WORKERS)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_workers(_WORKERS, but=before)
+            seen.slowest_s = max(seen.slowest_s, time.monotonic() - began)
+            time.sleep(random.random() * 0.3)
+        load.end()
+        seen.add(load, server, stopped=False)
 
 
 @click.command()
@@ -175,10 +130,10 @@ def main(times: int, only: str | None) -> None:
             continue
         total = Seen()
         if name == "SIGHUP":
-            total = reload_often(times)
+            reload_often(times, total)
         else:
             for _ in range(times):
-                total.add(stop_once(STOPS[name]))
+                stop_once(STOPS[name], total)
         failures = ", ".join(f"{count} {kind}" for kind, count in total.failed.items())
         others = {status: count for status, count in total.statuses.items() if status != 200}
         row = [name, times, total.statuses[200], failures or "0", total.lost, others or "none"]

@@ -17,14 +17,13 @@ from pydantic import BaseModel
 from werkzeug.test import TestResponse
 
 from tests.builders import SECRET, a_message
-from tests.conftest import Post
+from tests.conftest import Api
 from webhook_api.config import Config
 from webhook_api.errors import RETRY_AFTER_S, RequestRefused
 from webhook_api.intake.signature import sign
 from webhook_api.models import FeedQuery, InboundMessage, MessageQuery, StatsQuery
 from webhook_api.providers import meta
 from webhook_api.providers.delivery import MAX_MESSAGES
-from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import remove_messages
 from webhook_api.web.openapi import ASSETS, describe_api
 
@@ -36,8 +35,8 @@ OPERATIONS = [
 ]
 
 
-def test_it_is_valid_openapi(client: FlaskClient) -> None:
-    document = client.get("/openapi.json").json
+def test_it_is_valid_openapi(api: Api) -> None:
+    document = api.client.get("/openapi.json").json
 
     assert document == DOCUMENT
     assert document["openapi"] == "3.1.0"
@@ -127,41 +126,42 @@ def consumer_replies(
     return [*refused, *replies]
 
 
-def test_replies_are_as_described(
-    app: Flask, config: Config, client: FlaskClient, post_signed: Post, writer: LockedConnection
-) -> None:
-    post_signed(a_message(message_id="gone"))
-    remove_messages(writer, [1])
-    post_signed(a_message())
+def test_replies_are_as_described(api: Api) -> None:
+    api.post(a_message(message_id="gone"))
+    remove_messages(api.writer, [1])
+    api.post(a_message())
     ndjson = {"Accept": "application/x-ndjson"}
     replies = [
-        ("/webhook", post_signed(a_message())),
-        ("/webhook", client.post("/webhook", data=b"{}")),
-        ("/webhook", post_signed(b"{}")),
-        ("/webhook", client.post("/webhook", data=b"0" * 300_000)),
-        ("/webhook", client.post("/webhook", data=b"{", environ_overrides={"CONTENT_LENGTH": "9"})),
-        ("/messages", client.get("/messages")),
-        ("/messages", client.get("/messages", headers=ndjson)),
-        ("/messages", client.get("/messages?since=now")),
-        ("/messages", client.get("/messages?after=start")),
-        ("/messages", client.get("/messages?after=99.aaaaaaaa")),
-        *consumer_replies(app, config, client),
-        ("/messages/{message_id}", client.get("/messages/m1")),
-        ("/messages/{message_id}", client.get("/messages/m2")),
-        ("/messages/{message_id}", client.get("/messages/gone")),
-        ("/stats", client.get("/stats")),
-        ("/stats", client.get("/stats?until=now")),
-        ("/health", client.get("/health")),
-        ("/health/live", client.get("/health/live")),
-        ("/health/ready", client.get("/health/ready")),
-        ("/metrics", client.get("/metrics")),
-        ("/openapi.json", client.get("/openapi.json")),
-        ("/docs", client.get("/docs")),
-        *(("/docs/{filename}", client.get(f"/docs/{file.name}")) for file in ASSETS.iterdir()),
-        ("/docs/{filename}", client.get("/docs/nothing")),
-        ("/docs/{filename}", client.get("/docs/docs.js", headers={"Range": "bytes=0-9"})),
-        ("/docs/{filename}", client.get("/docs/docs.js", headers={"Range": "bytes=99999-"})),
-        ("/docs/{filename}", client.get("/docs/docs.js", headers={"If-Match": '"other"'})),
+        ("/webhook", api.post(a_message())),
+        ("/webhook", api.client.post("/webhook", data=b"{}")),
+        ("/webhook", api.post(b"{}")),
+        ("/webhook", api.client.post("/webhook", data=b"0" * 300_000)),
+        (
+            "/webhook",
+            api.client.post("/webhook", data=b"{", environ_overrides={"CONTENT_LENGTH": "9"}),
+        ),
+        ("/messages", api.client.get("/messages")),
+        ("/messages", api.client.get("/messages", headers=ndjson)),
+        ("/messages", api.client.get("/messages?since=now")),
+        ("/messages", api.client.get("/messages?after=start")),
+        ("/messages", api.client.get("/messages?after=99.aaaaaaaa")),
+        *consumer_replies(api.app, api.config, api.client),
+        ("/messages/{message_id}", api.client.get("/messages/m1")),
+        ("/messages/{message_id}", api.client.get("/messages/m2")),
+        ("/messages/{message_id}", api.client.get("/messages/gone")),
+        ("/stats", api.client.get("/stats")),
+        ("/stats", api.client.get("/stats?until=now")),
+        ("/health", api.client.get("/health")),
+        ("/health/live", api.client.get("/health/live")),
+        ("/health/ready", api.client.get("/health/ready")),
+        ("/metrics", api.client.get("/metrics")),
+        ("/openapi.json", api.client.get("/openapi.json")),
+        ("/docs", api.client.get("/docs")),
+        *(("/docs/{filename}", api.client.get(f"/docs/{file.name}")) for file in ASSETS.iterdir()),
+        ("/docs/{filename}", api.client.get("/docs/nothing")),
+        ("/docs/{filename}", api.client.get("/docs/docs.js", headers={"Range": "bytes=0-9"})),
+        ("/docs/{filename}", api.client.get("/docs/docs.js", headers={"Range": "bytes=99999-"})),
+        ("/docs/{filename}", api.client.get("/docs/docs.js", headers={"If-Match": '"other"'})),
     ]
 
     for path, response in replies:
@@ -177,15 +177,16 @@ def test_replies_are_as_described(
     assert others == {"500", "503", "304", "400"}
 
 
-def test_replies_without_a_database_are_as_described(
-    client: FlaskClient, post_signed: Post, config: Config
-) -> None:
-    config.database_path.rename(config.database_path.with_name("elsewhere"))
+def test_replies_without_a_database_are_as_described(api: Api) -> None:
+    api.path.rename(api.path.with_name("elsewhere"))
 
     replies = [
-        ("/webhook", post_signed(a_message())),
-        *((path, client.get(path)) for path in ("/messages", "/stats", "/health/ready", "/health")),
-        ("/messages/{message_id}", client.get("/messages/m1")),
+        ("/webhook", api.post(a_message())),
+        *(
+            (path, api.client.get(path))
+            for path in ("/messages", "/stats", "/health/ready", "/health")
+        ),
+        ("/messages/{message_id}", api.client.get("/messages/m1")),
     ]
 
     for path, response in replies:
@@ -198,14 +199,14 @@ def test_replies_without_a_database_are_as_described(
     [("NotFound", "GET", "/nope"), ("MethodNotAllowed", "PUT", "/stats")],
 )
 def test_replies_to_unknown_paths_and_methods_are_as_described(
-    client: FlaskClient, name: str, method: str, path: str
+    api: Api, name: str, method: str, path: str
 ) -> None:
-    response = client.open(path, method=method)
+    response = api.client.open(path, method=method)
 
     check_reply(DOCUMENT["components"]["responses"][name], response)
 
 
-def test_examples_are_accepted_by_what_they_are_examples_of(post_signed: Post) -> None:
+def test_examples_are_accepted_by_what_they_are_examples_of(api: Api) -> None:
     for method, path, operation in OPERATIONS:
         for status in operation["responses"]:
             for media_type, content in response_of(path, method, status)["content"].items():
@@ -213,14 +214,14 @@ def test_examples_are_accepted_by_what_they_are_examples_of(post_signed: Post) -
                     validator(json.dumps(content["schema"])).validate(content["example"])
     examples = DOCUMENT["paths"]["/webhook"]["post"]["requestBody"]["content"]["application/json"]
     for example in examples["examples"].values():
-        assert post_signed(example["value"]).status_code == 200
+        assert api.post(example["value"]).status_code == 200
 
 
-def test_the_signed_example_is_accepted_unchanged(client: FlaskClient) -> None:
+def test_the_signed_example_is_accepted_unchanged(api: Api) -> None:
     example = DOCUMENT["components"]["securitySchemes"]["signature"]["x-example"]
     body, signature = example["body"].encode(), example["signature"]
 
-    response = client.post("/webhook", data=body, headers={"X-Signature": signature})
+    response = api.client.post("/webhook", data=body, headers={"X-Signature": signature})
 
     assert example["secret"] == SECRET
     assert sign(SECRET, body) == signature  # which was made with openssl
@@ -230,7 +231,7 @@ def test_the_signed_example_is_accepted_unchanged(client: FlaskClient) -> None:
     assert f"`{SECRET}` the signature of these {len(body)} bytes is\n`{signature}`." in about
 
 
-def test_the_limits_and_the_next_page_that_it_names_hold(client: FlaskClient) -> None:
+def test_the_limits_and_the_next_page_that_it_names_hold(api: Api) -> None:
     about = describe_api(frozenset({"meta"}))["paths"]["/webhook/meta"]["post"]["description"]
     headers = DOCUMENT["components"]["headers"]
 
@@ -238,7 +239,7 @@ def test_the_limits_and_the_next_page_that_it_names_hold(client: FlaskClient) ->
     assert f"more than {MAX_MESSAGES:,} messages" in about
     assert headers["Retry-After"]["example"] == RETRY_AFTER_S
     next_page = headers["Link"]["example"].removeprefix("<").partition(">")[0]
-    assert client.get(next_page).status_code == 200
+    assert api.client.get(next_page).status_code == 200
 
 
 def test_the_page_sends_nothing_unasked_and_shows_no_markdown() -> None:
@@ -249,11 +250,9 @@ def test_the_page_sends_nothing_unasked_and_shows_no_markdown() -> None:
 
 
 @pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css"])
-def test_large_files_are_sent_packed_if_accepted_and_only_once(
-    client: FlaskClient, name: str
-) -> None:
-    packed = get_file(client, name, {"Accept-Encoding": "br, gzip;q=0.5"})
-    plain = get_file(client, name, {"Accept-Encoding": "gzip;q=0, br"})
+def test_large_files_are_sent_packed_if_accepted_and_only_once(api: Api, name: str) -> None:
+    packed = get_file(api.client, name, {"Accept-Encoding": "br, gzip;q=0.5"})
+    plain = get_file(api.client, name, {"Accept-Encoding": "gzip;q=0, br"})
 
     assert packed.headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in plain.headers
@@ -263,7 +262,7 @@ def test_large_files_are_sent_packed_if_accepted_and_only_once(
     assert packed.headers["ETag"] != plain.headers["ETag"]
     for encoding, first in (("gzip", packed), ("identity", plain)):
         known = {"Accept-Encoding": encoding, "If-None-Match": first.headers["ETag"]}
-        again = get_file(client, name, known)
+        again = get_file(api.client, name, known)
         assert (again.status_code, again.data) == (304, b"")
         assert again.headers["Vary"] == first.headers["Vary"] == "Accept-Encoding"
         assert first.headers["Cache-Control"] == "no-cache"
@@ -272,8 +271,8 @@ def test_large_files_are_sent_packed_if_accepted_and_only_once(
 @pytest.mark.parametrize(
     "name", ["swagger-ui.css.gz", "../openapi.py", "..%2fopenapi.py", "nothing", "/"]
 )
-def test_no_other_file_is_sent(client: FlaskClient, name: str) -> None:
-    assert client.get(f"/docs/{name}").status_code == 404
+def test_no_other_file_is_sent(api: Api, name: str) -> None:
+    assert api.client.get(f"/docs/{name}").status_code == 404
 
 
 def test_vendored_files_have_the_recorded_digests() -> None:

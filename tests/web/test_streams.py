@@ -9,42 +9,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.builders import samples, some_messages
-from tests.conftest import Logged, Scrape, Store
+from tests.conftest import Api
 from tests.serving import Load, serving
 from tests.store.files import fill
-from webhook_api.store.connections import Connection
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
 
 @pytest.fixture
-def blocks(store: Store, client: FlaskClient) -> Iterator[bytes]:
+def blocks(api: Api) -> Iterator[bytes]:
     """The blocks of a stream of 1,500 messages; none has been taken yet."""
     payloads = some_messages(1500)
-    store(*payloads[:750])
-    store(*payloads[750:])
-    response = client.get("/messages", headers=NDJSON, buffered=False)
+    api.store(*payloads[:750])
+    api.store(*payloads[750:])
+    response = api.client.get("/messages", headers=NDJSON, buffered=False)
     yield response.response  # type: ignore[misc]
     response.close()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3, None])
 def test_a_stream_is_logged_when_it_ends_or_its_client_leaves(
-    blocks: Iterator[bytes], logged: Logged, taken: int | None
+    blocks: Iterator[bytes], api: Api, taken: int | None
 ) -> None:
     for _ in range(1 if taken is None else taken):
         next(blocks)
-    before_the_end = logged()
+    before_the_end = api.logged()
     time.sleep(0.05)
     if taken is None:
         b"".join(blocks)
     else:
         blocks.close()  # type: ignore[attr-defined]
 
-    (line,) = logged()
+    (line,) = api.logged()
     assert before_the_end == []
     ended = "whole" if taken is None else "client_left"
     assert (line["level"], line["status"], line["stream"]) == ("INFO", 200, ended)
@@ -55,51 +53,47 @@ def test_a_stream_is_logged_when_it_ends_or_its_client_leaves(
 
 
 def test_a_stream_that_breaks_is_an_error_with_its_cause_and_ends_the_connection(
-    blocks: Iterator[bytes], logged: Logged, writer: Connection, scrape: Scrape
+    blocks: Iterator[bytes], api: Api
 ) -> None:
     next(blocks)
-    writer.execute("ALTER TABLE messages RENAME TO elsewhere")
+    api.writer.execute("ALTER TABLE messages RENAME TO elsewhere")
 
     with pytest.raises(ConnectionResetError):
         b"".join(blocks)
 
-    (line,) = logged()
+    (line,) = api.logged()
     assert (line["level"], line["status"], line["stream"]) == ("ERROR", 200, "failed")
     assert "no such table: messages" in line["traceback"]
-    series = scrape()
+    series = api.scrape()
     assert sum(n for name, n in series.items() if name.startswith("http_requests_total")) == sum(
         n for name, n in series.items() if name.startswith("request_latency_ms_count")
     )
 
 
-def test_a_stream_without_an_answer_yet_is_refused_with_a_status(
-    client: FlaskClient, writer: Connection, logged: Logged
-) -> None:
-    writer.execute("ALTER TABLE messages RENAME TO elsewhere")
+def test_a_stream_without_an_answer_yet_is_refused_with_a_status(api: Api) -> None:
+    api.writer.execute("ALTER TABLE messages RENAME TO elsewhere")
 
-    response = client.get("/messages", headers=NDJSON)
+    response = api.client.get("/messages", headers=NDJSON)
 
     assert response.status_code == 503
-    (line,) = logged()
+    (line,) = api.logged()
     assert (line["status"], line["level"], "stream" in line) == (503, "ERROR", False)
 
 
-def test_head_of_a_stream_is_logged_at_once(client: FlaskClient, logged: Logged) -> None:
-    client.head("/messages", headers=NDJSON)
+def test_head_of_a_stream_is_logged_at_once(api: Api) -> None:
+    api.client.head("/messages", headers=NDJSON)
 
-    assert [(line["method"], line["status"]) for line in logged()] == [("HEAD", 200)]
+    assert [(line["method"], line["status"]) for line in api.logged()] == [("HEAD", 200)]
 
 
-def test_a_stream_and_another_request_have_two_readers(
-    client: FlaskClient, blocks: Iterator[bytes]
-) -> None:
+def test_a_stream_and_another_request_have_two_readers(api: Api, blocks: Iterator[bytes]) -> None:
     """The readers are checked: if both used the same one, one of them would fail."""
     taken = [next(blocks)]
     failed = []
 
     def read() -> None:
         for _ in range(100):
-            if client.get("/messages?limit=1").status_code != 200:
+            if api.client.get("/messages?limit=1").status_code != 200:
                 failed.append(1)
 
     others = threading.Thread(target=read)

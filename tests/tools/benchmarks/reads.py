@@ -25,7 +25,6 @@ from tests.tools.benchmarks.harness import FIRST_PORT, Server, require, show_tab
 from tests.tools.benchmarks.measured import middle
 from webhook_api.config import Config
 from webhook_api.services import services_of
-from webhook_api.store.database import Database
 
 _LIVE = "/health/live"
 _RUN_S = 0.5
@@ -43,14 +42,21 @@ class Read(NamedTuple):
     accept: str = "*/*"
 
 
-def import_messages(path: Path, rows: int) -> None:
-    """Import messages into the database at `path`, and print the time that it took."""
-    Database(path).prepare(create=True)
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "import", "-"]
+def import_messages(path: Path, rows: int, root: Path = ROOT) -> None:
+    """Import messages into the database at `path`, and print the time that it took.
+
+    The commands are those of the checkout `root`.
+    """
+    flask = [sys.executable, "-m", "flask", "--app", "wsgi"]
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{path}"}
+    subprocess.run([*flask, "init-db"], cwd=root, env=environment, check=True, stdout=sys.stderr)
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [*flask, "import", "-"],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
     )
     assert process.stdin
     with process.stdin:

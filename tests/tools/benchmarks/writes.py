@@ -21,6 +21,7 @@ from tests.tools.benchmarks.measured import Measured, middle
 
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _WARM_UP_S = 1.0
+GTHREAD = ["-k", "gthread", "-w", "2", "--threads", "16"]  # of the bare applications
 
 _LIVE_CONNECTIONS = (1, 32)
 _HEAD = (
@@ -91,8 +92,7 @@ def _contenders(compare: str, folder: Path, delays: Sequence[float]) -> list[Ser
     if compare == "designs":
         servers.append(server(1, "a: no database", "tests.tools.benchmarks.apps:ceiling()"))
         servers.append(server(2, "b: bare Flask", "tests.tools.benchmarks.apps:bare()"))
-        gthread = ["-k", "gthread", "-w", "2", "--threads", "16"]
-        servers.append(plain(3, "c: bare Flask, gthread 2x16", "bare", *gthread))
+        servers.append(plain(3, "c: bare Flask, gthread 2x16", "bare", *GTHREAD))
         servers.append(plain(4, "d: first version, sync x 2", "first_version", "-w", "2"))
     elif compare == "index":
         servers.append(server(1, "no search index", "tests.tools.benchmarks.apps:unindexed()"))
@@ -116,7 +116,7 @@ def _race(
     measured: Rounds = {server.name: [] for server in servers}
     for turn in range(rounds):
         path = bodies.fresh(seconds)
-        for server in _in_turn(servers, turn):
+        for server in in_turn(servers, turn):
             measured[server.name].append(server.post(path, connections, seconds))
     return measured
 
@@ -125,12 +125,12 @@ def _race_live(servers: Sequence[Server], connections: int, rounds: int, seconds
     """Request /health/live of all of them: the cost of a request that does nothing."""
     measured: Rounds = {server.name: [] for server in servers}
     for turn in range(rounds):
-        for server in _in_turn(servers, turn):
+        for server in in_turn(servers, turn):
             measured[server.name].append(server.get("/health/live", connections, seconds))
     return measured
 
 
-def _in_turn(servers: Sequence[Server], turn: int) -> list[Server]:
+def in_turn(servers: Sequence[Server], turn: int) -> list[Server]:
     first = turn % len(servers)
     return [*servers[first:], *servers[:first]]
 

@@ -15,15 +15,17 @@ LAST = "last"  # delivered when all is over, and acknowledged
 
 def load(rig: Rig, seconds: float) -> None:
     """Many senders, and the usual checkpoints."""
-    with rig.serving() as server, rig.load(server, "m"):
+    with rig.serving() as server, rig.load(server, "m") as load:
         time.sleep(seconds)
+        load.more(300)  # a checkpoint comes after some 70
 
 
 def importing(rig: Rig, seconds: float) -> None:
     """An import at the same time as the senders."""
-    with rig.serving() as server, rig.load(server, "m"):
+    with rig.serving() as server, rig.load(server, "m") as load:
         running = rig.importing("i", int(1000 * seconds))
         time.sleep(seconds)
+        load.more(50)
         _, problems = running.communicate(timeout=60)
         assert running.returncode == 0, problems
     # The import has said that it stored all; what it wrote counts as acknowledged.
