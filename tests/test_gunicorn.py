@@ -131,9 +131,10 @@ def test_a_listener_that_drops_new_connections_keeps_the_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         with socket.create_connection(address, 5) as queued:
-            drop_new_connections(listener)
+            if not drop_new_connections(listener):
+                pytest.skip("a process may not set a filter here")
             with pytest.raises(TimeoutError):
-                socket.create_connection(address, 0.3)
+                socket.create_connection(address, 0.3).close()
             queued.sendall(b"sent later")
             accepted, _ = listener.accept()
             with accepted:

@@ -30,8 +30,11 @@ _DROP_NEW = b"".join(
 )
 
 
-def drop_new_connections(listener: socket.socket) -> None:
-    """Let the kernel drop each attempt to connect; what is connected goes on."""
+def drop_new_connections(listener: socket.socket) -> bool:
+    """Let the kernel drop each attempt to connect; what is connected goes on.
+
+    Return whether it does: some containers may not set a filter.
+    """
     program = ctypes.create_string_buffer(_DROP_NEW)
     count = len(_DROP_NEW) // struct.calcsize("HBBI")
     with suppress(OSError):
@@ -40,6 +43,8 @@ def drop_new_connections(listener: socket.socket) -> None:
             _SO_ATTACH_FILTER,
             struct.pack("HL", count, ctypes.addressof(program)),
         )
+        return True
+    return False
 
 
 def drop_before_close(master: Any) -> None:
