@@ -46,7 +46,9 @@ def replicated_end(database: Database) -> FeedPosition | None:
 
 def _read(database: Database) -> FeedPosition:
     with suppress(OSError, ValueError):
-        position = FeedPosition.parse(beside(database.path, REPLICATED).read_text().strip())
+        # Whatever else is in the file, only this is ever written again.
+        noted = beside(database.path, REPLICATED).read_bytes()[:_BYTES]
+        position = FeedPosition.parse(noted.decode().strip())
         if isinstance(position, FeedPosition):
             return position
     return NOTHING
