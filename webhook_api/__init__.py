@@ -43,6 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
         feed_ends_at_replica=config.litestream_socket is not None,
+        litestream_socket=config.litestream_socket,
         is_standby=config.is_standby,
     )
     metrics = Metrics(database)

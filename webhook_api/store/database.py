@@ -32,8 +32,8 @@ class Database:
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
     says that Litestream makes the checkpoints, `feed_ends_at_replica` that `replicated.py` knows
-    the end of the feed. A standby's (`is_standby`) is never written: there is no write lock
-    for it.
+    the end of the feed; at `litestream_socket`, Litestream is asked for uploads. A standby's
+    (`is_standby`) is never written: there is no write lock for it.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Database:
         check_connections: bool = False,
         leaves_checkpoints: bool = False,
         feed_ends_at_replica: bool = False,
+        litestream_socket: Path | None = None,
         is_standby: bool = False,
     ) -> None:
         self.path = path.absolute()
         self.is_standby = is_standby
         self.leaves_checkpoints = leaves_checkpoints
         self.feed_ends_at_replica = feed_ends_at_replica
+        self.litestream_socket = litestream_socket
         self.wal_path = files.beside(self.path, files.WAL)
         self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
