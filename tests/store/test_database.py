@@ -18,6 +18,7 @@ from webhook_api.errors import Unavailable
 from webhook_api.services import services_of
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
+from webhook_api.store.files import REPLACEMENT, beside
 
 
 def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
@@ -172,3 +173,26 @@ def test_a_lock_that_was_released_admits_no_writing(database: Database) -> None:
             lock.admit(connection)
         with pytest.raises(OSError, match="Bad file descriptor"):
             lock.mark_wal_suspect(True)
+
+
+def test_a_reader_of_a_standby_waits_while_its_copy_is_replaced(database: Database) -> None:
+    store(database.path, "m1")
+    standby = Database(database.path, is_standby=True)
+    replacement = beside(database.path, REPLACEMENT)
+    counts: list[int] = []
+
+    def read() -> None:
+        with standby.reader() as db:
+            counts.append(count(db))
+
+    with closing(standby):
+        with database.files_locked(exclusive=True):
+            database.path.rename(replacement)
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join(0.2)
+            waits = thread.is_alive()
+            replacement.rename(database.path)
+        thread.join(10)
+
+    assert (waits, counts) == (True, [1])

@@ -177,7 +177,8 @@ class Database:
             if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if files.is_replacement_interrupted(self.path):
+            # A standby waits for the names below; what was killed, the next `follow` completes.
+            if not self.is_standby and files.is_replacement_interrupted(self.path):
                 with self.write_lock(_TIMEOUT_S) as lock:
                     self.complete_replacement(lock)
             with self.files_locked(exclusive=False):
