@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,9 +117,10 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
     assert restored(file, server) == kept == {"last", *(f"first-{n}" for n in range(100))}
 
 
-def flask(server: Server, *arguments: object) -> tuple[int, str, str]:
+def flask(server: Server, *arguments: object, **settings: object) -> tuple[int, str, str]:
     """Run a command; return exit code, stdout and stderr."""
-    return forked(*arguments, CHECKPOINTS="litestream", **environment(server.database))
+    given: dict[str, Any] = {"CHECKPOINTS": "litestream", **settings}
+    return forked(*arguments, **given, **environment(server.database))
 
 
 def test_what_the_replica_acknowledged_survives_the_machine(tmp_path: Path) -> None:
@@ -169,17 +171,22 @@ def test_while_litestream_hangs_nothing_is_acknowledged(tmp_path: Path) -> None:
 def test_after_a_restore_litestream_has_to_follow_the_new_file(tmp_path: Path) -> None:
     file = configured(tmp_path)
     with serving(tmp_path, (), **with_replica(tmp_path)) as server:
-        with replicating(file):
+        settings = with_replica(tmp_path)
+        with replicating(file) as litestream:
             wait_until(lambda: server.deliver(message_id="kept").status == 200, 60)
             assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
             assert server.deliver(message_id="turned-back").status == 200
-        done = flask(server, "restore", tmp_path / "backup.db")
+            litestream.send_signal(signal.SIGSTOP)  # one that hangs would go on with the old file
+            beside_it = flask(server, "restore", tmp_path / "backup.db", **settings)
+        done = flask(server, "restore", tmp_path / "backup.db", **settings)
         refused = server.deliver(message_id="last")
         with replicating(file):
             wait_until(lambda: server.deliver(message_id="last").status == 200, 60)
             feed = server.get("/messages?after=start").json
         server.kill()
 
+    assert beside_it[0] == 1
+    assert beside_it[2].endswith("stop Litestream first\n")
     assert done[0] == 0, done
     assert refused.json == {"detail": "replica: no answer from Litestream: Connection refused"}
     assert [one["message_id"] for one in feed["data"]] == ["kept", "last"]

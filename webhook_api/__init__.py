@@ -43,7 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
-        feed_ends_at_replica=socket is not None,
+        litestream_socket=socket,
         is_standby=config.is_standby,
     )
     metrics = Metrics(database)

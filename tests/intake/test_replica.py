@@ -112,7 +112,7 @@ def commits(database: Database, record: Record, litestream: Litestream) -> Group
 
 
 def acknowledging(database: Database, record: Record, path: Path, **others: object) -> GroupCommit:
-    database.feed_ends_at_replica = True
+    database.litestream_socket = Path("/nobody/listens.sock")
     replica = Replica(database, path, lambda _seconds: None)
     return group(database, record, replica=replica, **others)
 
@@ -377,15 +377,32 @@ def test_the_feed_ends_at_what_any_process_has_uploaded(
         assert feed(database, whole.position) == FeedPart([], whole.position, False)
     noted.write_bytes(kept)
     assert feed(database) == whole
-    # One that is ahead, in a database that was turned back, is replaced by the next upload.
-    noted.write_bytes(str(FeedPosition(10**6, "aaaaaaaa")).encode().ljust(32))
-    store_one(commits[0], message(message_id="m2"))
-    assert ids(feed(database)) == ["m0", "m1", "m2"]
+    # One that is ahead, in a database that was turned back, is replaced by the next upload; so is
+    # what nobody here wrote, however long it is.
+    ahead = str(FeedPosition(10**6, "aaaaaaaa")).encode().ljust(32)
+    for number, content in enumerate([ahead, b"7" * 200, b"\xff" * 5000]):
+        noted.write_bytes(content)
+        store_one(commits[0], message(message_id=f"later-{number}"))
+        assert ids(feed(database))[-1] == f"later-{number}"
     assert stat_mode(noted) == 0o600
 
 
 def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+def test_a_failure_of_the_disk_does_not_name_the_path(
+    commits: GroupCommit, database: Database
+) -> None:
+    store_one(commits, message(message_id="m1"))
+    noted = beside(database.path, REPLICATED)
+    noted.unlink()
+    noted.mkdir()
+
+    assert refusal_of(commits, "m2") == "database: Is a directory"
+
+    noted.rmdir()
+    assert store_one(commits, message(message_id="m2")) == REPEAT
 
 
 def test_one_upload_is_for_all_processes(

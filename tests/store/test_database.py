@@ -23,6 +23,7 @@ from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, MisuseError, connect
 from webhook_api.store.copies import no_progress
 from webhook_api.store.database import Database
+from webhook_api.store.files import REPLACEMENT, beside
 
 
 def test_one_thread_at_a_time_holds_the_write_lock(database: Database) -> None:
@@ -339,3 +340,26 @@ def test_after_a_failure_or_ctrl_c_what_still_runs_is_interrupted(
 def test_ctrl_c_is_seen_whichever_thread_receives_it(two: list[Connection]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_in_parallel([go_on, interrupt_elsewhere], two, no_progress)
+
+
+def test_a_reader_of_a_standby_waits_while_its_copy_is_replaced(database: Database) -> None:
+    store(database.path, "m1")
+    standby = Database(database.path, is_standby=True)
+    replacement = beside(database.path, REPLACEMENT)
+    counts: list[int] = []
+
+    def read() -> None:
+        with standby.reader() as db:
+            counts.append(count(db))
+
+    with closing(standby):
+        with database.files_locked(exclusive=True):
+            database.path.rename(replacement)
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join(0.2)
+            waits = thread.is_alive()
+            replacement.rename(database.path)
+        thread.join(10)
+
+    assert (waits, counts) == (True, [1])

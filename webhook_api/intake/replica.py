@@ -127,8 +127,10 @@ class Replica:
                 with one_uploads(self._database) as noted:
                     batches += self._take_all()
                     uploaded = self._upload(batches, noted)
-            except (sqlite3.Error, OSError) as error:
+            except sqlite3.Error as error:
                 failure = Unavailable(f"database: {error}")
+            except OSError as error:
+                failure = Unavailable(f"database: {error.strerror}")
             except Exception as error:
                 failure = error  # everybody is told, and the next batch is tried
             self.is_asking = False

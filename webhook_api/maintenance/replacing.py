@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -120,12 +121,28 @@ def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
 def _may_be_replicated(database: Database) -> bool:
     """Return whether Litestream may run, which would go on with the old file.
 
-    It always has a read transaction open, except for a moment when it makes a checkpoint.
+    It always has a read transaction open, except for a moment when it makes a checkpoint. But
+    Litestream 0.5.17 loses it when a request for an upload that began it has ended.
     """
     if not database.leaves_checkpoints or _is_read(database):
         return database.leaves_checkpoints
+    if database.litestream_socket and _listens(database.litestream_socket):
+        return True
     time.sleep(_LITESTREAM_CHECKPOINT_S)
     return _is_read(database)
+
+
+def _listens(path: Path) -> bool:
+    """Return whether a process listens at a Unix socket, even one that hangs."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:  # too many wait for it
+            return True
+    return True
 
 
 def _is_read(database: Database) -> bool:

@@ -31,9 +31,9 @@ class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints, `feed_ends_at_replica` that `replicated.py` knows
-    the end of the feed. A standby's (`is_standby`) is never written: there is no write lock
-    for it.
+    says that Litestream makes the checkpoints. At `litestream_socket` it is asked for uploads, and
+    `replicated.py` knows the end of the feed. A standby's (`is_standby`) is never written: there is
+    no write lock for it.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Database:
         *,
         check_connections: bool = False,
         leaves_checkpoints: bool = False,
-        feed_ends_at_replica: bool = False,
+        litestream_socket: Path | None = None,
         is_standby: bool = False,
     ) -> None:
         self.path = path.absolute()
         self.is_standby = is_standby
         self.leaves_checkpoints = leaves_checkpoints
-        self.feed_ends_at_replica = feed_ends_at_replica
+        self.litestream_socket = litestream_socket
         self.wal_path = files.beside(self.path, files.WAL)
         self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
@@ -175,7 +175,8 @@ class Database:
             if reader := self._pool.acquire(self.identity()):
                 return reader
         try:
-            if files.is_replacement_interrupted(self.path) and not self.is_standby:
+            # A standby waits for the names below; what was killed, the next `follow` completes.
+            if not self.is_standby and files.is_replacement_interrupted(self.path):
                 with self.write_lock(_TIMEOUT_S) as lock:
                     self.complete_replacement(lock)
             with self.files_locked(exclusive=False):

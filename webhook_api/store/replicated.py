@@ -41,12 +41,14 @@ def note_replicated(database: Database, end: FeedPosition) -> None:
 
 def replicated_end(database: Database) -> FeedPosition | None:
     """Return the position where the feed ends; None: it has no end of its own."""
-    return _read(database) if database.feed_ends_at_replica else None
+    return _read(database) if database.litestream_socket else None
 
 
 def _read(database: Database) -> FeedPosition:
     with suppress(OSError, ValueError):
-        position = FeedPosition.parse(beside(database.path, REPLICATED).read_text().strip())
+        # Whatever else is in the file, only this is ever written again.
+        noted = beside(database.path, REPLICATED).read_bytes()[:_BYTES]
+        position = FeedPosition.parse(noted.decode().strip())
         if isinstance(position, FeedPosition):
             return position
     return NOTHING
