@@ -112,7 +112,7 @@ def commits(database: Database, record: Record, litestream: Litestream) -> Group
 
 
 def acknowledging(database: Database, record: Record, path: Path, **others: object) -> GroupCommit:
-    database.litestream_socket = Path("/nobody/listens.sock")
+    database.litestream_socket = path
     replica = Replica(database, path, lambda _seconds: None)
     return group(database, record, replica=replica, **others)
 
