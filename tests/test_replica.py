@@ -119,7 +119,8 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
 
 def flask(server: Server, *arguments: object, **settings: object) -> tuple[int, str, str]:
     """Run a command; return exit code, stdout and stderr."""
-    given: dict[str, Any] = {"CHECKPOINTS": "litestream", **settings}
+    given: dict[str, Any] = {"CHECKPOINTS": "litestream"}
+    given |= {name: str(value) for name, value in settings.items()}
     return forked(*arguments, **given, **environment(server.database))
 
 

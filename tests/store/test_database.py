@@ -342,6 +342,24 @@ def test_ctrl_c_is_seen_whichever_thread_receives_it(two: list[Connection]) -> N
         run_in_parallel([go_on, interrupt_elsewhere], two, no_progress)
 
 
+def test_ctrl_c_while_the_threads_start_leaves_none_that_runs(
+    two: list[Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_parallel([go_on, go_on], two, no_progress)
+
+    wait_until(lambda: threading.active_count() == before, 5)
+
+
 def test_a_reader_of_a_standby_waits_while_its_copy_is_replaced(database: Database) -> None:
     store(database.path, "m1")
     standby = Database(database.path, is_standby=True)

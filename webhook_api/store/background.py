@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
 
 from webhook_api.store.connections import Connection
@@ -32,23 +32,34 @@ def run_in_parallel(
 
     After a failure or Ctrl-C this interrupts the others, and raises when they have ended.
     """
-    futures: list[Future[T]] = []
-    with ThreadPoolExecutor(len(work), initializer=lower_priority) as pool:
-        try:
-            for piece, connection in zip(work, connections, strict=True):
-                futures.append(pool.submit(piece, connection))
-            waiting, done = set(futures), 0
-            progress(done, len(futures))
-            while waiting:
-                # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
-                ended, waiting = wait(waiting, _POLL_EVERY_S, FIRST_COMPLETED)
-                for future in ended:
-                    future.result()
-                    done += 1
-                    progress(done, len(futures))
-        finally:
-            # Again and again: between two statements it has no effect.
-            while wait(futures, _INTERRUPT_EVERY_S).not_done:
-                for connection in connections:
-                    connection.interrupt()
+    futures: list[Future[T]] = [Future() for _ in work]
+    try:
+        for piece in zip(work, connections, futures, strict=True):
+            threading.Thread(target=_do, args=piece).start()
+        waiting, done = set(futures), 0
+        progress(done, len(futures))
+        while waiting:
+            # Not for ever: Ctrl-C does not end a wait if another thread receives the signal.
+            ended, waiting = wait(waiting, _POLL_EVERY_S, FIRST_COMPLETED)
+            for future in ended:
+                future.result()
+                done += 1
+                progress(done, len(futures))
+    finally:
+        # What has not begun never will: its thread may start when its connection is closed.
+        begun = [future for future in futures if not future.cancel()]
+        # Again and again: between two statements it has no effect.
+        while wait(begun, _INTERRUPT_EVERY_S).not_done:
+            for connection in connections:
+                connection.interrupt()
     return [future.result() for future in futures]
+
+
+def _do(work: Callable[[C], T], connection: C, future: Future[T]) -> None:
+    lower_priority()
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work(connection))
+    except BaseException as error:  # for the caller
+        future.set_exception(error)
