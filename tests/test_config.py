@@ -182,13 +182,15 @@ def test_an_acknowledgement_by_the_replica_needs_litestream(
         config_of(ACK_AFTER="replica", **settings)
 
 
-def test_the_socket_is_used_only_if_the_replica_acknowledges() -> None:
+def test_the_socket_alone_changes_no_acknowledgement() -> None:
     given = {"CHECKPOINTS": "litestream", "LITESTREAM_SOCKET": "/data/litestream.sock"}
 
-    assert config_of(**given).litestream_socket is None
-    assert config_of(**given, ACK_AFTER="disk").litestream_socket is None
+    configs = [config_of(**given, **more) for more in ({}, {"ACK_AFTER": "disk"})]
     replica = config_of(**given, ACK_AFTER="replica")
-    assert replica.litestream_socket == Path("/data/litestream.sock")
+
+    assert [config.ack_after_replica for config in (*configs, replica)] == [False, False, True]
+    # Also then `restore` has to find out whether Litestream runs.
+    assert {config.litestream_socket for config in configs} == {Path("/data/litestream.sock")}
 
 
 SECRETS = ["WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "READ_TOKEN"]

@@ -38,19 +38,19 @@ def create_app(config: Config | None = None) -> Flask:
     app = Application(__name__, static_folder=None, template_folder="web/templates")
     app.url_map.merge_slashes = False  # /health//live is unknown, not a redirect in HTML
     app.config["SETTINGS"] = config
-    socket = None if config.is_standby else config.litestream_socket  # a copy is all replicated
     database = Database(
         config.database_path,
         check_connections=config.check_connections,
         leaves_checkpoints=config.leaves_checkpoints,
-        litestream_socket=socket,
+        litestream_socket=config.litestream_socket,
+        feed_ends_at_replica=config.ack_after_replica,
         is_standby=config.is_standby,
     )
     metrics = Metrics(database)
     replica = None
-    if socket is not None:
+    if config.ack_after_replica and config.litestream_socket is not None:
         acknowledged = metrics.replica_ack_seconds.observe
-        replica = Replica(database, socket, acknowledged)
+        replica = Replica(database, config.litestream_socket, acknowledged)
     commits = GroupCommit(
         database,
         metrics,

@@ -61,7 +61,8 @@ class Config:
     keepalive_s: int = 5  # for the next request of a connection
     retention_days: int = 0  # 0: every message is kept
     leaves_checkpoints: bool = False  # to Litestream
-    litestream_socket: Path | None = None  # None: a delivery is acknowledged when it is on disk
+    litestream_socket: Path | None = None
+    ack_after_replica: bool = False  # False: a delivery is acknowledged when it is on disk
     is_standby: bool = False  # it only shows copies of another machine's database
     # Whether to check that only one thread at a time uses a reader of the database: in tests,
     # and in Python's development mode (`python -X dev`).
@@ -116,6 +117,7 @@ class Config:
             leaves_checkpoints=_one_of(given, "CHECKPOINTS", "service", "litestream")
             == "litestream",
             litestream_socket=_litestream_socket(given),
+            ack_after_replica=_ack_after_replica(given),
             is_standby=_one_of(given, "ROLE", "primary", "standby") == "standby",
             meta_app_secrets=_secrets(given, "META_APP_SECRET", needs="META_VERIFY_TOKEN"),
             meta_verify_token=_verify_token(given),
@@ -233,16 +235,22 @@ def _one_of(given: Mapping[str, str], name: str, *accepted: str) -> str:
     return value
 
 
-def _litestream_socket(given: Mapping[str, str]) -> Path | None:
+def _ack_after_replica(given: Mapping[str, str]) -> bool:
     if _one_of(given, "ACK_AFTER", "disk", "replica") == "disk":
-        return None
+        return False
     if given.get("ROLE") == "standby":
-        return None  # all that it has is from the replica
+        return False  # all that it has is from the replica
     if given.get("CHECKPOINTS") != "litestream":
         raise ConfigError("CHECKPOINTS is not litestream: ACK_AFTER=replica needs it")
-    value = given.get("LITESTREAM_SOCKET", "")
-    if not value:
+    if not given.get("LITESTREAM_SOCKET"):
         raise ConfigError("LITESTREAM_SOCKET is not set: ACK_AFTER=replica needs it")
+    return True
+
+
+def _litestream_socket(given: Mapping[str, str]) -> Path | None:
+    value = given.get("LITESTREAM_SOCKET")
+    if not value:
+        return None
     if not value.startswith("/") or len(os.fsencode(value)) > _MAX_SOCKET_BYTES:
         raise ConfigError(
             f"LITESTREAM_SOCKET is {value!r}: accepted are absolute paths of up to"

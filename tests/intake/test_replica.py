@@ -112,7 +112,7 @@ def commits(database: Database, record: Record, litestream: Litestream) -> Group
 
 
 def acknowledging(database: Database, record: Record, path: Path, **others: object) -> GroupCommit:
-    database.litestream_socket = path
+    database.feed_ends_at_replica = True
     replica = Replica(database, path, lambda _seconds: None)
     return group(database, record, replica=replica, **others)
 

@@ -31,9 +31,9 @@ class Database:
     """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints. At `litestream_socket` it is asked for uploads, and
-    `replicated.py` knows the end of the feed. A standby's (`is_standby`) is never written: there is
-    no write lock for it.
+    says that Litestream makes the checkpoints; it listens at `litestream_socket`.
+    `feed_ends_at_replica` says that `replicated.py` knows the end of the feed. A standby's
+    (`is_standby`) is never written: there is no write lock for it.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Database:
         check_connections: bool = False,
         leaves_checkpoints: bool = False,
         litestream_socket: Path | None = None,
+        feed_ends_at_replica: bool = False,
         is_standby: bool = False,
     ) -> None:
         self.path = path.absolute()
         self.is_standby = is_standby
         self.leaves_checkpoints = leaves_checkpoints
         self.litestream_socket = litestream_socket
+        self.feed_ends_at_replica = feed_ends_at_replica
         self.wal_path = files.beside(self.path, files.WAL)
         self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection

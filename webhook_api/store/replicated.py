@@ -41,7 +41,7 @@ def note_replicated(database: Database, end: FeedPosition) -> None:
 
 def replicated_end(database: Database) -> FeedPosition | None:
     """Return the position where the feed ends; None: it has no end of its own."""
-    return _read(database) if database.litestream_socket else None
+    return _read(database) if database.feed_ends_at_replica else None
 
 
 def _read(database: Database) -> FeedPosition:
