@@ -83,8 +83,8 @@ class Replica:
         """Return up to which transaction the replica had all when Litestream last answered.
 
         The writing thread asks for it before each commit. After the commit, Litestream has to name
-        a later one: it does not if it follows another file. Only until the first answer, this
-        waits for it, for a second at most.
+        a later one: it does not if it follows another file, which nobody writes. Only until the
+        first answer, this waits for it, for a second at most.
 
         Raises:
             Unavailable: Litestream has not answered yet.
