@@ -258,14 +258,16 @@ class Load:
 def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> Iterator[Server]:
     """Run the service in `folder`, set by environment variables, until the `with` block ends.
 
-    `WEB_CONCURRENCY="3"` and so on; DATABASE_URL, PORT and the secret are given. `arguments` are
-    for Gunicorn.
+    `WEB_CONCURRENCY=3` and so on: so many workers have begun. DATABASE_URL, PORT and the secret
+    are given. `arguments` are for Gunicorn.
     """
     settings = {"PORT": free_port()} | settings
     process = start(folder, arguments, **settings)
     server = Server(folder, process, int(str(settings["PORT"])))
     try:
         wait_until(lambda: _is_up(server), START_S)
+        if workers := settings.get("WEB_CONCURRENCY"):
+            server.wait_for_workers(int(str(workers)))
         yield server
     finally:
         if process.poll() is None:

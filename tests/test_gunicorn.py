@@ -167,6 +167,10 @@ def test_a_new_master_takes_over_without_a_failed_delivery(tmp_path: Path) -> No
     assert (tmp_path / "stderr").read_text() == ""
 
 
+def files_of(place: Path, worker: int) -> set[str]:
+    return {file.name.partition(f"_{worker}.")[0] for file in place.glob(f"*/*_{worker}.db")}
+
+
 def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
     tmp_path: Path,
 ) -> None:
@@ -174,6 +178,8 @@ def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
     place.mkdir()
     lost = ["--config", "tests/lost_metrics.conf.py"]
     with serving(tmp_path, lost, WEB_CONCURRENCY=2, TMPDIR=tmp_path) as server:
+        # A worker that begins has to find the folder where the master found it.
+        wait_until(lambda: files_of(place, 0) == files_of(place, 1) != set())
         shutil.rmtree(place)
         place.write_text("of somebody else")
         for _ in server.workers:

@@ -24,7 +24,17 @@ from tests.conftest import Api
 from tests.dying import restore_until
 from tests.forks import killed
 from tests.serving import Load, Server, serving, wait_until
-from tests.store.files import all_ids, differences, failing, fill, ids, removed, replaced, stored
+from tests.store.files import (
+    all_ids,
+    differences,
+    failing,
+    fill,
+    ids,
+    not_empty,
+    removed,
+    replaced,
+    stored,
+)
 from webhook_api.maintenance import backup as backups
 from webhook_api.maintenance import replacing
 from webhook_api.maintenance import restore as restores
@@ -150,7 +160,7 @@ def test_one_that_is_stopped_changes_nothing(
     before = stored(api.path)
 
     with command(api.path, what, file) as running:
-        wait_until(lambda: any(f.stat().st_size for f in folder.glob(f"{new}.*.partial")))
+        wait_until(lambda: bool(not_empty(folder, f"{new}.*.partial")))
         running.send_signal(number)
         _, stderr = running.communicate()
 

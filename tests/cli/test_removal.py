@@ -32,6 +32,7 @@ from tests.store.files import (
     differences,
     failing,
     fill,
+    not_empty,
     removed,
     stored,
     traces,
@@ -223,7 +224,7 @@ def test_ctrl_c_ends_forget_with_one_line_and_changes_nothing(database: Database
     folder = database.path.parent
 
     with command(database.path, "forget", "+7") as process:
-        wait_until(lambda: any(f.stat().st_size for f in folder.glob("*.compacting.*.partial")))
+        wait_until(lambda: bool(not_empty(folder, "*.compacting.*.partial")))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
 

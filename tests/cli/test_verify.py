@@ -9,7 +9,7 @@ from tests.builders import a_message
 from tests.cli.running import ODD_TEXTS, command, some_messages
 from tests.conftest import Api
 from tests.serving import wait_until
-from tests.store.files import fill
+from tests.store.files import fill, not_empty
 from webhook_api.config import Config
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
@@ -105,8 +105,7 @@ def test_the_copy_of_a_killed_verify_is_a_leftover_and_that_of_a_running_one_is_
     folder = config.database_path.parent
 
     def copies() -> set[Path]:
-        """Those in which something is."""
-        return {file for file in folder.glob("app.db.verifying.*.partial") if file.stat().st_size}
+        return not_empty(folder, "app.db.verifying.*.partial")
 
     with command(config.database_path, "verify") as killed:
         wait_until(lambda: bool(copies()))

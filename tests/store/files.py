@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,16 @@ TEXT = "My secret is ☃ snow"
 SECRETS = [NUMBER.encode(), b"4915112345678", TEXT.encode(), "☃".encode()]
 # A query that only ends when it is interrupted.
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+def not_empty(folder: Path, pattern: str) -> set[Path]:
+    """Return the files in which something is, of those that are there now."""
+    found = set()
+    for file in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            if file.stat().st_size:
+                found.add(file)
+    return found
 
 
 def arrived(database: Path, *, days_ago: float, count: int, prefix: str = "m") -> None:
