@@ -254,7 +254,7 @@ class MessageQuery(MessageFilter):
 
 
 MAX_WAIT_S = 25
-_NOT_IN_A_FEED = ("offset", "cursor", "since", "until", "q")
+_NOT_IN_A_FEED = ("offset", "cursor", "since", "until", "q", "message_id")
 PositionText = Annotated[
     FeedPosition | FeedStart,
     PlainValidator(FeedPosition.parse),

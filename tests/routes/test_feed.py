@@ -110,7 +110,10 @@ def test_a_page_looks_at_a_bounded_number_of_rows(
         f"after={2**63}.aaaaaaaa", "after=%D9%A1.aaaaaaaa", "after=1.AAAAAAAA", "after=Start",
         "after=start&limit=0", "after=start&limit=101", "after=start&wait=26",
         "after=start&wait=-1", "after=start&wait=1.5",
-        *(f"after=start&{name}=1" for name in ("offset", "cursor", "since", "until", "q")),
+        *(
+            f"after=start&{name}=1"
+            for name in ("offset", "cursor", "since", "until", "q", "message_id")
+        ),
         "after=start&consumer=a", "wait=1",
     ],
 )  # fmt: skip
