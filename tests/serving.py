@@ -22,7 +22,10 @@ from tests.forks import Forked, python
 
 ROOT = Path(__file__).resolve().parent.parent
 Process = Forked | subprocess.Popen[bytes]
-QUICK = ["--config", "tests/quick.conf.py"]  # its times are short
+QUICK = ["--config", "tests/quick.conf.py"]  # it stops soon
+# With QUICK, for tests of what happens when these times are over. In others a machine that
+# stands still for a moment would make the service drop a client.
+HURRIED = {"IDLE_S": 1, "RECEIVE_S": 0.6, "SEND_S": 0.6}
 START_S = 30.0  # a noisy machine may take this long to start it
 
 
