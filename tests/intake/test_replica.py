@@ -63,7 +63,7 @@ class Litestream:
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers["Content-Length"])
         self.asked.append({"url": request.path, **json.loads(request.rfile.read(length))})
-        self.uploads.wait(30)
+        self.uploads.wait(60)
         if self.answer:
             self.answer(request)
         else:
@@ -155,8 +155,8 @@ def test_a_delivery_is_acknowledged_when_the_replica_has_it(
     assert ids(feed(database)) == ["before"]
     arrivals = database.arrivals()  # who waits for messages looks at this
     litestream.uploads.set()
-    first.join(10)
-    second.join(10)
+    first.join(60)
+    second.join(60)
     assert (acknowledged, acknowledged_too) == ([NEW], [NEW])
     assert len(litestream.asked) <= before + 2
     assert database.arrivals() != arrivals
@@ -211,7 +211,7 @@ def test_a_slow_upload_is_ready_while_deliveries_are_answered_in_time(
     commits.check(0.01)
 
     litestream.uploads.set()
-    thread.join(10)
+    thread.join(60)
 
 
 WRONG: list[tuple[str, Callable[[BaseHTTPRequestHandler], None]]] = [
@@ -311,10 +311,10 @@ def test_a_stop_does_not_wait_for_an_upload(
     wait_until(lambda: stored(database) == ["before", "m1"])
 
     closing_, closed = later(commits.close)
-    closing_.join(5)
+    closing_.join(60)
 
     assert closed == [None]
-    thread.join(5)
+    thread.join(60)
     assert acknowledged == ["replica: waited too long for Litestream"]
 
 
@@ -342,7 +342,7 @@ def test_a_database_that_is_replaced_during_an_upload_is_not_acknowledged(
         beside(database.path, "-shm").unlink()
         copy.rename(database.path)
     litestream.uploads.set()
-    thread.join(10)
+    thread.join(60)
 
     assert acknowledged == ["replica: the database was replaced"]
     # The position of m1 proves nothing now; it was not given out.
@@ -425,7 +425,7 @@ def test_one_upload_is_for_all_processes(
     litestream.uploads.set()
 
     for thread, results in [(first, acknowledged), *others]:
-        thread.join(10)
+        thread.join(60)
         assert results == [NEW]
     assert len(litestream.asked) == before + 2
     assert len(ids(feed(database))) == 4
