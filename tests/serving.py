@@ -265,9 +265,9 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
     """Run the service in `folder`, set by environment variables, until the `with` block ends.
 
     `WEB_CONCURRENCY=3` and so on: so many workers have begun. DATABASE_URL, PORT and the secret
-    are given. `arguments` are for Gunicorn.
+    are given, and deadlines that a disk that stalls does not exceed. `arguments` are for Gunicorn.
     """
-    settings = {"PORT": free_port()} | settings
+    settings = {"PORT": free_port(), "COMMIT_DEADLINE_S": 20, "READ_DEADLINE_S": 20} | settings
     process = start(folder, arguments, **settings)
     server = Server(folder, process, int(str(settings["PORT"])))
     try:

@@ -31,8 +31,7 @@ Fault = Callable[[Server], AbstractContextManager[None]]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all faults, none of which may need it to be started again."""
     folder = tmp_path_factory.mktemp("faults")
-    times = {"COMMIT_DEADLINE_S": DEADLINE_S, "READ_DEADLINE_S": 60}
-    with serving(folder, WEB_CONCURRENCY=2, **times) as server:
+    with serving(folder, WEB_CONCURRENCY=2, COMMIT_DEADLINE_S=DEADLINE_S) as server:
         workers = server.wait_for_workers(2)
         yield server
         assert server.workers == workers
