@@ -32,7 +32,6 @@ from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import Pruned
 from webhook_api.store.replicated import replicated_end
-from webhook_api.store.wal_space import make_space, pages_to_store
 from webhook_api.store.writer import Writer
 
 _POLL_EVERY_S = 0.1
@@ -199,7 +198,7 @@ class _Forwarder:
 
     def _write(self, change: Callable[[LockedConnection], object]) -> None:
         def work(connection: LockedConnection) -> None:
-            make_space(self.database, connection, pages_to_store(1))
+            self.writer.make_space(connection)
             with transaction(connection):
                 change(connection)
 
