@@ -90,7 +90,7 @@ class Writer:
         self.waits_for = _THE_DISK  # for the error of a caller that gives up
         self._database = database
         self._index_every = index_every
-        self._checkpoint_every = checkpoint_every
+        self._checkpoint_every = float("inf") if database.leaves_checkpoints else checkpoint_every
         self._cache_kib = cache_kib
         self._max_idle_wal_bytes = max_idle_wal_bytes
         self._retry_upkeep_s = retry_upkeep_s
@@ -272,19 +272,10 @@ class Writer:
     @property
     def index_or_checkpoint_is_due(self) -> bool:
         """Whether `index_and_checkpoint` has something to do."""
-        return (self._index_is_due or self._checkpoint_is_due) and (
-            time.monotonic() >= self._no_upkeep_before
+        is_due = (
+            self._unindexed >= self._index_every or self._pages_in_wal >= self._checkpoint_every
         )
-
-    @property
-    def _index_is_due(self) -> bool:
-        return self._unindexed >= self._index_every
-
-    @property
-    def _checkpoint_is_due(self) -> bool:
-        return (
-            self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints
-        )
+        return is_due and time.monotonic() >= self._no_upkeep_before
 
     def index_and_checkpoint(self, connection: LockedConnection) -> None:
         """Do a step of indexing, and make a checkpoint, each if it is due.
@@ -295,7 +286,7 @@ class Writer:
             Unavailable, sqlite3.Error: it failed; it is due again after some seconds.
         """
         self._no_upkeep_before = time.monotonic() + self._retry_upkeep_s
-        if self._index_is_due:
+        if self._unindexed >= self._index_every:
             chars = STEP_CHARS
             try:
                 self.make_space(connection, pages_to_index(chars))
@@ -305,7 +296,7 @@ class Writer:
             index_messages(connection, max_rows=_MAX_INDEXED_ROWS, max_chars=chars)
             # Also those that other processes have left.
             self._unindexed = count_unindexed(connection, max_rows=self._index_every)
-        if self._checkpoint_is_due:
+        if self._pages_in_wal >= self._checkpoint_every:
             self._pages_in_wal = 0
             # Moves the pages that no reader needs any more.
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
