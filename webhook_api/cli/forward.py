@@ -27,11 +27,16 @@ from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
 from webhook_api.responses import FeedMessage
-from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
-from webhook_api.store.positions import Pruned
-from webhook_api.store.replicated import replicated_end
+from webhook_api.store.positions import (
+    NoConsumer,
+    Pruned,
+    create_consumer,
+    find_consumer,
+    move_consumer,
+    replicated_end,
+)
 from webhook_api.store.writer import Writer
 
 _POLL_EVERY_S = 0.1

@@ -23,12 +23,11 @@ from webhook_api.intake.replica import Answer, Batch, Replica
 from webhook_api.maintenance.background_tasks import BackgroundTasks
 from webhook_api.models import FeedPosition, InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
-from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.positions import end_of
+from webhook_api.store.positions import Change, Consumer, end_of
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import new_wait
 

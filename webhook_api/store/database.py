@@ -33,7 +33,7 @@ class Database:
 
     With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
     says that Litestream makes the checkpoints; it listens at `litestream_socket`.
-    `feed_ends_at_replica` says that `replicated.py` knows the end of the feed. A standby's
+    `feed_ends_at_replica` says that `positions.py` knows the end of the feed. A standby's
     (`is_standby`) is never written: there is no write lock for it.
     """
 
