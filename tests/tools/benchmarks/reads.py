@@ -42,18 +42,15 @@ class Read(NamedTuple):
     accept: str = "*/*"
 
 
-def import_messages(path: Path, rows: int, root: Path = ROOT) -> None:
-    """Import messages into the database at `path`, and print the time that it took.
-
-    The commands are those of the checkout `root`.
-    """
+def import_messages(path: Path, rows: int) -> None:
+    """Import messages into the database at `path`, and print the time that it took."""
     flask = [sys.executable, "-m", "flask", "--app", "wsgi"]
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{path}"}
-    subprocess.run([*flask, "init-db"], cwd=root, env=environment, check=True, stdout=sys.stderr)
+    subprocess.run([*flask, "init-db"], cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
     started = time.perf_counter()
     process = subprocess.Popen(
         [*flask, "import", "-"],
-        cwd=root,
+        cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
