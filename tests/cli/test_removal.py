@@ -335,7 +335,7 @@ def test_a_prune_that_is_stopped_leaves_each_id_either_stored_or_removed(
     pruning: Command, database: Database, number: int
 ) -> None:
     pruning.send_signal(number)
-    out, err = pruning.communicate(timeout=20)
+    out, err = pruning.communicate(timeout=60)
 
     all_of_them = {f"m{number}" for number in range(MANY)}
     left, gone = stored(database.path), removed(database.path, *all_of_them)
