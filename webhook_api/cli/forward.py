@@ -103,7 +103,7 @@ def _post_to(url: str, settings: Config, timeout_s: float) -> HandOn:
     path = target._replace(scheme="", netloc="", fragment="").geturl()
 
     def post(webhook_id: str, body: bytes) -> str:
-        headers = sign_delivery(settings.forward_keys[0], webhook_id, int(time.time()), body)
+        headers = sign_delivery(settings.forward_keys[0].key, webhook_id, int(time.time()), body)
         headers["Content-Type"] = "application/json"
         try:
             with closing(connect(target.hostname or "", target.port, timeout=timeout_s)) as client:
