@@ -25,8 +25,8 @@ from tests.builders import a_message, encode
 from tests.cli.running import command
 from tests.litestream import configured, replicating, restore, with_replica
 from tests.serving import Load, Server, database_in, serving, wait_until
+from tests.store.files import differences
 from webhook_api.maintenance.backup import back_up
-from webhook_api.maintenance.verify import check_copy, verify
 from webhook_api.models import FeedPosition
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -256,7 +256,7 @@ def _check(path: Path) -> list[str]:
     """Return what differs in the database after the next start."""
     with closing(Database(path)) as database:
         database.prepare()
-        return verify(database).differences
+    return differences(path)
 
 
 def _check_backup(path: Path) -> list[str]:
@@ -265,7 +265,7 @@ def _check_backup(path: Path) -> list[str]:
         return []
     copy = path.with_name("copy.db")
     shutil.copyfile(path, copy)
-    return check_copy(copy).differences
+    return differences(copy)
 
 
 def _lost(message_ids: set[str], path: Path) -> set[str]:

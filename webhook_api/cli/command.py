@@ -72,7 +72,7 @@ def plain_failures() -> Iterator[None]:
         say(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_FAILURE)
     except DamagedError as error:
-        for difference in error.report.differences:
+        for difference in error.differences:
             say(difference)
         sys.exit(EXIT_FAILURE)
     except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:

@@ -8,11 +8,11 @@ from webhook_api.cli.command import check_input, command, say, shown_progress
 from webhook_api.db import current_database
 from webhook_api.maintenance.backup import back_up, dated_name, remove_older
 from webhook_api.maintenance.restore import restore
-from webhook_api.maintenance.verify import DamagedError, Report, verify
+from webhook_api.maintenance.verify import verify
 
 
-def _show_sound(path: Path, report: Report) -> None:
-    click.echo(f"{path}: {report.messages} messages, nothing differs")
+def _show_sound(path: Path, messages: int) -> None:
+    click.echo(f"{path}: {messages} messages, nothing differs")
 
 
 @command("init-db")
@@ -40,10 +40,7 @@ def verify_database(scratch: Path | None) -> None:
     the database; the service goes on.
     """
     database = current_database()
-    report = verify(database, scratch)
-    if report.differences:
-        raise DamagedError(report)
-    _show_sound(database.path, report)
+    _show_sound(database.path, verify(database, scratch))
 
 
 @command("backup")
@@ -59,15 +56,15 @@ def back_up_database(destination: Path, keep: int | None) -> None:
     The file gets its name when it is complete, checked like `verify` does, and on disk. It
     replaces an older backup of that name.
     """
-    database = current_database()
+    database, destination = current_database(), destination.absolute()
     if keep:
         destination.mkdir(mode=0o700, exist_ok=True)
         destination = dated_name(database, destination)
     with shown_progress("copying and checking") as show:
-        done = back_up(database, destination, show)
-    _show_sound(done.path, done.report)
+        messages = back_up(database, destination, show)
+    _show_sound(destination, messages)
     if keep:
-        for removed in remove_older(database, done.path, keep=keep):
+        for removed in remove_older(database, destination, keep=keep):
             say(f"{removed}: removed")
 
 
@@ -82,7 +79,7 @@ def restore_database(file: Path) -> None:
     check_input(file)
     database = current_database()
     with shown_progress("checking") as show:
-        done = restore(database, file, show)
-    _show_sound(database.path, done.report)
-    if done.kept:
-        click.echo(f"{done.kept}: kept")
+        messages, kept = restore(database, file, show)
+    _show_sound(database.path, messages)
+    if kept:
+        click.echo(f"{kept}: kept")

@@ -48,14 +48,15 @@ def try_replica(configuration: Path | None, backups: Path | None, scratch: Path 
     differs. The service goes on. Needs as much space as the database, and some more.
     """
     database = current_database()
+    folder = scratch or database.path.parent
     if backups:
         source = newest_backup(database, backups)
     else:
         source = Replica(database.path, configuration).newest()
     with shown_progress("checking") as show:
-        report, restore_s, check_s = drill(database, source, scratch or database.path.parent, show)
+        messages, restore_s, check_s = drill(database, source, folder, show)
     say(
-        f"{source.name}: {report.messages} messages, nothing differs; {_age(source)};"
+        f"{source.name}: {messages} messages, nothing differs; {_age(source)};"
         f" restored in {restore_s:.1f} s, checked in {check_s:.1f} s"
     )
 
@@ -108,8 +109,8 @@ def promote_standby(configuration: Path | None, primary: str, watch: int) -> Non
     target = target_of(primary, "--primary")
     address = str(target.hostname), target.port or {"http": 80, "https": 443}[target.scheme]
     with shown_progress("checking") as show:
-        source, report = promote(database, replica, address, show, watch_s=watch)
-    say(f"{database.path}: {report.messages} messages, nothing differs; {_age(source)}")
+        source, messages = promote(database, replica, address, show, watch_s=watch)
+    say(f"{database.path}: {messages} messages, nothing differs; {_age(source)}")
     click.echo(
         "Now, in this order:\n"
         "1. Fence the old primary: switch it off, or take its key to the replica away. Should it\n"
