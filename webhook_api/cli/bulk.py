@@ -16,7 +16,6 @@ from typing import IO, NamedTuple
 import click
 
 from webhook_api.cli.command import (
-    LOCKED_TIMEOUT_S,
     check_input,
     command,
     current_settings,
@@ -29,6 +28,7 @@ from webhook_api.cli.command import (
 )
 from webhook_api.db import current_database
 from webhook_api.errors import InvalidInput
+from webhook_api.maintenance.removal import LOCKED_TIMEOUT_S
 from webhook_api.models import (
     OWN,
     ImportedMessage,

@@ -31,7 +31,6 @@ from webhook_api.store.writer import Writer
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
-LOCKED_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 _CLOSE_TIMEOUT_S = 1.0
 _MAX_REASON_CHARS = 200
 
