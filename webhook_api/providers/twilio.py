@@ -47,8 +47,10 @@ def sign_delivery(auth_token: str, url: str, body: bytes) -> dict[str, str]:
     }
 
 
-def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str) -> SignedBy:
-    """Return which of our account's tokens Twilio signed `body` with.
+def verify(
+    tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str
+) -> tuple[SignedBy, str]:
+    """Return which of our account's tokens Twilio signed `body` with; a token has no name.
 
     `url` is the public URL that it came to, with its query. The names of `headers` are in lower
     case.
@@ -63,7 +65,8 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
     # Then the body is JSON, and the signed URL has its digest.
     intact = not digests or _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
-    return which_secret([_is_signed(token, url, fields, supplied) and intact for token in tokens])
+    found = [_is_signed(token, url, fields, supplied) and intact for token in tokens]
+    return which_secret(found), ""
 
 
 def parse(
