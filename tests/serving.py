@@ -1,5 +1,6 @@
 """The real server for tests: Gunicorn in its own processes, and clients that load it."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -9,11 +10,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,7 +25,10 @@ from tests.forks import Forked, python
 
 ROOT = Path(__file__).resolve().parent.parent
 Process = Forked | subprocess.Popen[bytes]
-QUICK = ["--config", "tests/quick.conf.py"]  # its times are short
+QUICK = ["--config", "tests/quick.conf.py"]  # it stops soon
+# With QUICK, for tests of what happens when these times are over. In others a machine that
+# stands still for a moment would make the service drop a client.
+HURRIED = {"IDLE_S": 1, "RECEIVE_S": 0.6, "SEND_S": 0.6}
 START_S = 30.0  # a noisy machine may take this long to start it
 
 
@@ -320,12 +326,29 @@ def database_in(folder: Path) -> Path:
     return folder / "data" / "app.db"
 
 
+# Linux gives other ports to clients, and to who asks for any (net.ipv4.ip_local_port_range).
+_PORTS = range(20_000, 32_000)
+_untried_ports = iter(random.sample(_PORTS, len(_PORTS)))
+
+
+@cache
+def _locks_of_ports() -> int:
+    """Open a file in which each byte stands for a port, to be locked (fcntl(2))."""
+    path = Path(tempfile.gettempdir(), f"webhook-tests-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def free_port() -> int:
-    """Return a port that is not in use now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is not in use now, and that no process of the tests gets until we end.
+
+    So it is still free when the service that it is for has started.
+    """
+    for port in _untried_ports:
+        with suppress(OSError), socket.socket() as probe:
+            fcntl.lockf(_locks_of_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def wait_until(

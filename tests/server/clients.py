@@ -15,8 +15,6 @@ from webhook_api.store import connections
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
 
-RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
-
 CLOSE = "Connection: close"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"  # to be ended with an empty line
 
@@ -46,7 +44,9 @@ def read_reply(client: socket.socket) -> bytes:
     head, _, body = received.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     while length and len(body) < int(length[1]):
-        body += client.recv(65_536)
+        part = client.recv(65_536)
+        assert part, received
+        body += part
     return head + b"\r\n\r\n" + body
 
 
@@ -82,7 +82,9 @@ def status(reply: bytes) -> int:
 def read_head(client: socket.socket) -> None:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += client.recv(1)
+        part = client.recv(1)
+        assert part, received
+        received += part
 
 
 def readable(clients: list[socket.socket]) -> list[socket.socket]:

@@ -204,6 +204,7 @@ def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
 
     scrape_of(0, "/metrics")
     everything = scrape_of(1, "/metrics")
+    (tmp_path / "metrics" / "counter_3.db").touch()  # as a worker makes it when it begins
     one_name = scrape_of(2, "/metrics?name[]=webhook_requests_total&name[]=database_size_bytes")
 
     assert everything['webhook_requests_total{result="created"}'] == 4

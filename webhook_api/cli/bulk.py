@@ -75,7 +75,7 @@ def storing(database: Database) -> Iterator[Store]:
         def store(messages: Sequence[InboundMessage]) -> list[StoreResult]:
             # Without a pause we would take the lock again before those who wait for it wake up.
             time.sleep(_YIELD_S)
-            results = writer.write(
+            results, _ = writer.write(
                 lambda connection: writer.store(connection, messages), timeout_s=LOCKED_TIMEOUT_S
             )
             while writer.index_or_checkpoint_is_due:

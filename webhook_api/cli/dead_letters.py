@@ -133,7 +133,7 @@ def _replay(writer: Writer, number: int) -> bool:
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
             results, _ = writer.write(
-                partial(writer.store_all, messages=step, dead_letters=()),
+                partial(writer.store, messages=step),
                 timeout_s=LOCKED_TIMEOUT_S,
             )
             created += sum(result.created for result in results)

@@ -27,12 +27,16 @@ from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
 from webhook_api.responses import FeedMessage
-from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
-from webhook_api.store.positions import Pruned
-from webhook_api.store.replicated import replicated_end
-from webhook_api.store.wal_space import make_space, pages_to_store
+from webhook_api.store.positions import (
+    NoConsumer,
+    Pruned,
+    create_consumer,
+    find_consumer,
+    move_consumer,
+    replicated_end,
+)
 from webhook_api.store.writer import Writer
 
 _POLL_EVERY_S = 0.1
@@ -199,7 +203,7 @@ class _Forwarder:
 
     def _write(self, change: Callable[[LockedConnection], object]) -> None:
         def work(connection: LockedConnection) -> None:
-            make_space(self.database, connection, pages_to_store(1))
+            self.writer.make_space(connection)
             with transaction(connection):
                 change(connection)
 

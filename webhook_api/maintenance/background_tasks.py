@@ -132,7 +132,7 @@ class BackgroundTasks:
         is no file at the path, this closes nothing, because the open file can be the only copy.
         """
         identity = self._database.identity()
-        self._database.close_replaced(identity)
+        self._database.close(but=identity)
         if self._open != identity:
             # It changes to the file at the path.
             self._writer.write(lambda _connection: None, timeout_s=0)

@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 def removal_lock(database: Database) -> AbstractContextManager[object]:
     """Return a context that keeps others from removing messages; if one does, BlockingIOError."""
-    return hold(beside(database.path, REMOVAL_LOCK), 0, "another process is removing messages")
+    lock = beside(database.path, REMOVAL_LOCK)
+    return hold(lock, 0, held="another process is removing messages")
 
 
 class Found(NamedTuple):

@@ -22,13 +22,12 @@ from webhook_api.models import MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, primary_result_code
-from webhook_api.store.consumers import list_consumers
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
-from webhook_api.store.positions import Diverged, Pruned, resolve_position
+from webhook_api.store.positions import Diverged, Pruned, list_consumers, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.timestamps import Timestamp
 

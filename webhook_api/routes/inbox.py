@@ -28,7 +28,7 @@ from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
 from webhook_api.reading.messages import find_message
 from webhook_api.services import current_services
-from webhook_api.store.consumers import lag_of, list_consumers
+from webhook_api.store.positions import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
 
