@@ -22,9 +22,9 @@ from tests.litestream import LITESTREAM
 from tests.serving import Server, database_in, free_port, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import remember_backup
-from webhook_api.store.consumers import create_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.files import LAST_DRILL, STANDBY, beside
+from webhook_api.store.positions import create_consumer
 
 PROJECT = Path(__file__).parent.parent
 PROMETHEUS = PROJECT / ".monitoring/prometheus"

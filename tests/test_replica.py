@@ -13,9 +13,8 @@ import pytest
 from tests.cli.running import environment, forked
 from tests.litestream import LITESTREAM, configured, replicating, restore, with_replica
 from tests.serving import Load, Server, serving, wait_until
+from tests.store.files import differences
 from tests.tools.kill_rounds import machine_rounds
-from webhook_api.maintenance.verify import verify
-from webhook_api.store.database import Database
 
 BEHIND_S = 5.0  # at most, on a busy machine
 
@@ -36,8 +35,7 @@ def restored(file: Path, server: Server) -> set[str]:
     """Restore the replica to the place of the database, and return the ids in it."""
     run = restore(file, server.database)
     assert run.returncode == 0, run.stderr
-    with closing(Database(server.database)) as database:
-        assert verify(database).differences == []
+    assert differences(server.database) == []
     return server.ids()
 
 

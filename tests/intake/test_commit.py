@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -20,7 +20,6 @@ from webhook_api.models import InboundMessage
 from webhook_api.store import writer as writers
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -40,11 +39,9 @@ class Stub(Writer):
         super().__init__(database)
         self.before = before
 
-    def store(
-        self, connection: LockedConnection, messages: Sequence[InboundMessage]
-    ) -> list[StoreResult]:
+    def store(self, *batch: Any, **more: Any) -> tuple[list[StoreResult], list[int]]:
         self.before()
-        return super().store(connection, messages)
+        return super().store(*batch, **more)
 
 
 def store_together(

@@ -23,12 +23,10 @@ from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.intake.replica import Replica
 from webhook_api.models import FeedPosition, FeedQuery
 from webhook_api.reading.feed import FeedPart, read_feed
-from webhook_api.store.consumers import create_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.files import REPLICATED, beside
 from webhook_api.store.messages import StoreResult
-from webhook_api.store.positions import start_of
-from webhook_api.store.replicated import replicated_end
+from webhook_api.store.positions import create_consumer, replicated_end, start_of
 
 NEW, REPEAT = StoreResult(created=True), StoreResult(created=False)
 
