@@ -42,7 +42,7 @@ _MADE_LATER = """
     WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
 """
 
-# Of a message in a file of version 7 or older, as the migration does it.
+# The provider of a message in a file of version 7 or older, as the migration finds it.
 _PROVIDER_OF_ID = (
     "CASE WHEN message_id GLOB 'meta:*' THEN 'meta' WHEN message_id GLOB 'twilio:*' THEN 'twilio'"
     " WHEN message_id GLOB 'standard:*' THEN 'standard' ELSE 'webhook' END"
@@ -58,7 +58,7 @@ _COUNTERS = (
 
 _SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 
-# `new` has rows of these: by the first no id is used again, the second has the start of the feed.
+# These have rows in a new file, too. They say which ids were used, and where the feed starts.
 _REPLACED = ("sqlite_sequence", "removed_positions")
 
 
