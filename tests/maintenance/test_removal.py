@@ -213,9 +213,9 @@ def test_idle_workers_let_go_of_a_file_that_was_replaced(tmp_path: Path, deliver
             server.deliver_all(map(str, range(50)))
         in_threads(8, read)
         forget = command(server.database, "forget", NUMBER)
-        printed, _ = forget.communicate(timeout=30)
+        printed, _ = forget.communicate(timeout=60)
         processes = [server.process.pid, *server.workers]
-        wait_until(lambda: not deleted_but_open(server.database, *processes), 5)
+        wait_until(lambda: not deleted_but_open(server.database, *processes))
         after = server.get("/messages?limit=1").json["total"]
 
     assert printed.startswith("1 messages removed")

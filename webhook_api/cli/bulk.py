@@ -45,7 +45,7 @@ from webhook_api.providers import NAMES, body_limits
 from webhook_api.providers.delivery import provider_of_id, word
 from webhook_api.providers.texts import as_json
 from webhook_api.reading.listing import stream_messages
-from webhook_api.reading.messages import find_row
+from webhook_api.reading.messages import find_message
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database
@@ -307,7 +307,7 @@ def export_messages(file: str, sender: str | None, **filters: str | None) -> Non
 
 def _origin_of(db: Connection, row_id: int) -> dict[str, object]:
     """Return what a line has besides the specification's fields: nothing for our own messages."""
-    row = find_row(db, row_id)
+    row = find_message(db, row_id)
     if row is None or row.provider == OWN:
         return {}
     return {"provider": row.provider, "kind": row.kind, "payload": row.content}

@@ -18,10 +18,12 @@ from webhook_api.providers.delivery import (
     NO_OBJECT,
     OTHER,
     REPEATED,
+    UNKNOWN,
     Delivery,
     UnreadableError,
+    address,
+    as_ts,
 )
-from webhook_api.providers.fields import UNKNOWN, address, as_ts
 from webhook_api.providers.texts import as_json, as_list, as_object, contains
 
 NAME = "meta"

@@ -20,8 +20,9 @@ from webhook_api.providers.delivery import (
     STATUSES,
     Delivery,
     UnreadableError,
+    address,
+    as_ts,
 )
-from webhook_api.providers.fields import address, as_ts
 from webhook_api.providers.texts import contains, parsed
 
 NAME = "standard"

@@ -16,8 +16,14 @@ from webhook_api.errors import BodyTooLarge
 from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
-from webhook_api.providers.fields import address, rfc_2822_as_ts
+from webhook_api.providers.delivery import (
+    NO_OBJECT,
+    STATUSES,
+    Delivery,
+    UnreadableError,
+    address,
+    rfc_2822_as_ts,
+)
 from webhook_api.providers.texts import contains
 
 NAME = "twilio"
