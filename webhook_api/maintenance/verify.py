@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -327,25 +328,22 @@ def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> in
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
         messages: int = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = run_in_parallel([found_by(checks) for checks in CHECKS], connections, progress)
+        work = [partial(run_checks, checks) for checks in CHECKS]
+        found = run_in_parallel(work, connections, progress)
     if differences := list(chain.from_iterable(found)):
         raise DamagedError(differences)
     return messages
 
 
-def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
-    """Return what makes all of `checks` with one connection, and returns their lines."""
-
-    def found(db: LockedConnection) -> list[str]:
-        differences: list[str] = []
-        for check in checks:
-            try:
-                differences += check(db)
-            except sqlite3.OperationalError as error:
-                if not str(error).startswith("Could not decode to UTF-8"):
-                    raise
-                where = str(error).partition(" with text")[0]  # without the text itself
-                differences.append(f"messages: {where}")
-        return differences
-
-    return found
+def run_checks(checks: Sequence[Check], db: LockedConnection) -> list[str]:
+    """Return the lines of all `checks`, one after the other."""
+    differences: list[str] = []
+    for check in checks:
+        try:
+            differences += check(db)
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("Could not decode to UTF-8"):
+                raise
+            where = str(error).partition(" with text")[0]  # without the text itself
+            differences.append(f"messages: {where}")
+    return differences
