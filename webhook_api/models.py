@@ -119,6 +119,7 @@ class Origin(NamedTuple):
     """Where a message came from: who delivered it, its kind, and the provider's object for it.
 
     The kind is the provider's own word (`image`), None if there is none. The payload is JSON.
+    The table of messages has columns of these names.
     """
 
     provider: str
