@@ -19,7 +19,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import CHROMEDRIVER, CHROMIUM, console, find, find_all, other_hosts
+from tests.browser import CHROMEDRIVER, CHROMIUM, WAIT_S, console, find, find_all, other_hosts
 from tests.serving import QUICK, Server, serving
 from webhook_api.inbox.session import COOKIE, PAUSE_S
 
@@ -82,7 +82,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("axe")
     command = [npm, "pack", AXE, "--fetch-retries=0", "--fetch-timeout=10000"]
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
     except subprocess.SubprocessError:
         pytest.skip("npm cannot fetch axe-core")
     [packed] = folder.glob("*.tgz")
@@ -240,7 +240,7 @@ def test_a_message_is_copied_as_json(server: Server, browser: Chrome) -> None:
         show(server, browser, f"/inbox/messages/{row_id}", width=390, theme="dark")
 
         find(browser, "#copy").click()
-        WebDriverWait(browser, 5).until(lambda page: find(page, "#copied").text == "Copied.")
+        WebDriverWait(browser, WAIT_S).until(lambda page: find(page, "#copied").text == "Copied.")
         copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
 
         assert json.loads(copied)["text"] == text
@@ -275,7 +275,7 @@ def test_it_looks_for_news_but_not_when_hidden_and_less_often_when_refused(
         link = find(browser, "#new a")
         said = link.text
         link.click()
-        WebDriverWait(browser, 5).until(
+        WebDriverWait(browser, WAIT_S).until(
             lambda page: page.find_element(By.CSS_SELECTOR, ".text").text == "just now"
         )
 
@@ -308,7 +308,7 @@ def test_a_login_opens_what_was_asked_for_until_logout(
         assert browser.execute_script("return document.cookie") == ""
         find(browser, ".top button").click()
         find(browser, "[name=token]")
-        WebDriverWait(browser, 5).until(lambda page: page.get_cookies() == [])
+        WebDriverWait(browser, WAIT_S).until(lambda page: page.get_cookies() == [])
         browser.back()
         find(browser, "[name=token]")
         assert "for readers" not in browser.page_source

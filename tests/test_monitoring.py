@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -195,7 +195,7 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
             return not expressions
 
         with suppress(AssertionError):
-            wait_until(all_have_data, 60, every_s=0.3)
+            wait_until(all_have_data, 120, every_s=0.3)
         groups = ask(prometheus, "/api/v1/rules")["groups"]
         without_a_token = service.get("/metrics").status
 
@@ -256,13 +256,13 @@ def running(command: list[str], url: str, probe: str) -> Iterator[str]:
         assert process.poll() is None, f"{command[0]} ended"
         try:
             urlopen(url + probe).close()
-        except URLError:
+        except (OSError, HTTPException):
             return False
         return True
 
     try:
-        wait_until(answers, 60, every_s=0.3)
+        wait_until(answers, every_s=0.3)
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Server
+from tests.serving import ANSWER_S, Server
 from webhook_api.models import ImportedMessage, parse_message
 from webhook_api.store import connections
 from webhook_api.store.lock import unshared
@@ -19,8 +19,8 @@ CLOSE = "Connection: close"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"  # to be ended with an empty line
 
 
-def connect(server: Server, timeout_s: float = 10.0) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout_s)
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), ANSWER_S)
 
 
 def read_all(client: socket.socket) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.builders import samples
-from tests.serving import Server, serving, wait_until
+from tests.serving import ANSWER_S, Server, serving, wait_until
 from webhook_api.server.arrivals import MAX_WAITING
 
 
@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def wait_for(server: Server, position: str, wait_s: int, more: str = "") -> Any:
-    return server.get(f"/messages?after={position}&wait={wait_s}{more}", timeout_s=30).json
+    return server.get(f"/messages?after={position}&wait={wait_s}{more}").json
 
 
 def number_waiting(server: Server) -> float:
@@ -78,7 +78,7 @@ def ask(server: Server, path: str) -> socket.socket:
 
 
 def read(client: socket.socket) -> bytes:
-    client.settimeout(20)
+    client.settimeout(ANSWER_S)
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 

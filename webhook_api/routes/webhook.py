@@ -111,7 +111,7 @@ def receive_delivery(provider: Provider) -> Response:
     letters = []
     if reason:
         kept = {name: value for name, value in headers.items() if value and _KEPT.fullmatch(name)}
-        letters.append(DeadLetter.of(provider.name, reason, kept, body))
+        letters.append(DeadLetter(provider.name, reason, kept, body, now_as_text()))
     stored: list[StoreResult] = []
     if delivery.messages or letters:
         commits = current_services().commits

@@ -1,8 +1,8 @@
 """Connections to the database file: opening them, and what their errors mean.
 
-Each knows on which file it was opened. One thread at a time may use it, and nobody after it was
-released to the pool: with either fault SQLite crashes much later, somewhere else. A check of this
-costs a few microseconds for each call, so only tests and Python's development mode have it.
+Each knows on which file it was opened. Only one thread at a time may use it, and nobody may use it
+after its release. Otherwise SQLite crashes much later, somewhere else. A check of this takes a few
+microseconds for each call, so only tests and Python's development mode have it.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""Copies of the database as it is at one moment, in files that end up complete, or gone.
+"""Copies of the database as it is at one moment: complete, or removed.
 
 A file has another name until it is complete, and is removed if it never is. Others may be able to
 write in the folder of a backup. So the name is random, and the file is new: nobody can have put a
@@ -134,9 +134,9 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 def copy_moment(source: Connection, path: Path, progress: Progress = no_progress) -> None:
     """Copy the database that `source` shows now into the empty file at `path`.
 
-    It is one read transaction: what others commit meanwhile is not copied, and does not make
-    SQLite begin again. Until the copy is made, checkpoints move only what was committed before,
-    and the rest stays in the WAL.
+    It is one read transaction. So what others commit meanwhile is not copied, and SQLite does not
+    begin again. Checkpoints meanwhile move only what was committed before; the rest stays in the
+    WAL.
     """
     copy = connect(path, "rw", timeout_s=0)
     with closing(copy), path.open("rb") as file:

@@ -29,12 +29,13 @@ _REWRITE_BYTES = 1024 * 1024
 
 
 class Database:
-    """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
+    """The file at `path`, its state on disk, and at most _MAX_IDLE_READERS readers for reuse.
 
-    With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints; it listens at `litestream_socket`.
-    `feed_ends_at_replica` says that `positions.py` knows the end of the feed. A standby's
-    (`is_standby`) is never written: there is no write lock for it.
+    It opens nothing before the first use, so the process may still fork. With `check_connections`,
+    a wrong use of its readers raises MisuseError. `leaves_checkpoints` says that Litestream makes
+    the checkpoints; it listens at `litestream_socket`. With `feed_ends_at_replica`, `positions.py`
+    knows the end of the feed. The file of a standby (`is_standby`) is never written: it has no
+    write lock.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Database:
     def prepare(self, *, create: bool = False) -> None:
         """Bring the file's schema up to date; create a missing file only with `create`.
 
-        A running service must not go on with an empty file because a volume is missing. So only
-        the start and the command `init-db` create the file. One that is not ours, or newer than
-        this code, or a standby's copy, is left as it is.
+        Only the start and the command `init-db` create the file: if a volume is missing, a running
+        service must not go on with an empty one. A file that is not ours, or newer than this code,
+        or a standby's copy, is left as it is.
         """
         if not self.is_standby and files.beside(self.path, files.STANDBY).exists():
             raise SchemaError("a standby's copy; flask --app wsgi promote makes it the database")
@@ -102,9 +103,9 @@ class Database:
     def make_wal_durable(self, lock: WriteLock) -> None:
         """Put the whole content of the write-ahead log on disk; then it is not suspect any more.
 
-        If its writer was killed before the sync, a sync is enough. If a sync failed, the kernel
+        If its writer was killed before the sync, a sync is enough. After a failed sync, the kernel
         treats the pages as written, and no later sync writes them (PostgreSQL wiki, "Fsync
-        Errors"). So then all of it is written again, as it can be read.
+        Errors"). So all of it is read and written again.
         """
         with suppress(FileNotFoundError), self.wal_path.open("r+b", buffering=0) as wal:
             at = 0
@@ -155,13 +156,19 @@ class Database:
         return 0, 0, 0
 
     def note_arrival(self) -> None:
-        """Change what `arrivals` returns, in every process. The commit can be seen by now."""
+        """Change what `arrivals` returns, in every process, when a commit can be seen."""
         now = time.time_ns()
         with suppress(OSError):  # the disk became read-only; who waits looks again later
             os.utime(self._lock_path, ns=(now, now))
 
     def identity(self) -> FileIdentity:
-        """Return which file is at `path` now; an empty one is none: SQLite deletes its WAL."""
+        """Return which file is at `path` now.
+
+        An empty one does not count: SQLite would delete its WAL.
+
+        Raises:
+            Unavailable: there is none.
+        """
         try:
             status = self.path.stat()
         except OSError as error:

@@ -69,11 +69,12 @@ def pages_to_index(chars: int) -> int:
 
 
 class Writer:
-    """The connection of a process that writes, for one thread: `writer` (`intake/group_commit.py`).
+    """What writes in one process: a connection that only one thread uses.
 
-    `_anchor` is a reader that is closed after it. When the last connection is closed and may write,
-    SQLite makes a checkpoint and deletes the WAL *by name*: after a replacement that is the WAL of
-    another file, and if the file is damaged, the WAL is the only good copy.
+    When the last connection to a file is closed, SQLite makes a checkpoint and deletes the WAL *by
+    name*, unless this connection is read-only. After a replacement that would be the WAL of another
+    file; and if the file is damaged, the WAL is the only good copy. So `_anchor`, which is
+    read-only, is closed last.
     """
 
     def __init__(
@@ -137,7 +138,10 @@ class Writer:
             time.sleep(_RETRY_LOCKED_S)
 
     def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
-        """Mark the WAL as suspect, or close the connection. For a full disk, neither."""
+        """Mark the WAL as suspect after an I/O error; after most others, close the connection.
+
+        Not if the disk is full or the file locked: then both are as good as before.
+        """
         code = primary_result_code(error)
         if code == sqlite3.SQLITE_IOERR:
             # The connection stays open: after closing it, the next one might read the WAL again.
@@ -278,9 +282,7 @@ class Writer:
         return is_due and time.monotonic() >= self._no_upkeep_before
 
     def index_and_checkpoint(self, connection: LockedConnection) -> None:
-        """Do a step of indexing, and make a checkpoint, each if it is due.
-
-        Afterwards more may be due.
+        """Index some messages, and make a checkpoint, each if it is due. Then more may be due.
 
         Raises:
             Unavailable, sqlite3.Error: it failed; it is due again after some seconds.
