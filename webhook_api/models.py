@@ -128,7 +128,6 @@ class Origin(NamedTuple):
 
 
 OWN = "webhook"  # the provider of what comes to /webhook
-_OWN_TEXT, _OWN = Origin(OWN, "text"), Origin(OWN)
 
 
 class InboundMessage(BaseModel):
@@ -152,7 +151,7 @@ class InboundMessage(BaseModel):
     @property
     def origin(self) -> Origin:
         """Who delivered it, and what else is kept of it."""
-        return _OWN_TEXT if self.text is not None else _OWN
+        return Origin(OWN, None if self.text is None else "text")
 
 
 class ImportedMessage(InboundMessage):
