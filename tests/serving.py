@@ -23,6 +23,7 @@ from tests.forks import Forked, python
 ROOT = Path(__file__).resolve().parent.parent
 Process = Forked | subprocess.Popen[bytes]
 QUICK = ["--config", "tests/quick.conf.py"]  # its times are short
+FAULTY = ["--config", "tests/faulty.conf.py"]
 START_S = 30.0  # a noisy machine may take this long to start it
 
 

@@ -19,7 +19,6 @@ from tests.builders import a_message
 from tests.cli.running import (
     ODD_TEXTS,
     as_lines,
-    command,
     environment,
     short_files,
     some_messages,
@@ -236,22 +235,6 @@ def test_import_takes_files_of_many_batches_and_a_dry_run_stores_nothing(
     assert before == [(0,)]
     assert result.stdout == "created 4500, duplicate 0 (with other content 0), bad 0\n"
     assert api.rows("SELECT messages, indexed FROM totals") == [(4500, 4500)]
-
-
-def test_deliveries_and_an_import_go_on_at_the_same_time(api: Api, tmp_path: Path) -> None:
-    file = tmp_path / "messages.ndjson"
-    file.write_bytes(some_messages(2000))
-    statuses: list[int] = []
-
-    with command(api.path, "import", file) as importing:
-        while importing.poll() is None:
-            message_id = f"m{len(statuses) * 7 % 2000}"
-            statuses.append(api.post(a_message(message_id=message_id)).status_code)
-
-    assert importing.returncode == 0
-    assert set(statuses) == {200}
-    assert api.rows("SELECT count(*) FROM messages") == [(2000,)]
-    assert api.run("verify").exit_code == 0
 
 
 def test_import_waits_for_a_program_that_locks_the_database(api: Api) -> None:
