@@ -1,4 +1,4 @@
-"""gunicorn.conf.py with shorter times, for tests of what happens when they are over."""
+"""gunicorn.conf.py with a short stop, and with those times for clients that a test sets."""
 
 import os
 from dataclasses import replace
@@ -9,14 +9,10 @@ _settings_of_the_service: dict[str, Any] = {}
 exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S102
 globals().update(_settings_of_the_service)
 
-_SEND_S = float(os.environ.get("SEND_S", "0.6"))
+_set = {
+    name: float(os.environ[name.upper()])
+    for name in ("idle_s", "receive_s", "send_s")
+    if name.upper() in os.environ
+}
 _worker = _settings_of_the_service["worker_class"]
-worker_class = _worker.limited(
-    replace(
-        _worker.limits,
-        idle_s=1,
-        receive_s=0.6,
-        send_s=_SEND_S,
-        stop_s=0.3,
-    )
-)
+worker_class = _worker.limited(replace(_worker.limits, stop_s=0.3, **_set))

@@ -163,13 +163,13 @@ def test_a_pod_with_an_empty_volume_begins_with_the_replica(tmp_path: Path) -> N
         sidecar = subprocess.Popen(command(SIDECAR), stderr=subprocess.DEVNULL)
         try:
             with serving(tmp_path, (), **with_replica(tmp_path)) as server:
-                wait_until(lambda: server.get("/health/ready").status == 200, 30)
+                wait_until(lambda: server.get("/health/ready").status == 200)
                 statuses = server.deliver_all(message_ids)
                 assert server.stop() == 0
                 stored = server.ids()
         finally:
             sidecar.terminate()
-            sidecar.wait(30)
+            sidecar.wait(60)
         assert statuses == {200: len(message_ids)}
         return stored
 

@@ -80,7 +80,7 @@ def test_a_start_that_fails_prints_one_line(
 ) -> None:
     settings = {"PORT": free_port(), **arrange(tmp_path)}
 
-    status = start(tmp_path, [], **settings).wait(20)
+    status = start(tmp_path, [], **settings).wait(60)
 
     lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     failures = [line for line in lines if line["level"] == "CRITICAL"]
@@ -106,7 +106,7 @@ def test_a_start_that_fails_prints_one_line(
 def test_a_setting_of_gunicorn_that_breaks_a_promise_is_refused(
     tmp_path: Path, arguments: list[str], reason: str
 ) -> None:
-    status = start(tmp_path, arguments, PORT=free_port()).wait(20)
+    status = start(tmp_path, arguments, PORT=free_port()).wait(60)
 
     lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     assert status == EXIT_CONFIG
@@ -137,25 +137,25 @@ def test_a_new_master_takes_over_without_a_failed_delivery(tmp_path: Path) -> No
 
     with serving(tmp_path, WEB_CONCURRENCY=2) as server, Load(server, "usr2") as load:
         server.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: number_of("Booting worker") == 4, 30)
+        wait_until(lambda: number_of("Booting worker") == 4)
         started = [line["message"] for line in server.log if "Listening" in line.get("message", "")]
         new = int(started[-1].rpartition("(")[2].rstrip(")"))
         try:
             status = server.stop()
             after = len(load.acknowledged) + 100
-            wait_until(lambda: len(load.acknowledged) > after, 30)
+            wait_until(lambda: len(load.acknowledged) > after)
         finally:
             load.end()
             os.kill(new, signal.SIGTERM)
-        wait_until(lambda: number_of("Shutting down: Master") == 2, 30)
+        wait_until(lambda: number_of("Shutting down: Master") == 2)
         assert load.acknowledged <= server.ids()
 
     assert (status, load.failures, set(load.statuses)) == (0, [], {200})
     assert (tmp_path / "stderr").read_text() == ""
 
 
-def files_of(place: Path, worker: int) -> set[str]:
-    return {file.name.partition(f"_{worker}.")[0] for file in place.glob(f"*/*_{worker}.db")}
+def has_made_its_files(place: Path, worker: int) -> bool:
+    return len([*place.glob(f"*/*_{worker}.db")]) == 3  # counters, gauges and histograms
 
 
 def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
@@ -165,7 +165,7 @@ def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
     place.mkdir()
     with serving(tmp_path, FAULTY, WEB_CONCURRENCY=2, METRICS_IN=place) as server:
         # A worker that begins has to find the folder where the master found it.
-        wait_until(lambda: files_of(place, 0) == files_of(place, 1) != set())
+        wait_until(lambda: has_made_its_files(place, 0) and has_made_its_files(place, 1))
         shutil.rmtree(place)
         place.write_text("of somebody else")
         for _ in server.workers:
@@ -179,6 +179,11 @@ def test_workers_start_where_the_folder_of_the_metrics_cannot_be_made_again(
     assert sum(line.startswith("no folder for the metrics") for line in told) == 2
     assert not any("traceback" in line for line in server.log)
     assert (tmp_path / "stderr").read_text() == ""
+
+
+def metrics_folder(server: Server) -> Path:
+    told = [line["message"] for line in server.log if "metrics in" in line.get("message", "")]
+    return Path(told[0].rpartition(" ")[2])
 
 
 def scraped(server: Server) -> dict[str, float]:
@@ -195,6 +200,7 @@ def test_counts_are_exact_with_three_workers_and_after_one_of_them_was_killed(
     with serving(tmp_path, WEB_CONCURRENCY=3) as server:
         statuses = server.deliver_all([*ids, *ids[:100], *["same"] * 50], threads=50)
         scrapes = [scraped(server) for _ in range(10)]
+        (metrics_folder(server) / "counter_99.db").touch()  # as a worker makes it when it begins
         server.kill_worker()
         scrapes += [scraped(server) for _ in range(10)]
         server.deliver_all(f"again{number}" for number in range(30))
@@ -227,7 +233,7 @@ def test_sigterm_under_load_answers_what_is_in_flight_and_loses_nothing(tmp_path
         load.more(50)
         started = time.monotonic()
         server.process.terminate()
-        status = server.process.wait(20)
+        status = server.process.wait(60)
         took = time.monotonic() - started
 
     accepted = [line for line in server.log if line.get("path") == "/webhook"]
@@ -278,7 +284,7 @@ def test_the_successor_of_a_killed_master_starts_at_the_first_try(tmp_path: Path
         wait_until(lambda: len(load.acknowledged) > 20)
         orphans = server.workers
         server.process.kill()
-        server.process.wait(10)
+        server.process.wait(60)
         killed = time.monotonic()
         with serving(tmp_path, WEB_CONCURRENCY=1, PORT=server.port):
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
@@ -330,12 +336,7 @@ def test_the_metrics_are_in_shared_memory_if_that_has_space(
 
 def test_a_worker_starts_though_the_folder_of_the_metrics_was_removed(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1) as server:
-        (folder,) = [
-            Path(line["message"].rpartition(" ")[2])
-            for line in server.log
-            if "metrics in" in line.get("message", "")
-        ]
-        shutil.rmtree(folder)
+        shutil.rmtree(metrics_folder(server))
         server.kill_worker()
 
         assert server.deliver(message_id="after").status == 200

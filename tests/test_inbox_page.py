@@ -91,7 +91,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("axe")
     command = [npm, "pack", AXE, "--fetch-retries=0", "--fetch-timeout=10000"]
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
     except subprocess.SubprocessError:
         pytest.skip("npm cannot fetch axe-core")
     [packed] = folder.glob("*.tgz")

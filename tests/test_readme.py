@@ -109,7 +109,7 @@ def test_the_first_commands_make_settings_with_which_samples_of_meta_are_stored(
     tmp_path: Path,
 ) -> None:
     first, *_ = re.findall(r"^printf .*", README, re.MULTILINE)
-    subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True, timeout=10)
+    subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True, timeout=60)
     lines = (tmp_path / ".env").read_text().splitlines()
     settings = dict(line.split("=", 1) for line in lines)
 

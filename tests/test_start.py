@@ -23,7 +23,7 @@ from webhook_api.store.database import Database
 def test_a_port_that_is_taken_is_one_line_that_names_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        status = start(tmp_path, PORT=port).wait(20)
+        status = start(tmp_path, PORT=port).wait(60)
 
     [said] = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     assert (status, said["level"]) == (EXIT_CONFIG, "CRITICAL")
@@ -129,7 +129,7 @@ def test_the_service_listens_where_it_is_told_and_may_open_as_many_files_as_ther
 
 
 def test_a_metrics_folder_that_cannot_be_made_is_one_critical_line(tmp_path: Path) -> None:
-    status = start(tmp_path, FAULTY, PORT=free_port(), METRICS_IN="/proc").wait(20)
+    status = start(tmp_path, FAULTY, PORT=free_port(), METRICS_IN="/proc").wait(60)
 
     lines = [json.loads(line) for line in (tmp_path / "stdout").read_text().splitlines()]
     assert (status, (tmp_path / "stderr").read_text()) == (EXIT_CONFIG, "")
@@ -188,7 +188,7 @@ def program(folder: Path, *arguments: str, **settings: str) -> "subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=60,
     )
 
 
@@ -201,7 +201,7 @@ def test_a_byte_order_mark_in_a_dotenv_does_not_matter(tmp_path: Path) -> None:
         input=b"body",
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=60,
     )
 
     assert done.stdout.decode().strip() == sign("testsecret", b"body")

@@ -254,7 +254,6 @@ class MessageQuery(MessageFilter):
 
 
 MAX_WAIT_S = 25
-_NOT_IN_A_FEED = ("offset", "cursor", "since", "until", "q", "message_id")
 PositionText = Annotated[
     FeedPosition | FeedStart,
     PlainValidator(FeedPosition.parse),
@@ -282,7 +281,8 @@ class FeedQuery(AddressFilter):
     @model_validator(mode="before")
     @classmethod
     def _refuse_what_a_list_has(cls, given: Any) -> Any:
-        names = [name for name in _NOT_IN_A_FEED if name in given]
+        of_a_list = MessageQuery.model_fields.keys() - cls.model_fields.keys()
+        names = sorted(of_a_list.intersection(given))
         if "after" in given and "consumer" in given:
             names.append("consumer")
         if "wait" in given and not ("after" in given or "consumer" in given):

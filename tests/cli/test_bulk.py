@@ -255,7 +255,7 @@ def test_import_stopped_by_ctrl_c_says_what_it_stored(api: Api) -> None:
         assert importing.stdin is not None
         importing.stdin.write(some_messages(2500))
         importing.stdin.flush()
-        wait_until(lambda: api.rows("SELECT count(*) FROM messages") == [(2000,)], 60)
+        wait_until(lambda: api.rows("SELECT count(*) FROM messages") == [(2000,)])
 
         importing.send_signal(signal.SIGINT)
         stdout, stderr = importing.communicate()

@@ -32,6 +32,7 @@ from webhook_api.store.dead_letters import (
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
+from webhook_api.timestamps import now_as_text
 
 __all__ = ["record"]
 
@@ -39,9 +40,8 @@ DIGITS = NUMBER[1:]
 
 
 def a_letter(body: bytes = b"{}", **fields: Any) -> DeadLetter:
-    return DeadLetter.of("meta", "no id", {"content-type": "application/json"}, body)._replace(
-        **fields
-    )
+    headers = {"content-type": "application/json"}
+    return DeadLetter("meta", "no id", headers, body, now_as_text())._replace(**fields)
 
 
 def keep(path: Path, *letters: DeadLetter) -> list[int]:

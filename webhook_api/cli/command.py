@@ -31,7 +31,6 @@ from webhook_api.store.writer import Writer
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
-LOCKED_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 _CLOSE_TIMEOUT_S = 1.0
 _MAX_REASON_CHARS = 200
 
@@ -72,7 +71,7 @@ def plain_failures() -> Iterator[None]:
         say(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_FAILURE)
     except DamagedError as error:
-        for difference in error.report.differences:
+        for difference in error.differences:
             say(difference)
         sys.exit(EXIT_FAILURE)
     except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:

@@ -9,7 +9,6 @@ from flask.cli import AppGroup, with_appcontext
 from webhook_api.cli.command import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    LOCKED_TIMEOUT_S,
     PlainCommand,
     clip,
     interrupts_held,
@@ -17,7 +16,7 @@ from webhook_api.cli.command import (
     writing,
 )
 from webhook_api.db import current_database
-from webhook_api.maintenance.removal import removal_lock
+from webhook_api.maintenance.removal import LOCKED_TIMEOUT_S, removal_lock
 from webhook_api.models import MAX_INTEGER
 from webhook_api.providers import read_delivery
 from webhook_api.providers.delivery import UnreadableError
@@ -133,7 +132,7 @@ def _replay(writer: Writer, number: int) -> bool:
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
             results, _ = writer.write(
-                partial(writer.store_all, messages=step, dead_letters=()),
+                partial(writer.store, messages=step),
                 timeout_s=LOCKED_TIMEOUT_S,
             )
             created += sum(result.created for result in results)

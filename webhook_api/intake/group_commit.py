@@ -23,13 +23,11 @@ from webhook_api.intake.replica import Answer, Batch, Replica
 from webhook_api.maintenance.background_tasks import BackgroundTasks
 from webhook_api.models import FeedPosition, InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
-from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.positions import end_of
-from webhook_api.store.wal_space import make_space, pages_to_store
+from webhook_api.store.positions import Change, Consumer, end_of
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import new_wait
 
@@ -61,9 +59,8 @@ class PendingDelivery:
     def __init__(
         self,
         messages: Sequence[InboundMessage],
-        dead_letters: Sequence[DeadLetter] | None = None,
+        dead_letters: Sequence[DeadLetter] = (),
     ) -> None:
-        """Of a provider are those with `dead_letters`."""
         self.messages = messages
         self.dead_letters = dead_letters
         self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
@@ -73,7 +70,7 @@ class PendingDelivery:
 
     @property
     def size(self) -> int:
-        return len(self.messages) + len(self.dead_letters or ())
+        return len(self.messages) + len(self.dead_letters)
 
     def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
         """Hand this delivery to the thread that writes."""
@@ -181,7 +178,6 @@ class GroupCommit:
 
         With a `replica`, whatever is written is acknowledged when that has it.
         """
-        self._database = database
         self._writer = writer or Writer(database)
         self._tasks = BackgroundTasks(database, self._writer, retention_days=retention_days)
         self._replica = replica
@@ -394,7 +390,7 @@ class GroupCommit:
         # The replica has to see something new, even if all messages are duplicates.
         if self._probes or (self._answers and not _has_created(outcomes)):
             # A few bytes may still fit where a message does not.
-            make_space(self._database, connection, pages_to_store(1))
+            self._writer.make_space(connection)
             write_probe(connection)
             self._end_probes(None)
         if self._replica is not None and self._answers:
@@ -409,7 +405,7 @@ class GroupCommit:
         """Make the changes that wait, in one transaction, and answer them."""
         changes = [one for one in self._changes if not one.given_up]
         answers: list[Consumer | Exception | None] = []
-        make_space(self._database, connection, pages_to_store(1))
+        self._writer.make_space(connection)
         with transaction(connection):
             for pending in changes:
                 try:
@@ -438,22 +434,18 @@ class GroupCommit:
     ) -> list[StoreOutcome]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
-        of_providers = [one for one in deliveries if one.dead_letters is not None]
+        letters = [letter for delivery in deliveries for letter in delivery.dead_letters]
         started = time.perf_counter()
         try:
-            if of_providers:
-                letters = [letter for one in of_providers for letter in one.dead_letters or ()]
-                stored, numbers = self._writer.store_all(connection, messages, letters)
-            else:
-                stored, numbers = self._writer.store(connection, messages), []
+            stored, numbers = self._writer.store(connection, messages, letters)
         except (*FAULTS_OF_A_ROW, DeadLettersFull) as error:
             if len(deliveries) == 1:
                 return [error]
             return [self._store(connection, [delivery])[0] for delivery in deliveries]
         self._observer.committed(len(messages), time.perf_counter() - started)
         results, new = iter(stored), iter(numbers)
-        for delivery in of_providers:
-            delivery.numbers = list(islice(new, len(delivery.dead_letters or ())))
+        for delivery in deliveries:
+            delivery.numbers = list(islice(new, len(delivery.dead_letters)))
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
     def _end_deliveries(self, outcomes: Sequence[StoreOutcome]) -> None:

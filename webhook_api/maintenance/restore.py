@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import quote
 
 from webhook_api.errors import SchemaError
@@ -16,7 +16,6 @@ from webhook_api.maintenance.verify import (
     COUNTED_PERIODS,
     TABLES,
     DamagedError,
-    Report,
     check_file,
     check_totals,
     columns_of,
@@ -63,21 +62,16 @@ _SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 _REPLACED = ("sqlite_sequence", "removed_positions")
 
 
-class Restored(NamedTuple):
-    """What the check of the new file found, and where the old one is kept, if there was one."""
-
-    report: Report
-    kept: Path | None
-
-
 def restore(
     database: Database,
     file: Path,
     progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
-) -> Restored:
+) -> tuple[int, Path | None]:
     """Put the rows of `file` into a new file, and that in the place of the database.
+
+    Returns how many messages it has, and where the old file is kept, if there was one.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
@@ -87,18 +81,19 @@ def restore(
     """
     if file != STDIN and database.path.exists() and file.samefile(database.path):
         raise OSError(errno.EINVAL, "is the database itself", str(file))
-    reports = []
+    messages = 0
 
     def make(new: Path) -> None:
+        nonlocal messages
         with (
             copies.temporary_file(files.beside(database.path, files.SCRATCH)) as (copy, _),
             copies.naming_full_disk(new),
         ):
             _copy(file, copy)
-            reports.append(_rebuild(file, copy, new, progress))
+            messages = _rebuild(file, copy, new, progress)
 
     kept = replace(database, make, keep=True, timeout_s=timeout_s)
-    return Restored(reports[0], kept)
+    return messages, kept
 
 
 def _copy(file: Path, partial: Path) -> None:
@@ -127,24 +122,27 @@ def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
             part = content.read(_PART_BYTES)
 
 
-def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> Report:
-    """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
+def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> int:
+    """Make the database `new` from the rows of `copy`, a copy of `file`, and check both.
+
+    Returns how many messages it has.
+    """
     try:
         with ExitStack() as opened:
             checked, made = (opened.enter_context(closing(_open(path))) for path in (copy, new))
             check_version(checked)
             if differences := list(foreign_objects(checked)):
-                raise DamagedError(Report(0, differences))
+                raise DamagedError(differences)
             migrate(made)
             work: list[Callable[[LockedConnection], list[str] | None]] = [
                 found_by([check_totals, wrong_values, check_file]),
                 lambda made: _copy_rows(copy, made),
             ]
             found = run_in_parallel(work, [checked, made], progress)
-            messages = made.execute("SELECT messages FROM totals").fetchone()[0]
             if found[0]:
-                raise DamagedError(Report(messages, found[0]))
-            return Report(messages, [])
+                raise DamagedError(found[0])
+            messages: int = made.execute("SELECT messages FROM totals").fetchone()[0]
+            return messages
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except (sqlite3.Error, sqlite3.Warning) as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -22,13 +22,12 @@ from webhook_api.models import MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, primary_result_code
-from webhook_api.store.consumers import list_consumers
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
-from webhook_api.store.positions import Diverged, Pruned, resolve_position
+from webhook_api.store.positions import Diverged, Pruned, list_consumers, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.timestamps import Timestamp
 
@@ -282,29 +281,23 @@ CHECKS: Sequence[Sequence[Check]] = (
 )
 
 
-class Report(NamedTuple):
-    """How many messages there are, and one line for each thing that is not as it should be."""
-
-    messages: int
-    differences: list[str]
-
-
 class DamagedError(Exception):
-    """A copy failed its check; `report` says what differs."""
+    """A file failed its check: one line for each thing that is not as it should be."""
 
-    def __init__(self, report: Report) -> None:
-        super().__init__(f"{len(report.differences)} differences")
-        self.report = report
+    def __init__(self, differences: list[str]) -> None:
+        super().__init__(f"{len(differences)} differences")
+        self.differences = differences
 
 
-def verify(database: Database, scratch: Path | None = None) -> Report:
-    """Check a copy of the database as it is at one moment.
+def verify(database: Database, scratch: Path | None = None) -> int:
+    """Check a copy of the database as it is at one moment; return how many messages it has.
 
     Why a copy: FTS5's own check is a write, and deliveries would wait for it, 10 s per million
     messages; and a long read lets the WAL grow. The copy is made in the folder `scratch`, by
     default beside the database.
 
     Raises:
+        DamagedError: something differs.
         OSError: there is no space for a copy.
     """
     folder = scratch or database.path.parent
@@ -316,8 +309,14 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
         return check_copy(path)
 
 
-def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
+def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> int:
+    """Check the file at `path`, which nobody else uses; return how many messages it has.
+
+    The file changes: all of its messages are indexed.
+
+    Raises:
+        DamagedError: something differs.
+    """
     with copies.naming_full_disk(path), ExitStack() as opened:
         # In WAL mode one can read while another writes.
         connections = [
@@ -326,9 +325,11 @@ def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Re
         counted, _ = connections
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
-        messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
+        messages: int = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
         found = run_in_parallel([found_by(checks) for checks in CHECKS], connections, progress)
-    return Report(messages, list(chain.from_iterable(found)))
+    if differences := list(chain.from_iterable(found)):
+        raise DamagedError(differences)
+    return messages
 
 
 def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:

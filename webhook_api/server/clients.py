@@ -70,7 +70,7 @@ class Client:
         self._sock = sock
         self._reads = clients.hub.loop.io(sock.fileno(), _READ)
         self._writes: Any = None
-        self._unsent: deque[bytes | memoryview] = deque()
+        self._unsent: deque[bytes] = deque()
 
     @property
     def is_sending(self) -> bool:
@@ -192,13 +192,12 @@ class Client:
             sent = rest = self._sock.sendmsg(islice(self._unsent, _PARTS))
         except BlockingIOError:
             return 0
+        self._hold(-sent)
         while rest:
             first = self._unsent.popleft()
             if len(first) > rest:
-                self._unsent.appendleft(memoryview(first)[rest:])
-                break
-            rest -= len(first)
-            self._hold(-len(first))
+                self._unsent.appendleft(first[rest:])  # a copy, so that what was sent is freed
+            rest -= min(rest, len(first))
         return sent
 
 

@@ -46,18 +46,16 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
     given away once, not for each row: in a busy process, getting it back costs more than a row.
     """
     removed = was_removed(db, [message.message_id for message in messages])
-    if not removed:
-        return insert_rows(db, messages)
     rest = [message for message in messages if message.message_id not in removed]
-    results = iter(insert_rows(db, rest) if rest else [])
+    results = iter(_insert_rows(db, rest) if rest else [])
     return [
         StoreResult(created=False) if message.message_id in removed else next(results)
         for message in messages
     ]
 
 
-def insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
-    """Do the same, without asking for tombstones.
+def _insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    """Do the same for messages without a tombstone.
 
     The rows get their ids here, under the write lock, so that the order of the ids is that of the
     commits: the feed relies on it (`positions.py`).
@@ -189,8 +187,3 @@ def write_probe(db: LockedConnection) -> None:
     """Write and sync a few bytes, to see whether a message could be stored."""
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
-
-
-def checkpoint(db: LockedConnection) -> None:
-    """Move the pages of the WAL that no reader needs any more into the database file."""
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)")

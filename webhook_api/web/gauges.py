@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.backup import last_backup
-from webhook_api.store.consumers import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
 from webhook_api.store.files import LAST_DRILL, STANDBY, beside, time_of
+from webhook_api.store.positions import Consumer, Lag, lag_of, list_consumers
 from webhook_api.store.schema import check_schema
 
 

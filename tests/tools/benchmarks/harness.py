@@ -99,6 +99,10 @@ class Server:
         """Request `path` again and again, for some seconds."""
         return self._wrk("report.lua", connections, seconds, 1, [], path, f"Accept: {accept}")
 
+    def ask(self, paths: Path, connections: int, seconds: float) -> Measured:
+        """Request the lines of `paths`, see paths.lua, for some seconds."""
+        return self._wrk("paths.lua", connections, seconds, 2, [paths])
+
     def _wrk(
         self,
         script: str,
