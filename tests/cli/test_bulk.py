@@ -6,8 +6,7 @@ import resource
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tests.cli.running import (
     ODD_TEXTS,
     as_lines,
     environment,
-    short_files,
+    limited,
     some_messages,
     start_in_a_shell,
 )
@@ -92,7 +91,7 @@ def test_export_to_a_file_leaves_stdout_alone_and_a_failure_the_older_file(
 
     assert api.ran("export", file) == (0, "", "exported 3\n")
     before = file.read_bytes()
-    with short_files(200):  # it needs more
+    with limited(resource.RLIMIT_FSIZE, 200):  # as on a full disk: it needs more
         assert api.ran("export", file) == (1, "", "Error: File too large\n")
 
     assert file.read_bytes() == before
@@ -274,18 +273,6 @@ SPECIFIED = """
 MIB = 1024 * 1024
 
 
-@contextmanager
-def most_memory(more_bytes: int) -> Iterator[None]:
-    """Let this process have only so much more memory."""
-    used = int(re.findall(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024
-    allowed = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (used + more_bytes, allowed[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, allowed)
-
-
 def foreign(folder: Path, *payloads: dict[str, Any], schema: str = SPECIFIED) -> Path:
     """Make a file with the specification's table, or another `schema`, and these messages."""
     path = folder / "foreign.db"
@@ -365,7 +352,8 @@ def test_a_value_that_is_too_long_is_not_read_into_memory(api: Api, tmp_path: Pa
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE messages SET text = zeroblob(?)", [100 * MIB])
 
-    with most_memory(50 * MIB):
+    used = int(re.findall(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024
+    with limited(resource.RLIMIT_DATA, used + 50 * MIB):
         _, stdout, stderr = api.ran("import", "--from-sqlite", file)
 
     assert stdout == "created 0, duplicate 0 (with other content 0), bad 1\n"

@@ -11,9 +11,6 @@ from tests.builders import a_message
 from tests.conftest import Api
 from webhook_api.store.indexing import index_messages
 
-KEYS = [
-    "total_messages", "senders_count", "messages_per_sender", "first_message_ts", "last_message_ts",
-]  # fmt: skip
 NOTHING = {
     "total_messages": 0,
     "senders_count": 0,
@@ -27,7 +24,7 @@ def test_an_empty_store_has_nulls(api: Api) -> None:
     response = api.client.get("/stats")
 
     assert response.json == NOTHING
-    assert list(response.json) == KEYS
+    assert list(response.json) == list(NOTHING)
 
 
 def test_deliveries_are_counted_once_and_by_sender(api: Api) -> None:
