@@ -24,9 +24,11 @@ from werkzeug.test import TestResponse
 
 from tests.browser import chromium
 from tests.builders import SECRET, encode, samples, signed
+from tests.intake.commits import Record, group
 from tests.providers.samples import signed_as
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import parse_message
 from webhook_api.routes import health
 from webhook_api.store.connections import connect
@@ -89,6 +91,19 @@ def database(tmp_path: Path, new_database: Path) -> Iterator[Database]:
     database = Database(tmp_path / "app.db", check_connections=True)
     yield database
     database.close()
+
+
+@pytest.fixture
+def record() -> Iterator[Record]:
+    record = Record()
+    yield record
+    for commits in record.observed:
+        commits.close()
+
+
+@pytest.fixture
+def commits(database: Database, record: Record) -> GroupCommit:
+    return group(database, record)
 
 
 @pytest.fixture
