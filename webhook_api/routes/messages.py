@@ -88,12 +88,15 @@ def _show_feed(query: FeedQuery) -> Response:
     # Before the read: what arrives after it changes this.
     poll = current_database().arrivals
     seen = poll()
+    execution = execution_of(request.environ)
     after = _position(get_db(), query)
+    if after == "now" and execution.earlier:  # then it was before the message that has come
+        after = execution.earlier.awaited.after
     end = replicated_end(current_database())
     part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
         new = NewMessages(current_database(), query, part.position)
-        execution_of(request.environ).wait_for(Awaited(poll, seen, new.have_come), query.wait)
+        execution.wait_for(Awaited(poll, seen, new.have_come, part.position), query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)

@@ -208,7 +208,7 @@ class LoopWorker(GeventWorker):
         If that is not possible in time, the application itself refuses the request, in the loop.
         """
         request, body, refusal = received
-        waits_until = None  # for messages
+        earlier = None  # that ended with a wait for messages
         method, path = request.method or "", path_of_route(request.path or "")
         executor = Executor.LOOP if refusal else executor_of(method, path, len(body))
         while True:
@@ -217,7 +217,7 @@ class LoopWorker(GeventWorker):
                 refusal,
                 client.has_left,
                 can_wait=self.alive,
-                waits_until=waits_until,
+                earlier=earlier,
             )
             response, environ = create(  # type: ignore[call-overload]
                 request, client, client.address, client.server, self._settings
@@ -232,7 +232,7 @@ class LoopWorker(GeventWorker):
             except RunElsewhere as elsewhere:
                 executor = elsewhere.executor
             except RunLater as later:
-                waits_until = later.deadline
+                earlier = later
                 refusal = self._arrivals.wait(later, client.has_left)
                 executor = Executor.LOOP if refusal else executor
             except NotRun as error:
