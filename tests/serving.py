@@ -26,6 +26,7 @@ from tests.forks import Forked, python
 ROOT = Path(__file__).resolve().parent.parent
 Process = Forked | subprocess.Popen[bytes]
 QUICK = ["--config", "tests/quick.conf.py"]  # it stops soon
+FAULTY = ["--config", "tests/faulty.conf.py"]
 # With QUICK, for tests of what happens when these times are over. In others a machine that
 # stands still for a moment would make the service drop a client.
 HURRIED = {"IDLE_S": 1, "RECEIVE_S": 0.6, "SEND_S": 0.6}

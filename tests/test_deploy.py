@@ -109,12 +109,14 @@ def test_its_probes_are_answered_200(app: Flask) -> None:
     assert [app.test_client().get(path).status_code for path in paths] == [200, 200, 200]
 
 
-def test_both_wait_for_deliveries_longer_than_gunicorn_does() -> None:
+def test_docker_kubernetes_and_systemd_wait_for_deliveries_longer_than_gunicorn_does() -> None:
     gunicorn = (ROOT / "gunicorn.conf.py").read_text()
     (graceful,) = re.findall(r"^graceful_timeout = (\d+)$", gunicorn, re.MULTILINE)
     (stop,) = unit("TimeoutStopSec")
+    docker = COMPOSE["api"]["stop_grace_period"].removesuffix("s")
 
-    assert min(POD["terminationGracePeriodSeconds"], int(stop)) > int(graceful)
+    grace = POD["terminationGracePeriodSeconds"]
+    assert min(grace, int(stop), int(docker)) > int(graceful)
 
 
 def litestream_settings(text: str) -> Any:

@@ -75,6 +75,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with a read token, and one message."""
+    folder = tmp_path_factory.mktemp("locked")
+    with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+        server.deliver(text="for readers alone")
+        yield server
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not (npm := shutil.which("npm")):
@@ -283,54 +292,48 @@ def test_it_looks_for_news_but_not_when_hidden_and_less_often_when_refused(
 
 
 def test_a_login_opens_what_was_asked_for_until_logout(
-    browser: Chrome, axe: str, tmp_path_factory: pytest.TempPathFactory
+    locked: Server, browser: Chrome, axe: str
 ) -> None:
-    folder = tmp_path_factory.mktemp("locked")
-    with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
-        server.deliver(text="for readers alone")
-        show(server, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
-        assert "for readers" not in browser.page_source
-        assert browser.switch_to.active_element.get_attribute("name") == "token"
-        assert faults(browser, axe) == []
+    show(locked, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
+    assert "for readers" not in browser.page_source
+    assert browser.switch_to.active_element.get_attribute("name") == "token"
+    assert faults(browser, axe) == []
 
-        began = time.monotonic()
-        browser.switch_to.active_element.send_keys("guess", Keys.ENTER)
-        assert find(browser, "[role=alert]").text == "That is not the token."
-        assert time.monotonic() - began >= PAUSE_S
-        assert faults(browser, axe) == []
-        browser.switch_to.active_element.send_keys(TOKEN, Keys.ENTER)
-        assert find(browser, ".found b").text == "+919876543210"
-        assert browser.current_url.endswith("/inbox?from=%2B919876543210")
-        assert "READ_TOKEN" not in browser.page_source
+    began = time.monotonic()
+    browser.switch_to.active_element.send_keys("guess", Keys.ENTER)
+    assert find(browser, "[role=alert]").text == "That is not the token."
+    assert time.monotonic() - began >= PAUSE_S
+    assert faults(browser, axe) == []
+    browser.switch_to.active_element.send_keys(TOKEN, Keys.ENTER)
+    assert find(browser, ".found b").text == "+919876543210"
+    assert browser.current_url.endswith("/inbox?from=%2B919876543210")
+    assert "READ_TOKEN" not in browser.page_source
 
-        [cookie] = browser.get_cookies()
-        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
-        assert browser.execute_script("return document.cookie") == ""
-        find(browser, ".top button").click()
-        find(browser, "[name=token]")
-        WebDriverWait(browser, WAIT_S).until(lambda page: page.get_cookies() == [])
-        browser.back()
-        find(browser, "[name=token]")
-        assert "for readers" not in browser.page_source
+    [cookie] = browser.get_cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
+    assert browser.execute_script("return document.cookie") == ""
+    find(browser, ".top button").click()
+    find(browser, "[name=token]")
+    WebDriverWait(browser, WAIT_S).until(lambda page: page.get_cookies() == [])
+    browser.back()
+    find(browser, "[name=token]")
+    assert "for readers" not in browser.page_source
 
 
 def test_without_javascript_the_way_back_shows_nothing_after_a_logout(
-    browser: Chrome, tmp_path_factory: pytest.TempPathFactory
+    locked: Server, browser: Chrome
 ) -> None:
-    folder = tmp_path_factory.mktemp("locked")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
-            server.deliver(text="for readers alone")
-            show(server, browser, "/inbox")
-            find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
-            assert find(browser, ".text").text == "for readers alone"
-            find(browser, ".top button").click()
-            find(browser, "[name=token]")
+        show(locked, browser, "/inbox")
+        find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
+        assert find(browser, ".text").text == "for readers alone"
+        find(browser, ".top button").click()
+        find(browser, "[name=token]")
 
-            browser.back()
+        browser.back()
 
-            find(browser, "[name=token]")
-            assert "for readers" not in browser.page_source
+        find(browser, "[name=token]")
+        assert "for readers" not in browser.page_source
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

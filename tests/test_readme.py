@@ -164,26 +164,6 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     assert dead == []
 
 
-@pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
-def test_the_caddyfile_is_one(tmp_path: Path) -> None:
-    (text,) = re.findall(
-        r"^```caddy\n(.*?)^```", (DOCUMENTS / "go-live.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    (tmp_path / "Caddyfile").write_text(text)
-    command = [
-        "caddy",
-        "validate",
-        "--adapter",
-        "caddyfile",
-        "--config",
-        str(tmp_path / "Caddyfile"),
-    ]
-
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    assert run.returncode == 0, run.stderr
-
-
 def test_every_make_target_it_uses_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
 

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.builders import samples
-from tests.serving import ANSWER_S, Server, serving, wait_until
+from tests.server.clients import CLOSE, connect, read_all
+from tests.serving import Server, serving, wait_until
 from webhook_api.server.arrivals import MAX_WAITING
 
 
@@ -71,17 +71,6 @@ def test_a_filter_that_matches_nothing_waits_and_moves_on(server: Server) -> Non
     assert (page["data"], page["position"]) == ([], end_of(server))
 
 
-def ask(server: Server, path: str) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.port))
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-    return client
-
-
-def read(client: socket.socket) -> bytes:
-    client.settimeout(ANSWER_S)
-    return b"".join(iter(lambda: client.recv(65536), b""))
-
-
 def lines_of(server: Server, status: int) -> list[dict[str, Any]]:
     """Return the log lines of requests for messages."""
     lines = [line for line in server.log if line.get("path") == "/messages"]
@@ -95,7 +84,9 @@ def test_so_many_may_wait_and_a_stop_answers_them(tmp_path: Path) -> None:
     ):
         path = f"/messages?after={end_of(server)}&wait=25"
         before = len(lines_of(server, 200))
-        waiting = [stack.enter_context(ask(server, path)) for _ in range(MAX_WAITING)]
+        waiting = [stack.enter_context(connect(server)) for _ in range(MAX_WAITING)]
+        for client in waiting:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n{CLOSE}\r\n\r\n".encode())
         wait_until(lambda: number_waiting(server) == MAX_WAITING)
         refused = server.get(path)
         assert (refused.status, refused.headers["retry-after"]) == (503, "2")
@@ -107,7 +98,7 @@ def test_so_many_may_wait_and_a_stop_answers_them(tmp_path: Path) -> None:
         started = time.monotonic()
 
         os.kill(server.process.pid, signal.SIGTERM)
-        answers = [read(client) for client in waiting]
+        answers = [read_all(client) for client in waiting]
 
         assert time.monotonic() - started < 20  # and not 25, as long as they may wait
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)

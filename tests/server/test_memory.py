@@ -25,7 +25,7 @@ from tests.server.clients import (
     status,
     streams,
 )
-from tests.serving import QUICK, Reply, serving, wait_until
+from tests.serving import FAULTY, QUICK, Reply, serving, wait_until
 
 HELD_BYTES = 48 * 2**20  # of unfinished requests, in a process
 
@@ -153,11 +153,10 @@ READ_DEADLINE_S = 0.5
 
 def test_reads_that_hang_are_503_in_time_and_deliveries_go_on(tmp_path: Path) -> None:
     switch = tmp_path / "hang"
-    options = ["--config", "tests/hanging_reads.conf.py"]
     settings = {"READS_HANG_WHILE": switch, "READ_DEADLINE_S": READ_DEADLINE_S}
     paths = ["/messages", "/messages?q=a", "/stats", "/inbox", "/messages"]
     replies: dict[int, tuple[Reply, float]] = {}
-    with serving(tmp_path, options, WEB_CONCURRENCY=1, **settings) as server:
+    with serving(tmp_path, FAULTY, WEB_CONCURRENCY=1, **settings) as server:
         server.deliver(message_id="before")
         switch.touch()
 

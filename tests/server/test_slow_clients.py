@@ -47,7 +47,7 @@ def test_half_a_head_is_408_and_no_head_is_closed_after_a_while(hurried: Server)
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server: Server) -> None:
-    head, body = a_delivery("X-Request-ID: left-early")
+    head, body = a_delivery("X-Request-ID: left-early", message_id="left early")
     with connect(server) as client:
         client.sendall(head + body[:10])
         client.shutdown(socket.SHUT_WR)
@@ -57,6 +57,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged_as_408(server:
     assert status(reply) == 408
     [line] = [line for line in server.log if line.get("client_request_id") == "left-early"]
     assert (line["status"], line["result"]) == (408, "incomplete")
+    assert "left early" not in server.ids()
 
 
 SEND_S = 4

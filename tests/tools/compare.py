@@ -21,8 +21,7 @@ from urllib.parse import urlencode
 import click
 
 from tests.tools.benchmarks.data import messages
-from tests.tools.benchmarks.harness import HERE, Server, require, show_table
-from tests.tools.benchmarks.measured import Measured, middle
+from tests.tools.benchmarks.harness import HERE, Measured, Server, middle, require, show_table
 from tests.tools.benchmarks.reads import import_messages
 from tests.tools.benchmarks.writes import GTHREAD, Bodies, in_turn
 

@@ -148,12 +148,12 @@ def remove_messages(
     parameters = [*row_ids, *selection.parameters]
     with transaction(db):
         rows = db.execute(
-            f"SELECT id, message_id, created_at FROM messages WHERE {condition}", parameters
+            f"DELETE FROM messages WHERE {condition} RETURNING id, message_id, created_at",
+            parameters,
         ).fetchall()
         add_tombstones(db, [message_id for _, message_id, _ in rows])
-        removed = db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
         note_removed(db, rows, by_age=selection.is_by_age)
-        return removed
+        return len(rows)
 
 
 def digest(key: bytes, message_id: str) -> bytes:

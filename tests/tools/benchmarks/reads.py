@@ -21,8 +21,7 @@ import click
 from tests.builders import SECRET, an_app
 from tests.serving import ROOT
 from tests.tools.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
-from tests.tools.benchmarks.harness import FIRST_PORT, Server, require, show_table
-from tests.tools.benchmarks.measured import middle
+from tests.tools.benchmarks.harness import FIRST_PORT, Server, middle, require, show_table
 from webhook_api.config import Config
 from webhook_api.reading.feed import MAX_LOOKED_AT
 from webhook_api.services import services_of
