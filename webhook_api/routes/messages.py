@@ -22,8 +22,13 @@ from webhook_api.models import (
     parse_query,
 )
 from webhook_api.reading.feed import NewMessages, read_feed, stream_feed
-from webhook_api.reading.listing import NDJSON, list_messages, stream_chunks, takes_long
-from webhook_api.reading.messages import find_message
+from webhook_api.reading.listing import (
+    NDJSON,
+    find_message,
+    list_messages,
+    stream_chunks,
+    takes_long,
+)
 from webhook_api.responses import CompleteMessage, FeedPage, Page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
