@@ -14,15 +14,13 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server.clients import Limits
 from webhook_api.server.executors import pool_limits
-from webhook_api.server.gunicorn_log import JsonLogger
-from webhook_api.server.listeners import drop_before_close
+from webhook_api.server.master import JsonLogger, drop_before_close, refusal
 from webhook_api.server.metrics_folder import (
     make_again_if_missing,
     make_folder,
     place_of_folder,
     remove_left_behind,
 )
-from webhook_api.server.refused_settings import refusal
 from webhook_api.server.worker import LoopWorker, asked_to_stop
 from webhook_api.services import services_of
 from webhook_api.start import StartError, prepare_database
