@@ -10,13 +10,8 @@ exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S1
 globals().update(_settings_of_the_service)
 
 _SEND_S = float(os.environ.get("SEND_S", "0.6"))
-_worker = _settings_of_the_service["worker_class"]
-worker_class = _worker.limited(
-    replace(
-        _worker.limits,
-        idle_s=1,
-        receive_s=0.6,
-        send_s=_SEND_S,
-        stop_s=0.3,
-    )
+_limits = _settings_of_the_service["_limits"]
+# The hooks read it there.
+_settings_of_the_service["_limits"] = replace(
+    _limits, idle_s=1, receive_s=0.6, send_s=_SEND_S, stop_s=0.3
 )
