@@ -205,7 +205,23 @@ class GroupCommit:
         return self._store_durably(delivery), delivery.numbers
 
     def _store_durably(self, delivery: PendingDelivery) -> list[StoreResult]:
-        timeout_s = self._enter(delivery)
+        """Let the thread that writes store `delivery`, and wait for the outcome.
+
+        A burst is not an overload: it is on disk after a commit or two. But if commits stall, only
+        `max_waiting` may wait: each keeps memory and a connection.
+        """
+        timeout_s = self._deadline_s
+        with self._mutex:
+            now = time.monotonic()
+            if self._waiting == 0:
+                self._stalled_since = now
+            elif self._waiting >= self._max_waiting:
+                if now - self._stalled_since > STALL_S:
+                    raise Unavailable("too many deliveries are waiting for the disk")
+                timeout_s = min(timeout_s, STALL_S)
+            self._hand_over(delivery)
+            self._waiting += 1
+            self._observer.waiting(self._waiting)
         try:
             return self._wait(delivery, timeout_s)
         finally:
@@ -244,13 +260,11 @@ class GroupCommit:
         try:
             probe.wait(deadline_s)
         except TimeoutError:
-            if not self._waits_for_an_upload():
-                raise self._waited_too_long() from None
-
-    def _waits_for_an_upload(self) -> bool:
-        """Return whether only the upload takes long, and deliveries are still answered in time."""
-        replica = self._replica
-        return bool(replica and replica.is_asking and replica.answered_within(self._deadline_s))
+            replica = self._replica
+            # Only the upload takes long, and deliveries are still acknowledged in time.
+            if replica and replica.is_asking and replica.answered_within(self._deadline_s):
+                return
+            raise self._waited_too_long() from None
 
     def close(self) -> None:
         """Refuse all that comes from now on, and close the writing connection."""
@@ -275,32 +289,8 @@ class GroupCommit:
             return Unavailable("replica: waited too long for Litestream")
         return Unavailable(f"database: waited too long for {self._writer.waits_for}")
 
-    def _enter(self, delivery: PendingDelivery) -> float:
-        """Hand `delivery` to the thread that writes; return how many seconds it may wait.
-
-        A burst is not an overload: it is on disk after a commit or two. But if commits stall, only
-        `max_waiting` may wait: each keeps memory and a connection.
-        """
-        with self._mutex:
-            now = time.monotonic()
-            timeout_s = self._deadline_s
-            if self._waiting == 0:
-                self._stalled_since = now
-            elif self._waiting >= self._max_waiting:
-                if now - self._stalled_since > STALL_S:
-                    raise Unavailable("too many deliveries are waiting for the disk")
-                timeout_s = min(timeout_s, STALL_S)
-            self._hand_over(delivery)
-            self._waiting += 1
-            self._observer.waiting(self._waiting)
-            return timeout_s
-
     def _hand_over(self, pending: PendingDelivery | PendingChange) -> None:
-        """Let the thread that writes do it; the caller holds the mutex.
-
-        Raises:
-            Unavailable: as `_start_thread`.
-        """
+        """Give it to the thread that writes; may raise `Unavailable`, as `_start_thread`."""
         self._start_thread()
         pending.start(self._queue.put)
 
