@@ -16,7 +16,7 @@ from tests.serving import Server
 
 CHROMIUM = shutil.which("chromium")
 CHROMEDRIVER = shutil.which("chromedriver")
-WAIT_S = 20
+WAIT_S = 60
 POLL_S = 0.02
 # A name of this machine that a browser does not trust as it does localhost.
 UNTRUSTED_HOST = "service.test"

@@ -24,10 +24,13 @@ from werkzeug.test import TestResponse
 
 from tests.browser import chromium
 from tests.builders import SECRET, encode, samples, signed
+from tests.intake.commits import Record, group
 from tests.providers.samples import signed_as
 from webhook_api import close_app, create_app
 from webhook_api.config import Config
+from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import parse_message
+from webhook_api.routes import health
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, unshared
@@ -53,12 +56,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "browser" not in getattr(item, "fixturenames", ()))
 
 
+DEADLINE_S = 60.0  # a busy machine or disk lets all wait
+
+
+@pytest.fixture(autouse=True)
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PROBE_DEADLINE_S", DEADLINE_S)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return Config(
         webhook_secret=SECRET,
         database_path=tmp_path / "app.db",
-        read_deadline_s=60,  # reads have a low priority: a busy machine lets them wait
+        commit_deadline_s=DEADLINE_S,
+        read_deadline_s=DEADLINE_S,
         check_connections=True,
     )
 
@@ -79,6 +91,19 @@ def database(tmp_path: Path, new_database: Path) -> Iterator[Database]:
     database = Database(tmp_path / "app.db", check_connections=True)
     yield database
     database.close()
+
+
+@pytest.fixture
+def record() -> Iterator[Record]:
+    record = Record()
+    yield record
+    for commits in record.observed:
+        commits.close()
+
+
+@pytest.fixture
+def commits(database: Database, record: Record) -> GroupCommit:
+    return group(database, record)
 
 
 @pytest.fixture

@@ -10,10 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import values
-
-from tests.builders import SECRET, a_message, an_app, encode, signed
-from webhook_api.config import Config
 from webhook_api.maintenance.compaction import compact
 from webhook_api.maintenance.replacing import replace
 from webhook_api.maintenance.restore import restore
@@ -22,7 +18,6 @@ from webhook_api.store.database import Database
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.schema import migrate
-from webhook_api.web.hooks import new_request_id
 
 
 def prepare(path: Path) -> None:
@@ -63,32 +58,6 @@ def forget_until(path: Path, number: str, steps: int) -> None:
     counted = ("os.rename", "os.remove", "sqlite3.connect", "os.truncate")
     _die_after(steps, lambda event, _args: event in counted)
     compact(database, of_number(number))
-
-
-def deliver_and_scrape(database: Path, number: int, path: str, scraped: Path) -> None:
-    """Be one of several processes of a service: deliver "a", "b" and `number`, and scrape."""
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(database.parent / "metrics")
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
-    client = an_app(Config(webhook_secret=SECRET, database_path=database)).test_client()
-    for message_id in ("a", "b", str(number)):
-        body = encode(a_message(message_id=message_id))
-        assert client.post("/webhook", data=body, headers=signed(body)).status_code == 200
-    scraped.write_text(client.get(path).text)
-
-
-def write_request_ids(file: Path) -> None:
-    """Append a request id of this process and of each of three forks of it."""
-    for _ in range(3):
-        if os.fork() == 0:
-            _append(file, new_request_id())
-            os._exit(0)
-        os.wait()
-    _append(file, new_request_id())
-
-
-def _append(file: Path, line: str) -> None:
-    with file.open("a") as opened:
-        opened.write(f"{line}\n")
 
 
 def migrate_until(path: Path, statement: str, index_from: int) -> None:

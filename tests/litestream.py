@@ -56,7 +56,7 @@ def replicating(file: Path) -> "Iterator[subprocess.Popen[bytes]]":
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def restore(file: Path, destination: Path) -> "subprocess.CompletedProcess[str]":

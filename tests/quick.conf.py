@@ -1,4 +1,4 @@
-"""gunicorn.conf.py with shorter times, for tests of what happens when they are over."""
+"""gunicorn.conf.py with a short stop, and with those times for clients that a test sets."""
 
 import os
 from dataclasses import replace
@@ -9,9 +9,12 @@ _settings_of_the_service: dict[str, Any] = {}
 exec(Path("gunicorn.conf.py").read_text(), _settings_of_the_service)  # noqa: S102
 globals().update(_settings_of_the_service)
 
-_SEND_S = float(os.environ.get("SEND_S", "0.6"))
-_limits = _settings_of_the_service["_limits"]
-# The hooks read it there.
+_set = {
+    name: float(os.environ[name.upper()])
+    for name in ("idle_s", "receive_s", "send_s")
+    if name.upper() in os.environ
+}
+# There the hooks read it.
 _settings_of_the_service["_limits"] = replace(
-    _limits, idle_s=1, receive_s=0.6, send_s=_SEND_S, stop_s=0.3
+    _settings_of_the_service["_limits"], stop_s=0.3, **_set
 )

@@ -1,5 +1,6 @@
 """The real server for tests: Gunicorn in its own processes, and clients that load it."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -9,11 +10,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,8 +25,12 @@ from tests.forks import Forked, python
 
 ROOT = Path(__file__).resolve().parent.parent
 Process = Forked | subprocess.Popen[bytes]
-QUICK = ["--config", "tests/quick.conf.py"]  # its times are short
-START_S = 30.0  # a noisy machine may take this long to start it
+QUICK = ["--config", "tests/quick.conf.py"]  # it stops soon
+FAULTY = ["--config", "tests/faulty.conf.py"]
+# With QUICK, for tests of what happens when these times are over. In others a machine that
+# stands still for a moment would make the service drop a client.
+HURRIED = {"IDLE_S": 1, "RECEIVE_S": 0.6, "SEND_S": 0.6}
+ANSWER_S = 30.0  # longer than all deadlines of the service, on a noisy machine as well
 
 
 class Reply(NamedTuple):
@@ -44,7 +51,7 @@ class Reply(NamedTuple):
 class Client:
     """A keep-alive connection to the server, made again after each failure."""
 
-    def __init__(self, port: int, timeout_s: float = 10.0) -> None:
+    def __init__(self, port: int, timeout_s: float = ANSWER_S) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
     def request(
@@ -84,17 +91,17 @@ class Service:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def client(self, timeout_s: float = 10.0) -> "closing[Client]":
+    def client(self, timeout_s: float = ANSWER_S) -> "closing[Client]":
         return closing(Client(self.port, timeout_s))
 
-    def get(self, path: str, timeout_s: float = 10.0) -> Reply:
+    def get(self, path: str, timeout_s: float = ANSWER_S) -> Reply:
         with self.client(timeout_s) as client:
             return client.request("GET", path, headers={"Connection": "close"})
 
     def get_stream(self) -> Reply:
         """Return all messages as NDJSON."""
         headers = {"Accept": "application/x-ndjson", "Connection": "close"}
-        with self.client(30) as client:
+        with self.client() as client:
             return client.request("GET", "/messages", headers=headers)
 
     def deliver(self, **fields: Any) -> Reply:
@@ -142,7 +149,7 @@ class Server(Service):
 
     def wait_for_workers(self, number: int, *, but: Iterable[int] = ()) -> list[int]:
         """Return the ids of the workers once there are so many, and none of `but`."""
-        wait_until(lambda: len(self.workers) == number and not {*but} & {*self.workers}, 20)
+        wait_until(lambda: len(self.workers) == number and not {*but} & {*self.workers})
         return self.workers
 
     def kill_worker(self) -> None:
@@ -150,7 +157,7 @@ class Server(Service):
         before = self.workers
         os.kill(before[0], signal.SIGKILL)
         self.wait_for_workers(len(before), but=before[:1])
-        wait_until(lambda: _is_up(self), START_S)
+        wait_until(lambda: _is_up(self))
 
     def memory_bytes(self) -> int:
         """Return what the largest worker has in memory now."""
@@ -166,15 +173,15 @@ class Server(Service):
         """Return the `message_id` of every stored row."""
         return {row[0] for row in self.query("SELECT message_id FROM messages")}
 
-    def stop(self, timeout_s: float = 25.0) -> int:
+    def stop(self) -> int:
         """Send SIGTERM and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout_s)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """Kill all of its processes at once, as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Load:
@@ -190,7 +197,7 @@ class Load:
         threads: int = 8,
         *,
         secret: str = SECRET,
-        timeout_s: float = 10.0,
+        timeout_s: float = ANSWER_S,
         repeats: float = 0.0,
         acknowledge: Callable[[str], object] = lambda _message_id: None,
         finish_s: float = 0.0,
@@ -225,7 +232,7 @@ class Load:
     def more(self, messages: int) -> None:
         """Return when so many more are acknowledged."""
         wanted = len(self.acknowledged) + messages
-        wait_until(lambda: len(self.acknowledged) > wanted, 60)
+        wait_until(lambda: len(self.acknowledged) > wanted)
 
     def _work(self, number: int) -> None:
         chance = random.Random(f"{self._prefix} {number}")
@@ -259,13 +266,13 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
     """Run the service in `folder`, set by environment variables, until the `with` block ends.
 
     `WEB_CONCURRENCY=3` and so on: so many workers have begun. DATABASE_URL, PORT and the secret
-    are given. `arguments` are for Gunicorn.
+    are given, and deadlines that a disk that stalls does not exceed. `arguments` are for Gunicorn.
     """
-    settings = {"PORT": free_port()} | settings
+    settings = {"PORT": free_port(), "COMMIT_DEADLINE_S": 20, "READ_DEADLINE_S": 20} | settings
     process = start(folder, arguments, **settings)
     server = Server(folder, process, int(str(settings["PORT"])))
     try:
-        wait_until(lambda: _is_up(server), START_S)
+        wait_until(lambda: _is_up(server))
         if workers := settings.get("WEB_CONCURRENCY"):
             server.wait_for_workers(int(str(workers)))
         yield server
@@ -273,7 +280,7 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 server.kill()
 
@@ -320,16 +327,33 @@ def database_in(folder: Path) -> Path:
     return folder / "data" / "app.db"
 
 
+# Linux gives other ports to clients, and to who asks for any (net.ipv4.ip_local_port_range).
+_PORTS = range(20_000, 32_000)
+_untried_ports = iter(random.sample(_PORTS, len(_PORTS)))
+
+
+@cache
+def _locks_of_ports() -> int:
+    """Open a file in which each byte stands for a port, to be locked (fcntl(2))."""
+    path = Path(tempfile.gettempdir(), f"webhook-tests-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def free_port() -> int:
-    """Return a port that is not in use now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is not in use now, and that no process of the tests gets until we end.
+
+    So it is still free when the service that it is for has started.
+    """
+    for port in _untried_ports:
+        with suppress(OSError), socket.socket() as probe:
+            fcntl.lockf(_locks_of_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def wait_until(
-    condition: Callable[[], bool], timeout_s: float = 30.0, *, every_s: float = 0.005
+    condition: Callable[[], bool], timeout_s: float = 60.0, *, every_s: float = 0.005
 ) -> None:
     """Return as soon as `condition` holds."""
     deadline = time.monotonic() + timeout_s

@@ -5,11 +5,7 @@ checks both.
 """
 
 import ast
-import configparser
-import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,16 +14,6 @@ from flask import Flask
 import webhook_api
 
 PACKAGE = Path(webhook_api.__file__).parent
-# The package itself is the application; its parts are imported without it.
-IMPORT_THEM = f"""
-import importlib, sys, types
-sys.modules |= dict.fromkeys(["flask", "werkzeug"])
-package = types.ModuleType("webhook_api")
-package.__path__ = [{str(PACKAGE)!r}]
-sys.modules["webhook_api"] = package
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -59,43 +45,6 @@ def test_the_routes_are_those_of_the_contract(app: Flask) -> None:
     }  # fmt: skip
     assert {method for _, method in routes} == {"GET", "POST", "PUT", "DELETE"}
     assert set(app.blueprints) >= {"health", "webhook", "messages", "stats"}
-
-
-def test_nothing_that_the_application_calls_is_asynchronous(app: Flask) -> None:
-    hooks = [
-        hook
-        for by_blueprint in (app.before_request_funcs, app.after_request_funcs)
-        for functions in by_blueprint.values()
-        for hook in functions
-    ]
-
-    assert hooks
-    for function in [*hooks, *app.view_functions.values(), *app.teardown_appcontext_funcs]:
-        assert not inspect.iscoroutinefunction(function)
-
-
-def test_what_is_not_about_http_works_without_flask(modules: dict[str, ast.Module]) -> None:
-    rules = configparser.ConfigParser()
-    rules.read(PACKAGE.parent / ".importlinter")
-    rooms = rules["importlinter:contract:http"]["source_modules"].split()
-    free = [f"webhook_api.{m}" for m in modules if f"webhook_api.{m.split('.')[0]}" in rooms]
-    names = [name.removesuffix(".__init__") for name in free]
-
-    subprocess.run([sys.executable, "-c", IMPORT_THEM, *names], check=True)
-
-    assert len(names) > 30
-
-
-def test_only_config_reads_the_environment(modules: dict[str, ast.Module]) -> None:
-    read = {
-        module
-        for module, tree in modules.items()
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"})
-        or (isinstance(node, ast.ImportFrom) and node.module == "os")
-    }
-
-    assert read == {"config"}
 
 
 def test_only_the_lock_hands_out_connections_that_may_write(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.builders import SECRET
-from tests.serving import serving
 from webhook_api.config import Config, ConfigError
 from webhook_api.intake.signature import sign
 from webhook_api.providers import providers_in_use
@@ -353,11 +352,3 @@ def test_a_secret_with_a_quotation_mark_at_an_end_is_noticed(name: str, form: st
 
     assert Config.from_env(quoted).quoted_secrets == [name]
     assert Config.from_env(given | {name: "it's:" + plain}).quoted_secrets == []
-
-
-def test_the_start_says_once_that_a_secret_has_quotation_marks(tmp_path: Path) -> None:
-    with serving(tmp_path, WEBHOOK_SECRET='"testsecret"', WEB_CONCURRENCY=2) as server:
-        server.get("/health/live")
-
-    [warning] = [line["message"] for line in server.log if "quotation" in line.get("message", "")]
-    assert warning == "WEBHOOK_SECRET has quotation marks: they are part of the secret"

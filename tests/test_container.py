@@ -45,14 +45,6 @@ def test_an_example_sets_nothing_but_the_secret() -> None:
     assert [line for line in lines if line and not line.startswith("#")] == ["WEBHOOK_SECRET="]
 
 
-def test_docker_waits_for_deliveries_longer_than_gunicorn_does() -> None:
-    gunicorn = (PROJECT / "gunicorn.conf.py").read_text()
-    (graceful,) = re.findall(r"^graceful_timeout = (\d+)$", gunicorn, re.MULTILINE)
-    grace, *_ = re.findall(r"^ +stop_grace_period: (\d+)s", COMPOSE, re.MULTILINE)
-
-    assert int(grace) > int(graceful)
-
-
 def test_the_image_has_no_secret() -> None:
     left_out = (PROJECT / ".dockerignore").read_text().splitlines()
 

@@ -19,7 +19,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import CHROMEDRIVER, CHROMIUM, console, find, find_all, other_hosts
+from tests.browser import CHROMEDRIVER, CHROMIUM, WAIT_S, console, find, find_all, other_hosts
 from tests.serving import QUICK, Server, serving
 from webhook_api.inbox.session import COOKIE, PAUSE_S
 
@@ -75,6 +75,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with a read token, and one message."""
+    folder = tmp_path_factory.mktemp("locked")
+    with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
+        server.deliver(text="for readers alone")
+        yield server
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not (npm := shutil.which("npm")):
@@ -82,7 +91,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("axe")
     command = [npm, "pack", AXE, "--fetch-retries=0", "--fetch-timeout=10000"]
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
     except subprocess.SubprocessError:
         pytest.skip("npm cannot fetch axe-core")
     [packed] = folder.glob("*.tgz")
@@ -240,7 +249,7 @@ def test_a_message_is_copied_as_json(server: Server, browser: Chrome) -> None:
         show(server, browser, f"/inbox/messages/{row_id}", width=390, theme="dark")
 
         find(browser, "#copy").click()
-        WebDriverWait(browser, 5).until(lambda page: find(page, "#copied").text == "Copied.")
+        WebDriverWait(browser, WAIT_S).until(lambda page: find(page, "#copied").text == "Copied.")
         copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
 
         assert json.loads(copied)["text"] == text
@@ -275,7 +284,7 @@ def test_it_looks_for_news_but_not_when_hidden_and_less_often_when_refused(
         link = find(browser, "#new a")
         said = link.text
         link.click()
-        WebDriverWait(browser, 5).until(
+        WebDriverWait(browser, WAIT_S).until(
             lambda page: page.find_element(By.CSS_SELECTOR, ".text").text == "just now"
         )
 
@@ -283,54 +292,48 @@ def test_it_looks_for_news_but_not_when_hidden_and_less_often_when_refused(
 
 
 def test_a_login_opens_what_was_asked_for_until_logout(
-    browser: Chrome, axe: str, tmp_path_factory: pytest.TempPathFactory
+    locked: Server, browser: Chrome, axe: str
 ) -> None:
-    folder = tmp_path_factory.mktemp("locked")
-    with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
-        server.deliver(text="for readers alone")
-        show(server, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
-        assert "for readers" not in browser.page_source
-        assert browser.switch_to.active_element.get_attribute("name") == "token"
-        assert faults(browser, axe) == []
+    show(locked, browser, "/inbox?from=%2B919876543210", width=390, theme="dark")
+    assert "for readers" not in browser.page_source
+    assert browser.switch_to.active_element.get_attribute("name") == "token"
+    assert faults(browser, axe) == []
 
-        began = time.monotonic()
-        browser.switch_to.active_element.send_keys("guess", Keys.ENTER)
-        assert find(browser, "[role=alert]").text == "That is not the token."
-        assert time.monotonic() - began >= PAUSE_S
-        assert faults(browser, axe) == []
-        browser.switch_to.active_element.send_keys(TOKEN, Keys.ENTER)
-        assert find(browser, ".found b").text == "+919876543210"
-        assert browser.current_url.endswith("/inbox?from=%2B919876543210")
-        assert "READ_TOKEN" not in browser.page_source
+    began = time.monotonic()
+    browser.switch_to.active_element.send_keys("guess", Keys.ENTER)
+    assert find(browser, "[role=alert]").text == "That is not the token."
+    assert time.monotonic() - began >= PAUSE_S
+    assert faults(browser, axe) == []
+    browser.switch_to.active_element.send_keys(TOKEN, Keys.ENTER)
+    assert find(browser, ".found b").text == "+919876543210"
+    assert browser.current_url.endswith("/inbox?from=%2B919876543210")
+    assert "READ_TOKEN" not in browser.page_source
 
-        [cookie] = browser.get_cookies()
-        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
-        assert browser.execute_script("return document.cookie") == ""
-        find(browser, ".top button").click()
-        find(browser, "[name=token]")
-        WebDriverWait(browser, 5).until(lambda page: page.get_cookies() == [])
-        browser.back()
-        find(browser, "[name=token]")
-        assert "for readers" not in browser.page_source
+    [cookie] = browser.get_cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
+    assert browser.execute_script("return document.cookie") == ""
+    find(browser, ".top button").click()
+    find(browser, "[name=token]")
+    WebDriverWait(browser, WAIT_S).until(lambda page: page.get_cookies() == [])
+    browser.back()
+    find(browser, "[name=token]")
+    assert "for readers" not in browser.page_source
 
 
 def test_without_javascript_the_way_back_shows_nothing_after_a_logout(
-    browser: Chrome, tmp_path_factory: pytest.TempPathFactory
+    locked: Server, browser: Chrome
 ) -> None:
-    folder = tmp_path_factory.mktemp("locked")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        with serving(folder, QUICK, WEB_CONCURRENCY=1, READ_TOKEN=TOKEN) as server:
-            server.deliver(text="for readers alone")
-            show(server, browser, "/inbox")
-            find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
-            assert find(browser, ".text").text == "for readers alone"
-            find(browser, ".top button").click()
-            find(browser, "[name=token]")
+        show(locked, browser, "/inbox")
+        find(browser, "[name=token]").send_keys(TOKEN, Keys.ENTER)
+        assert find(browser, ".text").text == "for readers alone"
+        find(browser, ".top button").click()
+        find(browser, "[name=token]")
 
-            browser.back()
+        browser.back()
 
-            find(browser, "[name=token]")
-            assert "for readers" not in browser.page_source
+        find(browser, "[name=token]")
+        assert "for readers" not in browser.page_source
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -11,28 +11,6 @@ from webhook_api.errors import InvalidInput
 from webhook_api.models import Cursor, MessageQuery, parse_query
 from webhook_api.timestamps import Instant, Timestamp
 
-# In their order, which is not that of the texts.
-INSTANTS = {
-    "0001-01-01T00:00:00Z": (-62_135_596_800, 0),
-    "1969-12-31T23:59:59.5Z": (-1, 500_000_000),
-    "1970-01-01T00:00:00Z": (0, 0),
-    "1970-01-01T00:00:00.000000001Z": (0, 1),
-    "2025-01-15T10:00:00Z": (1_736_935_200, 0),
-    "2025-01-15T10:00:00.120Z": (1_736_935_200, 120_000_000),
-    "2025-01-15T10:00:00.5Z": (1_736_935_200, 500_000_000),
-    "2025-01-15T10:00:00.51Z": (1_736_935_200, 510_000_000),
-    "2025-01-15T10:00:01Z": (1_736_935_201, 0),
-    "9999-12-31T23:59:59.999999999Z": (253_402_300_799, 999_999_999),
-}
-
-
-def test_a_timestamp_names_an_instant_to_the_nanosecond_by_which_it_is_ordered() -> None:
-    parsed = [Timestamp.parse(text) for text in INSTANTS]
-
-    assert parsed == [*INSTANTS.items()]
-    assert [each.instant for each in parsed] == sorted(INSTANTS.values())
-    assert [*INSTANTS] != sorted(INSTANTS)
-
 
 @given(
     st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(microsecond=0)),

@@ -34,11 +34,11 @@ def caddy(folder: Path, server: Server) -> Iterator[int]:
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: b"serving initial" in (folder / "log").read_bytes(), 20)
+        wait_until(lambda: b"serving initial" in (folder / "log").read_bytes())
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="needs caddy")
@@ -56,7 +56,7 @@ def test_caddy_lets_deliveries_through_and_nothing_else(tmp_path: Path) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1) as server, caddy(tmp_path, server) as port:
         statuses = []
         for method, path, content, headers, _ in requests:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             connection.request(method, path, content, headers)
             statuses.append(connection.getresponse().status)
             connection.close()
@@ -89,11 +89,11 @@ def nginx(folder: Path, server: Server) -> Iterator[int]:
     command = ["nginx", "-p", str(folder), "-e", f"{folder}/log", "-c", f"{folder}/nginx.conf"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (folder / "pid").exists(), 20)
+        wait_until(lambda: (folder / "pid").exists())
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.skipif(
@@ -107,7 +107,7 @@ def test_nginx_lets_deliveries_and_the_inbox_through_and_nothing_else(tmp_path: 
     with (
         serving(tmp_path, WEB_CONCURRENCY=1) as server,
         nginx(tmp_path, server) as port,
-        closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)) as to,
+        closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)) as to,
     ):
 
         def status(

@@ -109,7 +109,7 @@ def test_the_first_commands_make_settings_with_which_samples_of_meta_are_stored(
     tmp_path: Path,
 ) -> None:
     first, *_ = re.findall(r"^printf .*", README, re.MULTILINE)
-    subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True, timeout=10)
+    subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True, timeout=60)
     lines = (tmp_path / ".env").read_text().splitlines()
     settings = dict(line.split("=", 1) for line in lines)
 
@@ -162,26 +162,6 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             dead.append(link)
 
     assert dead == []
-
-
-@pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
-def test_the_caddyfile_is_one(tmp_path: Path) -> None:
-    (text,) = re.findall(
-        r"^```caddy\n(.*?)^```", (DOCUMENTS / "go-live.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    (tmp_path / "Caddyfile").write_text(text)
-    command = [
-        "caddy",
-        "validate",
-        "--adapter",
-        "caddyfile",
-        "--config",
-        str(tmp_path / "Caddyfile"),
-    ]
-
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-
-    assert run.returncode == 0, run.stderr
 
 
 def test_every_make_target_it_uses_exists() -> None:

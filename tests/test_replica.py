@@ -13,9 +13,8 @@ import pytest
 from tests.cli.running import environment, forked
 from tests.litestream import LITESTREAM, configured, replicating, restore, with_replica
 from tests.serving import Load, Server, serving, wait_until
+from tests.store.files import differences
 from tests.tools.kill_rounds import machine_rounds
-from webhook_api.maintenance.verify import verify
-from webhook_api.store.database import Database
 
 BEHIND_S = 5.0  # at most, on a busy machine
 
@@ -36,8 +35,7 @@ def restored(file: Path, server: Server) -> set[str]:
     """Restore the replica to the place of the database, and return the ids in it."""
     run = restore(file, server.database)
     assert run.returncode == 0, run.stderr
-    with closing(Database(server.database)) as database:
-        assert verify(database).differences == []
+    assert differences(server.database) == []
     return server.ids()
 
 
@@ -75,13 +73,13 @@ def test_what_was_acknowledged_seconds_before_the_machine_is_lost_is_in_the_repl
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
         file = configured(tmp_path)
         with replicating(file) as litestream, Load(server, "first", threads=3) as load:
-            wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 100, 60)
+            wait_until(lambda: (tmp_path / "replica").exists() and len(load.acknowledged) > 100)
             safe = set(load.acknowledged)
             litestream.kill()  # in the midst of it, and started again
             with replicating(file) as litestream:
                 # In one of two files of the log at least, as a checkpoint begins another one.
                 checkpoints = checkpoints_of_litestream(server)
-                wait_until(lambda: checkpoints_of_litestream(server) > checkpoints + 1, 60)
+                wait_until(lambda: checkpoints_of_litestream(server) > checkpoints + 1)
                 safe = set(load.acknowledged)
                 time.sleep(BEHIND_S)  # not waiting for something: this long is what is promised
                 litestream.kill()
@@ -101,13 +99,13 @@ def test_a_restart_of_the_service_and_a_restore_leave_the_replica_whole(tmp_path
             server.stop()
     with serving(tmp_path, CHECKPOINTS="litestream") as server:
         with replicating(file):
-            wait_until(lambda: is_replicated(server), 30)
+            wait_until(lambda: is_replicated(server))
             refused = flask(server, "restore", tmp_path / "backup.db")
         done = flask(server, "restore", tmp_path / "backup.db")
         with replicating(file):
             assert server.deliver(message_id="last").status == 200
             kept = server.ids()
-            wait_until(lambda: in_replica(file, server) == kept, 60)
+            wait_until(lambda: in_replica(file, server) == kept)
         server.kill()
 
     assert (refused[0], refused[2].count("\n")) == (1, 1)
@@ -137,8 +135,8 @@ def test_while_litestream_hangs_nothing_is_acknowledged(tmp_path: Path) -> None:
     file = configured(tmp_path)
     with replicating(file) as litestream:
         with serving(tmp_path, (), **settings) as server:
-            wait_until(lambda: server.deliver(message_id="first").status == 200, 60)
-            wait_until(lambda: server.get("/health/ready").status == 200, 60)
+            wait_until(lambda: server.deliver(message_id="first").status == 200)
+            wait_until(lambda: server.get("/health/ready").status == 200)
             litestream.send_signal(signal.SIGSTOP)
             hung = server.deliver(message_id="hung")
             before = server.workers
@@ -151,7 +149,7 @@ def test_while_litestream_hangs_nothing_is_acknowledged(tmp_path: Path) -> None:
         stored = server.ids()
         with serving(tmp_path, (), **settings) as server:
             litestream.send_signal(signal.SIGCONT)
-            wait_until(lambda: server.deliver(message_id="hung").status == 200, 60)
+            wait_until(lambda: server.deliver(message_id="hung").status == 200)
             feed_then = server.get("/messages?after=start").json
             acknowledged = server.get("/metrics").body
 
@@ -174,7 +172,7 @@ def test_after_a_restore_litestream_has_to_follow_the_new_file(tmp_path: Path) -
     with serving(tmp_path, (), **with_replica(tmp_path)) as server:
         settings = with_replica(tmp_path)
         with replicating(file) as litestream:
-            wait_until(lambda: server.deliver(message_id="kept").status == 200, 60)
+            wait_until(lambda: server.deliver(message_id="kept").status == 200)
             assert flask(server, "backup", tmp_path / "backup.db")[::2] == (0, "")
             assert server.deliver(message_id="turned-back").status == 200
             litestream.send_signal(signal.SIGSTOP)  # one that hangs would go on with the old file
@@ -182,7 +180,7 @@ def test_after_a_restore_litestream_has_to_follow_the_new_file(tmp_path: Path) -
         done = flask(server, "restore", tmp_path / "backup.db", **settings)
         refused = server.deliver(message_id="last")
         with replicating(file):
-            wait_until(lambda: server.deliver(message_id="last").status == 200, 60)
+            wait_until(lambda: server.deliver(message_id="last").status == 200)
             feed = server.get("/messages?after=start").json
         server.kill()
 

@@ -63,7 +63,7 @@ def a_pair(folder: Path) -> Iterator[Pair]:
         ours = file.read_text().replace(str(primary.database), str(standby.database))
         (folder / "standby" / "litestream.yml").write_text(ours)
         with replicating(file) as litestream:
-            wait_until(lambda: primary.get("/health/ready").status == 200, 60)
+            wait_until(lambda: primary.get("/health/ready").status == 200)
             assert primary.deliver_all(f"first-{number}" for number in range(100)) == {200: 100}
             yield Pair(primary, litestream, standby)
 
@@ -177,7 +177,7 @@ def refused(reason: str) -> tuple[int, str, str]:
 def start_as_primary(server: Server) -> str:
     """Return what the service says that does not start."""
     before = (server.folder / "stdout").stat().st_size
-    assert start(server.folder, PORT=free_port()).wait(20) == EXIT_CONFIG
+    assert start(server.folder, PORT=free_port()).wait(60) == EXIT_CONFIG
     return (server.folder / "stdout").read_text()[before:]
 
 
@@ -248,7 +248,7 @@ def change(server: Server, sql: str) -> None:
 STALLED = """#!/bin/sh
 case $1 in
     ltx) echo '[{"timestamp": "2025-01-15T10:00:00Z"}]' ;;
-    restore) echo > "$3"; exec sleep 20 ;;
+    restore) echo > "$3"; exec sleep 60 ;;
 esac
 """
 
@@ -269,14 +269,14 @@ def test_a_drill_that_is_stopped_leaves_no_copy(
     def begun() -> Command:
         before = copies()
         drill = command(config.database_path, "drill", PATH=path)
-        wait_until(lambda: bool({*copies()} - {*before}), 30)
+        wait_until(lambda: bool({*copies()} - {*before}))
         return drill
 
     drill = begun()
     [copy] = copies()
     mode = stat.S_IMODE(copy.parent.stat().st_mode)
     drill.send_signal(number)
-    status = drill.wait(10)
+    status = drill.wait(60)
     left = copies()
     with begun() as another:  # removes what a kill has left
         now = copies()

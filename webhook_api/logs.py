@@ -1,4 +1,4 @@
-"""Logs: JSON, one object a line. `web/request_log.py` makes the line of a request and its level."""
+"""Logs: JSON, one object a line. `web/hooks.py` makes the line of a request and its level."""
 
 import json
 import logging

@@ -119,6 +119,7 @@ class Origin(NamedTuple):
     """Where a message came from: who delivered it, its kind, and the provider's object for it.
 
     The kind is the provider's own word (`image`), None if there is none. The payload is JSON.
+    The table of messages has columns of these names.
     """
 
     provider: str
@@ -127,7 +128,6 @@ class Origin(NamedTuple):
 
 
 OWN = "webhook"  # the provider of what comes to /webhook
-_OWN_TEXT, _OWN = Origin(OWN, "text"), Origin(OWN)
 
 
 class InboundMessage(BaseModel):
@@ -151,7 +151,7 @@ class InboundMessage(BaseModel):
     @property
     def origin(self) -> Origin:
         """Who delivered it, and what else is kept of it."""
-        return _OWN_TEXT if self.text is not None else _OWN
+        return Origin(OWN, None if self.text is None else "text")
 
 
 class ImportedMessage(InboundMessage):
@@ -254,7 +254,6 @@ class MessageQuery(MessageFilter):
 
 
 MAX_WAIT_S = 25
-_NOT_IN_A_FEED = ("offset", "cursor", "since", "until", "q", "message_id")
 PositionText = Annotated[
     FeedPosition | FeedStart,
     PlainValidator(FeedPosition.parse),
@@ -282,7 +281,8 @@ class FeedQuery(AddressFilter):
     @model_validator(mode="before")
     @classmethod
     def _refuse_what_a_list_has(cls, given: Any) -> Any:
-        names = [name for name in _NOT_IN_A_FEED if name in given]
+        of_a_list = MessageQuery.model_fields.keys() - cls.model_fields.keys()
+        names = sorted(of_a_list.intersection(given))
         if "after" in given and "consumer" in given:
             names.append("consumer")
         if "wait" in given and not ("after" in given or "consumer" in given):

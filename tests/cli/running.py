@@ -42,14 +42,14 @@ def some_messages(count: int) -> bytes:
 
 
 @contextmanager
-def short_files(most_bytes: int) -> Iterator[None]:
-    """No file can be written beyond so many bytes, as on a disk that is full."""
-    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, allowed[1]))
+def limited(resource_: int, most: int) -> Iterator[None]:
+    """Let this process have only so much of a resource (getrlimit(2))."""
+    _, hard = allowed = resource.getrlimit(resource_)
+    resource.setrlimit(resource_, (most, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+        resource.setrlimit(resource_, allowed)
 
 
 def environment(database: Path) -> dict[str, Any]:
@@ -87,10 +87,3 @@ def start_in_a_shell(*args: object, **environ: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def in_a_shell(*args: object, **environ: str) -> tuple[int, bytes, bytes]:
-    """Run it with `body` as its stdin; return exit code, stdout and stderr."""
-    with start_in_a_shell(*args, **environ) as process:
-        stdout, stderr = process.communicate(b"body")
-    return process.returncode, stdout, stderr

@@ -7,14 +7,12 @@ import re
 import shutil
 import signal
 import sqlite3
-import threading
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -23,7 +21,7 @@ from tests.cli.running import command
 from tests.conftest import Api
 from tests.dying import restore_until
 from tests.forks import killed
-from tests.serving import Load, Server, serving, wait_until
+from tests.serving import Load, serving, wait_until
 from tests.store.files import (
     all_ids,
     differences,
@@ -263,46 +261,27 @@ def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: 
         server.deliver_all([f"old-{number}" for number in range(5)])
         with closing(Database(server.database)) as database:
             back_up(database, tmp_path / "b.db")
-        with Load(server, "m", threads=4) as load, Reads(server) as reads:
+        reads: set[int] = set()
+        paths = ("/messages", "/messages?q=o", "/stats", "/health/ready")
+        with Load(server, "m", threads=4) as load:
             for _ in range(2):
                 load.more(30)
                 with command(server.database, "restore", tmp_path / "b.db") as restoring:
+                    while restoring.poll() is None:
+                        reads |= {server.get(path).status for path in paths}
                     stdout, stderr = restoring.communicate()
                 assert (restoring.returncode, stderr) == (0, "")
                 assert stdout.startswith(f"{server.database}: 5 messages, nothing differs\n")
+        wait_until(lambda: server.get("/health/ready").status == 200)
         stats = server.get("/stats").json["total_messages"]
         found = server.get("/messages?q=o").json["total"]
         there = server.ids()
 
     assert load.failures == []
-    assert set(load.statuses) == set(reads.statuses) == {200}
+    assert set(load.statuses) == reads == {200}
     assert load.acknowledged <= all_ids(server.database)
     assert (stats, found) == (len(there), len(there))
     assert differences(server.database) == []
-
-
-class Reads:
-    """Reads of every kind under load, during a `with` block."""
-
-    def __init__(self, server: Server) -> None:
-        self.statuses: Counter[int] = Counter()
-        self._server = server
-        self._going = True
-        self._thread = threading.Thread(target=self._work)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._going = False
-        self._thread.join()
-
-    def _work(self) -> None:
-        with self._server.client() as client:
-            while self._going:
-                for path in ("/messages", "/messages?q=o", "/stats", "/health/ready"):
-                    self.statuses[client.request("GET", path).status] += 1
 
 
 def test_positions_after_the_backup_are_noticed_and_older_ones_go_on(

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from tests.builders import SECRET, a_message
-from tests.cli.running import environment, forked, in_a_shell, some_messages
+from tests.cli.running import environment, forked, some_messages, start_in_a_shell
 from tests.conftest import Api
 from tests.serving import ROOT, inherited
 from tests.store.files import stored
@@ -196,9 +196,12 @@ def test_no_command_reads_a_closed_stdin(config: Config, arguments: list[str]) -
 def test_sign_makes_no_database_and_prints_the_signature_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new/app.db"
 
-    done = in_a_shell("sign", WEBHOOK_SECRET=SECRET, DATABASE_URL=url, LOG_LEVEL="DEBUG")
+    settings = {"WEBHOOK_SECRET": SECRET, "DATABASE_URL": url, "LOG_LEVEL": "DEBUG"}
+    with start_in_a_shell("sign", **settings) as signing:
+        stdout, stderr = signing.communicate(b"body")
 
-    assert done == (0, sign(SECRET, b"body").encode() + b"\n", b"")
+    assert (signing.returncode, stderr) == (0, b"")
+    assert stdout == sign(SECRET, b"body").encode() + b"\n"
     assert list(tmp_path.iterdir()) == []
 
 

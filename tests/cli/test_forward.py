@@ -110,15 +110,15 @@ def test_each_message_is_posted_until_it_is_taken(database: Database) -> None:
     store(path, "a", "b")
     with Target(500, 302, 200) as target:
         running = command(path, "forward", "x", "--to", target.url, FORWARD_SECRET=SECRET)
-        wait_until(lambda: target.ids == ["a", "a", "a", "b"], 20)
+        wait_until(lambda: target.ids == ["a", "a", "a", "b"])
         wait_until(lambda: behind(path) == 0)
         store(path, "c", text="Hello ☃")
         database.note_arrival()  # as the service does
         wait_until(lambda: target.ids[4:] == ["c"] and behind(path) == 0)
         running.send_signal(signal.SIGTERM)
-        _, shown = running.communicate(20)
+        _, shown = running.communicate(60)
 
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0
         assert (target.bodies[-1]["text"], target.bodies[-1]["provider"]) == ("Hello ☃", "webhook")
         assert "x: waiting for messages after 2." in shown
         assert "x: a: the URL answered 500; trying again" in shown
@@ -131,15 +131,15 @@ def test_a_410_ends_it_and_acknowledges_nothing(database: Database) -> None:
     with Target(410) as target:
         to = ["forward", "x", "--to", target.url]
         ended = command(path, *to, "--batch", 2, FORWARD_SECRET=SECRET)
-        assert ended.wait(20) == 0
+        assert ended.wait(60) == 0
         assert "the URL answered 410" in ended.communicate()[1]
         assert [one["message_id"] for one in target.bodies[0]] == ["a", "b"]
         assert behind(path) == 3
 
         again = command(path, *to, FORWARD_SECRET=SECRET)
-        wait_until(lambda: has_consumer(path) and behind(path) == 0, 20)
+        wait_until(lambda: has_consumer(path) and behind(path) == 0)
         again.kill()
-        again.wait(20)
+        again.wait(60)
         assert [one["message_id"] for one in target.bodies[1:]] == ["a", "b", "c"]
 
 
@@ -155,28 +155,29 @@ def test_a_program_acknowledges_by_its_status(database: Database, tmp_path: Path
         lines = taken.read_text().splitlines() if taken.exists() else []
         return [json.loads(line)["message_id"] for line in lines]
 
-    wait_until(lambda: len(names()) >= 2, 20)
+    wait_until(lambda: len(names()) >= 2)
     assert set(names()) == {"a"}
     assert behind(path) == 2
     allowed.touch()
     wait_until(lambda: behind(path) == 0)
     assert names()[-2:] == ["a", "b"]
     running.send_signal(signal.SIGTERM)
-    assert running.wait(20) == 0
+    assert running.wait(60) == 0
 
 
 def test_it_goes_on_after_what_was_removed_by_age(database: Database) -> None:
     path = database.path
     store(path, "a", "b", "c")
-    with Target(500) as target:
+    with Target(*[500] * 100) as target:
         running = command(path, "forward", "x", "--to", target.url, FORWARD_SECRET=SECRET)
-        wait_until(lambda: bool(target.ids) and has_consumer(path), 20)
+        wait_until(lambda: bool(target.ids) and has_consumer(path))
         with closing(unshared(connect(path, "rw", timeout_s=5))) as db:
             remove_messages(db, [1, 2])
-            assert db.execute("SELECT missed FROM consumers").fetchone() in ((1,), (2,))
+            assert db.execute("SELECT missed FROM consumers").fetchone() == (2,)
+        target.replies.clear()
         wait_until(lambda: target.ids[-1] == "c")
         running.kill()
-        running.wait(20)
+        running.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -342,34 +343,26 @@ def test_a_bad_time_is_refused(recover: Recover, twilio: StandIn, since: str) ->
     assert twilio.got == []
 
 
-class TestKeys:
-    """Which key is used."""
+def test_an_api_key_has_priority_over_the_token(
+    recover: Recover, twilio: StandIn, api: Api, tmp_path: Path
+) -> None:
+    both = a_config(tmp_path, TWILIO_ACCOUNT_SID=ACCOUNT, TWILIO_API_KEY="SK1:secret")
+    api.app.config["SETTINGS"] = both
+    twilio.replies = [a_page()]
 
-    @pytest.fixture
-    def config(self, tmp_path: Path) -> Config:
-        return a_config(tmp_path, TWILIO_ACCOUNT_SID=ACCOUNT, TWILIO_API_KEY="SK1:secret")
-
-    def test_an_api_key_has_priority_over_the_token(
-        self, recover: Recover, twilio: StandIn
-    ) -> None:
-        twilio.replies = [a_page()]
-
-        assert recover()[0] == 0
-        ((_, headers, _),) = twilio.got
-        key = headers["authorization"]
-        assert base64.b64decode(key.removeprefix("Basic ")) == b"SK1:secret"
+    assert recover()[0] == 0
+    ((_, headers, _),) = twilio.got
+    key = headers["authorization"]
+    assert base64.b64decode(key.removeprefix("Basic ")) == b"SK1:secret"
 
 
-class TestNoAccount:
-    """Without the account."""
+def test_a_missing_account_is_named(
+    recover: Recover, twilio: StandIn, api: Api, tmp_path: Path
+) -> None:
+    api.app.config["SETTINGS"] = a_config(tmp_path)
 
-    @pytest.fixture
-    def config(self, tmp_path: Path) -> Config:
-        return a_config(tmp_path)
-
-    def test_the_missing_setting_is_named(self, recover: Recover, twilio: StandIn) -> None:
-        assert recover() == (1, "Error: TWILIO_ACCOUNT_SID is not set\n")
-        assert twilio.got == []
+    assert recover() == (1, "Error: TWILIO_ACCOUNT_SID is not set\n")
+    assert twilio.got == []
 
 
 def test_an_api_key_needs_its_secret(tmp_path: Path) -> None:
@@ -389,16 +382,16 @@ def test_none_is_missed_or_comes_twice_while_processes_are_killed(tmp_path: Path
         with Load(server, "k") as load:
             for number in range(2 * kills_of_it):
                 before = len(target.ids)
-                wait_until(lambda before=before: len(target.ids) > before + 50, 30)  # type: ignore[misc]
+                wait_until(lambda before=before: len(target.ids) > before + 15)  # type: ignore[misc]
                 if number % 2:
                     running.kill()
-                    running.wait(20)
+                    running.wait(60)
                     running = forward()
                 else:
                     os.kill(random.choice(server.workers), signal.SIGKILL)
-        wait_until(lambda: behind(server.database) == 0, 60)
+        wait_until(lambda: behind(server.database) == 0)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0
         stored = [row[0] for row in server.query("SELECT message_id FROM messages ORDER BY id")]
 
     assert load.acknowledged <= set(stored)

@@ -51,6 +51,7 @@ from webhook_api.store.indexing import index_messages
 from webhook_api.store.lock import WriteLock
 from webhook_api.store.messages import insert_messages, remove_messages
 from webhook_api.store.writer import Writer
+from webhook_api.timestamps import now_as_text
 
 talk = pytest.mark.usefixtures("talk")
 
@@ -147,8 +148,9 @@ def test_a_message_with_the_address_in_its_payload_is_forgotten(
 @pytest.mark.parametrize("address", ["US.13491208655302741918", "68849", "SUPPORT", "rcs:agent_1"])
 def test_any_other_address_is_forgotten(api: Api, address: str) -> None:
     insert_messages(api.writer, [kept(sender=address)])
-    letters = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
-    insert_dead_letters(api.writer, [DeadLetter.of("meta", "", {}, body) for body in letters])
+    bodies = [b"from " + address.encode(), b"From=" + quote(address, safe="").encode(), b"x"]
+    letters = [DeadLetter("meta", "", {}, body, now_as_text()) for body in bodies]
+    insert_dead_letters(api.writer, letters)
 
     result = api.run("forget", address)
 
@@ -315,7 +317,7 @@ def test_a_prune_that_fails_on_its_way_says_how_many_it_has_removed(
     assert len(stored(api.path)) == 84
 
 
-MANY = 2500
+MANY = 5000
 
 
 @pytest.fixture
@@ -335,7 +337,7 @@ def test_a_prune_that_is_stopped_leaves_each_id_either_stored_or_removed(
     pruning: Command, database: Database, number: int
 ) -> None:
     pruning.send_signal(number)
-    out, err = pruning.communicate(timeout=20)
+    out, err = pruning.communicate(timeout=60)
 
     all_of_them = {f"m{number}" for number in range(MANY)}
     left, gone = stored(database.path), removed(database.path, *all_of_them)

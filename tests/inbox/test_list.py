@@ -18,9 +18,9 @@ from webhook_api.inbox.marks import mark_hits
 from webhook_api.inbox.overview import count_overview
 from webhook_api.models import parse_message
 from webhook_api.services import register_services, services_of
-from webhook_api.store.consumers import create_consumer
 from webhook_api.store.folding import fold
 from webhook_api.store.messages import insert_messages, remove_messages
+from webhook_api.store.positions import create_consumer
 
 
 @pytest.mark.parametrize(

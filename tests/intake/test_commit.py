@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -20,7 +20,6 @@ from webhook_api.models import InboundMessage
 from webhook_api.store import writer as writers
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import index_messages
-from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.writer import Writer
 
@@ -40,11 +39,9 @@ class Stub(Writer):
         super().__init__(database)
         self.before = before
 
-    def store(
-        self, connection: LockedConnection, messages: Sequence[InboundMessage]
-    ) -> list[StoreResult]:
+    def store(self, *batch: Any, **more: Any) -> tuple[list[StoreResult], list[int]]:
         self.before()
-        return super().store(connection, messages)
+        return super().store(*batch, **more)
 
 
 def store_together(
@@ -176,9 +173,10 @@ def test_deliveries_that_fail_together_each_raise_an_exception_of_their_own(
 
 
 def test_a_check_says_whether_a_message_could_be_stored_and_stores_none(
-    commits: GroupCommit, database: Database, record: Record
+    database: Database, record: Record
 ) -> None:
-    in_threads(20, lambda: commits.check(30))  # those within a second share one write
+    commits = group(database, record, probe_valid_s=60)
+    in_threads(20, lambda: commits.check(30))  # all share one write
     with database.reader() as reader:
         assert reader.execute("SELECT probes FROM totals").fetchone() == (1,)
     other = group(database, record, probe_valid_s=0)
@@ -413,7 +411,7 @@ def test_no_delivery_hears_of_an_upkeep_that_fails(
     with caplog.at_level(logging.WARNING):
         store_one(commits, message(message_id="m1"))
         wait_until(lambda: waiting.ident is not None)
-        waiting.join(30)
+        waiting.join(60)
 
     assert [answer.created for answer in answers] == [True]
     assert "upkeep of the database failed: database: the disk is full" in caplog.text

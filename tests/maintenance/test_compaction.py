@@ -26,12 +26,11 @@ from webhook_api.maintenance.compaction import compact
 from webhook_api.models import FeedPosition, FeedQuery
 from webhook_api.reading.feed import read_feed
 from webhook_api.store.connections import connect
-from webhook_api.store.consumers import create_consumer, list_consumers, move_consumer
 from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number, older_than, remove_messages
-from webhook_api.store.positions import PositionLost
+from webhook_api.store.positions import PositionLost, create_consumer, list_consumers, move_consumer
 
 
 def once_meanwhile(act: Callable[[], None]) -> Progress:

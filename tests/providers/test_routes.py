@@ -26,9 +26,6 @@ from webhook_api.providers import PARSERS, meta, standard, twilio
 from webhook_api.services import services_of
 from webhook_api.store import dead_letters
 
-MIB = 1024 * 1024
-
-
 METHODS = ["POST", "GET"]
 
 
@@ -226,17 +223,6 @@ def test_while_a_secret_is_changed_both_are_accepted(
         for key in ("current", "previous")
     ]
     assert used == [1, 2]
-
-
-@pytest.mark.parametrize(("provider", "limit"), [("meta", 3 * MIB), ("twilio", MIB // 4)])
-def test_only_meta_may_send_three_mebibytes(api: Api, provider: str, limit: int) -> None:
-    refused = api.client.post(f"/webhook/{provider}", data=b" " * (limit + 1))
-    read = api.client.post(f"/webhook/{provider}", data=b" " * limit)
-
-    assert (refused.status_code, read.status_code) == (413, 401)
-    assert api.client.post("/webhook", data=b" " * (MIB // 4 + 1)).status_code == 413
-    long = from_meta(*some_whatsapps(1000), contacts=[{"profile": {"name": "x" * 2 * MIB}}])
-    assert api.deliver("meta", long).status_code == 200
 
 
 def test_a_503_says_when_to_come_again(api: Api) -> None:

@@ -5,12 +5,12 @@ import hashlib
 import hmac
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from functools import reduce
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,7 +34,7 @@ from tests.providers.samples import (
     signed_as,
     some_whatsapps,
 )
-from tests.serving import Client, Load, Server, serving, wait_until
+from tests.serving import Client, Server, serving, wait_until
 from webhook_api import close_app
 from webhook_api.errors import BodyTooLarge
 from webhook_api.store.connections import connect
@@ -45,48 +45,20 @@ def deliver(client: Client, provider: str, body: bytes, slash: str = "") -> int:
     return client.request("POST", f"/webhook/{provider}{slash}", body, headers).status
 
 
-def test_a_thousand_messages_are_stored_together_under_other_load(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, **SETTINGS) as server,
-        Load(server, "load", threads=4) as load,
-        server.client() as client,
-    ):
-        for number in range(5):
-            body = from_meta(*some_whatsapps(1000, start=1000 * number))
-            assert deliver(client, "meta", body) == 200
-            stored = server.query("SELECT count(*) FROM messages WHERE message_id LIKE 'meta:%'")
-            assert stored == [(1000 * (number + 1),)]
-
-    assert set(load.statuses) == {200}
-
-
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_a_body_of_three_mebibytes_arrives(tmp_path: Path, slash: str) -> None:
-    fill = {"contacts": [{"profile": {"name": "x" * (3 * 1024 * 1024 - 1000)}}]}
-    body = from_meta(a_whatsapp(), **fill)
+def test_a_body_of_three_mebibytes_arrives_from_meta_alone(tmp_path: Path) -> None:
+    most = 3 * 1024 * 1024
+    body = from_meta(a_whatsapp(), contacts=[{"profile": {"name": "x" * (most - 1000)}}])
 
     deliveries = [
-        ("meta", body, 200), ("meta", body + b" " * 2000, 413), ("twilio", b"a" * 300_000, 413)
+        ("meta", body.ljust(most), {200}), ("meta", body.ljust(most + 1), {413}),
+        # Twilio signs the slash as well.
+        ("twilio", b"a" * 262_144, {200, 401}), ("twilio", b"a" * 262_145, {413}),
     ]  # fmt: skip
     with serving(tmp_path, **SETTINGS) as server:
-        for provider, sent, status in deliveries:
+        for slash, (provider, sent, statuses) in product(["", "/"], deliveries):
             with server.client() as client:
-                assert deliver(client, provider, sent, slash) == status
+                assert deliver(client, provider, sent, slash) in statuses
     assert server.ids() == {"meta:wamid.0000"}
-
-
-def test_clients_that_stall_in_a_long_body_hold_no_thread(tmp_path: Path) -> None:
-    head = b"POST /webhook/meta HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 9
-
-    with (
-        serving(tmp_path, WEB_CONCURRENCY=1, **SETTINGS) as server,
-        ExitStack() as all,
-    ):
-        for _ in range(8):
-            stalled = all.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            stalled.sendall(head)
-        assert server.get("/health/live", timeout_s=2).status == 200
-        assert server.deliver().status == 200
 
 
 def test_a_delivery_is_stored_whole_or_not_at_all_after_a_kill(tmp_path: Path) -> None:

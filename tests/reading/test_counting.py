@@ -16,34 +16,6 @@ from webhook_api.store.connections import Connection
 from webhook_api.store.indexing import index_messages
 
 
-def test_a_rollback_leaves_the_counters_as_they_were(api: Api) -> None:
-    api.store(a_message())
-    before = [api.rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")]
-
-    api.writer.execute("BEGIN")
-    api.store(*some_messages(5))
-    api.writer.execute("DELETE FROM messages")
-    api.writer.execute("ROLLBACK")
-
-    assert [
-        api.rows(f"SELECT * FROM {table}") for table in ("totals", "senders", "periods")
-    ] == before
-
-
-def test_the_counters_of_removed_rows_leave_nothing_behind(api: Api) -> None:
-    api.store(*some_messages(40), a_message(message_id="x", ts="0001-01-01T00:00:00Z", sender="+1"))
-    index_messages(api.writer, max_rows=10)
-
-    api.writer.execute("DELETE FROM messages")
-
-    assert api.rows("SELECT messages, senders, deletions FROM totals") == [(0, 0, 41)]
-    for empty in (
-        "senders", "periods", "sender_periods", "characters WHERE messages <> 0",
-        "messages_search WHERE messages_search MATCH 'Hello'",
-    ):  # fmt: skip
-        assert api.rows(f"SELECT * FROM {empty}") == []
-
-
 def test_an_id_is_never_used_twice(api: Api) -> None:
     api.store(a_message(message_id="a"))
     (first,) = api.writer.execute("SELECT id FROM messages").fetchone()

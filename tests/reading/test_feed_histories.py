@@ -13,15 +13,16 @@ from webhook_api.models import FeedPosition, FeedQuery, parse_message
 from webhook_api.reading.feed import read_feed
 from webhook_api.store import messages
 from webhook_api.store.connections import connect
-from webhook_api.store.consumers import (
+from webhook_api.store.lock import LockedConnection, unshared
+from webhook_api.store.messages import insert_messages, of_number, remove_messages
+from webhook_api.store.positions import (
+    PositionLost,
     create_consumer,
     find_consumer,
     list_consumers,
     move_consumer,
+    start_of,
 )
-from webhook_api.store.lock import LockedConnection, unshared
-from webhook_api.store.messages import insert_messages, of_number, remove_messages
-from webhook_api.store.positions import PositionLost, start_of
 
 STEPS = 40
 ROUNDS = 200

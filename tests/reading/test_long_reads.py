@@ -77,11 +77,6 @@ def refused(read: Callable[[], object]) -> tuple[type, object, float]:
     return error.type, error.value.detail, time.monotonic() - started
 
 
-def test_a_read_returns_what_it_reads(reads: LongReads, watching: Watching) -> None:
-    assert [read(reads, one) for _ in range(5)] == [1] * 5
-    assert watching.refusals == []
-
-
 def test_each_failed_read_raises_its_own_exception(reads: LongReads) -> None:
     errors = []
     for _ in range(3):
@@ -164,22 +159,6 @@ def test_a_stream_without_a_file_is_refused(reads: LongReads, database: Database
 
     assert kind is Unavailable
     assert list(reads.stream(numbers, there)) == [0, 1, 2]
-
-
-def test_a_stream_has_its_own_reader_until_it_ends(reads: LongReads, database: Database) -> None:
-    with database.reader() as first:
-        pass
-    stream = reads.stream(numbers, there)
-    next(stream)
-    with database.reader() as other:
-        assert one(other) == 1
-        next(stream)
-    with database.reader() as acquired:
-        rest = list(stream)
-
-    assert (acquired, rest) == (other, [2])
-    with database.reader() as last, database.reader() as last_but_one:
-        assert {last, last_but_one} == {first, other}
 
 
 def test_a_stream_whose_client_leaves_ends_at_its_next_block(

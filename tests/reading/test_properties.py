@@ -193,6 +193,8 @@ def test_every_page_total_and_stream_equals_a_filter_of_the_rows(
 
 
 @given(STEPS, FILTERS)
+@example([[ONE]], {"since": ONE["ts"], "from": None})
+@example([[ONE]], {"since": None, "until": ONE["ts"], "from": None})
 @settings(max_examples=80)
 def test_statistics_equal_a_count_of_the_rows(
     service: Service, steps: Steps, wanted: dict[str, str | None]

@@ -86,58 +86,6 @@ def test_every_character_is_literal(api: Api, index: Index) -> None:
         assert found["total"] == 1
 
 
-WILDCARDS = ["%", "_", "*", '"', "%%", "__", '""', "%%%", "___", '"""', "***"]
-
-
-def test_a_wildcard_alone_finds_only_itself(api: Api, index: Index) -> None:
-    api.store(a_message(), *[a_message(message_id=q, text=f"a{q}b") for q in WILDCARDS])
-    index()
-
-    for q in WILDCARDS:
-        found = names(api.get("/messages", q=q))
-        assert sorted(found) == sorted(other for other in WILDCARDS if q in other)
-
-
-WITH_NUL = {
-    "\x00": ["both", "nul"],
-    "É\x00F": ["nul"],
-    "end": ["both", "mark", "nul"],
-    "the END": ["both", "mark", "nul"],
-    "\x01": ["both", "mark"],
-    "E\x01F": ["mark"],
-    "\x01F": ["both", "mark"],
-    "\x00\x01": ["both"],
-    "\x01\x00": [],
-}
-
-
-def test_text_with_nul_is_searched_to_its_end(api: Api, index: Index) -> None:
-    api.store(
-        a_message(message_id="nul", text="é\x00f the end"),
-        a_message(message_id="mark", text="e\x01f the end"),
-        a_message(message_id="both", text="e\x00\x01f the end"),
-        a_message(message_id="none", text="nothing"),
-    )
-    index()
-
-    for q, hits in WITH_NUL.items():
-        found = api.get("/messages", q=q)
-        assert names(found) == hits, ascii(q)
-        assert found["total"] == len(hits)
-
-
-def test_rows_without_text_never_match(api: Api, index: Index) -> None:
-    api.store(a_message(message_id="none", text=None), a_message(message_id="empty", text=""))
-    index()
-
-    assert [api.get("/messages", q=q)["total"] for q in ["n", "null", "None", "\x00"]] == [
-        0,
-        0,
-        0,
-        0,
-    ]
-
-
 def test_a_long_phrase_is_compared_to_its_end(api: Api, index: Index) -> None:
     phrases = {length: "é" + "b" * (length - 2) + "Z" for length in (31, 32, 33, 64, 4096)}
     for length, phrase in phrases.items():
@@ -188,23 +136,6 @@ def test_a_short_phrase_that_begins_many_terms_of_the_index_is_found(
 
     assert names(page) == ["z240", "z241", "z242"]
     assert page["total"] == 250
-
-
-def test_a_removed_row_is_not_found(api: Api, index: Index) -> None:
-    api.store(
-        a_message(message_id="a", text="Ärger one"), a_message(message_id="b", text="Ärger two")
-    )
-    index()
-    assert api.get("/messages", q="ärger")["total"] == 2
-
-    api.writer.execute("DELETE FROM messages WHERE message_id = 'a'")
-
-    found = api.get("/messages", q="ärger")
-    assert (names(found), found["total"]) == (["b"], 1)
-    index_messages(api.writer, max_rows=10)  # for the check compares all rows with the index
-    api.writer.execute(
-        "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
-    )
 
 
 def test_the_index_distinguishes_every_character_that_the_comparison_does() -> None:

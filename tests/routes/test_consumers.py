@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from tests.builders import a_message, samples, some_messages
 from tests.conftest import Api
 from webhook_api.config import Config
-from webhook_api.store import consumers
+from webhook_api.store import positions
 from webhook_api.store.messages import of_number, remove_messages
 
 TOKEN = "token"
@@ -161,7 +161,7 @@ def test_missed_is_what_age_removed_unread(api: Api) -> None:
 def test_behind_is_exact_or_not_too_few(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.store(*some_messages(20))
     put(api.client, CREATE)
-    monkeypatch.setattr(consumers, "EXACT_UP_TO", 5)
+    monkeypatch.setattr(positions, "EXACT_UP_TO", 5)
 
     for position, behind in (("start", 20), ("now", 0)):
         shown: Any = put(api.client, ANYWHERE, position).json

@@ -12,11 +12,6 @@ from tests.conftest import Api
 from webhook_api.store.schema import SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
-def test_a_service_that_works_is_live_and_ready(api: Api, path: str) -> None:
-    assert api.client.get(path).status_code == 200
-
-
 def with_version(version: int) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:

@@ -1,10 +1,10 @@
-"""GET /messages: pages in the order of instants, links between them, filters, and streams."""
+"""GET /messages: pages in the order of instants, links, filters, and streams; one message."""
 
 import json
 import random
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,7 +12,9 @@ from flask.testing import FlaskClient
 from tests.builders import a_message, some_messages
 from tests.conftest import Api
 from tests.routes.pages import following, names, walk
+from tests.serving import Server, serving
 from webhook_api.services import services_of
+from webhook_api.store.messages import remove_messages
 
 
 @pytest.mark.parametrize(
@@ -68,33 +70,6 @@ def test_order_is_by_instant_then_by_message_id(api: Api) -> None:
     reply = api.get("/messages")
 
     assert [(message["message_id"], message["ts"]) for message in reply["data"]] == in_order
-
-
-SINCE = {
-    "2025-01-15T10:00:00Z": "abcd",
-    "2025-01-15T10:00:00.000Z": "abcd",
-    "2025-01-15T10:00:00.000000001Z": "bcd",
-    "2025-01-15T10:00:00.5Z": "bcd",
-    "2025-01-15T10:00:00.500000001Z": "cd",
-    "2025-01-15T10:00:01Z": "cd",
-    "2025-01-15T10:00:01.1Z": "d",
-    "0001-01-01T00:00:00Z": "abcd",
-    "9999-12-31T23:59:59.999999999Z": "d",
-}
-
-
-@pytest.mark.parametrize("filters", [{}, {"from_": "+919876543210"}], ids=str)
-def test_since_is_inclusive_and_exact(api: Api, filters: dict[str, str]) -> None:
-    api.store(
-        a_message(message_id="a"),
-        a_message(message_id="b", ts="2025-01-15T10:00:00.5Z"),
-        a_message(message_id="c", ts="2025-01-15T10:00:01Z"),
-        a_message(message_id="d", ts="9999-12-31T23:59:59.999999999Z"),
-    )
-
-    for since, found in SINCE.items():
-        reply = api.get("/messages", since=since, **filters)
-        assert ("".join(names(reply)), reply["total"]) == (found, len(found)), since
 
 
 TIMES = {
@@ -236,24 +211,6 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(api: Api) -> None:
     assert names(api.client.get(following(response)).json) == in_order[2007:2014]
 
 
-def test_pages_and_totals_follow_what_is_removed(api: Api) -> None:
-    api.store(*some_messages(6))
-
-    api.writer.execute("DELETE FROM messages WHERE message_id IN ('m0000', 'm0003')")
-
-    reply = api.get("/messages", limit=3)
-    assert (names(reply), reply["total"]) == (["m0001", "m0002", "m0004"], 4)
-    assert api.get("/messages", since="2025-01-15T00:00:03Z")["total"] == 2
-    assert api.get("/messages", from_="+919876543210")["total"] == 4
-
-
-@pytest.mark.parametrize("limit", [1, 3, 10, 11, 100])
-def test_next_leads_through_all_pages_and_ends(api: Api, limit: int) -> None:
-    api.store(*some_messages(10))
-
-    assert walk(api.client, f"/messages?limit={limit}") == [f"m{n:04}" for n in range(10)]
-
-
 def test_next_keeps_every_filter_and_drops_the_offset(api: Api) -> None:
     api.store(*some_messages(10, text="50% &+é"), a_message(message_id="other", sender="+1"))
     filters = "from=+919876543210&since=2025-01-15T00:00:02Z&q=%25+%26%2B%C3%89"
@@ -314,23 +271,16 @@ def stream(client: FlaskClient, url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("same", "ids"),
-    [({}, ["m0003", "m0004", "m0005"]),
-     ({"ts": "2025-01-15T10:00:00Z"}, ["m0003", "m0004", "m0005"])],
-    ids=["in order", "of one instant"],
-)  # fmt: skip
-def test_next_goes_on_when_its_row_was_removed(
-    api: Api, same: dict[str, str], ids: list[str]
-) -> None:
+@pytest.mark.parametrize("same", [{}, {"ts": "2025-01-15T10:00:00Z"}], ids=["in order", "alike"])
+def test_next_goes_on_when_its_row_was_removed(api: Api, same: dict[str, str]) -> None:
     api.store(*some_messages(6, **same))
     response = api.client.get("/messages?limit=3")
 
     api.writer.execute("DELETE FROM messages WHERE message_id = 'm0002'")
 
     rest = walk(api.client, following(response))
-    assert rest[-3:] == ids
-    assert same or rest == ids
+    assert rest[-3:] == ["m0003", "m0004", "m0005"]
+    assert same or len(rest) == 3
 
 
 def test_ndjson_streams_all_messages_as_lines(api: Api) -> None:
@@ -383,8 +333,11 @@ def test_head_of_a_stream_has_no_length(api: Api) -> None:
     assert "Content-Length" not in response.headers
 
 
-def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(api: Api) -> None:
-    payloads = some_messages(1500)
+@pytest.mark.parametrize("same", [{}, {"ts": "2025-01-15T10:00:00Z"}], ids=["in order", "alike"])
+def test_a_stream_holds_no_snapshot_has_each_row_once_and_gives_its_connection_back(
+    api: Api, same: dict[str, str]
+) -> None:
+    payloads = some_messages(1500, **same)
     api.store(*payloads[:750])
     api.store(*payloads[750:])
     with services_of(api.app).database.reader() as reader:
@@ -393,7 +346,7 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(api: Api) -> N
     response = api.client.get("/messages", headers=NDJSON, buffered=False)
     blocks = response.iter_encoded()
     first = next(blocks)
-    # The last row of the first read goes; the next one is of another instant.
+    # The last row of the first read goes.
     api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
     busy, *_ = api.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     lines = b"".join([first, *blocks]).splitlines()
@@ -403,31 +356,6 @@ def test_a_stream_holds_no_snapshot_and_gives_its_connection_back(api: Api) -> N
     assert [json.loads(line) for line in lines] == payloads
     with services_of(api.app).database.reader() as acquired:
         assert acquired is reader
-
-
-def test_a_stream_has_each_row_once_when_a_row_is_removed_meanwhile(api: Api) -> None:
-    payloads = some_messages(1500, ts="2025-01-15T10:00:00Z")
-    api.store(*payloads[:750])
-    api.store(*payloads[750:])
-
-    blocks = api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded()
-    first = next(blocks)
-    api.writer.execute("DELETE FROM messages WHERE message_id = 'm0999'")
-    lines = b"".join([first, *blocks]).splitlines()
-
-    assert [json.loads(line) for line in lines] == payloads
-
-
-def test_every_stream_that_has_ended_frees_its_place(api: Api) -> None:
-    api.store(*some_messages(500))
-
-    for _ in range(10):
-        api.client.get("/messages", headers=NDJSON).get_data()
-        api.client.head("/messages", headers=NDJSON).close()
-        api.client.get("/messages?q=nothing", headers=NDJSON, buffered=False)
-        next(api.client.get("/messages", headers=NDJSON, buffered=False).iter_encoded())
-
-    assert api.client.get("/messages", headers=NDJSON).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
@@ -459,3 +387,57 @@ def test_json_is_the_answer_unless_ndjson_is_preferred(
     api: Api, accept: str, mimetype: str
 ) -> None:
     assert api.client.get("/messages", headers={"Accept": accept}).mimetype == mimetype
+
+
+# GET /messages/{message_id}: one message with all that is kept of it.
+IDS = [
+    "m1", "a/b", "/a", "a//b/", "..", "a/../b", "?q=1#x", "%2F", " ", "+", "é😀", "\u202e",
+    "a\nb", "a\x00b", "x" * 512, "new", "meta:wamid.HBgL==",
+]  # fmt: skip
+
+
+def whole(client: FlaskClient, message_id: str) -> Any:
+    return client.get("/messages/" + quote(message_id, safe="")).json
+
+
+@pytest.mark.parametrize("message_id", IDS, ids=ascii)
+def test_any_id_is_found(api: Api, message_id: str) -> None:
+    api.post(a_message(message_id=message_id))
+
+    found = whole(api.client, message_id)
+
+    received_at = found.pop("received_at")
+    assert received_at.endswith("Z")
+    more = {"provider": "webhook", "kind": "text", "payload": None}
+    assert found == a_message(message_id=message_id) | more
+
+
+def test_without_a_text_there_is_no_kind(api: Api) -> None:
+    api.post(a_message(text=None))
+
+    assert whole(api.client, "m1")["kind"] is None
+
+
+def test_an_unknown_message_is_404_and_a_removed_one_410(api: Api) -> None:
+    api.store(a_message())
+    assert api.client.get("/messages/m2").status_code == 404
+
+    remove_messages(api.writer, [1])
+
+    gone = api.client.get("/messages/m1")
+    assert (gone.status_code, gone.json) == (410, {"detail": "the message was removed"})
+    assert api.client.get("/messages/m2").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def test_the_server_hands_every_id_over_unchanged(server: Server) -> None:
+    with server.client() as client:
+        for message_id in IDS:
+            assert client.deliver(message_id=message_id).status == 200
+            path = "/messages/" + quote(message_id, safe="")
+            assert client.request("GET", path).json["message_id"] == message_id

@@ -9,20 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.builders import a_message, encode, signed
-from tests.serving import Server
+from tests.serving import ANSWER_S, Server
 from webhook_api.models import ImportedMessage, parse_message
 from webhook_api.store import connections
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import insert_messages
 
-RECEIVE_TIMEOUT_S = 0.6  # in quick.conf.py
-
 CLOSE = "Connection: close"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"  # to be ended with an empty line
 
 
-def connect(server: Server, timeout_s: float = 10.0) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout_s)
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), ANSWER_S)
 
 
 def read_all(client: socket.socket) -> bytes:
@@ -46,7 +44,9 @@ def read_reply(client: socket.socket) -> bytes:
     head, _, body = received.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     while length and len(body) < int(length[1]):
-        body += client.recv(65_536)
+        part = client.recv(65_536)
+        assert part, received
+        body += part
     return head + b"\r\n\r\n" + body
 
 
@@ -82,7 +82,9 @@ def status(reply: bytes) -> int:
 def read_head(client: socket.socket) -> None:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += client.recv(1)
+        part = client.recv(1)
+        assert part, received
+        received += part
 
 
 def readable(clients: list[socket.socket]) -> list[socket.socket]:

@@ -3,11 +3,11 @@
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.builders import samples
+from tests.server.clients import CLOSE, connect, read_all
 from tests.serving import Server, serving, wait_until
 from webhook_api.server.arrivals import MAX_WAITING
 
@@ -26,7 +27,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def wait_for(server: Server, position: str, wait_s: int, more: str = "") -> Any:
-    return server.get(f"/messages?after={position}&wait={wait_s}{more}", timeout_s=30).json
+    return server.get(f"/messages?after={position}&wait={wait_s}{more}").json
+
+
+def number_waiting(server: Server) -> float:
+    return samples(server.get("/metrics").body.decode())["feed_waiting"]
 
 
 def end_of(server: Server) -> str:
@@ -58,53 +63,47 @@ def test_without_a_message_the_answer_is_empty_after_the_wait(server: Server) ->
 def test_a_filter_that_matches_nothing_waits_and_moves_on(server: Server) -> None:
     position = end_of(server)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(wait_for, server, position, 2, "&from=%2B999")
-        time.sleep(0.1)
+        waiting = pool.submit(wait_for, server, position, 5, "&from=%2B999")
+        wait_until(lambda: number_waiting(server) == 1)
         server.deliver(message_id="not-for-it")
         page = waiting.result()
 
     assert (page["data"], page["position"]) == ([], end_of(server))
 
 
-def ask(server: Server, path: str) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.port))
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-    return client
-
-
-def read(client: socket.socket) -> bytes:
-    client.settimeout(20)
-    with client:
-        return b"".join(iter(lambda: client.recv(65536), b""))
-
-
 def lines_of(server: Server, status: int) -> list[dict[str, Any]]:
-    return [line for line in server.log if line.get("status") == status]
+    """Return the log lines of requests for messages."""
+    lines = [line for line in server.log if line.get("path") == "/messages"]
+    return [line for line in lines if line["status"] == status]
 
 
 def test_so_many_may_wait_and_a_stop_answers_them(tmp_path: Path) -> None:
-    with serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=1) as server:
+    with (
+        serving(tmp_path, WEB_CONCURRENCY=1, WEB_THREADS=1, READ_DEADLINE_S=60) as server,
+        ExitStack() as stack,
+    ):
         path = f"/messages?after={end_of(server)}&wait=25"
         before = len(lines_of(server, 200))
-        waiting = [ask(server, path) for _ in range(MAX_WAITING)]
-        wait_until(lambda: server.get("/messages?after=now&wait=25", 30).status == 503)
+        waiting = [stack.enter_context(connect(server)) for _ in range(MAX_WAITING)]
+        for client in waiting:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n{CLOSE}\r\n\r\n".encode())
+        wait_until(lambda: number_waiting(server) == MAX_WAITING)
         refused = server.get(path)
         assert (refused.status, refused.headers["retry-after"]) == (503, "2")
         assert server.get("/messages").status == 200  # no thread waits
-        assert samples(server.get("/metrics").body.decode())["feed_waiting"] == MAX_WAITING
         left = waiting.pop()
         left.close()
         wait_until(lambda: len(lines_of(server, 499)) == 1)
-        assert len(lines_of(server, 200)) - before == 2  # of those who wait, nobody is logged
+        assert len(lines_of(server, 200)) - before == 1  # of those who wait, nobody is logged
         started = time.monotonic()
 
         os.kill(server.process.pid, signal.SIGTERM)
-        answers = [read(client) for client in waiting]
+        answers = [read_all(client) for client in waiting]
 
         assert time.monotonic() - started < 20  # and not 25, as long as they may wait
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
     assert all(b'"data":[]' in answer for answer in answers)
-    assert len(lines_of(server, 200)) - before == MAX_WAITING + 1  # one line for each
+    assert len(lines_of(server, 200)) - before == MAX_WAITING  # one line for each
 
 
 def test_each_message_is_seen_once_while_processes_are_killed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import Api
-from tests.intake.commits import group, message, stored
-from tests.intake.conftest import record
+from tests.intake.commits import Record, message, stored
 from tests.maintenance.test_compaction import once_meanwhile
 from tests.serving import wait_until
 from tests.store.files import NUMBER, differences, traces
@@ -32,16 +31,14 @@ from webhook_api.store.dead_letters import (
 from webhook_api.store.lock import unshared
 from webhook_api.store.messages import of_number
 from webhook_api.store.writer import Writer
-
-__all__ = ["record"]
+from webhook_api.timestamps import now_as_text
 
 DIGITS = NUMBER[1:]
 
 
 def a_letter(body: bytes = b"{}", **fields: Any) -> DeadLetter:
-    return DeadLetter.of("meta", "no id", {"content-type": "application/json"}, body)._replace(
-        **fields
-    )
+    headers = {"content-type": "application/json"}
+    return DeadLetter("meta", "no id", headers, body, now_as_text())._replace(**fields)
 
 
 def keep(path: Path, *letters: DeadLetter) -> list[int]:
@@ -54,15 +51,8 @@ def bodies(path: Path) -> list[bytes]:
         return [body for (body,) in db.execute("SELECT body FROM dead_letters ORDER BY id")]
 
 
-@pytest.fixture
-def commits(database: Database, record: Any) -> Iterator[GroupCommit]:
-    commits = group(database, record)
-    yield commits
-    commits.close()
-
-
 def test_messages_and_dead_letters_of_a_delivery_are_one_commit(
-    commits: GroupCommit, record: Any, database: Database
+    commits: GroupCommit, record: Record, database: Database
 ) -> None:
     results, numbers = commits.store_all([message()], [a_letter(), a_letter(b"\xff\0")])
     _, more = commits.store_all([], [a_letter(b"x")])

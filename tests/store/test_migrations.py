@@ -14,9 +14,9 @@ from tests.builders import SECRET, a_message, an_app
 from tests.dying import migrate_until, prepare
 from tests.forks import Forked, killed
 from tests.reading.calculated import in_order, matches
+from tests.store.files import differences
 from webhook_api import close_app
 from webhook_api.config import Config
-from webhook_api.maintenance.verify import verify
 from webhook_api.models import parse_message
 from webhook_api.store import folding
 from webhook_api.store.connections import connect
@@ -109,11 +109,6 @@ def insert_old_rows(db: LockedConnection, messages: Sequence[object] = MESSAGES)
 def version(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
         return schema_version(db)
-
-
-def differences(path: Path) -> list[str]:
-    with closing(Database(path)) as database:
-        return verify(database).differences
 
 
 def client_of(path: Path) -> Iterator[FlaskClient]:

@@ -12,8 +12,7 @@ from webhook_api.models import InboundMessage, parse_message
 from webhook_api.store.database import Database
 from webhook_api.store.lock import read_transaction
 from webhook_api.store.messages import EVERYTHING
-from webhook_api.store.wal_space import pages_to_index
-from webhook_api.store.writer import Writer
+from webhook_api.store.writer import Writer, pages_to_index
 
 DISK_BYTES = 8 * 1024 * 1024
 BATCH = 32

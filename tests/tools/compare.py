@@ -21,12 +21,12 @@ from urllib.parse import urlencode
 import click
 
 from tests.tools.benchmarks.data import messages
-from tests.tools.benchmarks.harness import HERE, Server, require, show_table
-from tests.tools.benchmarks.measured import Measured, middle
+from tests.tools.benchmarks.harness import HERE, Measured, Server, middle, require, show_table
 from tests.tools.benchmarks.reads import import_messages
 from tests.tools.benchmarks.writes import GTHREAD, Bodies, in_turn
 
 _SEARCHERS = 160
+_WAITERS = 64
 _DELIVERING_BESIDE = 32
 _SEARCHES = 20_000
 _SETTLE_S = 1.0
@@ -65,6 +65,18 @@ def _deliver_beside_searches(bodies: Path, searches: Path, seconds: float, serve
         f"deliveries, {_DELIVERING_BESIDE}, beside searches": delivered,
         f"searches, {_SEARCHERS}, beside deliveries": searching.result(),
     }
+
+
+def _deliver_beside_waiters(bodies: Path, seconds: float, server: Server) -> Runs:
+    """Deliver while clients wait for messages that never come."""
+    path = f"/messages?after=now&wait={seconds + 2 * _SETTLE_S:g}&from=%2B10"
+    with ThreadPoolExecutor(_WAITERS) as pool:
+        waiting = [pool.submit(server.service.get, path, 30) for _ in range(_WAITERS)]
+        time.sleep(_SETTLE_S)
+        delivered = server.post(bodies, _DELIVERING_BESIDE, seconds)
+        if any(one.done() for one in waiting):
+            raise click.ClickException(f"{server.name}: a client did not wait")
+    return {f"deliveries, {_DELIVERING_BESIDE}, beside {_WAITERS} that wait": delivered}
 
 
 def _show(measured: dict[str, dict[str, list[Measured]]], names: Sequence[str]) -> None:
@@ -160,6 +172,9 @@ def main(
         searches = _searches(folder, seed=1)
         race("searches", servers, lambda: partial(
             _deliver_beside_searches, bodies.fresh(seconds), searches, seconds
+        ))  # fmt: skip
+        race("deliveries beside waiters", servers, lambda: partial(
+            _deliver_beside_waiters, bodies.fresh(seconds), seconds
         ))  # fmt: skip
         click.echo(f"{rows} rows, {rounds} rounds of {seconds} s")
         _show(measured, [server.name for server in all_of_them])

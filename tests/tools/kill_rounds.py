@@ -1,9 +1,9 @@
 """Load, kill -9 of a process, new start: is any acknowledged message lost?
 
-`python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `20 prune forget`, it
-kills these commands in each of them; with `100 machine=replica` or `machine=disk`, Litestream is
-killed as well, the volume deleted, and the replica restored. Kills that are held at a point of a
-commit or of a checkpoint are in `tests.tools.powercut`.
+`python -m tests.tools.kill_rounds 100` prints a table of so many rounds; with `100 machine=replica`
+or `machine=disk`, Litestream is killed as well, the volume deleted, and the replica restored. Kills
+at a certain point of a commit or of a checkpoint are in `tests.tools.powercut`, those of the
+commands in `tests/cli`.
 """
 
 import os
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -25,8 +25,7 @@ from tests.builders import a_message, encode
 from tests.cli.running import command
 from tests.litestream import configured, replicating, restore, with_replica
 from tests.serving import Load, Server, database_in, serving, wait_until
-from webhook_api.maintenance.backup import back_up
-from webhook_api.maintenance.verify import check_copy, verify
+from tests.store.files import differences
 from webhook_api.models import FeedPosition
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
@@ -35,7 +34,6 @@ from webhook_api.store.positions import is_proved
 
 _IMPORTED = 60_000
 _IDS_AT_ONCE = 10_000
-_OLD = 20_000  # messages that a round begins with, to be removed
 
 
 class Round(NamedTuple):
@@ -82,47 +80,7 @@ def _import(server: Server, chance: random.Random) -> None:
     server.kill()
 
 
-class _Command:
-    """Kills a command under load, and everything when the service has gone on after it."""
-
-    def __init__(self, name: str, *arguments: str) -> None:
-        self.__name__ = f"_{name}"
-        self._arguments = [name, *arguments]
-        self._takes_s = 1.0  # about; it is corrected with each round
-
-    def __call__(self, server: Server, chance: random.Random) -> None:
-        arguments = [one.format(folder=server.folder) for one in self._arguments]
-        running = command(server.database, *arguments)
-        wait_until(lambda: running.poll() is not None or _uses_database(running.pid, server), 30)
-        time.sleep(chance.uniform(0.0, 1.0) * self._takes_s)
-        ended = running.poll() is not None
-        self._takes_s *= 0.7 if ended else 1.4
-        self.__name__ = self.__name__.split()[0] + (" ended" if ended else "")
-        running.kill()
-        running.wait(10)
-        assert server.deliver(message_id=f"after-{time.monotonic_ns()}").status == 200
-        server.kill()
-
-
-def _uses_database(pid: int, server: Server) -> bool:
-    """Return whether a process has a file open in the folder of the database."""
-    folder = str(server.database.parent)
-    with suppress(OSError):  # it may just end, or close one
-        links = Path(f"/proc/{pid}/fd").iterdir()
-        return any(str(link.readlink()).startswith(folder) for link in links)
-    return False
-
-
 KILLS: list[Callable[[Server, random.Random], None]] = [_all, _master, _workers, _import]
-COMMANDS: dict[str, list[Callable[[Server, random.Random], None]]] = {
-    "prune": [
-        _Command("prune", "--older-than", "1d"),
-        _Command("prune", "--older-than", "1d", "--compact"),
-    ],
-    "forget": [_Command("forget", "+7")],
-    "backup": [_Command("backup", "{folder}/backup.db")],
-    "restore": [_Command("restore", "{folder}/backup.db")],
-}
 
 
 def kill_rounds(
@@ -130,22 +88,19 @@ def kill_rounds(
     *,
     rounds: int,
     load_s: float,
-    kills: Sequence[Callable[[Server, random.Random], None]] = KILLS,
 ) -> Iterator[Round]:
     """Load the service for `load_s` seconds and kill, again and again on the same file."""
     chance = random.Random(1)
     acknowledged: set[str] = set()
     for number in range(rounds):
-        kill = kills[number % len(kills)]
-        if isinstance(kill, _Command):
-            acknowledged |= _old_messages(folder, f"old{number}")
+        kill = KILLS[number % len(KILLS)]
         with serving(folder, WEB_CONCURRENCY=2) as server, Load(server, f"r{number}") as load:
             server.wait_for_workers(2)
             wait_until(lambda load=load: load.acknowledged)  # type: ignore[misc]
             time.sleep(chance.uniform(0.5, 1.0) * load_s)
             kill(server, chance)
         acknowledged |= load.acknowledged
-        differences = _check(server.database) + _check_backup(folder / "backup.db")
+        differences = _check(server.database)
         lost = len(_lost(acknowledged, server.database))
         yield Round(kill.__name__[1:], len(load.acknowledged), lost, len(server.ids()), differences)
 
@@ -230,42 +185,11 @@ class _Reader:
             time.sleep(0.02)
 
 
-def _old_messages(folder: Path, prefix: str) -> set[str]:
-    """Store messages that `prune` and `forget` remove; have a backup for `restore`."""
-    stored = set()
-    with closing(Database(database_in(folder))) as database:
-        database.prepare(create=True)
-        with closing(connect(database.path, "rw", timeout_s=5)) as db:
-            (left,) = db.execute("SELECT count(*) FROM messages WHERE to_msisdn = '+1'").fetchone()
-            if left < _OLD:
-                stored = {f"{prefix}{n}" for n in range(1, _OLD + 1)}
-                db.execute(
-                    "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
-                    " INSERT INTO messages (message_id, from_msisdn, to_msisdn, ts, text,"
-                    " created_at, seconds, nanos) SELECT ? || n, '+7', '+1',"
-                    " '2025-01-15T10:00:00Z', hex(randomblob(40)),"
-                    " '2025-01-15T10:00:00.000Z', 1736935200, 0 FROM n",
-                    [_OLD, prefix],
-                )
-        if not (folder / "backup.db").exists():
-            back_up(database, folder / "backup.db")
-    return stored
-
-
 def _check(path: Path) -> list[str]:
     """Return what differs in the database after the next start."""
     with closing(Database(path)) as database:
         database.prepare()
-        return verify(database).differences
-
-
-def _check_backup(path: Path) -> list[str]:
-    """Return what differs in the backup; nothing if there is none."""
-    if not path.exists():
-        return []
-    copy = path.with_name("copy.db")
-    shutil.copyfile(path, copy)
-    return check_copy(copy).differences
+    return differences(path)
 
 
 def _lost(message_ids: set[str], path: Path) -> set[str]:
@@ -281,16 +205,13 @@ def _lost(message_ids: set[str], path: Path) -> set[str]:
     return set(lost)
 
 
-def main(rounds: int, commands: Sequence[str]) -> None:
-    machine = [one for one in commands if one.startswith("machine=")]
-    others = [one for one in commands if one not in machine]
-    kills = [kill for command in others for kill in COMMANDS[command]] or KILLS
-    with tempfile.TemporaryDirectory() as folder:
-        found_by = kill_rounds(Path(folder), rounds=rounds, load_s=1.5, kills=kills)
+def main(rounds: int, machine: str = "") -> None:
+    with tempfile.TemporaryDirectory() as name:
         if machine:
-            found_by = machine_rounds(
-                Path(folder), rounds=rounds, load_s=1.5, ack_after=machine[0].partition("=")[2]
-            )
+            ack_after = machine.removeprefix("machine=")
+            found_by = machine_rounds(Path(name), rounds=rounds, load_s=1.5, ack_after=ack_after)
+        else:
+            found_by = kill_rounds(Path(name), rounds=rounds, load_s=1.5)
         print("round  killed         acknowledged  lost of all so far  stored  verify")  # noqa: T201
         for number, found in enumerate(found_by, 1):
             print(  # noqa: T201
@@ -301,4 +222,4 @@ def main(rounds: int, commands: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), *sys.argv[2:])

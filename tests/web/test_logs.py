@@ -5,15 +5,12 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.builders import SECRET, a_message, encode, signed
 from tests.conftest import Api
-from tests.dying import write_request_ids
-from tests.forks import Forked
 from webhook_api.logs import JsonFormatter, configure_logs
 
 KEYS = ["ts", "level", "request_id", "method", "path", "status", "latency_ms"]
@@ -28,14 +25,6 @@ def test_each_request_gives_one_line_with_the_specified_keys(api: Api) -> None:
     assert 0 < line["latency_ms"] < 60_000
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["ts"])
     assert abs(datetime.fromisoformat(line["ts"]) - datetime.now(UTC)) < timedelta(minutes=1)
-
-
-def test_no_two_processes_give_the_same_id(tmp_path: Path) -> None:
-    assert Forked(write_request_ids, tmp_path / "ids").wait(60) == 0
-
-    ids = (tmp_path / "ids").read_text().split()
-    assert len(set(ids)) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
 
 
 REQUESTS: list[tuple[str, str, int, str]] = [

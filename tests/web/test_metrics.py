@@ -10,8 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders import a_message, samples
 from tests.conftest import Api
-from tests.dying import deliver_and_scrape
-from tests.forks import Forked
 from tests.serving import wait_until
 from webhook_api.outcome import Result
 from webhook_api.services import services_of
@@ -192,32 +190,6 @@ def test_openmetrics_is_served_if_it_is_preferred(api: Api) -> None:
     assert response.content_type.startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
     assert 'webhook_requests_total{result="created"} 0.0' in response.text
-
-
-def test_processes_are_summed_and_filtered_together(tmp_path: Path) -> None:
-    (tmp_path / "metrics").mkdir()
-
-    def scrape_of(process: int, url: str) -> dict[str, float]:
-        scraped = tmp_path / "scrape"
-        assert Forked(deliver_and_scrape, tmp_path / "app.db", process, url, scraped).wait(60) == 0
-        return samples(scraped.read_text())
-
-    scrape_of(0, "/metrics")
-    everything = scrape_of(1, "/metrics")
-    one_name = scrape_of(2, "/metrics?name[]=webhook_requests_total&name[]=database_size_bytes")
-
-    assert everything['webhook_requests_total{result="created"}'] == 4
-    assert everything['webhook_requests_total{result="duplicate"}'] == 2
-    # The scrape of the first process is in those of the others.
-    assert total(everything, "http_requests_total") == 7
-    assert total(everything, "request_latency_ms_count") == 7
-    assert everything["database_size_bytes"] > 0
-    in_order = list(dict.fromkeys(key.partition("{")[0] for key in everything))
-    assert in_order[:2] == ["http_requests_total", "webhook_requests_total"]
-    assert {key.partition("{")[0] for key in one_name} == {
-        "webhook_requests_total", "database_size_bytes",
-    }  # fmt: skip
-    assert one_name['webhook_requests_total{result="created"}'] == 5
 
 
 def test_what_is_stored_and_whether_it_is_ready_are_metrics_without_any_probe(api: Api) -> None:

@@ -9,13 +9,15 @@ from webhook_api.cli.deliver import send_messages, sign_body
 from webhook_api.cli.files import (
     back_up_database,
     create_database,
+    follow_primary,
+    promote_standby,
     restore_database,
+    try_replica,
     verify_database,
 )
 from webhook_api.cli.forward import forward_messages
 from webhook_api.cli.recover import recover_messages
 from webhook_api.cli.removal import forget_number, prune_messages
-from webhook_api.cli.replica import follow_primary, promote_standby, try_replica
 
 __all__ = ["plain_failures", "register_commands"]
 

@@ -31,7 +31,6 @@ from webhook_api.store.writer import Writer
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
-LOCKED_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 _CLOSE_TIMEOUT_S = 1.0
 _MAX_REASON_CHARS = 200
 
@@ -72,7 +71,7 @@ def plain_failures() -> Iterator[None]:
         say(f"Error: {error.format_message()}", err=True)
         sys.exit(EXIT_FAILURE)
     except DamagedError as error:
-        for difference in error.report.differences:
+        for difference in error.differences:
             say(difference)
         sys.exit(EXIT_FAILURE)
     except (ConfigError, SchemaError, RequestRefused, sqlite3.Error, OSError) as error:
@@ -85,7 +84,7 @@ def plain_failures() -> Iterator[None]:
 
 @contextmanager
 def _stops_like_ctrl_c() -> Iterator[None]:
-    """Let what `kill` and a closed terminal send do what Ctrl-C does: no copy is left behind."""
+    """Let SIGTERM, and SIGHUP of a closed terminal, do what Ctrl-C does: no copy is left behind."""
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)  # a shell ignores it in the background
@@ -138,7 +137,7 @@ def describe(error: Exception) -> str:
 
 
 def _advice(error: Exception) -> str:
-    """Return what to do about a file of another user."""
+    """Return what to do about a file that only another user may write."""
     if primary_result_code(error) != sqlite3.SQLITE_READONLY:
         return ""
     # SQLite makes the WAL index beside it, if no other program has it open.

@@ -6,10 +6,10 @@ from functools import partial
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from webhook_api.cli.bulk import store_batch
 from webhook_api.cli.command import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    LOCKED_TIMEOUT_S,
     PlainCommand,
     clip,
     interrupts_held,
@@ -17,7 +17,7 @@ from webhook_api.cli.command import (
     writing,
 )
 from webhook_api.db import current_database
-from webhook_api.maintenance.removal import removal_lock
+from webhook_api.maintenance.removal import LOCKED_TIMEOUT_S, removal_lock
 from webhook_api.models import MAX_INTEGER
 from webhook_api.providers import read_delivery
 from webhook_api.providers.delivery import UnreadableError
@@ -132,12 +132,7 @@ def _replay(writer: Writer, number: int) -> bool:
     for at in range(0, len(delivery.messages), _STEP_MESSAGES):
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
-            results, _ = writer.write(
-                partial(writer.store_all, messages=step, dead_letters=()),
-                timeout_s=LOCKED_TIMEOUT_S,
-            )
-            created += sum(result.created for result in results)
-        writer.write(writer.index_and_checkpoint, timeout_s=LOCKED_TIMEOUT_S)
+            created += sum(result.created for result in store_batch(writer, step))
     if not delivery.reason:
         writer.write(partial(remove_dead_letters, numbers=[number]), timeout_s=LOCKED_TIMEOUT_S)
     duplicates = len(delivery.messages) - created

@@ -4,26 +4,26 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import IO, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import click
 
+from webhook_api.cli.bulk import read_lines
 from webhook_api.cli.command import (
     EXIT_FAILURE,
-    EXIT_INTERRUPTED,
     check_input,
     command,
     current_settings,
+    finish,
     progress_bar,
     size_of,
 )
-from webhook_api.cli.lines import read_lines
 from webhook_api.cli.provider_formats import OF_THE_SPECIFICATION, Format, format_of, sample_bodies
 from webhook_api.intake.signature import sign
 from webhook_api.providers import NAMES
@@ -41,10 +41,7 @@ class DeliveryClient:
         target = target_of(url, "--url")
         self.url = url
         self.responses: Counter[int] = Counter()
-        connection_type = HTTPSConnection if target.scheme == "https" else HTTPConnection
-        self._connect = partial(
-            connection_type, target.hostname or "", target.port, timeout=_TIMEOUT_S
-        )
+        self._connect = connector(target, _TIMEOUT_S)
         self._path = target.path or "/webhook"
         self._as_delivery = as_delivery
         self._mutex = threading.Lock()  # guards `responses` and the next one
@@ -93,6 +90,12 @@ def target_of(url: str, option: str) -> SplitResult:
     except ValueError:
         pass
     raise click.ClickException(f"{option} is {url!r}: accepted are http:// and https:// URLs")
+
+
+def connector(target: SplitResult, timeout_s: float) -> Callable[[], HTTPConnection]:
+    """Return what makes a connection to the server of `target` (see `target_of`)."""
+    kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
+    return partial(kind, target.hostname or "", target.port, timeout=timeout_s)
 
 
 @command("sign")
@@ -147,54 +150,43 @@ def send_messages(
     if file:
         check_input(file)
         with click.open_file(file, "rb") as lines:
-            messages = _Messages(lines)
-            _send(client, messages, concurrency, size_of(file))
-        bad = messages.bad
+            bodies = ((line.body, line.size) for line in read_lines(lines))
+            bad = _send(client, bodies, concurrency, size_of(file))
     else:
         click.echo("Delivering samples, which the receiver keeps like any other message.", err=True)
         samples = ((body, 1) for body in sample_bodies(count or _DEFAULT_COUNT))
-        _send(client, samples, concurrency, count or _DEFAULT_COUNT)
-        bad = 0
+        bad = _send(client, samples, concurrency, count or _DEFAULT_COUNT)
     if bad:
         click.echo(f"bad lines, left out: {bad}")
     if bad or set(client.responses) - {HTTPStatus.OK}:
         sys.exit(EXIT_FAILURE)
 
 
-class _Messages:
-    """The messages in the lines of a file, each with its size, and how many lines hold none."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.bad = 0
-
-    def __iter__(self) -> Iterator[tuple[bytes, int]]:
-        for line in read_lines(self._file):
-            if line.message:
-                yield line.body.rstrip(b"\r\n"), line.size
-            else:
-                self.bad += 1
-
-
 def _send(
     client: DeliveryClient,
-    bodies: Iterable[tuple[bytes, int]],
+    bodies: Iterable[tuple[bytes | None, int]],
     concurrency: int,
     length: int | None,
-) -> None:
+) -> int:
     """Deliver `bodies`, each with its part of the progress, which ends at `length`.
+
+    The body of a bad line is None. Returns how many of these there were.
 
     Raises:
         click.ClickException: a connection failed; the responses until then were printed.
     """
     started = time.perf_counter()
     failure: BaseException | None = None
+    bad = 0
     # Few are read ahead, since a file may be larger than memory.
     waiting: deque[tuple[Future[None], int]] = deque()
     pool = ThreadPoolExecutor(concurrency)
     try:
         with progress_bar("Sending", length) as bar:
             for body, size in bodies:
+                if body is None:
+                    bad += 1
+                    continue
                 waiting.append((pool.submit(client.deliver, body), size))
                 if len(waiting) >= _AHEAD * concurrency:
                     _await_first(waiting, bar)
@@ -208,12 +200,11 @@ def _send(
     for status, number in sorted(client.responses.items()):
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
         click.echo(f"{status} {phrase}: {number}")
-    if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {client.responses.total()} messages in {seconds:.1f} s")
-        sys.exit(EXIT_INTERRUPTED)
-    if failure is not None:
+    stopped = isinstance(failure, KeyboardInterrupt)
+    if failure is not None and not stopped:
         raise click.ClickException(f"{client.url}: {_reason(failure)}")
-    click.echo(f"{client.responses.total()} messages in {seconds:.1f} s")
+    finish(f"{client.responses.total()} messages in {seconds:.1f} s", stopped=stopped)
+    return bad
 
 
 def _await_first(waiting: "deque[tuple[Future[None], int]]", bar: Any) -> None:

@@ -13,13 +13,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 
 import click
 from pydantic_core import to_json
 
 from webhook_api.cli.command import command, current_settings, say, writing
-from webhook_api.cli.deliver import target_of
+from webhook_api.cli.deliver import connector, target_of
 from webhook_api.config import Config, ConfigError
 from webhook_api.db import current_database
 from webhook_api.errors import StateError, Unavailable
@@ -27,12 +27,16 @@ from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.providers.standard import sign_delivery
 from webhook_api.reading.feed import read_feed
 from webhook_api.responses import FeedMessage
-from webhook_api.store.consumers import NoConsumer, create_consumer, find_consumer, move_consumer
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, transaction
-from webhook_api.store.positions import Pruned
-from webhook_api.store.replicated import replicated_end
-from webhook_api.store.wal_space import make_space, pages_to_store
+from webhook_api.store.positions import (
+    NoConsumer,
+    Pruned,
+    create_consumer,
+    find_consumer,
+    move_consumer,
+    replicated_end,
+)
 from webhook_api.store.writer import Writer
 
 _POLL_EVERY_S = 0.1
@@ -95,14 +99,14 @@ def _post_to(url: str, settings: Config, timeout_s: float) -> HandOn:
     target = target_of(url, "--to")
     if not settings.forward_keys:
         raise ConfigError("FORWARD_SECRET is not set")
-    connect = HTTPSConnection if target.scheme == "https" else HTTPConnection
+    connect = connector(target, timeout_s)
     path = target._replace(scheme="", netloc="", fragment="").geturl()
 
     def post(webhook_id: str, body: bytes) -> str:
-        headers = sign_delivery(settings.forward_keys[0], webhook_id, int(time.time()), body)
+        headers = sign_delivery(settings.forward_keys[0].key, webhook_id, int(time.time()), body)
         headers["Content-Type"] = "application/json"
         try:
-            with closing(connect(target.hostname or "", target.port, timeout=timeout_s)) as client:
+            with closing(connect()) as client:
                 client.request("POST", path or "/", body, headers)
                 status = client.getresponse().status
         except (OSError, HTTPException) as error:
@@ -199,7 +203,7 @@ class _Forwarder:
 
     def _write(self, change: Callable[[LockedConnection], object]) -> None:
         def work(connection: LockedConnection) -> None:
-            make_space(self.database, connection, pages_to_store(1))
+            self.writer.make_space(connection)
             with transaction(connection):
                 change(connection)
 

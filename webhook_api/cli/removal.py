@@ -110,9 +110,8 @@ def _count(database: Database, selection: Selection) -> None:
     """Print how much `selection` selects."""
     count = 0
     with shown_progress("counting") as show:
-        for found in find(database, selection):
-            count += len(found.row_ids)
-            show(found.scanned, found.of)
+        for row_ids in find(database, selection, show):
+            count += len(row_ids)
     with database.reader() as db:
         letters = len(select_dead_letters(db, selection))
     click.echo(f"{count} messages{_and_letters(letters)} would be removed")
@@ -127,11 +126,10 @@ def _remove(database: Database, selection: Selection) -> None:
             while remover.remove_letters(selection):
                 time.sleep(PAUSE * remover.took_s)
             with shown_progress("removing") as show:
-                for found in find(database, selection):
-                    for batch in remover.batches(found.row_ids):
+                for row_ids in find(database, selection, show):
+                    for batch in remover.batches(row_ids):
                         with interrupts_held():
                             remover.remove(batch, selection)
-                    show(found.scanned, found.of)
         except KeyboardInterrupt:
             stopped = True
         except Exception:

@@ -24,13 +24,11 @@ from webhook_api.intake.replica import Batch, Callback, Replica, refusal_of
 from webhook_api.maintenance.background_tasks import BackgroundTasks
 from webhook_api.models import InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
-from webhook_api.store.consumers import Change, Consumer
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
-from webhook_api.store.positions import end_of
-from webhook_api.store.wal_space import make_space, pages_to_store
+from webhook_api.store.positions import Change, Consumer, end_of
 from webhook_api.store.writer import Writer
 from webhook_api.waiting import ThreadWait, Wait, new_wait
 
@@ -90,16 +88,14 @@ class Pending(Generic[T]):
 
 
 class PendingDelivery(Pending[list[StoreResult]]):
-    """What to store together. Only what a provider has sent has `dead_letters`, perhaps none."""
+    """What to store together."""
 
     __slots__ = ("dead_letters", "messages", "numbers")
 
     def __init__(
-        self,
-        messages: Sequence[InboundMessage],
-        dead_letters: Sequence[DeadLetter] | None = None,
+        self, messages: Sequence[InboundMessage], dead_letters: Sequence[DeadLetter] = ()
     ) -> None:
-        super().__init__(new_wait(), len(messages) + len(dead_letters or ()))
+        super().__init__(new_wait(), len(messages) + len(dead_letters))
         self.messages = messages
         self.dead_letters = dead_letters
         self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
@@ -156,7 +152,6 @@ class GroupCommit:
 
         With a `replica`, whatever is written is acknowledged when that has it.
         """
-        self._database = database
         self._writer = writer or Writer(database)
         self._tasks = BackgroundTasks(database, self._writer, retention_days=retention_days)
         self._replica = replica
@@ -379,7 +374,7 @@ class GroupCommit:
         """Make the changes that wait, in one transaction; return their outcomes."""
         outcomes: list[Consumer | Exception | None] = []
         # A few bytes may still fit where a message does not.
-        make_space(self._database, connection, pages_to_store(1))
+        self._writer.make_space(connection)
         with transaction(connection):
             for pending in self._changes:
                 try:
@@ -403,22 +398,18 @@ class GroupCommit:
     ) -> list[list[StoreResult] | Exception]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
-        of_providers = [one for one in deliveries if one.dead_letters is not None]
+        letters = [letter for delivery in deliveries for letter in delivery.dead_letters]
         started = time.perf_counter()
         try:
-            if of_providers:
-                letters = [letter for one in of_providers for letter in one.dead_letters or ()]
-                stored, numbers = self._writer.store_all(connection, messages, letters)
-            else:
-                stored, numbers = self._writer.store(connection, messages), []
+            stored, numbers = self._writer.store(connection, messages, letters)
         except (*FAULTS_OF_A_ROW, DeadLettersFull) as error:
             if len(deliveries) == 1:
                 return [error]
             return [self._store(connection, [delivery])[0] for delivery in deliveries]
         self._observer.committed(len(messages), time.perf_counter() - started)
         results, new = iter(stored), iter(numbers)
-        for delivery in of_providers:
-            delivery.numbers = list(islice(new, len(delivery.dead_letters or ())))
+        for delivery in deliveries:
+            delivery.numbers = list(islice(new, len(delivery.dead_letters)))
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
     def _end(self, pending: Sequence[Pending[T]], outcomes: Sequence[T | Exception]) -> None:

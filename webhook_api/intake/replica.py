@@ -29,8 +29,7 @@ from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import FeedPosition
 from webhook_api.store.connections import FileIdentity
 from webhook_api.store.database import Database
-from webhook_api.store.positions import end_of, is_proved
-from webhook_api.store.replicated import note_replicated, one_uploads
+from webhook_api.store.positions import end_of, is_proved, note_replicated, one_uploads
 
 logger = logging.getLogger(__name__)
 

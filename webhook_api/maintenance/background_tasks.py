@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.maintenance.removal import PAUSE, Remover, removal_lock
@@ -33,20 +34,20 @@ class Retention:
     ) -> None:
         self._database = database
         self._writer = writer
-        self._remover = Remover(writer)
+        self._remover = Remover(writer, timeout_s=0)
         self._days = days
         self._every_s = every_s
-        self._next = 0.0  # on the monotonic clock
+        self._next = 0.0 if days else inf  # on the monotonic clock
         self._position = 0  # the id that this pass has reached
         self._pass = ExitStack()  # holds the right to remove
 
-    def wait_s(self) -> float | None:
-        """Return the seconds until the next step; None: there is none."""
-        return max(0.0, self._next - time.monotonic()) if self._days else None
+    def wait_s(self) -> float:
+        """Return the seconds until the next step; infinite if there is none."""
+        return max(0.0, self._next - time.monotonic())
 
     def step_if_due(self) -> None:
         """Remove a few messages, if it is time. A failure is logged; it tries again later."""
-        if self.wait_s() != 0:
+        if self.wait_s() > 0:
             return
         pause_s = self._every_s
         try:
@@ -68,7 +69,7 @@ class Retention:
         now = datetime.now(UTC)
         selection = older_than(now - timedelta(days=self._days))
         (moment,) = selection.parameters
-        if not self._position and self._remover.remove_letters(selection, timeout_s=0):
+        if not self._position and self._remover.remove_letters(selection):
             return True
         rows = self._writer.write(
             lambda connection: connection.execute(
@@ -83,7 +84,7 @@ class Retention:
             # Messages from the future came while the clock was wrong: older ones may follow.
             self._position = rows[-1][0] if rows else 0
             return bool(rows) and all(created_at > as_text(now) for _, created_at in rows)
-        self._remover.remove(batch, selection, timeout_s=0)
+        self._remover.remove(batch, selection)
         self._position = batch[-1]
         return True
 
@@ -113,9 +114,7 @@ class BackgroundTasks:
 
     def wait_s(self) -> float:
         """Return the seconds until there may be something to do."""
-        until_poll = max(0.0, self._next_poll - time.monotonic())
-        until_removal = self._retention.wait_s()
-        return until_poll if until_removal is None else min(until_poll, until_removal)
+        return min(max(0.0, self._next_poll - time.monotonic()), self._retention.wait_s())
 
     def run_due_tasks(self) -> None:
         """Do what it is time for. What fails is tried again later."""
@@ -132,7 +131,7 @@ class BackgroundTasks:
         is no file at the path, this closes nothing, because the open file can be the only copy.
         """
         identity = self._database.identity()
-        self._database.close_replaced(identity)
+        self._database.close(but=identity)
         if self._open != identity:
             # It changes to the file at the path.
             self._writer.write(lambda _connection: None, timeout_s=0)

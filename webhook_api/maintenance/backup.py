@@ -6,32 +6,24 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
-from webhook_api.maintenance.verify import DamagedError, Report, check_copy
+from webhook_api.maintenance.verify import check_copy
 from webhook_api.store import files
 from webhook_api.store.copies import Progress, copy_moment, in_place_when_complete, no_progress
 from webhook_api.store.database import Database
 from webhook_api.store.schema import check_schema
 
 
-class Backup(NamedTuple):
-    """Where the backup is, and what the check of it found."""
-
-    path: Path
-    report: Report
-
-
-def back_up(database: Database, destination: Path, progress: Progress = no_progress) -> Backup:
+def back_up(database: Database, destination: Path, progress: Progress = no_progress) -> int:
     """Write the database as it is now to `destination`, in place of an older backup.
 
     The file gets its name when it is complete, checked and on disk. The service goes on.
+    Returns how many messages it has.
 
     Raises:
         OSError: no backup can be written to `destination`, or its disk is full.
         DamagedError: the copy has differences; nothing was written.
     """
-    destination = destination.absolute()
     _refuse_what_is_no_backup(database, destination)
     with in_place_when_complete(destination) as partial:
         files.check_space_for_copy(sum(database.sizes().values()), partial.parent)
@@ -39,11 +31,9 @@ def back_up(database: Database, destination: Path, progress: Progress = no_progr
             check_schema(live)
             moment = time.time()
             copy_moment(live, partial, lambda done, of: progress(done, 2 * of))
-        report = check_copy(partial, lambda done, of: progress(of + done, 2 * of))
-        if report.differences:
-            raise DamagedError(report)
+        messages = check_copy(partial, lambda done, of: progress(of + done, 2 * of))
     remember_backup(database, moment)
-    return Backup(destination, report)
+    return messages
 
 
 def dated_name(database: Database, folder: Path) -> Path:

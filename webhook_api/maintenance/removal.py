@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from webhook_api.store.copies import Progress
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import remove_dead_letters, select_dead_letters
 from webhook_api.store.files import REMOVAL_LOCK, beside
@@ -18,30 +19,23 @@ _FIRST_BATCH = 16  # messages
 _LETTERS = 8  # dead letters, which may have megabytes
 _SMALLEST_BATCH = 8  # even on a busy machine, or it would never end
 _BATCH_S = 0.006  # how long a batch should take: deliveries wait for it
+LOCKED_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 PAUSE = 20  # times what a batch and its checkpoint took: deliveries are stored in the pause
-_TIMEOUT_S = 10.0  # for a program that locks the database without our write lock
 
 T = TypeVar("T")
 
 
 def removal_lock(database: Database) -> AbstractContextManager[object]:
     """Return a context that keeps others from removing messages; if one does, BlockingIOError."""
-    return hold(beside(database.path, REMOVAL_LOCK), 0, "another process is removing messages")
+    lock = beside(database.path, REMOVAL_LOCK)
+    return hold(lock, 0, held="another process is removing messages")
 
 
-class Found(NamedTuple):
-    """The rows to remove in one part of the table, and how many ids were looked through."""
-
-    row_ids: list[int]
-    scanned: int  # ids up to here
-    of: int  # ids in all
-
-
-def find(database: Database, selection: Selection) -> Iterator[Found]:
-    """Yield the rows that `selection` selects, a part of the table at a time, oldest first.
+def find(database: Database, selection: Selection, progress: Progress) -> Iterator[list[int]]:
+    """Yield the ids of the rows that `selection` selects, oldest first, for a part of the table.
 
     Each part is a read transaction of its own, so that checkpoints go on. New messages are not
-    looked at.
+    searched. The progress is that of the ids.
     """
     with database.reader() as db:
         check_schema(db)
@@ -56,14 +50,19 @@ def find(database: Database, selection: Selection) -> Iterator[Found]:
                 f" AND ({selection.condition}) ORDER BY id",
                 [start, end, *selection.parameters],
             ).fetchall()
-        yield Found([row_id for (row_id,) in rows], end - first, last + 1 - first)
+        yield [row_id for (row_id,) in rows]
+        progress(end - first, last + 1 - first)
 
 
 class Remover:
-    """Removes rows in batches, each so small that deliveries hardly wait for it."""
+    """Removes rows in batches, each so small that deliveries hardly wait for it.
 
-    def __init__(self, writer: Writer) -> None:
+    It waits `timeout_s` for a program that locks the database without our write lock.
+    """
+
+    def __init__(self, writer: Writer, *, timeout_s: float = LOCKED_TIMEOUT_S) -> None:
         self._writer = writer
+        self._timeout_s = timeout_s
         self.size = _FIRST_BATCH  # rows that the next batch should have
         self.took_s = 0.0  # how long deliveries waited for the last one
         self.removed = 0  # messages, in all batches
@@ -77,7 +76,7 @@ class Remover:
             yield batch
             time.sleep(PAUSE * self.took_s)
 
-    def remove_letters(self, selection: Selection, *, timeout_s: float = _TIMEOUT_S) -> bool:
+    def remove_letters(self, selection: Selection) -> bool:
         """Remove a few of the selected dead letters; return whether there were any."""
 
         def remove_some(connection: LockedConnection) -> int:
@@ -85,13 +84,11 @@ class Remover:
             return remove_dead_letters(connection, numbers) if numbers else 0
 
         self.took_s = 0.0
-        count = self._write(remove_some, timeout_s)
+        count = self._write(remove_some)
         self.removed_letters += count
         return count > 0
 
-    def remove(
-        self, batch: Sequence[int], selection: Selection, *, timeout_s: float = _TIMEOUT_S
-    ) -> None:
+    def remove(self, batch: Sequence[int], selection: Selection) -> None:
         """Remove those rows of `batch` that `selection` selects (see `Writer.remove`).
 
         If the database was replaced, they may be other rows than those found.
@@ -101,13 +98,13 @@ class Remover:
                 `removed` shows, and the upkeep after it failed.
         """
         self.took_s = 0.0
-        self.removed += self._write(lambda db: self._writer.remove(db, batch, selection), timeout_s)
+        self.removed += self._write(lambda db: self._writer.remove(db, batch, selection))
         # Not more than twice as many: a single quick batch may be an exception.
         fitting = int(_BATCH_S * len(batch) / self.took_s)
-        self._write(self._writer.index_and_checkpoint, timeout_s)
+        self._write(self._writer.index_and_checkpoint)
         self.size = max(_SMALLEST_BATCH, min(2 * self.size, fitting))
 
-    def _write(self, work: Callable[[LockedConnection], T], timeout_s: float) -> T:
+    def _write(self, work: Callable[[LockedConnection], T]) -> T:
         """Call `work` under the write lock; add to `took_s` how long others waited for it."""
 
         def timed(connection: LockedConnection) -> T:
@@ -117,4 +114,4 @@ class Remover:
             finally:
                 self.took_s += time.perf_counter() - started
 
-        return self._writer.write(timed, timeout_s=timeout_s)
+        return self._writer.write(timed, timeout_s=self._timeout_s)

@@ -27,7 +27,7 @@ from urllib.parse import quote
 from webhook_api.errors import SchemaError
 from webhook_api.maintenance.backup import dated_backups, moment_of_name
 from webhook_api.maintenance.replacing import replace
-from webhook_api.maintenance.verify import DamagedError, Report, check_copy
+from webhook_api.maintenance.verify import DamagedError, check_copy
 from webhook_api.store.copies import Progress, naming_full_disk, temporary_folder
 from webhook_api.store.database import Database
 from webhook_api.store.files import (
@@ -137,26 +137,23 @@ def _copy(file: Path, new: Path) -> None:
         shutil.copyfile(file, new)
 
 
-def _check(copy: Path, source: Source, progress: Progress) -> Report:
+def _check(copy: Path, source: Source, progress: Progress) -> int:
     try:
         with closing(open_unshared(copy)) as of_any_version:
             migrate(of_any_version)
-        report = check_copy(copy, progress)
+        return check_copy(copy, progress)
     except (SchemaError, sqlite3.Error) as error:
         raise OSError(errno.EIO, str(error), source.name) from None
-    if report.differences:
-        raise DamagedError(report)
-    return report
 
 
 def drill(
     database: Database, source: Source, scratch: Path, progress: Progress
-) -> tuple[Report, float, float]:
+) -> tuple[int, float, float]:
     """Restore `source` to a folder in `scratch`, check it, and compare it with the database.
 
-    Returns what the check found, and how many seconds the restore took, and the check. The moment
-    of a drill that went well is kept: it is the time of a file, which a scrape reads with one
-    `stat`, and all processes see the same. In the database, a restore would turn it back.
+    Returns how many messages it has, and how many seconds the restore took, and the check. The
+    moment of a drill that went well is kept: it is the time of a file, which a scrape reads with
+    one `stat`, and all processes see the same. In the database, a restore would turn it back.
 
     Raises:
         DamagedError: the copy has differences, or lacks messages.
@@ -166,14 +163,14 @@ def drill(
     with temporary_folder(scratch / f"{database.path.name}.drill") as folder:
         copy = _fetch(database, source, folder)
         fetched = time.time()
-        report = _check(copy, source, progress)
+        messages = _check(copy, source, progress)
         checked = time.time()
         if database.path.exists():
             if missing := _missing(database, copy, source):
-                raise DamagedError(Report(report.messages, [missing]))
+                raise DamagedError([missing])
             beside(database.path, LAST_DRILL).touch(mode=0o600)
             os.utime(beside(database.path, LAST_DRILL), (began, began))
-    return report, fetched - began, checked - fetched
+    return messages, fetched - began, checked - fetched
 
 
 def _missing(database: Database, copy: Path, source: Source) -> str:
@@ -235,8 +232,10 @@ def _place(database: Database, copy: Path, finish: Callable[[Path], None]) -> No
 
 def promote(
     database: Database, replica: Replica, primary: Address, progress: Progress, *, watch_s: float
-) -> tuple[Source, Report]:
+) -> tuple[Source, int]:
     """Make the standby's database the only one: the newest state of the replica, checked.
+
+    Returns what it was copied from, and how many messages it has.
 
     Raises:
         OSError: something still listens at `primary`, or a file of the replica has changed within
@@ -250,7 +249,7 @@ def promote(
     source = replica.newest()
     with temporary_folder(mark) as folder:
         copy = _fetch(database, source, folder)
-        report = _check(copy, source, progress)
+        messages = _check(copy, source, progress)
         while replica.files() == before and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
         if replica.files() != before:
@@ -263,7 +262,7 @@ def promote(
         _place(database, copy, still_silent_and_a_copy)
     mark.unlink(missing_ok=True)
     sync_folder(mark.parent)
-    return source, report
+    return source, messages
 
 
 def _check_silent(primary: Address) -> None:

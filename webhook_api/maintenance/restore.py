@@ -6,8 +6,9 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import quote
 
 from webhook_api.errors import SchemaError
@@ -16,11 +17,10 @@ from webhook_api.maintenance.verify import (
     COUNTED_PERIODS,
     TABLES,
     DamagedError,
-    Report,
     check_file,
     check_totals,
     columns_of,
-    found_by,
+    run_checks,
     wrong_values,
 )
 from webhook_api.models import MAX_INTEGER
@@ -43,7 +43,7 @@ _MADE_LATER = """
     WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
 """
 
-# Of a message in a file of version 7 or older, as the migration does it.
+# The provider of a message in a file of version 7 or older, as the migration finds it.
 _PROVIDER_OF_ID = (
     "CASE WHEN message_id GLOB 'meta:*' THEN 'meta' WHEN message_id GLOB 'twilio:*' THEN 'twilio'"
     " WHEN message_id GLOB 'standard:*' THEN 'standard' ELSE 'webhook' END"
@@ -59,15 +59,8 @@ _COUNTERS = (
 
 _SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 
-# `new` has rows of these: by the first no id is used again, the second has the start of the feed.
+# These have rows in a new file, too. They say which ids were used, and where the feed starts.
 _REPLACED = ("sqlite_sequence", "removed_positions")
-
-
-class Restored(NamedTuple):
-    """What the check of the new file found, and where the old one is kept, if there was one."""
-
-    report: Report
-    kept: Path | None
 
 
 def restore(
@@ -76,8 +69,10 @@ def restore(
     progress: copies.Progress = copies.no_progress,
     *,
     timeout_s: float = TIMEOUT_S,
-) -> Restored:
+) -> tuple[int, Path | None]:
     """Put the rows of `file` into a new file, and that in the place of the database.
+
+    Returns how many messages it has, and where the old file is kept, if there was one.
 
     Raises:
         OSError: `file` is not a database of this service or is of a newer version, or there is no
@@ -87,64 +82,68 @@ def restore(
     """
     if file != STDIN and database.path.exists() and file.samefile(database.path):
         raise OSError(errno.EINVAL, "is the database itself", str(file))
-    reports = []
+    messages = 0
 
     def make(new: Path) -> None:
+        nonlocal messages
         with (
             copies.temporary_file(files.beside(database.path, files.SCRATCH)) as (copy, _),
             copies.naming_full_disk(new),
         ):
             _copy(file, copy)
-            reports.append(_rebuild(file, copy, new, progress))
+            messages = _rebuild(file, copy, new, progress)
 
     kept = replace(database, make, keep=True, timeout_s=timeout_s)
-    return Restored(reports[0], kept)
+    return messages, kept
 
 
-def _copy(file: Path, partial: Path) -> None:
+def _copy(file: Path, copy: Path) -> None:
     if file == STDIN:
-        _copy_bytes(file, sys.stdin.buffer, partial)
+        _copy_bytes(file, sys.stdin.buffer, copy)
         return
     with file.open("rb") as content:
-        files.check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
+        files.check_space_for_copy(os.fstat(content.fileno()).st_size, copy.parent)
         if files.is_ours(file) and files.beside(file, files.WAL).exists():
             with closing(connect(file, "ro", timeout_s=0)) as source:
-                copies.copy_moment(source, partial)
+                copies.copy_moment(source, copy)
         else:
             # SQLite could not open a backup in a read-only folder.
-            _copy_bytes(file, content, partial)
+            _copy_bytes(file, content, copy)
 
 
-def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
+def _copy_bytes(file: Path, content: BinaryIO, copy: Path) -> None:
     part = content.read(files.HEADER_BYTES)
     if not files.is_our_header(part):
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
-    with partial.open("wb") as copy:
+    with copy.open("wb") as written:
         while part:
             # For each part: what comes from a pipe may have no end.
-            files.check_space_for_copy(len(part), partial.parent)
-            copy.write(part)
+            files.check_space_for_copy(len(part), copy.parent)
+            written.write(part)
             part = content.read(_PART_BYTES)
 
 
-def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> Report:
-    """Make the database `new` from the rows of `copy`, a copy of `file`, and check both."""
+def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> int:
+    """Make the database `new` from the rows of `copy`, a copy of `file`, and check both.
+
+    Returns how many messages it has.
+    """
     try:
         with ExitStack() as opened:
             checked, made = (opened.enter_context(closing(_open(path))) for path in (copy, new))
             check_version(checked)
             if differences := list(foreign_objects(checked)):
-                raise DamagedError(Report(0, differences))
+                raise DamagedError(differences)
             migrate(made)
             work: list[Callable[[LockedConnection], list[str] | None]] = [
-                found_by([check_totals, wrong_values, check_file]),
-                lambda made: _copy_rows(copy, made),
+                partial(run_checks, (check_totals, wrong_values, check_file)),
+                partial(_copy_rows, copy),
             ]
             found = run_in_parallel(work, [checked, made], progress)
-            messages = made.execute("SELECT messages FROM totals").fetchone()[0]
             if found[0]:
-                raise DamagedError(Report(messages, found[0]))
-            return Report(messages, [])
+                raise DamagedError(found[0])
+            messages: int = made.execute("SELECT messages FROM totals").fetchone()[0]
+            return messages
     except SchemaError as error:
         raise OSError(errno.EINVAL, str(error), str(file)) from None
     except (sqlite3.Error, sqlite3.Warning) as error:

@@ -4,9 +4,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -22,13 +23,12 @@ from webhook_api.models import MAX_TEXT_CHARS, NAME_PATTERN
 from webhook_api.store import copies, files
 from webhook_api.store.background import run_in_parallel
 from webhook_api.store.connections import Connection, primary_result_code
-from webhook_api.store.consumers import list_consumers
 from webhook_api.store.counting import PERIODS_S
 from webhook_api.store.database import Database
 from webhook_api.store.indexing import PERIOD_SCALE, count_characters, index_messages
 from webhook_api.store.lock import LockedConnection, open_unshared, read_transaction
 from webhook_api.store.messages import DIGEST_BYTES, KEY_BYTES, digest
-from webhook_api.store.positions import Diverged, Pruned, resolve_position
+from webhook_api.store.positions import Diverged, Pruned, list_consumers, resolve_position
 from webhook_api.store.schema import check_schema, foreign_objects
 from webhook_api.timestamps import Timestamp
 
@@ -41,7 +41,7 @@ def _bytes(count: int) -> Any:
 
 
 def _number(low: int) -> Any:
-    return Annotated[int, Field(ge=low, lt=2**62)]  # far from where SQLite's counting ends
+    return Annotated[int, Field(ge=low, lt=2**62)]  # far from SQLite's largest
 
 
 _COUNT, _NUMBER = _number(0), _number(-(2**62))
@@ -54,8 +54,8 @@ _DIGITS = Annotated[str, StringConstraints(pattern="^[a-z2-7]{8}$")]  # of a pos
 _DIGITS_OR_NONE = Annotated[str, StringConstraints(pattern="^(?:[a-z2-7]{8})?$")]
 _CONSUMER_NAME = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
-# Each table whose rows count, and what a good value of each column is. A table or a column that an
-# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
+# The tables that a restore copies, and what a good value of each column is. What an older file does
+# not have is left out. `_wrong_rows` relies on the order of the first six columns of `messages`.
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "messages": {
         "id": _number(1), "ts": _NAME, "seconds": _NUMBER, "nanos": _NUMBER, "text": _TEXT,
@@ -261,6 +261,7 @@ def _search_index(db: LockedConnection) -> Iterator[str]:
 
 
 def check_file(db: Connection) -> Iterator[str]:
+    """Yield what SQLite's own checks of the file find."""
     # SQLite does not look for unused pages if the first table in its list has the root page 0,
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
@@ -275,36 +276,30 @@ def check_file(db: Connection) -> Iterator[str]:
         yield f"foreign_key_check: {table} {row_id}"
 
 
-# In two threads; of the two, only the second writes.
+# Those of each row run in a thread of their own; only the second row writes.
 CHECKS: Sequence[Sequence[Check]] = (
     (foreign_objects, wrong_values, _derived),
     (_search_index, check_file),
 )
 
 
-class Report(NamedTuple):
-    """How many messages there are, and one line for each thing that is not as it should be."""
-
-    messages: int
-    differences: list[str]
-
-
 class DamagedError(Exception):
-    """A copy failed its check; `report` says what differs."""
+    """A file failed its check: one line for each thing that is not as it should be."""
 
-    def __init__(self, report: Report) -> None:
-        super().__init__(f"{len(report.differences)} differences")
-        self.report = report
+    def __init__(self, differences: list[str]) -> None:
+        super().__init__(f"{len(differences)} differences")
+        self.differences = differences
 
 
-def verify(database: Database, scratch: Path | None = None) -> Report:
-    """Check a copy of the database as it is at one moment.
+def verify(database: Database, scratch: Path | None = None) -> int:
+    """Check a copy of the database as it is at one moment; return how many messages it has.
 
     Why a copy: FTS5's own check is a write, and deliveries would wait for it, 10 s per million
     messages; and a long read lets the WAL grow. The copy is made in the folder `scratch`, by
     default beside the database.
 
     Raises:
+        DamagedError: something differs.
         OSError: there is no space for a copy.
     """
     folder = scratch or database.path.parent
@@ -316,8 +311,14 @@ def verify(database: Database, scratch: Path | None = None) -> Report:
         return check_copy(path)
 
 
-def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Report:
-    """Check the file at `path`, which nobody else uses. It changes: all of it is indexed."""
+def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> int:
+    """Check the file at `path`, which nobody else uses; return how many messages it has.
+
+    The file changes: all of its messages are indexed.
+
+    Raises:
+        DamagedError: something differs.
+    """
     with copies.naming_full_disk(path), ExitStack() as opened:
         # In WAL mode one can read while another writes.
         connections = [
@@ -326,24 +327,23 @@ def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> Re
         counted, _ = connections
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
-        messages = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = run_in_parallel([found_by(checks) for checks in CHECKS], connections, progress)
-    return Report(messages, list(chain.from_iterable(found)))
+        messages: int = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
+        work = [partial(run_checks, checks) for checks in CHECKS]
+        found = run_in_parallel(work, connections, progress)
+    if differences := list(chain.from_iterable(found)):
+        raise DamagedError(differences)
+    return messages
 
 
-def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
-    """Return what collects the lines of `checks`, made with one connection."""
-
-    def found(db: LockedConnection) -> list[str]:
-        differences: list[str] = []
-        for check in checks:
-            try:
-                differences += check(db)
-            except sqlite3.OperationalError as error:
-                if not str(error).startswith("Could not decode to UTF-8"):
-                    raise
-                where = str(error).partition(" with text")[0]  # without the text itself
-                differences.append(f"messages: {where}")
-        return differences
-
-    return found
+def run_checks(checks: Sequence[Check], db: LockedConnection) -> list[str]:
+    """Return the lines of all `checks`, one after the other."""
+    differences: list[str] = []
+    for check in checks:
+        try:
+            differences += check(db)
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("Could not decode to UTF-8"):
+                raise
+            where = str(error).partition(" with text")[0]  # without the text itself
+            differences.append(f"messages: {where}")
+    return differences

@@ -29,11 +29,10 @@ class Provider:
     """A provider in use. `url` is the URL that it delivers to, if it signs that."""
 
     name: str
-    verify: Callable[[Headers, bytes, str], SignedBy]
+    verify: Callable[[Headers, bytes, str], tuple[SignedBy, str]]  # and which sender's key it is
     max_body_bytes: int
     url: str = ""
     response: str | None = None  # XML; None: the response of /webhook
-    sender_of: Callable[[Headers, bytes], str] | None = None  # the name of one of several senders
     handshake: Callable[[Mapping[str, str]], str | None] | None = None
 
 
@@ -77,7 +76,6 @@ def providers_in_use(config: Config) -> dict[str, Provider]:
         found[standard.NAME] = Provider(
             name=standard.NAME,
             verify=partial(standard.verify, config.standard_webhooks_keys),
-            sender_of=partial(standard.sender_of, config.standard_webhooks_keys),
             max_body_bytes=config.max_body_bytes,
         )
     return found

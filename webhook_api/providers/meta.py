@@ -18,10 +18,12 @@ from webhook_api.providers.delivery import (
     NO_OBJECT,
     OTHER,
     REPEATED,
+    UNKNOWN,
     Delivery,
     UnreadableError,
+    address,
+    as_ts,
 )
-from webhook_api.providers.fields import UNKNOWN, address, as_ts
 from webhook_api.providers.texts import as_json, as_list, as_object, contains
 
 NAME = "meta"
@@ -71,8 +73,10 @@ def sign_delivery(app_secret: str, body: bytes) -> dict[str, str]:
     return {SIGNATURE_HEADER: f"sha256={sign(app_secret, body)}"}
 
 
-def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url: str) -> SignedBy:
-    """Return which of our app's secrets Meta signed `body` with.
+def verify(
+    secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url: str
+) -> tuple[SignedBy, str]:
+    """Return which of our app's secrets Meta signed `body` with; a secret has no name.
 
     The names of `headers` are in lower case.
 
@@ -80,7 +84,7 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, _url
         InvalidSignature: with none.
     """
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
-    return which_secret([is_signature(supplied, secret, body) for secret in secrets])
+    return which_secret([is_signature(supplied, secret, body) for secret in secrets]), ""
 
 
 def parse(

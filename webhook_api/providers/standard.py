@@ -20,8 +20,9 @@ from webhook_api.providers.delivery import (
     STATUSES,
     Delivery,
     UnreadableError,
+    address,
+    as_ts,
 )
-from webhook_api.providers.fields import address, as_ts
 from webhook_api.providers.texts import contains, parsed
 
 NAME = "standard"
@@ -54,31 +55,14 @@ def verify(
     body: bytes,
     _url: str,
     clock: Callable[[], float] = time.time,
-) -> SignedBy:
-    """Return which of `keys` `body` is signed with. The names of `headers` are in lower case.
+) -> tuple[SignedBy, str]:
+    """Return which of `keys` `body` is signed with, and the name of this key.
 
-    The first key of a name is the current one.
+    The first key of a name is the current one. The names of `headers` are in lower case.
 
     Raises:
         InvalidSignature: with none, or not within five minutes of now.
     """
-    used = _used_key(keys, headers, body)
-    if not _is_recent(headers.get(f"{_prefix(headers)}-timestamp", ""), clock()):
-        raise InvalidSignature
-    current = next(key for key in keys if key.name == used.name)
-    return SignedBy.CURRENT if used == current else SignedBy.PREVIOUS
-
-
-def sender_of(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes) -> str:
-    """Return the name of the key that `body` is signed with; empty: it has none.
-
-    Raises:
-        InvalidSignature: it is signed with none.
-    """
-    return _used_key(keys, headers, body).name
-
-
-def _used_key(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes) -> NamedKey:
     prefix = _prefix(headers)
     webhook_id = headers.get(f"{prefix}-id", "")
     timestamp = headers.get(f"{prefix}-timestamp", "")
@@ -89,9 +73,12 @@ def _used_key(keys: Sequence[NamedKey], headers: Mapping[str, str], body: bytes)
         # Signatures of other versions never match.
         if sum(hmac.compare_digest(expected, signature) for signature in supplied):
             found.append(one)
-    if not (found and webhook_id):
+    is_recent = _TIMESTAMP.fullmatch(timestamp) and abs(clock() - int(timestamp)) <= TOLERANCE_S
+    if not (found and webhook_id and is_recent):
         raise InvalidSignature
-    return found[0]
+    used = found[0]
+    current = next(key for key in keys if key.name == used.name)
+    return (SignedBy.CURRENT if used == current else SignedBy.PREVIOUS), used.name
 
 
 def parse(
@@ -139,10 +126,6 @@ def _prefix(headers: Mapping[str, str]) -> str:
 def _is_inbound(event: object) -> bool:
     words = {word.lower() for word in _WORD.findall(event)} if isinstance(event, str) else set()
     return bool(words & _SUBJECTS) and not words & _NOT_INBOUND
-
-
-def _is_recent(timestamp: str, now: float) -> bool:
-    return bool(_TIMESTAMP.fullmatch(timestamp)) and abs(now - int(timestamp)) <= TOLERANCE_S
 
 
 def _signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:

@@ -16,8 +16,14 @@ from webhook_api.errors import BodyTooLarge
 from webhook_api.intake.signature import which_secret
 from webhook_api.models import parse_json
 from webhook_api.outcome import SignedBy
-from webhook_api.providers.delivery import NO_OBJECT, STATUSES, Delivery, UnreadableError
-from webhook_api.providers.fields import address, rfc_2822_as_ts
+from webhook_api.providers.delivery import (
+    NO_OBJECT,
+    STATUSES,
+    Delivery,
+    UnreadableError,
+    address,
+    rfc_2822_as_ts,
+)
 from webhook_api.providers.texts import contains
 
 NAME = "twilio"
@@ -47,8 +53,10 @@ def sign_delivery(auth_token: str, url: str, body: bytes) -> dict[str, str]:
     }
 
 
-def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str) -> SignedBy:
-    """Return which of our account's tokens Twilio signed `body` with.
+def verify(
+    tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: str
+) -> tuple[SignedBy, str]:
+    """Return which of our account's tokens Twilio signed `body` with; a token has no name.
 
     `url` is the public URL that it came to, with its query. The names of `headers` are in lower
     case.
@@ -63,7 +71,8 @@ def verify(tokens: Sequence[str], headers: Mapping[str, str], body: bytes, url: 
     supplied = headers.get(SIGNATURE_HEADER.lower(), "")
     # Then the body is JSON, and the signed URL has its digest.
     intact = not digests or _equal(hashlib.sha256(body).hexdigest(), digests[0].lower())
-    return which_secret([_is_signed(token, url, fields, supplied) and intact for token in tokens])
+    found = [_is_signed(token, url, fields, supplied) and intact for token in tokens]
+    return which_secret(found), ""
 
 
 def parse(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from webhook_api.models import CommonFilter, Cursor, MessageFilter
+from webhook_api.models import AddressFilter, CommonFilter, Cursor
 from webhook_api.store.connections import Connection
 from webhook_api.timestamps import Instant
 
@@ -73,7 +73,7 @@ OLDEST_FIRST = Order()
 def conditions_of(
     wanted: CommonFilter, after: Position | None = None, order: Order = OLDEST_FIRST
 ) -> Conditions:
-    """Return all conditions of `wanted` but that of `q`, which is `Phrase.conditions`.
+    """Return all conditions of `wanted`, except that of `q`, which is `Phrase.conditions`.
 
     With `after`, only the rows after that position in `order`.
     """
@@ -84,28 +84,34 @@ def conditions_by_index(
     wanted: CommonFilter, after: Position | None, order: Order = OLDEST_FIRST
 ) -> Conditions:
     """Return those of the conditions by which an index finds rows."""
-    found = Conditions()
-    if isinstance(wanted, MessageFilter) and wanted.message_id is not None:
-        found = found.also("m.message_id = ?", wanted.message_id)
-    if wanted.from_msisdn is not None:
-        found = found.also("m.from_msisdn = ?", wanted.from_msisdn)
+    found = equalities(wanted, "message_id", "from_msisdn")
+    since = wanted.since.instant if wanted.since else None
     if after is not None:
         found &= order.after(after)
-    if wanted.since is not None and (
-        # Of two lower bounds, SQLite might start at the lower one.
-        after is None or order != OLDEST_FIRST or after.instant < wanted.since.instant
-    ):
-        found = found.also("(m.seconds, m.nanos) >= (?, ?)", *wanted.since.instant)
-    if wanted.until is not None:
-        found = found.also("(m.seconds, m.nanos) < (?, ?)", *wanted.until.instant)
-    return found
+        if since is not None and order == OLDEST_FIRST and after.instant >= since:
+            since = None  # of two lower bounds, SQLite might start at the lower one
+    return found & in_window(since, wanted.until.instant if wanted.until else None)
 
 
 def conditions_by_row(wanted: CommonFilter) -> Conditions:
     """Return the conditions for which each row must be read: no index has their order."""
+    return equalities(wanted, "to_msisdn", "provider")
+
+
+def equalities(wanted: AddressFilter, *columns: str) -> Conditions:
+    """Return the conditions on those of `columns` for which `wanted` has a value."""
     found = Conditions()
-    if wanted.to_msisdn is not None:
-        found = found.also("m.to_msisdn = ?", wanted.to_msisdn)
-    if wanted.provider is not None:
-        found = found.also("m.provider = ?", wanted.provider)
+    for column in columns:
+        if (value := getattr(wanted, column, None)) is not None:
+            found = found.also(f"m.{column} = ?", value)
+    return found
+
+
+def in_window(since: Instant | None, until: Instant | None) -> Conditions:
+    """Return the conditions on rows at or after `since` and before `until`."""
+    found = Conditions()
+    if since is not None:
+        found = found.also("(m.seconds, m.nanos) >= (?, ?)", *since)
+    if until is not None:
+        found = found.also("(m.seconds, m.nanos) < (?, ?)", *until)
     return found

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from webhook_api.errors import Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
-from webhook_api.reading.messages import CompleteRow
+from webhook_api.reading.conditions import equalities
+from webhook_api.reading.messages import COMPLETE_COLUMNS, CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database
@@ -24,7 +25,7 @@ MAX_LOOKED_AT = 10_000  # rows, for one page
 _MAX_CHARS = 1024 * 1024  # of texts and payloads, after which a page ends early
 _STREAMED = 200  # messages in one part of a stream
 
-_COLUMNS = ", ".join(CompleteRow._fields)
+_FILTERED = ("from_msisdn", "to_msisdn", "provider")
 
 
 class FeedPart(NamedTuple):
@@ -57,23 +58,18 @@ def read_feed(
         if replicated is not None:
             end = min(end, replicated if is_proved(db, replicated) else start_of(db))
         position, key = resolve_position(db, after, end), key_of(db)
-        conditions, last = "id BETWEEN ? AND ?", None
-        parameters: list[object] = [position.id + 1, end.id]
-        filters = _filters(wanted)
-        if filters:
+        matching, last = equalities(wanted, *_FILTERED), None
+        if matching.terms:
             last = db.execute(
-                f"SELECT id, message_id, created_at FROM messages WHERE {conditions}"
+                "SELECT id, message_id, created_at FROM messages WHERE id BETWEEN ? AND ?"
                 f" ORDER BY id LIMIT 1 OFFSET {MAX_LOOKED_AT - 1}",
-                parameters,
+                [position.id + 1, end.id],
             ).fetchone()
-        if last:
-            parameters = [position.id + 1, last[0]]
-        # With a plus, no index is used, which would have another order.
-        conditions += "".join(f" AND +{column} = ?" for column in filters)
-        parameters += filters.values()
+        # No index has the order of the ids.
         found = db.execute(
-            f"SELECT id, {_COLUMNS} FROM messages WHERE {conditions} ORDER BY id LIMIT ?",
-            [*parameters, limit + 1],
+            f"SELECT id, {COMPLETE_COLUMNS} FROM messages m NOT INDEXED"
+            f" WHERE id BETWEEN ? AND ? AND {matching.sql} ORDER BY id LIMIT ?",
+            [position.id + 1, last[0] if last else end.id, *matching.parameters, limit + 1],
         )
         messages: list[FeedMessage] = []
         chars = 0
@@ -93,7 +89,7 @@ class NewMessages:
 
     def __init__(self, database: Database, wanted: FeedQuery, after: FeedPosition) -> None:
         self._database = database
-        self._filters = _filters(wanted)
+        self._matching = equalities(wanted, *_FILTERED)
         self._last_id = after.id
 
     def have_come(self) -> bool:
@@ -102,24 +98,17 @@ class NewMessages:
         True also if that is not known: the file cannot be read, or it is another one, which has no
         newer message though something has changed.
         """
-        matches = " AND ".join(f"+{column} = ?" for column in self._filters) or "TRUE"
         try:
             with self._database.reader() as db:
                 newest, is_there = db.execute(
-                    f"SELECT max(id), max({matches}) FROM messages WHERE id > ?",
-                    [*self._filters.values(), self._last_id],
+                    f"SELECT max(id), max({self._matching.sql})"
+                    " FROM messages m NOT INDEXED WHERE id > ?",
+                    [*self._matching.parameters, self._last_id],
                 ).fetchone()
         except (Unavailable, sqlite3.Error):
             return True
         self._last_id = newest or self._last_id
         return newest is None or bool(is_there)
-
-
-def _filters(wanted: FeedQuery) -> dict[str, str]:
-    """Return the columns by which `wanted` filters, and the value of each."""
-    columns = ("from_msisdn", "to_msisdn", "provider")
-    values = ((column, getattr(wanted, column)) for column in columns)
-    return {column: value for column, value in values if value is not None}
 
 
 def stream_feed(

@@ -13,6 +13,7 @@ from webhook_api.reading.conditions import (
     conditions_by_index,
     conditions_by_row,
     conditions_of,
+    in_window,
     load_position,
 )
 from webhook_api.reading.counts import CountCache, count_messages, count_takes_long
@@ -82,9 +83,7 @@ def _ids(db: Connection, query: MessageQuery, on_page: Conditions, order: Order)
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
         offset += earlier - skipped
-        on_page = Conditions().also("(m.seconds, m.nanos) >= (?, ?)", *start)
-        if query.until is not None:
-            on_page = on_page.also("(m.seconds, m.nanos) < (?, ?)", *query.until.instant)
+        on_page = in_window(start, query.until.instant if query.until else None)
     found = db.execute(
         f"SELECT m.id FROM messages m WHERE {on_page.sql} ORDER BY {order.sql} LIMIT ? OFFSET ?",
         [*on_page.parameters, query.limit + 1, offset],

@@ -26,7 +26,7 @@ _CONTROLS = {
 }  # fmt: skip
 
 
-def message_object(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
+def _as_json(message_id: str, sender: str, to: str, ts: str, text: str | None) -> Message:
     """Return the JSON object of a message, which is also a valid body of POST /webhook."""
     return {"message_id": message_id, "from": sender, "to": to, "ts": ts, "text": text}
 
@@ -49,7 +49,7 @@ class StoredMessage(NamedTuple):
         return cls(message_id, sender, receiver, ts, text, cursor)
 
     def as_json(self) -> Message:
-        return message_object(*self[:5])
+        return _as_json(*self[:5])
 
     def as_line(self, **more: object) -> bytes:
         """Return `as_json` and `more` as a line of NDJSON, readable in every script."""
@@ -70,7 +70,7 @@ class CompleteRow(NamedTuple):
     payload: str | None
 
     def as_json(self) -> Message:
-        return message_object(*self[:5])
+        return _as_json(*self[:5])
 
     def as_complete_json(self) -> CompleteMessage:
         return {
@@ -87,6 +87,9 @@ class CompleteRow(NamedTuple):
         return from_json(self.payload) if self.payload else None
 
 
+COMPLETE_COLUMNS = ", ".join(CompleteRow._fields)
+
+
 def read_messages(db: Connection, ids: Sequence[int], order: Order) -> list[StoredMessage]:
     """Return the messages of the rows with these ids, in order."""
     found = db.execute(
@@ -97,17 +100,10 @@ def read_messages(db: Connection, ids: Sequence[int], order: Order) -> list[Stor
     return [StoredMessage.from_row(row) for row in found]
 
 
-def find_row(db: Connection, row_id: int) -> CompleteRow | None:
-    """Return the message of a row, None if there is no such row."""
-    return _find(db, "id", row_id)
-
-
-def find_message(db: Connection, message_id: str) -> CompleteRow | None:
-    """Return the message with this id, None if there is none."""
-    return _find(db, "message_id", message_id)
-
-
-def _find(db: Connection, column: str, value: object) -> CompleteRow | None:
-    columns = ", ".join(CompleteRow._fields)
-    row = db.execute(f"SELECT {columns} FROM messages WHERE {column} = ?", [value]).fetchone()
+def find_message(db: Connection, key: str | int) -> CompleteRow | None:
+    """Return the message with this `message_id`, or of the row with this number; None: no such."""
+    column = "id" if isinstance(key, int) else "message_id"
+    row = db.execute(
+        f"SELECT {COMPLETE_COLUMNS} FROM messages WHERE {column} = ?", [key]
+    ).fetchone()
     return CompleteRow(*row) if row else None

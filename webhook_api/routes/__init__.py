@@ -9,11 +9,10 @@ from flask import Flask
 
 from webhook_api.providers import Provider
 from webhook_api.routes import consumers, docs, health, inbox, messages, stats, webhook
-from webhook_api.routes.providers import provider_routes
 
 
 def register_routes(app: Flask, providers: Mapping[str, Provider]) -> None:
     """Register every blueprint; `web/metrics.py` registers GET /metrics."""
     for module in (health, webhook, messages, consumers, stats, docs, inbox):
         app.register_blueprint(module.bp)
-    app.register_blueprint(provider_routes(providers))
+    app.register_blueprint(webhook.provider_routes(providers))

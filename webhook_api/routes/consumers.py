@@ -12,7 +12,7 @@ from webhook_api.models import NAME_PATTERN, ConsumerMove, parse_body
 from webhook_api.responses import ConsumerList, ConsumerState
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
-from webhook_api.store.consumers import (
+from webhook_api.store.positions import (
     Consumer,
     create_consumer,
     find_consumer,

@@ -26,9 +26,9 @@ from webhook_api.inbox.messages import (
 from webhook_api.inbox.overview import count_overview, draw
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
-from webhook_api.reading.messages import find_row
+from webhook_api.reading.messages import find_message
 from webhook_api.services import current_services
-from webhook_api.store.consumers import lag_of, list_consumers
+from webhook_api.store.positions import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token
 from webhook_api.web.inbox_page import current_sessions, may_read, render_inbox
 
@@ -95,7 +95,7 @@ def count_new_messages() -> Response:
 @bp.get("/inbox/messages/<int:row_id>")
 def show_message(row_id: int) -> Response:
     """Respond with one message, as it is stored."""
-    message = find_row(get_db(), row_id) if row_id <= MAX_INTEGER else None
+    message = find_message(get_db(), row_id) if row_id <= MAX_INTEGER else None
     if message is None:
         raise NotFound("There is no such message, or it was removed.")
     json = dumps(message.as_json(), ensure_ascii=False, indent=2)

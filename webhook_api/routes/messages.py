@@ -27,9 +27,8 @@ from webhook_api.reading.messages import find_message
 from webhook_api.responses import CompleteMessage, FeedPage, Page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
-from webhook_api.store.consumers import find_consumer
 from webhook_api.store.messages import was_removed
-from webhook_api.store.replicated import replicated_end
+from webhook_api.store.positions import find_consumer, replicated_end
 from webhook_api.web.streams import StreamedResponse
 
 _BLOCK_LINES = 200  # sent by one call

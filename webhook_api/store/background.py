@@ -22,7 +22,10 @@ def lower_priority() -> None:
     """Let deliveries and probes get the processor before the calling thread."""
     if sys.platform == "linux":
         # Linux sets it for one thread; other systems would set it for the whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        # Added to that of the process: only root may make it less.
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def run_in_parallel(

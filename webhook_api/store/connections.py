@@ -1,15 +1,14 @@
-"""Connections to the database file: opening them, their pool, and what their errors mean.
+"""Connections to the database file: opening them, and what their errors mean.
 
-Each knows on which file it was opened. One thread at a time may use it, and nobody after it was
-released to the pool: with either fault SQLite crashes much later, somewhere else. A check of this
-costs a few microseconds for each call, so only tests and Python's development mode have it.
+Each knows on which file it was opened. Only one thread at a time may use it, and nobody may use it
+after its release. Otherwise SQLite crashes much later, somewhere else. A check of this takes a few
+microseconds for each call, so only tests and Python's development mode have it.
 """
 
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -32,10 +31,17 @@ class MisuseError(Exception):
     """
 
 
+class FileIdentity(NamedTuple):
+    """Which file a path names: after the file is replaced or its disk remounted, another one."""
+
+    device: int
+    inode: int
+
+
 class Connection(sqlite3.Connection):
     """A connection that knows on which file it was opened, and whether somebody has acquired it."""
 
-    identity: "FileIdentity"
+    identity: FileIdentity
     acquired = True
 
 
@@ -44,7 +50,7 @@ class CheckedConnection(Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_use = threading.Lock()
+        self.in_use = threading.Lock()
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or CheckedCursor)
@@ -56,23 +62,18 @@ class CheckedConnection(Connection):
     def executemany(self, *args: Any) -> Any:
         return self.cursor().executemany(*args)
 
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """Check that nobody else uses the connection during a `with` block."""
-        if not self.acquired:
-            raise MisuseError("a connection was used after its release")
-        if not self._in_use.acquire(blocking=False):
-            raise MisuseError("a connection was used by two threads at once")
-        try:
-            yield
-        finally:
-            self._in_use.release()
-
 
 def _checked(method: Callable[..., Any]) -> Any:
     def checked(cursor: Any, *args: Any, **kwargs: Any) -> Any:
-        with cursor.connection.use():
+        connection: CheckedConnection = cursor.connection
+        if not connection.acquired:
+            raise MisuseError("a connection was used after its release")
+        if not connection.in_use.acquire(blocking=False):
+            raise MisuseError("a connection was used by two threads at once")
+        try:
             return method(cursor, *args, **kwargs)
+        finally:
+            connection.in_use.release()
 
     return checked
 
@@ -86,13 +87,6 @@ class CheckedCursor(sqlite3.Cursor):
     fetchmany = _checked(sqlite3.Cursor.fetchmany)
     fetchall = _checked(sqlite3.Cursor.fetchall)
     __next__ = _checked(sqlite3.Cursor.__next__)
-
-
-class FileIdentity(NamedTuple):
-    """Which file a path names: after the file is replaced or its disk remounted, another one."""
-
-    device: int
-    inode: int
 
 
 def connect(
@@ -127,48 +121,6 @@ def connect(
         connection.close()
         raise
     return connection
-
-
-class ConnectionPool:
-    """At most `max_idle` open connections that nobody uses now, for those who need one next."""
-
-    def __init__(self, max_idle: int) -> None:
-        self._max_idle = max_idle
-        self._mutex = threading.Lock()  # guards the next one, and `acquired` of each reader
-        self._readers: list[Connection] = []
-
-    def acquire(self, identity: FileIdentity) -> Connection | None:
-        """Return an idle reader of that file, for the caller alone; None if there is none."""
-        with self._mutex:
-            # First the one that was used last: it has the most in its cache.
-            for at in reversed(range(len(self._readers))):
-                if self._readers[at].identity == identity:
-                    self._readers[at].acquired = True
-                    return self._readers.pop(at)
-        return None
-
-    def release(self, reader: Connection, *, reusable: bool) -> None:
-        """Take a reader back, even in the middle of a transaction; close it if not `reusable`."""
-        with self._mutex:
-            if not reader.acquired:
-                raise MisuseError("a connection was released that was not acquired")
-            reader.acquired = False
-        with suppress(sqlite3.Error):
-            if reader.in_transaction:
-                reader.rollback()
-            with self._mutex:
-                if reusable and len(self._readers) < self._max_idle:
-                    self._readers.append(reader)
-                    return
-        reader.close()
-
-    def close_all_but(self, identity: FileIdentity | None) -> None:
-        """Close the readers of all other files, which would keep the disk space of these."""
-        with self._mutex:
-            others = [reader for reader in self._readers if reader.identity != identity]
-            self._readers = [reader for reader in self._readers if reader.identity == identity]
-        for reader in others:
-            reader.close()
 
 
 def primary_result_code(error: BaseException) -> int:

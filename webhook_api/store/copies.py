@@ -1,4 +1,4 @@
-"""Copies of the database as it is at one moment, in files that end up complete, or gone.
+"""Copies of the database as it is at one moment: complete, or removed.
 
 A file has another name until it is complete, and is removed if it never is. Others may be able to
 write in the folder of a backup. So the name is random, and the file is new: nobody can have put a
@@ -65,49 +65,37 @@ def temporary_folder(base: Path) -> Iterator[Path]:
     """Hold an empty folder beside `base`, for our user alone, for a `with` block."""
     remove_leftovers(base)
     folder = Path(tempfile.mkdtemp(PARTIAL, f"{base.name}.", base.parent))
-    descriptor = _locked_folder(folder)
-    try:
-        yield folder
-    finally:
-        _remove_folder(folder, descriptor)
-
-
-def _locked_folder(folder: Path) -> int:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove_folder(folder: Path, descriptor: int) -> None:
-    try:
-        shutil.rmtree(folder)
-    finally:
-        os.close(descriptor)
+    with _locked(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def remove_leftovers(base: Path) -> None:
     """Remove what killed commands left of `base`, unless a command is using it."""
     for file in base.parent.glob(f"{glob.escape(base.name)}*{PARTIAL}"):
+        if not _RANDOM.fullmatch(file.name):
+            continue
         with suppress(OSError):  # it is in use, or another user's
             status = file.lstat()
-            one_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-            if not _RANDOM.fullmatch(file.name):
-                continue
             if stat.S_ISDIR(status.st_mode):
-                _remove_folder(file, _locked_folder(file))
-            elif one_name:
-                _remove_unused(file)
+                with _locked(file):
+                    shutil.rmtree(file)
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                with _locked(file):
+                    _remove(file)
 
 
-def _remove_unused(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder, if no command is using it; otherwise raise OSError."""
+    # Not blocking, if somebody has just put a FIFO there.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove(file)
+        yield
     finally:
         os.close(descriptor)
 
@@ -137,11 +125,8 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         of_sqlite = primary_result_code(error) == sqlite3.SQLITE_FULL
-        of_system = isinstance(error, OSError) and (error.errno, error.filename) == (
-            errno.ENOSPC,
-            None,
-        )
-        if of_sqlite or of_system:
+        of_system = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if of_sqlite or (of_system and not getattr(error, "filename", None)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
 
@@ -149,9 +134,9 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 def copy_moment(source: Connection, path: Path, progress: Progress = no_progress) -> None:
     """Copy the database that `source` shows now into the empty file at `path`.
 
-    It is one read transaction: what others commit meanwhile is not copied, and does not make
-    SQLite begin again. Until the copy is made, checkpoints move only what was committed before,
-    and the rest stays in the WAL.
+    It is one read transaction. So what others commit meanwhile is not copied, and SQLite does not
+    begin again. Checkpoints meanwhile move only what was committed before; the rest stays in the
+    WAL.
     """
     copy = connect(path, "rw", timeout_s=0)
     with closing(copy), path.open("rb") as file:

@@ -24,7 +24,7 @@ class Totals(NamedTuple):
     indexed: int  # the id up to which rows are in the search index
     removed: int  # messages ever removed from this file
     newest: int  # the id of the message that arrived last; 0 if there is none
-    dead_letters: int = 0
+    dead_letters: int
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
 
 
 def seek(db: sqlite3.Connection, position: int) -> tuple[Instant, int]:
-    """Return an instant shortly before the row at `position` (from 0), and how many are earlier."""
+    """Return an instant shortly before row `position` (from 0), and how many rows are earlier."""
     skipped = 0
     start = _EARLIEST
     for length in PERIODS_S:

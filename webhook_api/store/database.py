@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -14,12 +15,12 @@ from webhook_api.store import files
 from webhook_api.store.connections import (
     CheckedConnection,
     Connection,
-    ConnectionPool,
     FileIdentity,
+    MisuseError,
     connect,
 )
 from webhook_api.store.copies import remove_leftovers
-from webhook_api.store.lock import WriteLock, hold, hold_names
+from webhook_api.store.lock import WriteLock, hold
 from webhook_api.store.schema import bytes_to_migrate, migrate
 
 _MAX_IDLE_READERS = 16
@@ -28,12 +29,13 @@ _REWRITE_BYTES = 1024 * 1024
 
 
 class Database:
-    """The file at `path`. It opens nothing until it is asked to, so a fork may follow.
+    """The file at `path`, its state on disk, and at most _MAX_IDLE_READERS readers for reuse.
 
-    With `check_connections`, a wrong use of its readers raises MisuseError. `leaves_checkpoints`
-    says that Litestream makes the checkpoints; it listens at `litestream_socket`.
-    `feed_ends_at_replica` says that `replicated.py` knows the end of the feed. A standby's
-    (`is_standby`) is never written: there is no write lock for it.
+    It opens nothing before the first use, so the process may still fork. With `check_connections`,
+    a wrong use of its readers raises MisuseError. `leaves_checkpoints` says that Litestream makes
+    the checkpoints; it listens at `litestream_socket`. With `feed_ends_at_replica`, `positions.py`
+    knows the end of the feed. The file of a standby (`is_standby`) is never written: it has no
+    write lock.
     """
 
     def __init__(
@@ -54,14 +56,15 @@ class Database:
         self.wal_path = files.beside(self.path, files.WAL)
         self._lock_path = files.beside(self.path, files.WRITE_LOCK)
         self._factory = CheckedConnection if check_connections else Connection
-        self._pool = ConnectionPool(_MAX_IDLE_READERS)
+        self._mutex = threading.Lock()  # guards the next one, and `acquired` of each reader
+        self._idle: list[Connection] = []
 
     def prepare(self, *, create: bool = False) -> None:
         """Bring the file's schema up to date; create a missing file only with `create`.
 
-        A running service must not go on with an empty file because a volume is missing. So only
-        the start and the command `init-db` create the file. One that is not ours, or newer than
-        this code, or a standby's copy, is left as it is.
+        Only the start and the command `init-db` create the file: if a volume is missing, a running
+        service must not go on with an empty one. A file that is not ours, or newer than this code,
+        or a standby's copy, is left as it is.
         """
         if not self.is_standby and files.beside(self.path, files.STANDBY).exists():
             raise SchemaError("a standby's copy; flask --app wsgi promote makes it the database")
@@ -100,9 +103,9 @@ class Database:
     def make_wal_durable(self, lock: WriteLock) -> None:
         """Put the whole content of the write-ahead log on disk; then it is not suspect any more.
 
-        If its writer was killed before the sync, a sync is enough. If a sync failed, the kernel
+        If its writer was killed before the sync, a sync is enough. After a failed sync, the kernel
         treats the pages as written, and no later sync writes them (PostgreSQL wiki, "Fsync
-        Errors"). So then all of it is written again, as it can be read.
+        Errors"). So all of it is read and written again.
         """
         with suppress(FileNotFoundError), self.wal_path.open("r+b", buffering=0) as wal:
             at = 0
@@ -118,15 +121,14 @@ class Database:
             with self.files_locked(exclusive=True):
                 files.complete_replacement(self.path, lock)
 
-    def files_locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
+    def files_locked(self, *, exclusive: bool) -> AbstractContextManager[object]:
         """Return a context in which no other process can replace the database's files.
 
         SQLite opens the file, the WAL and the WAL index by name, one after the other. If they were
         replaced in between, it would mix files of both databases.
         """
-        return hold_names(
-            files.beside(self.path, files.NAMES_LOCK), exclusive=exclusive, timeout_s=_TIMEOUT_S
-        )
+        names = files.beside(self.path, files.NAMES_LOCK)
+        return hold(names, _TIMEOUT_S, shared=not exclusive, access=os.O_RDONLY)
 
     def write_lock(self, timeout_s: float | None = None) -> AbstractContextManager[WriteLock]:
         """Return a context that holds the right to write (see `lock.hold`).
@@ -135,7 +137,7 @@ class Database:
             Unavailable: it is a standby's.
         """
         self.refuse_standby()
-        return hold(self._lock_path, timeout_s)
+        return hold(self._lock_path, timeout_s, held="another process is writing")
 
     def refuse_standby(self) -> None:
         """Raise Unavailable if it is a standby's."""
@@ -154,13 +156,19 @@ class Database:
         return 0, 0, 0
 
     def note_arrival(self) -> None:
-        """Change what `arrivals` returns, in every process. The commit can be seen by now."""
+        """Change what `arrivals` returns, in every process, when a commit can be seen."""
         now = time.time_ns()
         with suppress(OSError):  # the disk became read-only; who waits looks again later
             os.utime(self._lock_path, ns=(now, now))
 
     def identity(self) -> FileIdentity:
-        """Return which file is at `path` now; an empty one is none: SQLite deletes its WAL."""
+        """Return which file is at `path` now.
+
+        An empty one does not count: SQLite would delete its WAL.
+
+        Raises:
+            Unavailable: there is none.
+        """
         try:
             status = self.path.stat()
         except OSError as error:
@@ -174,7 +182,7 @@ class Database:
     def acquire_reader(self) -> Connection:
         """Return a read-only connection, which only the caller may use until its release."""
         with suppress(Unavailable):  # perhaps the file is being replaced
-            if reader := self._pool.acquire(self.identity()):
+            if reader := self._idle_reader(self.identity()):
                 return reader
         try:
             # A standby waits for the names below; what was killed, the next `follow` completes.
@@ -189,17 +197,46 @@ class Database:
         reader.identity = identity
         return reader
 
+    def _idle_reader(self, identity: FileIdentity) -> Connection | None:
+        """Acquire the reader of that file that was used last: it has the most in its cache."""
+        with self._mutex:
+            for at in reversed(range(len(self._idle))):
+                if self._idle[at].identity == identity:
+                    self._idle[at].acquired = True
+                    return self._idle.pop(at)
+        return None
+
     def release_reader(self, reader: Connection, *, reusable: bool = True) -> None:
         """Take back a connection from `acquire_reader`, even in the middle of a transaction.
+
+        One that is not `reusable`, or not needed, is closed.
 
         Raises:
             MisuseError: it was released before; somebody else may use it by now.
         """
-        self._pool.release(reader, reusable=reusable)
+        with self._mutex:
+            if not reader.acquired:
+                raise MisuseError("a connection was released that was not acquired")
+            reader.acquired = False
+        with suppress(sqlite3.Error):
+            if reader.in_transaction:
+                reader.rollback()
+            with self._mutex:
+                if reusable and len(self._idle) < _MAX_IDLE_READERS:
+                    self._idle.append(reader)
+                    return
+        reader.close()
 
-    def close_replaced(self, identity: FileIdentity) -> None:
-        """Close the idle readers that are not of the file `identity`."""
-        self._pool.close_all_but(identity)
+    def close(self, *, but: FileIdentity | None = None) -> None:
+        """Close the idle readers, `but` not those of one file.
+
+        Readers of a file that was replaced would keep its disk space.
+        """
+        with self._mutex:
+            others = [reader for reader in self._idle if reader.identity != but]
+            self._idle = [reader for reader in self._idle if reader.identity == but]
+        for reader in others:
+            reader.close()
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
@@ -228,10 +265,6 @@ class Database:
             return files.free_bytes(self.path.parent)
         except OSError as error:
             raise Unavailable(f"database: {error.strerror}") from None
-
-    def close(self) -> None:
-        """Close the idle readers."""
-        self._pool.close_all_but(None)
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,6 @@ from webhook_api.errors import Unavailable
 from webhook_api.models import mended
 from webhook_api.store.lock import LockedConnection
 from webhook_api.store.messages import Selection
-from webhook_api.timestamps import now_as_text
 
 MAX_DEAD_LETTERS = 10_000
 MAX_DEAD_BYTES = 256 * 1024 * 1024
@@ -27,20 +26,13 @@ class DeadLettersFull(Unavailable):
 
 
 class DeadLetter(NamedTuple):
-    """A delivery as it came. The names of `headers` are in lower case."""
+    """A delivery as it came at the time `created_at`. `headers` have names in lower case."""
 
     provider: str
     reason: str
     headers: Mapping[str, str]
     body: bytes
     created_at: str
-
-    @classmethod
-    def of(
-        cls, provider: str, reason: str, headers: Mapping[str, str], body: bytes
-    ) -> "DeadLetter":
-        """Return a new one."""
-        return cls(provider, reason, headers, body, now_as_text())
 
 
 def insert_dead_letters(db: LockedConnection, letters: Sequence[DeadLetter]) -> list[int]:
@@ -77,8 +69,8 @@ def find_dead_letter(db: sqlite3.Connection, number: int) -> DeadLetter | None:
 def select_dead_letters(db: sqlite3.Connection, selection: Selection, limit: int = -1) -> list[int]:
     """Return the numbers of those that `selection` selects: all, or the first `limit`.
 
-    A number is found in any body that has its digits one after the other, however they are
-    separated; any other address where it stands as it is. Both also if a form or JSON escapes them.
+    A number is found in a body that has its digits one after the other, however they are separated;
+    any other address only as it is. Both are also found where a form or JSON escapes them.
     """
     if selection.address is None:
         found = db.execute(

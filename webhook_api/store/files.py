@@ -24,11 +24,11 @@ SQLITE_ENDINGS = (WAL, WAL_INDEX, "-journal")  # of the files that SQLite makes
 WRITE_LOCK = ".lock"
 REMOVAL_LOCK = ".removal.lock"
 NAMES_LOCK = ".names.lock"  # of the names of these files: shared to open them, else to replace them
-LAST_BACKUP = ".last-backup"  # holds when it was made
-REPLICATED = ".replicated"  # holds up to which message the replica has all
-LAST_DRILL = ".last-drill"  # its time is that of the last drill that went well
-STANDBY = ".standby"  # the database is a copy; its time is when it was the newest one
-SESSIONS = ".sessions"  # the folder of those of the inbox
+LAST_BACKUP = ".last-backup"  # holds the time of the last backup
+REPLICATED = ".replicated"  # holds the position up to which the replica has all
+LAST_DRILL = ".last-drill"  # was changed when the last drill went well
+STANDBY = ".standby"  # the database is a copy; was changed when that was the newest state
+SESSIONS = ".sessions"  # a folder, of the inbox
 # The file that is to replace the database. The name is from the time when only `restore` did that;
 # it stays, so that a start after an update finds the file of a command that was killed before.
 REPLACEMENT = ".restored"
@@ -36,7 +36,7 @@ DISCARDED = ".discarded"  # the old database, if it is not kept, until it is del
 SCRATCH = ".compacting"  # the copy on which a compaction works
 VERIFIED = ".verifying"  # the copy that `verify` checks
 PARTIAL = ".partial"  # ends the name of any file that is not complete yet, or only for a while
-ORPHAN = ".orphan"  # after that of a WAL whose database was lost
+ORPHAN = ".orphan"  # ends the name of a WAL whose database was lost
 
 _OWN = (
     *SQLITE_ENDINGS, WRITE_LOCK, REMOVAL_LOCK, NAMES_LOCK, LAST_BACKUP, REPLICATED, SESSIONS,
@@ -54,7 +54,7 @@ _MORE_BYTES = 128 * 1024  # for the WAL and the WAL index, which even the smalle
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Return the path of the file with this ending that belongs to the file at `path`."""
+    """Return the path of the file that belongs to the one at `path` and has this ending."""
     return path.with_name(path.name + ending)
 
 
@@ -66,7 +66,7 @@ def time_of(file: Path) -> float | None:
 
 
 def make_private(path: Path) -> None:
-    """Let only their owner use the files of the database at `path`, also those that it replaced.
+    """Let only the owner use the files of the database at `path`, and those that it replaced.
 
     Files of earlier versions could be read by every user of the machine. SQLite gives a WAL and
     a WAL index the mode of their database.
@@ -81,10 +81,10 @@ def make_private(path: Path) -> None:
 
 
 def other_files(path: Path) -> list[Path]:
-    """Return what is beside the database at `path`, holds messages as well, and is not its own.
+    """Return what else beside the database at `path` may hold messages: all but its own files.
 
-    Backups, what earlier restores replaced, WALs whose database was lost, copies that were
-    stopped halfway, whose header may be missing still, and the folder of Litestream.
+    Backups, what earlier restores replaced, WALs whose database was lost, the folder of Litestream,
+    and copies that were stopped halfway, even before they had a header.
     """
     files = sorted(file for file in path.parent.iterdir() if file != path)
     return [file for file in files if file.name.endswith(_OF_OTHERS) or is_ours(file)]
@@ -117,8 +117,9 @@ def is_database(path: Path) -> bool:
     """Return whether the file at `path` begins like a database.
 
     SQLite deletes the WAL beside an empty file, and moves it into any other file. But the WAL may
-    hold the only copy of messages. Only for a process without a connection to the file: closing
-    it here drops the locks of such a connection (sqlite.org/howtocorrupt.html, 2.2).
+    hold the only copy of messages. Only a process that has no connection to the file may call
+    this: it closes the file, which drops such a connection's locks (sqlite.org/howtocorrupt.html,
+    2.2).
     """
     return _header(path).startswith(HEADER_STRING)
 

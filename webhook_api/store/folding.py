@@ -1,8 +1,8 @@
-"""Text without differences of case, for the search. It is stored where `lower` of SQLite
-would give another text.
+"""Text without differences of case, for the search.
 
-Canonical equivalents are the same: é is one character or e and an accent (Unicode Standard
-Annex 15). Also İ, i with a dot above, and i are the same.
+It is stored where SQLite's `lower` would give another text. Canonical equivalents are the same: é
+is one character, or e and an accent (Unicode Standard Annex 15). So are i and İ, an i with a dot
+above.
 """
 
 import unicodedata

@@ -18,8 +18,8 @@ _CHARS_OF_A_ROW = 32  # a row takes as long to index as so many characters of it
 def index_messages(db: LockedConnection, *, max_rows: int, max_chars: int | None = None) -> int:
     """Index up to `max_rows` rows that are not yet indexed, in one transaction; return how many.
 
-    With `max_chars` it ends with the row that brings the texts to so many: a character of Chinese
-    takes 3 to 6 microseconds, since nearly each starts a new term.
+    With `max_chars` it stops after the row with which the texts reach so many characters. In
+    Chinese, each takes 3 to 6 microseconds, since nearly each starts a new term.
     """
     with transaction(db):
         found = "SELECT id, text, folded FROM messages WHERE id > (SELECT indexed FROM totals)"
@@ -59,7 +59,7 @@ def index_messages(db: LockedConnection, *, max_rows: int, max_chars: int | None
 
 
 def refold(db: LockedConnection) -> None:
-    """Bring the column `folded` up to date with `fold`, and what is indexed of those rows.
+    """Make the column `folded` again where `fold` has changed, and index these rows again.
 
     In the caller's transaction.
     """

@@ -79,31 +79,24 @@ def open_unshared(path: Path, *pragmas: str) -> LockedConnection:
 
 
 @contextmanager
-def hold_names(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
-    """Hold the lock at `path`, of the names of the files that belong to a database.
-
-    Shared, to open several of them; `exclusive`, to replace them. The file is opened to read
-    only, so that a reader can lock it on a disk that became read-only.
-    """
-    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    descriptor = _take(path, timeout_s, operation, os.O_RDONLY)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def hold(
-    path: Path, timeout_s: float | None = None, held: str = "another process is writing"
+    path: Path,
+    timeout_s: float | None = None,
+    *,
+    shared: bool = False,
+    access: int = os.O_RDWR,
+    held: str = os.strerror(errno.EAGAIN),
 ) -> Iterator[WriteLock]:
     """Hold the lock at `path`; every other thread and process waits meanwhile.
+
+    A `shared` one keeps out only those who want it for themselves. Whoever opens the lock file
+    with the `access` O_RDONLY can hold it on a disk that became read-only.
 
     Raises:
         BlockingIOError: another still holds it after `timeout_s` seconds; `held` says so.
     """
     try:
-        descriptor = _take(path, timeout_s)
+        descriptor = _take(path, timeout_s, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, access)
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, held) from None
     lock = WriteLock(descriptor)
@@ -113,9 +106,7 @@ def hold(
         lock.release()
 
 
-def _take(
-    path: Path, timeout_s: float | None, operation: int = fcntl.LOCK_EX, access: int = os.O_RDWR
-) -> int:
+def _take(path: Path, timeout_s: float | None, operation: int, access: int) -> int:
     """Return a descriptor of the file at `path`, locked; a missing file is created.
 
     Only our user can open it: whoever can open a file, even to read, can lock it (flock(2)).

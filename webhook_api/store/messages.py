@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.models import InboundMessage
+from webhook_api.models import InboundMessage, Origin
 from webhook_api.store.folding import folded_form
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import note_removed
@@ -22,7 +22,7 @@ KEY_BYTES = 32
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
-    "seconds", "nanos", "folded", "provider", "kind", "payload",
+    "seconds", "nanos", "folded", *Origin._fields,
 )  # fmt: skip
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
@@ -46,18 +46,16 @@ def insert_messages(db: LockedConnection, messages: Sequence[InboundMessage]) ->
     given away once, not for each row: in a busy process, getting it back costs more than a row.
     """
     removed = was_removed(db, [message.message_id for message in messages])
-    if not removed:
-        return insert_rows(db, messages)
     rest = [message for message in messages if message.message_id not in removed]
-    results = iter(insert_rows(db, rest) if rest else [])
+    results = iter(_insert_rows(db, rest) if rest else [])
     return [
         StoreResult(created=False) if message.message_id in removed else next(results)
         for message in messages
     ]
 
 
-def insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
-    """Do the same, without asking for tombstones.
+def _insert_rows(db: LockedConnection, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    """Do the same for messages without a tombstone.
 
     The rows get their ids here, under the write lock, so that the order of the ids is that of the
     commits: the feed relies on it (`positions.py`).
@@ -150,12 +148,12 @@ def remove_messages(
     parameters = [*row_ids, *selection.parameters]
     with transaction(db):
         rows = db.execute(
-            f"SELECT id, message_id, created_at FROM messages WHERE {condition}", parameters
+            f"DELETE FROM messages WHERE {condition} RETURNING id, message_id, created_at",
+            parameters,
         ).fetchall()
         add_tombstones(db, [message_id for _, message_id, _ in rows])
-        removed = db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
         note_removed(db, rows, by_age=selection.is_by_age)
-        return removed
+        return len(rows)
 
 
 def digest(key: bytes, message_id: str) -> bytes:
@@ -189,8 +187,3 @@ def write_probe(db: LockedConnection) -> None:
     """Write and sync a few bytes, to see whether a message could be stored."""
     if db.execute("UPDATE totals SET probes = probes + 1").rowcount != 1:
         raise SchemaError("the table totals is empty")
-
-
-def checkpoint(db: LockedConnection) -> None:
-    """Move the pages of the WAL that no reader needs any more into the database file."""
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -5,14 +5,18 @@ What is stored is on disk before `Writer.write` returns; a removal is on disk wi
 Repeating a failed sync does not help: the kernel reports the error once, and then treats the
 pages as written (PostgreSQL wiki, "Fsync Errors"). SQLite would find them in its WAL, as if they
 were committed. So after an I/O error nobody writes until the WAL was written and synced again.
+
+No write may take the space that the next checkpoint needs. A checkpoint moves pages from the WAL
+into the database file, which grows; only when all are moved does the WAL begin again. If the WAL
+filled the disk, no checkpoint could end, and nothing could be stored until somebody makes space.
+During a long read the WAL only grows.
 """
 
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 from webhook_api.errors import SchemaError, Unavailable
@@ -23,15 +27,8 @@ from webhook_api.store.dead_letters import DeadLetter, insert_dead_letters
 from webhook_api.store.files import HEADER_STRING, sync_folder
 from webhook_api.store.indexing import count_unindexed, index_messages
 from webhook_api.store.lock import LockedConnection, WriteLock, synced_later, transaction
-from webhook_api.store.messages import (
-    Selection,
-    StoreResult,
-    checkpoint,
-    insert_messages,
-    remove_messages,
-)
+from webhook_api.store.messages import Selection, StoreResult, insert_messages, remove_messages
 from webhook_api.store.schema import check_objects, check_schema
-from webhook_api.store.wal_space import PAGES_TO_REMOVE, make_space, pages_to_index, pages_to_store
 
 INDEX_EVERY = 256  # messages: indexing more at once is cheaper, but others wait longer
 CHECKPOINT_EVERY = 8192  # pages in the WAL, that is 32 MiB
@@ -44,23 +41,40 @@ _RETRY_LOCKED_S = 0.005
 _MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
+# What a writer may wait for, in the words of an error message.
+_THE_WRITE_LOCK = "another process, which holds the write lock"
+_ANOTHER_PROGRAM = "another program, which writes to the file"
+_THE_DISK = "the disk"
+
+# Bytes, and how many pages in the WAL something takes, about.
+_RESERVE_BYTES = 256 * 1024
+_PAGE_BYTES = 4096
+_BLOCK_BYTES = 512  # of `st_blocks` (stat(2))
+_PAGES_OF_A_COMMIT = 6  # besides those of each message
+_PAGES_OF_A_MESSAGE = 6
+_PAGES_TO_REMOVE = 1024  # a batch of messages; most of them are of the search index
+_CHARS_OF_A_PAGE = 75  # of texts in the search index, in a script with many characters
+
 T = TypeVar("T")
 
 
-class WaitsFor(StrEnum):
-    """What a writer waits for; the value is the wording for an error message."""
+def _pages_to_store(messages: int, kept_bytes: int = 0) -> int:
+    """Return the pages for so many messages; `kept_bytes` are of payloads and dead letters."""
+    return _PAGES_OF_A_COMMIT + _PAGES_OF_A_MESSAGE * messages + kept_bytes // _PAGE_BYTES
 
-    LOCK = "another process, which holds the write lock"
-    OTHER_PROGRAM = "another program, which writes to the file"
-    DISK = "the disk"
+
+def pages_to_index(chars: int) -> int:
+    """Return the pages for indexing texts of so many characters."""
+    return 1 + chars // _CHARS_OF_A_PAGE
 
 
 class Writer:
-    """The connection of a process that writes, for one thread: `writer` (`intake/group_commit.py`).
+    """What writes in one process: a connection that only one thread uses.
 
-    `_anchor` is a reader that is closed after it. When the last connection is closed and may write,
-    SQLite makes a checkpoint and deletes the WAL *by name*: after a replacement that is the WAL of
-    another file, and if the file is damaged, the WAL is the only good copy.
+    When the last connection to a file is closed, SQLite makes a checkpoint and deletes the WAL *by
+    name*, unless this connection is read-only. After a replacement that would be the WAL of another
+    file; and if the file is damaged, the WAL is the only good copy. So `_anchor`, which is
+    read-only, is closed last.
     """
 
     def __init__(
@@ -74,10 +88,10 @@ class Writer:
         retry_upkeep_s: float = _RETRY_UPKEEP_S,
     ) -> None:
         """Index after `index_every` messages; checkpoint after about `checkpoint_every` pages."""
-        self.waits_for = WaitsFor.DISK  # for the error of a caller that gives up
+        self.waits_for = _THE_DISK  # for the error of a caller that gives up
         self._database = database
         self._index_every = index_every
-        self._checkpoint_every = checkpoint_every
+        self._checkpoint_every = float("inf") if database.leaves_checkpoints else checkpoint_every
         self._cache_kib = cache_kib
         self._max_idle_wal_bytes = max_idle_wal_bytes
         self._retry_upkeep_s = retry_upkeep_s
@@ -108,34 +122,26 @@ class Writer:
                 `timeout_s` seconds. The wait for our own write lock has no limit.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self.waits_for = WaitsFor.DISK
+        before_lock, under_lock = _THE_WRITE_LOCK, _THE_DISK
         while True:
-            try:
-                with self._locked() as connection:
-                    return work(connection)
-            except sqlite3.Error as error:
-                locked = primary_result_code(error) in _LOCKED
-                if not locked or (deadline and time.monotonic() > deadline):
-                    raise
-            self.waits_for = WaitsFor.OTHER_PROGRAM
+            self.waits_for = before_lock
+            with self._database.write_lock() as lock:
+                self.waits_for = under_lock
+                try:
+                    return work(self._ready_connection(lock))
+                except sqlite3.Error as error:
+                    self._react_to(error, lock)
+                    is_locked = primary_result_code(error) in _LOCKED
+                    if not is_locked or (deadline and time.monotonic() > deadline):
+                        raise
+            self.waits_for = before_lock = under_lock = _ANOTHER_PROGRAM
             time.sleep(_RETRY_LOCKED_S)
 
-    @contextmanager
-    def _locked(self) -> Iterator[LockedConnection]:
-        """Hold the write lock; yield a connection that reads only what is on disk."""
-        if self.waits_for is WaitsFor.DISK:
-            self.waits_for = WaitsFor.LOCK
-        with self._database.write_lock() as lock:
-            if self.waits_for is WaitsFor.LOCK:
-                self.waits_for = WaitsFor.DISK
-            try:
-                yield self._ready_connection(lock)
-            except sqlite3.Error as error:
-                self._react_to(error, lock)
-                raise
-
     def _react_to(self, error: sqlite3.Error, lock: WriteLock) -> None:
-        """Mark the WAL as suspect, or close the connection. For a full disk, neither."""
+        """Mark the WAL as suspect after an I/O error; after most others, close the connection.
+
+        Not if the disk is full or the file locked: then both are as good as before.
+        """
         code = primary_result_code(error)
         if code == sqlite3.SQLITE_IOERR:
             # The connection stays open: after closing it, the next one might read the WAL again.
@@ -147,7 +153,7 @@ class Writer:
             self.discard()
 
     def _ready_connection(self, lock: WriteLock) -> LockedConnection:
-        """Return a connection to the file that is at the database's path now.
+        """Return a connection to the file at the database's path, which reads only what is on disk.
 
         SQLite would go on committing to a file that was deleted, moved away or overwritten. So
         this checks it before each batch, with one `stat` and one `pread`.
@@ -196,48 +202,61 @@ class Writer:
         self._unindexed = count_unindexed(connection, max_rows=self._index_every)
         sync_folder(self._database.path.parent)  # SQLite ignores a failure to sync its name.
 
-    def store(
-        self, connection: LockedConnection, messages: Sequence[InboundMessage]
-    ) -> list[StoreResult]:
-        """Store all of `messages` in one transaction; return what became of each, in their order.
+    def make_space(self, connection: LockedConnection, pages: int = _pages_to_store(1)) -> None:
+        """Check that so many `pages` can be written to the WAL; if not, try to shorten it.
+
+        No transaction may be open.
 
         Raises:
-            Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: none was stored.
+            Unavailable: the disk is full, or the folder is gone.
         """
-        make_space(self._database, connection, pages_to_store(len(messages)))
-        results = insert_messages(connection, messages)
-        self._note_stored(messages, results)
-        return results
+        database = self._database
+        needed = 2 * pages * _PAGE_BYTES + _RESERVE_BYTES  # in the WAL, and in the database file
+        if database.free_bytes() - database.wal_bytes() >= needed:  # a tenth of the other's time
+            return
+        missing = needed - self._space(connection)
+        if 0 < missing <= needed and not database.leaves_checkpoints:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            missing = needed - self._space(connection)
+        if missing > 0:
+            raise Unavailable(f"database: the disk is full, {missing} more bytes have to be free")
 
-    def store_all(
+    def _space(self, connection: Connection) -> int:
+        """Return how many bytes are free besides those that a complete checkpoint needs."""
+        database = self._database
+        pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        size: int = connection.execute(pages).fetchone()[0]
+        # An incomplete checkpoint leaves holes in the file. Where files are compressed, it always
+        # seems to have some; but no checkpoint writes more than what is in the WAL.
+        growth = size - _BLOCK_BYTES * database.path.stat().st_blocks
+        return database.free_bytes() - max(0, min(growth, database.wal_bytes()))
+
+    def store(
         self,
         connection: LockedConnection,
         messages: Sequence[InboundMessage],
-        dead_letters: Sequence[DeadLetter],
+        dead_letters: Sequence[DeadLetter] = (),
     ) -> tuple[list[StoreResult], list[int]]:
-        """Do the same with payloads, and with dead letters; return the numbers of these as well.
+        """Store all in one transaction.
+
+        Return what became of each of `messages`, in their order, and the numbers of `dead_letters`.
 
         Raises:
             DeadLettersFull, Unavailable, sqlite3.Error, FAULTS_OF_A_ROW: nothing was stored.
         """
         kept_bytes = sum(len(message.origin.payload or "") for message in messages)
         kept_bytes += sum(len(letter.body) for letter in dead_letters)
-        pages = pages_to_store(len(dead_letters), kept_bytes)
-        make_space(self._database, connection, pages + pages_to_store(len(messages)))
-        with transaction(connection):
+        pages = _pages_to_store(len(messages) + len(dead_letters), kept_bytes)
+        self.make_space(connection, pages)
+        # One statement stores all messages. If it is alone, SQLite commits it by itself.
+        with transaction(connection) if dead_letters else nullcontext():
             numbers = insert_dead_letters(connection, dead_letters) if dead_letters else []
-            results = insert_messages(connection, messages) if messages else []
-        self._note_stored(messages, results)
-        self._pages_in_wal += pages
-        return results, numbers
-
-    def _note_stored(
-        self, messages: Sequence[InboundMessage], results: Sequence[StoreResult]
-    ) -> None:
+            results = insert_messages(connection, messages)
         if any(result.created for result in results):
             self._database.note_arrival()
         self._unindexed += len(messages)
-        self._pages_in_wal += pages_to_store(len(messages))
+        self._pages_in_wal += pages
+        return results, numbers
 
     def remove(
         self, connection: LockedConnection, row_ids: Sequence[int], selection: Selection
@@ -249,50 +268,40 @@ class Writer:
         Raises:
             Unavailable, sqlite3.Error: none was removed.
         """
-        make_space(self._database, connection, PAGES_TO_REMOVE)
-        self._pages_in_wal += pages_to_store(len(row_ids))
+        self.make_space(connection, _PAGES_TO_REMOVE)
+        self._pages_in_wal += _pages_to_store(len(row_ids))
         with synced_later(connection):
             return remove_messages(connection, row_ids, selection)
 
     @property
     def index_or_checkpoint_is_due(self) -> bool:
         """Whether `index_and_checkpoint` has something to do."""
-        return (self._index_is_due or self._checkpoint_is_due) and (
-            time.monotonic() >= self._no_upkeep_before
+        is_due = (
+            self._unindexed >= self._index_every or self._pages_in_wal >= self._checkpoint_every
         )
-
-    @property
-    def _index_is_due(self) -> bool:
-        return self._unindexed >= self._index_every
-
-    @property
-    def _checkpoint_is_due(self) -> bool:
-        return (
-            self._pages_in_wal >= self._checkpoint_every and not self._database.leaves_checkpoints
-        )
+        return is_due and time.monotonic() >= self._no_upkeep_before
 
     def index_and_checkpoint(self, connection: LockedConnection) -> None:
-        """Do a step of indexing, and make a checkpoint, each if it is due.
-
-        Afterwards more may be due.
+        """Index some messages, and make a checkpoint, each if it is due. Then more may be due.
 
         Raises:
             Unavailable, sqlite3.Error: it failed; it is due again after some seconds.
         """
         self._no_upkeep_before = time.monotonic() + self._retry_upkeep_s
-        if self._index_is_due:
+        if self._unindexed >= self._index_every:
             chars = STEP_CHARS
             try:
-                make_space(self._database, connection, pages_to_index(chars))
+                self.make_space(connection, pages_to_index(chars))
             except Unavailable:
                 chars = _SMALL_STEP_CHARS
-                make_space(self._database, connection, pages_to_index(chars))
+                self.make_space(connection, pages_to_index(chars))
             index_messages(connection, max_rows=_MAX_INDEXED_ROWS, max_chars=chars)
             # Also those that other processes have left.
             self._unindexed = count_unindexed(connection, max_rows=self._index_every)
-        if self._checkpoint_is_due:
+        if self._pages_in_wal >= self._checkpoint_every:
             self._pages_in_wal = 0
-            checkpoint(connection)
+            # Moves the pages that no reader needs any more.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._no_upkeep_before = 0.0
 
     def discard(self) -> None:

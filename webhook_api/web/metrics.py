@@ -7,6 +7,7 @@ gunicorn.conf.py), and a scrape adds up those of all workers. Otherwise they are
 from collections.abc import Collection, Iterable
 from functools import cache, partial
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 from flask import Flask
@@ -19,6 +20,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
@@ -42,6 +44,27 @@ _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
+class _CountsOfWorkers(MultiProcessCollector):
+    """The sums of all workers, without those that have just begun.
+
+    A worker makes its files empty and then fills them; the library's own `collect` fails on an
+    empty file (prometheus_client 0.26.0).
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics in the files that hold something."""
+        files = [file for file in Path(self._path).glob("*.db") if _size_bytes(file)]
+        metrics: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # the gauges of a worker that has ended
+        return 0
+
+
 class Exporter(PrometheusMetrics):  # type: ignore[misc]
     """The exporter's endpoint, with our registry.
 
@@ -59,7 +82,7 @@ class Exporter(PrometheusMetrics):  # type: ignore[misc]
         registry = self.registry
         if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry(support_collectors_without_names=True)
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(_CountsOfWorkers(None))  # type: ignore[no-untyped-call]
             for collector in self.at_scrape:
                 registry.register(collector)
         if names:

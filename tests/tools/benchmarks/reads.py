@@ -21,9 +21,9 @@ import click
 from tests.builders import SECRET, an_app
 from tests.serving import ROOT
 from tests.tools.benchmarks.data import COMMON_WORD, RARE_WORD, TEXT_CHARS, messages
-from tests.tools.benchmarks.harness import FIRST_PORT, Server, require, show_table
-from tests.tools.benchmarks.measured import middle
+from tests.tools.benchmarks.harness import FIRST_PORT, Server, middle, require, show_table
 from webhook_api.config import Config
+from webhook_api.reading.feed import MAX_LOOKED_AT
 from webhook_api.services import services_of
 
 _LIVE = "/health/live"
@@ -32,6 +32,7 @@ _RUN_REQUESTS = 3  # of a slow read, in one run
 _STREAMED = 10_000
 _SHOWN_CHARS = 160  # of a statement
 _NDJSON = "application/x-ndjson"
+_NOBODY = "+10"  # is no sender
 
 
 class Read(NamedTuple):
@@ -80,6 +81,14 @@ def _reads(server: Server, rows: int) -> Iterator[Read]:
         reply = server.service.get(messages_where(offset=offset, limit=1))
         return str(reply.json["data"][0]["ts"])
 
+    def position_at(offset: int) -> str:
+        """Return a position in the feed, which a filter that matches nothing reaches fastest."""
+        position = "start"
+        for _ in range(offset // MAX_LOOKED_AT):
+            path = messages_where(after=position, **{"from": _NOBODY})
+            position = str(server.service.get(path).json["position"])
+        return position
+
     sender = server.service.get("/stats").json["messages_per_sender"][-1]["from"]
     half = ts_at(rows // 2)
     link = server.service.get(messages_where(offset=rows // 2)).headers["link"]
@@ -95,6 +104,11 @@ def _reads(server: Server, rows: int) -> Iterator[Read]:
     yield Read(f"offset={rows * 9 // 10}", messages_where(offset=rows * 9 // 10))
     yield Read("last page", messages_where(offset=rows - 50))
     yield Read("next page by cursor", link[1 : link.index(">")])
+    yield Read("feed, from the start", messages_where(after="start"))
+    halfway = position_at(rows // 2)
+    yield Read("feed, from the middle", messages_where(after=halfway))
+    nobody = messages_where(after=halfway, **{"from": _NOBODY})
+    yield Read(f"feed, none of {MAX_LOOKED_AT} matches", nobody)
     yield Read("/stats", "/stats")
     yield Read("/stats, since half", "/stats?" + urlencode({"since": half}))
     yield Read("/stats, from", "/stats?" + urlencode({"from": sender}))

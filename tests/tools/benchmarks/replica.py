@@ -17,8 +17,7 @@ import click
 
 from tests.litestream import CONFIGURATION, LITESTREAM
 from tests.serving import free_port, wait_until
-from tests.tools.benchmarks.harness import Server, require, show_table
-from tests.tools.benchmarks.measured import Measured, middle
+from tests.tools.benchmarks.harness import Measured, Server, middle, require, show_table
 from tests.tools.benchmarks.slow_s3 import slow_s3
 from tests.tools.benchmarks.writes import Bodies
 

@@ -16,8 +16,15 @@ import click
 
 from tests.builders import encode, signed
 from tests.tools.benchmarks.data import messages
-from tests.tools.benchmarks.harness import FIRST_PORT, HERE, Server, require, show_table
-from tests.tools.benchmarks.measured import Measured, middle
+from tests.tools.benchmarks.harness import (
+    FIRST_PORT,
+    HERE,
+    Measured,
+    Server,
+    middle,
+    require,
+    show_table,
+)
 
 _MOST_PER_SECOND = 9000  # deliveries that any of the servers can take
 _WARM_UP_S = 1.0

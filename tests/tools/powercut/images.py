@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.store.files import differences
 from tests.tools.powercut.disk import Disk, Luck, Names
 from tests.tools.powercut.record import Event, Kind
 from tests.tools.powercut.shim import Files
-from webhook_api.maintenance.verify import verify
 from webhook_api.store.database import Database
 
 _MEMORY = "/dev/shm"
@@ -80,8 +80,8 @@ def examine(folder: Path, image: dict[str, bytes], acknowledged: set[str]) -> st
     database = Database(path)
     try:
         database.prepare(create=True)  # as the next start does
-        report = verify(database)
         database.close()
+        different = differences(path)
         with closing(sqlite3.connect(path)) as db:
             integrity = [line for (line,) in db.execute("PRAGMA integrity_check")]
             stored = [message_id for (message_id,) in db.execute("SELECT message_id FROM messages")]
@@ -93,7 +93,7 @@ def examine(folder: Path, image: dict[str, bytes], acknowledged: set[str]) -> st
         f"{lost} lost" if lost else "",
         f"{twice} twice" if twice else "",
         f"integrity_check: {integrity[0]}" if integrity != ["ok"] else "",
-        *report.differences[:1],
+        *different[:1],
     ]
     return "; ".join(filter(None, problems)) or None
 

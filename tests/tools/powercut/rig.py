@@ -72,7 +72,7 @@ class Rig:
     def kill(self, server: Server) -> None:
         """Kill all processes of the service."""
         self.shim.kill([server.process.pid, *server.workers])
-        server.process.wait(10)
+        server.process.wait(60)
 
     def importing(self, prefix: str, messages: int) -> "subprocess.Popen[bytes]":
         """Start an import while the service runs."""
@@ -108,7 +108,7 @@ class Rig:
         Raises:
             TimeoutError: it was never acknowledged.
         """
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (status := self.deliver(server, message_id)) != 200:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{message_id} was never acknowledged, at last {status}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.serving import Server
+from tests.serving import Server, wait_until
 from tests.tools.powercut.rig import Rig
 from tests.tools.powercut.shim import Calls, Fault, Files
 
@@ -41,14 +41,15 @@ def failing(
     def scenario(rig: Rig, seconds: float) -> None:
         with rig.serving() as server:
             with rig.load(server, "m"):
-                end = time.monotonic() + seconds
-                while time.monotonic() < end:
+                end, hits = time.monotonic() + seconds, 0
+                while time.monotonic() < end or not hits:
                     time.sleep(seconds / 8)
                     skip = rig.chance.randrange(8)
                     times = -1 if lasting_s else 1
                     fault = rig.shim.fail(files, calls, error, skip=skip, times=times)
                     time.sleep(lasting_s or seconds / 8)
                     fault.lift()
+                    hits += fault.hits
             rig.deliver_until_acknowledged(server, LAST)
 
     scenario.__doc__ = f"Calls {calls!r} of {files!r} fail under load."
@@ -140,9 +141,10 @@ def killed_in_a_checkpoint(rig: Rig, seconds: float) -> None:
 def folder_fails(rig: Rig, seconds: float) -> None:
     """The sync of the folder fails that should make the name of a new WAL durable."""
     with rig.serving() as server:
-        rig.shim.fail(Files.FOLDER, Calls.SYNC, errno.EIO, times=2)
+        fault = rig.shim.fail(Files.FOLDER, Calls.SYNC, errno.EIO, times=2)
         with rig.load(server, "m"):
             time.sleep(seconds)
+            wait_until(lambda: fault.hits > 0)
 
 
 def hanging(rig: Rig, seconds: float) -> None:

@@ -81,7 +81,7 @@ class Fault:
         """The id of the process that waits in a call, 0 for none."""
         return int(self._rule.held)
 
-    def wait(self, timeout_s: float = 10.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Return the id of the process that is held, as soon as one is.
 
         Raises:
@@ -222,7 +222,7 @@ def _compiler() -> str | None:
 def _until_dead(pid: int) -> None:
     """Wait until a killed process has ended, even if it is still a zombie."""
     stat = Path(f"/proc/{pid}/stat")
-    for _ in range(5000):
+    for _ in range(60_000):
         try:
             if stat.read_text().rpartition(")")[2].split()[0] in "ZX":
                 return
