@@ -1,4 +1,4 @@
-"""What Gunicorn's master does otherwise: its log lines, its settings, and how it stops."""
+"""What is changed in Gunicorn's master: its log lines, the settings it accepts, how it stops."""
 
 import ctypes
 import logging
@@ -82,7 +82,7 @@ def refusal(cfg: GunicornConfig) -> str | None:
 
 
 def drop_new_connections(listener: socket.socket) -> bool:
-    """Let the kernel drop each attempt to connect; what is connected goes on.
+    """Let the kernel drop each attempt to connect (on Linux); what is connected goes on.
 
     Return whether it does: some containers may not set a filter.
     """
@@ -99,10 +99,16 @@ def drop_new_connections(listener: socket.socket) -> bool:
 
 
 def drop_before_close(master: Any) -> None:
-    """Let `master`, an arbiter of Gunicorn, do that before it closes its listeners.
+    """Let `master`, an arbiter of Gunicorn, drop new connections before it closes its listeners.
 
-    Not if another master shares them (SIGUSR2), or systemd keeps them. Its workers inherit them,
-    and close them also when others go on (SIGHUP).
+    When the last process closes a listening socket, the kernel resets the connections that nobody
+    has accepted, and there is always a moment between the last `accept` and the `close`. A client
+    whose packet was dropped is not reset: it sends the packet again after a second. Then nobody
+    listens any more, or the next service does.
+
+    Nothing is dropped if another master shares the listeners (SIGUSR2), or if systemd keeps them.
+    Workers inherit this, and close their listeners also while others go on (SIGHUP), so they drop
+    nothing.
     """
 
     def close(sock: socket.socket, close_it: Callable[[], None]) -> None:

@@ -288,8 +288,8 @@ class LoopWorker(GeventWorker):
     def _stop_accepting(self) -> None:
         """Accept the clients in the kernel's queue, which would otherwise be reset; then close.
 
-        Between the last accept and the close, a client could come and be reset. So nothing is
-        between, and when the service stops, none comes any more: see `master.py`.
+        A client that connects between the last accept and the close is reset. So there is nothing
+        between the two, and when the service stops, no client can connect: see `master.py`.
         """
         for listener, watcher in zip(self.sockets, self._accepting, strict=True):
             watcher.close()
