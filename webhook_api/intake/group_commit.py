@@ -218,7 +218,7 @@ class GroupCommit:
             self._waiting += 1
             self._observer.waiting(self._waiting)
         try:
-            return self._wait(delivery, timeout_s)
+            return self._outcome_of(delivery, timeout_s)
         finally:
             with self._mutex:
                 if not delivery.given_up:
@@ -236,7 +236,7 @@ class GroupCommit:
         pending = PendingChange(change)
         with self._mutex:
             self._hand_over(pending)
-        return self._wait(pending, self._deadline_s)
+        return self._outcome_of(pending, self._deadline_s)
 
     def check(self, deadline_s: float) -> None:
         """Check that a message could be stored now, by writing and syncing a few bytes.
@@ -272,7 +272,7 @@ class GroupCommit:
         if self._replica is not None:
             self._replica.close(self._close_timeout_s)
 
-    def _wait(self, pending: Pending[T], timeout_s: float) -> T:
+    def _outcome_of(self, pending: Pending[T], timeout_s: float) -> T:
         try:
             return pending.wait(timeout_s)
         except TimeoutError:
