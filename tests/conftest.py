@@ -30,6 +30,7 @@ from webhook_api import close_app, create_app
 from webhook_api.config import Config
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.models import parse_message
+from webhook_api.routes import health
 from webhook_api.store.connections import connect
 from webhook_api.store.database import Database
 from webhook_api.store.lock import LockedConnection, unshared
@@ -55,12 +56,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "browser" not in getattr(item, "fixturenames", ()))
 
 
+DEADLINE_S = 60.0  # a busy machine or disk lets all wait
+
+
+@pytest.fixture(autouse=True)
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PROBE_DEADLINE_S", DEADLINE_S)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return Config(
         webhook_secret=SECRET,
         database_path=tmp_path / "app.db",
-        read_deadline_s=60,  # reads have a low priority: a busy machine lets them wait
+        commit_deadline_s=DEADLINE_S,
+        read_deadline_s=DEADLINE_S,
         check_connections=True,
     )
 

@@ -248,7 +248,7 @@ def change(server: Server, sql: str) -> None:
 STALLED = """#!/bin/sh
 case $1 in
     ltx) echo '[{"timestamp": "2025-01-15T10:00:00Z"}]' ;;
-    restore) echo > "$3"; exec sleep 20 ;;
+    restore) echo > "$3"; exec sleep 60 ;;
 esac
 """
 

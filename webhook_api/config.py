@@ -261,17 +261,13 @@ def _secret(default: object, name: str, read: Callable[..., object]) -> Any:
 
 # Of `Config`: a field, its setting, another field, and what is missing if it has no value.
 _NEEDS = (
-    (
-        "ack_after_replica",
-        "ACK_AFTER=replica",
-        "leaves_checkpoints",
-        "CHECKPOINTS is not litestream",
-    ),
+    ("ack_after_replica", "ACK_AFTER=replica",
+     "leaves_checkpoints", "CHECKPOINTS is not litestream"),
     ("ack_after_replica", "ACK_AFTER=replica", "litestream_socket", "LITESTREAM_SOCKET is not set"),
     ("meta_app_secrets", "META_APP_SECRET", "meta_verify_token", "META_VERIFY_TOKEN is not set"),
     ("meta_verify_token", "META_VERIFY_TOKEN", "meta_app_secrets", "META_APP_SECRET is not set"),
     ("twilio_auth_tokens", "TWILIO_AUTH_TOKEN", "public_url", "PUBLIC_URL is not set"),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,10 @@ class RequestRefused(Exception):
     result: Result
     reason: NotServed | None = None  # of the server, which refused it before the application
 
-    def __init__(self, detail: object) -> None:
+    def __init__(self, detail: object, reason: NotServed | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.reason = reason or self.reason
 
 
 class InvalidSignature(RequestRefused):
@@ -108,10 +109,6 @@ class Unavailable(RequestRefused):
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     result = Result.UNAVAILABLE
-
-    def __init__(self, detail: object, reason: NotServed | None = None) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class ClientLeft(Unavailable):

@@ -119,6 +119,7 @@ class Origin(NamedTuple):
     """Where a message came from: who delivered it, its kind, and the provider's object for it.
 
     The kind is the provider's own word (`image`), None if there is none. The payload is JSON.
+    The table of messages has columns of these names.
     """
 
     provider: str
@@ -127,7 +128,6 @@ class Origin(NamedTuple):
 
 
 OWN = "webhook"  # the provider of what comes to /webhook
-_OWN_TEXT, _OWN = Origin(OWN, "text"), Origin(OWN)
 
 
 class InboundMessage(BaseModel):
@@ -151,7 +151,7 @@ class InboundMessage(BaseModel):
     @property
     def origin(self) -> Origin:
         """Who delivered it, and what else is kept of it."""
-        return _OWN_TEXT if self.text is not None else _OWN
+        return Origin(OWN, None if self.text is None else "text")
 
 
 class ImportedMessage(InboundMessage):

@@ -272,6 +272,7 @@ def test_under_load_every_acknowledged_message_is_in_one_of_the_files(tmp_path: 
                     stdout, stderr = restoring.communicate()
                 assert (restoring.returncode, stderr) == (0, "")
                 assert stdout.startswith(f"{server.database}: 5 messages, nothing differs\n")
+        wait_until(lambda: server.get("/health/ready").status == 200)
         stats = server.get("/stats").json["total_messages"]
         found = server.get("/messages?q=o").json["total"]
         there = server.ids()

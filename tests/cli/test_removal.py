@@ -317,7 +317,7 @@ def test_a_prune_that_fails_on_its_way_says_how_many_it_has_removed(
     assert len(stored(api.path)) == 84
 
 
-MANY = 2500
+MANY = 5000
 
 
 @pytest.fixture

@@ -97,7 +97,10 @@ def _request(chance: random.Random) -> bytes:
 
 
 def fuzz(server: Server, *, seconds: float, seed: int) -> Found:
-    """Attack `server` for `seconds`. The same seed sends the same, but at other moments."""
+    """Attack `server` for `seconds`, and until it has accepted something.
+
+    The same seed sends the same, but at other moments.
+    """
     found = Found()
     chance = random.Random(seed)
     server.wait_for_workers(_WORKERS)
@@ -105,7 +108,8 @@ def fuzz(server: Server, *, seconds: float, seed: int) -> Found:
     workers, memory = server.workers, server.memory_bytes()
     clients: list[_Client] = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until or not found.statuses[200]:
+        assert time.monotonic() < until + 60, found
         while len(clients) < _CONNECTIONS:
             clients.append(_Client(server.port, chance))
             found.sent += 1

@@ -8,8 +8,9 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -51,6 +52,7 @@ from webhook_api.store.database import Database
 from webhook_api.store.files import refuse_own_file
 from webhook_api.store.messages import StoreResult
 from webhook_api.store.schema import SPECIFIED_COLUMNS, check_schema, has_specified_table
+from webhook_api.store.writer import Writer
 
 # Stored by one transaction. The service's deliveries wait for it, about 50 ms, and are stored
 # while the next batch is parsed. The limit of bytes keeps this wait short if texts are long.
@@ -63,8 +65,6 @@ _ESCAPED_BYTES = 6  # one byte of a body may be six in another program's JSON: \
 _MIN_LIMIT_BYTES = 1024 * 1024  # of a value; SQLite's own tables have to fit as well
 _FIELDS = ("message_id", "from", "to", "ts", "text")
 
-Store = Callable[[Sequence[InboundMessage]], list[StoreResult]]
-
 
 class Line(NamedTuple):
     """A line that is not blank, or a row; `message` and `body` are None if it is bad."""
@@ -74,38 +74,33 @@ class Line(NamedTuple):
     body: bytes | None = None  # of a line, without its end
 
 
-@contextmanager
-def storing(database: Database) -> Iterator[Store]:
-    """Yield what stores a batch while the service runs, with a connection of its own.
-
-    It returns what became of each message, once all are on disk and can be searched for.
-
-    Raises:
-        Unavailable: the file is gone.
-        sqlite3.Error: none was stored, or they are stored but not in the search index yet.
-    """
+def bulk_writer(database: Database) -> AbstractContextManager[Writer]:
+    """Return a context that yields a writer for large batches, which indexes each at once."""
     if not database.path.exists():
         # Not created here: with a typing error in DATABASE_URL nobody would read it.
         raise click.ClickException(
             f"database {database.path}: there is none; flask --app wsgi init-db creates it"
         )
     database.prepare()
-    with writing(
+    return writing(
         database, index_every=1, checkpoint_every=_CHECKPOINT_EVERY, cache_kib=_CACHE_KIB
-    ) as writer:
+    )
 
-        def store(messages: Sequence[InboundMessage]) -> list[StoreResult]:
-            # Without a pause we would take the lock again before those who wait for it wake up.
-            time.sleep(_YIELD_S)
-            results, _ = writer.write(
-                lambda connection: writer.store(connection, messages), timeout_s=LOCKED_TIMEOUT_S
-            )
-            while writer.index_or_checkpoint_is_due:
-                time.sleep(_YIELD_S)
-                writer.write(writer.index_and_checkpoint, timeout_s=LOCKED_TIMEOUT_S)
-            return results
 
-        yield store
+def store_batch(writer: Writer, messages: Sequence[InboundMessage]) -> list[StoreResult]:
+    """Store `messages` in one transaction while the service runs; return what became of each.
+
+    Raises:
+        Unavailable: the file is gone.
+        sqlite3.Error: none was stored, or they are stored but not in the search index yet.
+    """
+    # Without a pause we would take the lock again before those who wait for it wake up.
+    time.sleep(_YIELD_S)
+    results, _ = writer.write(partial(writer.store, messages=messages), timeout_s=LOCKED_TIMEOUT_S)
+    while writer.index_or_checkpoint_is_due:
+        time.sleep(_YIELD_S)
+        writer.write(writer.index_and_checkpoint, timeout_s=LOCKED_TIMEOUT_S)
+    return results
 
 
 @command("import")
@@ -129,7 +124,7 @@ def import_messages(file: str, dry_run: bool, from_sqlite: bool) -> None:
     database = current_database()
     with (
         _lines_of(file, database, from_sqlite=from_sqlite) as lines,
-        nullcontext() if dry_run else storing(database) as store,
+        nullcontext() if dry_run else bulk_writer(database) as writer,
     ):
         try:
             with progress_bar("Importing", None if from_sqlite else size_of(file)) as bar:
@@ -137,8 +132,8 @@ def import_messages(file: str, dry_run: bool, from_sqlite: bool) -> None:
                     messages = [line.message for line in batch if line.message]
                     counts["bad"] += len(batch) - len(messages)
                     counts["valid"] += len(messages)
-                    if store and messages:
-                        _store(store, messages, counts)
+                    if writer and messages:
+                        _store(writer, messages, counts)
                     bar.update(sum(line.size for line in batch))
         except KeyboardInterrupt:
             stopped = True
@@ -163,10 +158,10 @@ def _lines_of(file: str, database: Database, *, from_sqlite: bool) -> Iterator[I
         yield rows
 
 
-def _store(store: Store, messages: list[InboundMessage], counts: Counter[str]) -> None:
+def _store(writer: Writer, messages: list[InboundMessage], counts: Counter[str]) -> None:
     """Store a batch and count the results; Ctrl-C cannot separate the two."""
     with interrupts_held():
-        for result in store(messages):
+        for result in store_batch(writer, messages):
             counts["created" if result.created else "duplicate"] += 1
             counts["conflicting"] += result.conflict
 
@@ -327,6 +322,6 @@ def _opened(file: str, database: Database) -> Iterator[IO[bytes]]:
             yield out
         return
     refuse_own_file(database.path, path)
-    with in_place_when_complete(path) as partial, partial.open("wb") as out:
+    with in_place_when_complete(path) as incomplete, incomplete.open("wb") as out:
         yield out
         out.flush()

@@ -84,7 +84,7 @@ def plain_failures() -> Iterator[None]:
 
 @contextmanager
 def _stops_like_ctrl_c() -> Iterator[None]:
-    """Let what `kill` and a closed terminal send do what Ctrl-C does: no copy is left behind."""
+    """Let SIGTERM, and SIGHUP of a closed terminal, do what Ctrl-C does: no copy is left behind."""
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)  # a shell ignores it in the background
@@ -137,7 +137,7 @@ def describe(error: Exception) -> str:
 
 
 def _advice(error: Exception) -> str:
-    """Return what to do about a file of another user."""
+    """Return what to do about a file that only another user may write."""
     if primary_result_code(error) != sqlite3.SQLITE_READONLY:
         return ""
     # SQLite makes the WAL index beside it, if no other program has it open.

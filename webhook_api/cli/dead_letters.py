@@ -6,6 +6,7 @@ from functools import partial
 import click
 from flask.cli import AppGroup, with_appcontext
 
+from webhook_api.cli.bulk import store_batch
 from webhook_api.cli.command import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -131,12 +132,7 @@ def _replay(writer: Writer, number: int) -> bool:
     for at in range(0, len(delivery.messages), _STEP_MESSAGES):
         step = delivery.messages[at : at + _STEP_MESSAGES]
         with interrupts_held():
-            results, _ = writer.write(
-                partial(writer.store, messages=step),
-                timeout_s=LOCKED_TIMEOUT_S,
-            )
-            created += sum(result.created for result in results)
-        writer.write(writer.index_and_checkpoint, timeout_s=LOCKED_TIMEOUT_S)
+            created += sum(result.created for result in store_batch(writer, step))
     if not delivery.reason:
         writer.write(partial(remove_dead_letters, numbers=[number]), timeout_s=LOCKED_TIMEOUT_S)
     duplicates = len(delivery.messages) - created

@@ -17,10 +17,10 @@ import click
 from webhook_api.cli.bulk import read_lines
 from webhook_api.cli.command import (
     EXIT_FAILURE,
-    EXIT_INTERRUPTED,
     check_input,
     command,
     current_settings,
+    finish,
     progress_bar,
     size_of,
 )
@@ -200,12 +200,10 @@ def _send(
     for status, number in sorted(client.responses.items()):
         phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "?"
         click.echo(f"{status} {phrase}: {number}")
-    if isinstance(failure, KeyboardInterrupt):
-        click.echo(f"stopped; {client.responses.total()} messages in {seconds:.1f} s")
-        sys.exit(EXIT_INTERRUPTED)
-    if failure is not None:
+    stopped = isinstance(failure, KeyboardInterrupt)
+    if failure is not None and not stopped:
         raise click.ClickException(f"{client.url}: {_reason(failure)}")
-    click.echo(f"{client.responses.total()} messages in {seconds:.1f} s")
+    finish(f"{client.responses.total()} messages in {seconds:.1f} s", stopped=stopped)
     return bad
 
 

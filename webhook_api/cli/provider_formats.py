@@ -130,7 +130,7 @@ def sample_bodies(count: int) -> Iterator[bytes]:
 
 
 def _whatsapp_kinds(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the members of a message of Meta, one object for each kind; the first says all."""
+    """Return the members of a message of Meta, one object for each kind; the first fits any."""
     text = message.get("text")
     file = {"id": "65463453", "mime_type": "application/pdf"}
     if text is None:
@@ -158,7 +158,7 @@ def _whatsapp_kinds(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _twilio_kinds(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the fields of a message of Twilio, one object for each kind; the first says all."""
+    """Return the fields of a message of Twilio, one object for each kind; the first fits any."""
     text = message.get("text") or ""
     place = {"Latitude": "37.44", "Longitude": "-122.16", "Label": "Office"}
     media = {"MediaUrl0": "https://api.twilio.com/x", "MediaContentType0": "image/jpeg"}

@@ -48,7 +48,7 @@ def _what(fields: Dict[str, Any]) -> str:  # noqa: UP006
 
 
 def _plain(text: str) -> str:
-    """Replace what would control a terminal, as `terminal.py` does, which is not on the host."""
+    """Replace what would control a terminal, like `plain` in `command.py`."""
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 

@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import click
 
-from webhook_api.cli.bulk import storing
+from webhook_api.cli.bulk import bulk_writer, store_batch
 from webhook_api.cli.command import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -61,7 +61,7 @@ def recover_messages(provider: str, since: str, until: str | None, api: str) -> 
         raise click.UsageError("--since is empty")
     created = found = nameless = 0
     stopped = False
-    with storing(current_database()) as store:
+    with bulk_writer(current_database()) as writer:
         try:
             for page in _pages(api, account, key, wanted.since.text[:10]):
                 delivery = twilio.parse_listed(page, now_as_text())
@@ -74,7 +74,7 @@ def recover_messages(provider: str, since: str, until: str | None, api: str) -> 
                 ]
                 if messages:
                     with interrupts_held():
-                        created += sum(result.created for result in store(messages))
+                        created += sum(one.created for one in store_batch(writer, messages))
                         found += len(messages)
         except KeyboardInterrupt:
             stopped = True

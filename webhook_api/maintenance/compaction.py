@@ -133,7 +133,7 @@ class _Compaction:
             self.removed_letters += remove_dead_letters(copy, letters)
 
     def _add_newer(self, new: Path) -> int:
-        """Add to `new` what was stored since it was last done; return how many rows that were.
+        """Add to `new` what was stored since the last call or the copy; return how many rows.
 
         Raises:
             BlockingIOError: the database was replaced since, or messages were removed.

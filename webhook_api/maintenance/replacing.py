@@ -108,7 +108,7 @@ def _at_rest(database: Database, keep: bool, timeout_s: float) -> Iterator[tuple
 
 
 def _attempts(database: Database, timeout_s: float) -> Iterator[None]:
-    """Yield again and again, while a read goes on, or raise BlockingIOError."""
+    """Yield once for each attempt; after `timeout_s` seconds raise BlockingIOError."""
     deadline = time.monotonic() + timeout_s
     while True:
         yield
@@ -122,7 +122,7 @@ def _may_be_replicated(database: Database) -> bool:
     """Return whether Litestream may run, which would go on with the old file.
 
     It always has a read transaction open, except for a moment when it makes a checkpoint. But
-    Litestream 0.5.17 loses it when a request for an upload that began it has ended.
+    version 0.5.17 loses this transaction when the upload request that began it ends.
     """
     if not database.leaves_checkpoints or _is_read(database):
         return database.leaves_checkpoints

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from webhook_api.maintenance.verify import (
     check_file,
     check_totals,
     columns_of,
-    found_by,
+    run_checks,
     wrong_values,
 )
 from webhook_api.models import MAX_INTEGER
@@ -42,7 +43,7 @@ _MADE_LATER = """
     WHERE name IN ('count_message', 'count_sender') OR (type = 'index' AND sql IS NOT NULL)
 """
 
-# Of a message in a file of version 7 or older, as the migration does it.
+# The provider of a message in a file of version 7 or older, as the migration finds it.
 _PROVIDER_OF_ID = (
     "CASE WHEN message_id GLOB 'meta:*' THEN 'meta' WHEN message_id GLOB 'twilio:*' THEN 'twilio'"
     " WHEN message_id GLOB 'standard:*' THEN 'standard' ELSE 'webhook' END"
@@ -58,7 +59,7 @@ _COUNTERS = (
 
 _SET = "INSERT INTO messages_search (messages_search, rank) VALUES (?, ?)"
 
-# `new` has rows of these: by the first no id is used again, the second has the start of the feed.
+# These have rows in a new file, too. They say which ids were used, and where the feed starts.
 _REPLACED = ("sqlite_sequence", "removed_positions")
 
 
@@ -96,29 +97,29 @@ def restore(
     return messages, kept
 
 
-def _copy(file: Path, partial: Path) -> None:
+def _copy(file: Path, copy: Path) -> None:
     if file == STDIN:
-        _copy_bytes(file, sys.stdin.buffer, partial)
+        _copy_bytes(file, sys.stdin.buffer, copy)
         return
     with file.open("rb") as content:
-        files.check_space_for_copy(os.fstat(content.fileno()).st_size, partial.parent)
+        files.check_space_for_copy(os.fstat(content.fileno()).st_size, copy.parent)
         if files.is_ours(file) and files.beside(file, files.WAL).exists():
             with closing(connect(file, "ro", timeout_s=0)) as source:
-                copies.copy_moment(source, partial)
+                copies.copy_moment(source, copy)
         else:
             # SQLite could not open a backup in a read-only folder.
-            _copy_bytes(file, content, partial)
+            _copy_bytes(file, content, copy)
 
 
-def _copy_bytes(file: Path, content: BinaryIO, partial: Path) -> None:
+def _copy_bytes(file: Path, content: BinaryIO, copy: Path) -> None:
     part = content.read(files.HEADER_BYTES)
     if not files.is_our_header(part):
         raise OSError(errno.EINVAL, "is no database of this service", str(file))
-    with partial.open("wb") as copy:
+    with copy.open("wb") as written:
         while part:
             # For each part: what comes from a pipe may have no end.
-            files.check_space_for_copy(len(part), partial.parent)
-            copy.write(part)
+            files.check_space_for_copy(len(part), copy.parent)
+            written.write(part)
             part = content.read(_PART_BYTES)
 
 
@@ -135,8 +136,8 @@ def _rebuild(file: Path, copy: Path, new: Path, progress: copies.Progress) -> in
                 raise DamagedError(differences)
             migrate(made)
             work: list[Callable[[LockedConnection], list[str] | None]] = [
-                found_by([check_totals, wrong_values, check_file]),
-                lambda made: _copy_rows(copy, made),
+                partial(run_checks, (check_totals, wrong_values, check_file)),
+                partial(_copy_rows, copy),
             ]
             found = run_in_parallel(work, [checked, made], progress)
             if found[0]:

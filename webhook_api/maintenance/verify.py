@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +41,7 @@ def _bytes(count: int) -> Any:
 
 
 def _number(low: int) -> Any:
-    return Annotated[int, Field(ge=low, lt=2**62)]  # far from where SQLite's counting ends
+    return Annotated[int, Field(ge=low, lt=2**62)]  # far from SQLite's largest
 
 
 _COUNT, _NUMBER = _number(0), _number(-(2**62))
@@ -53,8 +54,8 @@ _DIGITS = Annotated[str, StringConstraints(pattern="^[a-z2-7]{8}$")]  # of a pos
 _DIGITS_OR_NONE = Annotated[str, StringConstraints(pattern="^(?:[a-z2-7]{8})?$")]
 _CONSUMER_NAME = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
-# Each table whose rows count, and what a good value of each column is. A table or a column that an
-# older file does not have is left out. `_wrong_rows` uses the places of the first six of messages.
+# The tables that a restore copies, and what a good value of each column is. What an older file does
+# not have is left out. `_wrong_rows` relies on the order of the first six columns of `messages`.
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "messages": {
         "id": _number(1), "ts": _NAME, "seconds": _NUMBER, "nanos": _NUMBER, "text": _TEXT,
@@ -260,6 +261,7 @@ def _search_index(db: LockedConnection) -> Iterator[str]:
 
 
 def check_file(db: Connection) -> Iterator[str]:
+    """Yield what SQLite's own checks of the file find."""
     # SQLite does not look for unused pages if the first table in its list has the root page 0,
     # which means to it that only a part should be checked. Views and virtual tables have it.
     db.executescript(_FORGET_TABLES_WITHOUT_PAGES)
@@ -274,7 +276,7 @@ def check_file(db: Connection) -> Iterator[str]:
         yield f"foreign_key_check: {table} {row_id}"
 
 
-# In two threads; of the two, only the second writes.
+# Those of each row run in a thread of their own; only the second row writes.
 CHECKS: Sequence[Sequence[Check]] = (
     (foreign_objects, wrong_values, _derived),
     (_search_index, check_file),
@@ -326,25 +328,22 @@ def check_copy(path: Path, progress: copies.Progress = copies.no_progress) -> in
         opened.enter_context(read_transaction(counted))  # without what is indexed from now on
         check_schema(counted)
         messages: int = counted.execute("SELECT count(*) FROM messages").fetchone()[0]
-        found = run_in_parallel([found_by(checks) for checks in CHECKS], connections, progress)
+        work = [partial(run_checks, checks) for checks in CHECKS]
+        found = run_in_parallel(work, connections, progress)
     if differences := list(chain.from_iterable(found)):
         raise DamagedError(differences)
     return messages
 
 
-def found_by(checks: Sequence[Check]) -> Callable[[LockedConnection], list[str]]:
-    """Return what collects the lines of `checks`, made with one connection."""
-
-    def found(db: LockedConnection) -> list[str]:
-        differences: list[str] = []
-        for check in checks:
-            try:
-                differences += check(db)
-            except sqlite3.OperationalError as error:
-                if not str(error).startswith("Could not decode to UTF-8"):
-                    raise
-                where = str(error).partition(" with text")[0]  # without the text itself
-                differences.append(f"messages: {where}")
-        return differences
-
-    return found
+def run_checks(checks: Sequence[Check], db: LockedConnection) -> list[str]:
+    """Return the lines of all `checks`, one after the other."""
+    differences: list[str] = []
+    for check in checks:
+        try:
+            differences += check(db)
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("Could not decode to UTF-8"):
+                raise
+            where = str(error).partition(" with text")[0]  # without the text itself
+            differences.append(f"messages: {where}")
+    return differences

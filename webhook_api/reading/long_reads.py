@@ -31,7 +31,7 @@ class Refusal(StrEnum):
 
 
 class LongReads:
-    """All such reads of one process."""
+    """All long reads of one process."""
 
     def __init__(
         self,

@@ -117,35 +117,46 @@ class PhraseSearch:
     def ids(self, query: MessageQuery, on_page: Conditions, order: Order, total: int) -> list[int]:
         """Return the ids of a page and of one row more, when `total` rows match.
 
-        `on_page` are the conditions, but the phrase, on the rows from where the page starts.
+        `on_page` are all conditions except the phrase, on the rows from where the page starts.
 
-        Either all hits are sorted, or the candidates are read in order until the page is full.
-        The first way reads `total` rows. The second reads `candidates / total` rows for each hit
-        if the hits are spread evenly; if it has read `total` rows, it gives up, and the first way
-        is taken.
+        There are two ways. A walk reads the candidates in order until the page is full: about
+        `candidates / total` of them for each hit, if the hits are spread evenly. The other way
+        finds all hits and sorts them, and reads `total` rows. The walk is tried where it should
+        read fewer; when it has read `total` rows in vain, the other way is taken.
         """
-        wanted = [query.limit + 1, query.offset]
-        in_order = f"WHERE {on_page.sql} ORDER BY {order.sql} LIMIT ?"
-        walk = (
-            f"SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m {in_order}) m"
-            f" WHERE {self._phrase.conditions.sql} LIMIT ? OFFSET ?"
-        )
-        phrase = self._phrase.conditions.parameters
-        expected_walk = (query.offset + query.limit + 1) * self._candidates / total
-        if expected_walk < total:
-            max_walk = max(total, _FIRST_WALK)
-            ids = self._ids(walk, [*on_page.parameters, max_walk, *phrase, *wanted])
-            rest = f"SELECT m.id FROM messages m {in_order} OFFSET ?"
-            if len(ids) > query.limit or not self._ids(rest, [*on_page.parameters, 1, max_walk]):
+        expected_rows = (query.offset + query.limit + 1) * self._candidates / total
+        if expected_rows < total:
+            max_rows = max(total, _FIRST_WALK)
+            ids = self._walk(query, on_page, order, max_rows)
+            in_order = f"WHERE {on_page.sql} ORDER BY {order.sql}"
+            rest = f"SELECT m.id FROM messages m {in_order} LIMIT 1 OFFSET ?"
+            if len(ids) > query.limit or not self._ids(rest, [*on_page.parameters, max_rows]):
                 return ids
-        if not self._by_index:
-            return self._ids(walk, [*on_page.parameters, self._candidates, *phrase, *wanted])
-        indexed, parameters = self._found_in_index()
-        newer = f"SELECT m.id FROM messages m WHERE m.id > ? AND {self._phrase.conditions.sql}"
+        if self._by_index:
+            return self._sorted(query, on_page, order)
+        return self._walk(query, on_page, order, self._candidates)
+
+    def _walk(
+        self, query: MessageQuery, on_page: Conditions, order: Order, max_rows: int
+    ) -> list[int]:
+        """Return the ids of the page that are found in the first `max_rows` candidates."""
+        phrase = self._phrase.conditions
         return self._ids(
-            f"SELECT m.id FROM ({indexed} UNION ALL {newer}) hit"
-            f" CROSS JOIN messages m ON m.id = hit.id {in_order} OFFSET ?",
-            [*parameters, self._totals.indexed, *phrase, *on_page.parameters, *wanted],
+            f"SELECT m.id FROM (SELECT m.id, m.text, m.folded FROM messages m WHERE {on_page.sql}"
+            f" ORDER BY {order.sql} LIMIT ?) m WHERE {phrase.sql} LIMIT ? OFFSET ?",
+            [*on_page.parameters, max_rows, *phrase.parameters, query.limit + 1, query.offset],
+        )
+
+    def _sorted(self, query: MessageQuery, on_page: Conditions, order: Order) -> list[int]:
+        """Return the ids of the page, from all hits: those in the index, and the newer rows."""
+        indexed, parameters = self._found_in_index()
+        newer = Conditions().also("m.id > ?", self._totals.indexed) & self._phrase.conditions
+        return self._ids(
+            f"SELECT m.id FROM ({indexed} UNION ALL"
+            f" SELECT m.id FROM messages m WHERE {newer.sql}) hit"
+            f" CROSS JOIN messages m ON m.id = hit.id WHERE {on_page.sql}"
+            f" ORDER BY {order.sql} LIMIT ? OFFSET ?",
+            [*parameters, *newer.parameters, *on_page.parameters, query.limit + 1, query.offset],
         )
 
     @cached_property

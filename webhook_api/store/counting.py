@@ -24,7 +24,7 @@ class Totals(NamedTuple):
     indexed: int  # the id up to which rows are in the search index
     removed: int  # messages ever removed from this file
     newest: int  # the id of the message that arrived last; 0 if there is none
-    dead_letters: int = 0
+    dead_letters: int
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from webhook_api.errors import SchemaError
-from webhook_api.models import InboundMessage
+from webhook_api.models import InboundMessage, Origin
 from webhook_api.store.folding import folded_form
 from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.positions import note_removed
@@ -22,7 +22,7 @@ KEY_BYTES = 32
 
 _COLUMNS = (
     "message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at",
-    "seconds", "nanos", "folded", "provider", "kind", "payload",
+    "seconds", "nanos", "folded", *Origin._fields,
 )  # fmt: skip
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
 
@@ -148,12 +148,12 @@ def remove_messages(
     parameters = [*row_ids, *selection.parameters]
     with transaction(db):
         rows = db.execute(
-            f"SELECT id, message_id, created_at FROM messages WHERE {condition}", parameters
+            f"DELETE FROM messages WHERE {condition} RETURNING id, message_id, created_at",
+            parameters,
         ).fetchall()
         add_tombstones(db, [message_id for _, message_id, _ in rows])
-        removed = db.execute(f"DELETE FROM messages WHERE {condition}", parameters).rowcount
         note_removed(db, rows, by_age=selection.is_by_age)
-        return removed
+        return len(rows)
 
 
 def digest(key: bytes, message_id: str) -> bytes:

@@ -101,10 +101,14 @@ def start_of(db: sqlite3.Connection) -> FeedPosition:
 
 def end_of(db: sqlite3.Connection) -> FeedPosition:
     """Return the position after all stored messages."""
+    return _position_at(db, "ORDER BY id DESC LIMIT 1") or start_of(db)
+
+
+def _position_at(db: sqlite3.Connection, where: str, *parameters: int) -> FeedPosition | None:
     row = db.execute(
-        "SELECT id, message_id, created_at FROM messages ORDER BY id DESC LIMIT 1"
+        f"SELECT id, message_id, created_at FROM messages {where}", parameters
     ).fetchone()
-    return position_of(key_of(db), *row) if row else start_of(db)
+    return row and position_of(key_of(db), *row)
 
 
 def resolve_position(
@@ -132,11 +136,8 @@ def resolve_position(
 
 def is_proved(db: sqlite3.Connection, position: FeedPosition) -> bool:
     """Return whether the database has, or had, the message of this position."""
-    row = db.execute(
-        "SELECT id, message_id, created_at FROM messages WHERE id = ?", [position.id]
-    ).fetchone()
-    if row:
-        return position == position_of(key_of(db), *row)
+    if stored := _position_at(db, "WHERE id = ?", position.id):
+        return stored == position
     removed = "SELECT 1 FROM removed_positions WHERE (id, digits) = (?, ?)"
     return db.execute(removed, position).fetchone() is not None
 
@@ -195,11 +196,10 @@ def create_consumer(db: LockedConnection, name: str, wanted: FeedPosition | Feed
         Moved: it is there already.
         TooManyConsumers, PositionLost: nothing was written.
     """
-    consumers = list_consumers(db)
-    for consumer in consumers:
-        if consumer.name == name:
-            raise Moved(position=str(consumer.position))
-    if len(consumers) >= MAX_CONSUMERS:
+    kept = {consumer.name: consumer.position for consumer in list_consumers(db)}
+    if name in kept:
+        raise Moved(position=str(kept[name]))
+    if len(kept) >= MAX_CONSUMERS:
         raise TooManyConsumers
     position = resolve_position(db, wanted)
     db.execute(

@@ -4,7 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from webhook_api.errors import RequestRefused, SchemaError, Unavailable
@@ -25,36 +27,32 @@ class StoredData(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, size in self._database.sizes().items():
-            yield _gauge(f"{name}_size_bytes", f"Bytes that the {name} file takes.", size)
+            yield Gauge(f"{name}_size_bytes", f"Bytes that the {name} file takes.", size)
         try:
             free = self._database.free_bytes()
         except Unavailable:  # the folder is gone
             free = 0
-        yield _gauge("disk_free_bytes", "Bytes free on the disk that the database is on.", free)
+        yield Gauge("disk_free_bytes", "Bytes free on the disk that the database is on.", free)
         if moment := last_backup(self._database):
             text = "The moment of the last backup; absent if there never was one."
-            yield _gauge("last_backup_timestamp_seconds", text, moment)
+            yield Gauge("last_backup_timestamp_seconds", text, moment)
         path = self._database.path
         replicated = self._database.leaves_checkpoints and not self._database.is_standby
         if (moment := time_of(beside(path, LAST_DRILL))) or replicated:
             text = "The moment of the last drill that went well; 0 for a replica without one."
-            yield _gauge("last_drill_timestamp_seconds", text, moment or 0)
+            yield Gauge("last_drill_timestamp_seconds", text, moment or 0)
         if moment := time_of(beside(path, STANDBY)):
             text = "When the copy that a standby shows was the newest; absent elsewhere."
-            yield _gauge("standby_copy_timestamp_seconds", text, moment)
+            yield Gauge("standby_copy_timestamp_seconds", text, moment)
         if totals := stored_totals(self._database):
-            yield _gauge("stored_messages", "Messages stored.", totals.messages)
-            yield _gauge("stored_senders", "Senders of the stored messages.", totals.senders)
+            yield Gauge("stored_messages", "Messages stored.", totals.messages)
+            yield Gauge("stored_senders", "Senders of the stored messages.", totals.senders)
             text = "Messages that are not in the search index yet, at most: a search reads each."
-            yield _gauge("unindexed_messages", text, max(0, totals.newest - totals.indexed))
+            yield Gauge("unindexed_messages", text, max(0, totals.newest - totals.indexed))
             text = "Deliveries kept aside: signed, but not stored as messages."
-            yield _gauge("dead_letters", text, totals.dead_letters)
+            yield Gauge("dead_letters", text, totals.dead_letters)
             text = "Messages ever removed from this file."
-            yield CounterMetricFamily("removed_messages", text, value=totals.removed)
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+            yield Counter("removed_messages", text, value=totals.removed)
 
 
 class ConsumerLag(Collector):
@@ -66,18 +64,14 @@ class ConsumerLag(Collector):
 
     def collect(self) -> Iterator[Metric]:
         labels = ["consumer"]
-        behind = GaugeMetricFamily(
-            "consumer_behind_messages", "Messages that it has not read.", labels=labels
-        )
-        oldest = GaugeMetricFamily(
-            "consumer_oldest_unread_seconds", "Age of the first of them.", labels=labels
-        )
-        used = GaugeMetricFamily(
+        behind = Gauge("consumer_behind_messages", "Messages that it has not read.", labels=labels)
+        oldest = Gauge("consumer_oldest_unread_seconds", "Age of the first of them.", labels=labels)
+        used = Gauge(
             "consumer_retention_used_ratio",
             "How much of the time until retention removes that message is over.",
             labels=labels,
         )
-        missed = CounterMetricFamily(
+        missed = Counter(
             "consumer_missed_messages",
             "Messages that were removed by age before it had read them.",
             labels=labels,
@@ -119,4 +113,4 @@ class Readiness(Collector):
                 check_schema(db)
             self._commits.check(self._deadline_s)
             is_ready = True
-        yield _gauge("webhook_ready", "1 if a message could be stored now, else 0.", is_ready)
+        yield Gauge("webhook_ready", "1 if a message could be stored now, else 0.", is_ready)

@@ -14,32 +14,19 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from webhook_api import responses
 from webhook_api.models import ConsumerMove, FeedQuery, InboundMessage, MessageQuery, StatsQuery
-from webhook_api.responses import (
-    Accepted,
-    Alive,
-    CompleteMessage,
-    ConsumerList,
-    ConsumerState,
-    Error,
-    Faults,
-    FeedMessage,
-    FeedPage,
-    Message,
-    Page,
-    Ready,
-    Statistics,
-    WrongState,
-)
 
 Json = dict[str, Any]
 
 ASSETS = Path(__file__).with_name("static")  # style sheets, scripts and images of the pages
 _CONSTANT = Path(__file__).with_name("openapi.json")
 _TYPES: list[type] = [
-    InboundMessage, Accepted, Message, CompleteMessage, Page, Statistics, Alive, Ready, Error,
-    Faults, FeedMessage, FeedPage, ConsumerMove, ConsumerState, ConsumerList, WrongState,
-]  # fmt: skip
+    InboundMessage,
+    ConsumerMove,
+    # Those with a configuration: all that are exact.
+    *(one for one in vars(responses).values() if hasattr(one, "__pydantic_config__")),
+]
 _OF_A_PROVIDER = "/webhook/"  # and its name: the path
 _TOKEN = "read_token"  # noqa: S105 - the name of its scheme
 
@@ -67,11 +54,11 @@ def describe_api(providers: frozenset[str] = frozenset(), *, token_needed: bool 
     (filename,) = paths["/docs/{filename}"]["get"]["parameters"]
     filename["schema"]["enum"] = sorted(file.name.removesuffix(".gz") for file in ASSETS.iterdir())
     components["schemas"] = _schemas()
-    responses = list(components["responses"].values())
+    described = list(components["responses"].values())
     for operation in _operations(document):
         operation["responses"]["500"] = {"$ref": "#/components/responses/InternalError"}
-        responses += (one for one in operation["responses"].values() if "$ref" not in one)
-    for response in responses:
+        described += (one for one in operation["responses"].values() if "$ref" not in one)
+    for response in described:
         headers = response.setdefault("headers", {})
         headers["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
     return document
