@@ -285,6 +285,22 @@ def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> 
                 server.kill()
 
 
+@contextmanager
+def running(
+    command: Sequence[str], is_up: Callable[[], bool], output: Path | None = None, **options: Any
+) -> Iterator[None]:
+    """Run another program until the `with` block ends, and wait until it is up."""
+    with (output or Path(os.devnull)).open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, **options)
+    try:
+        wait_until(lambda: is_up() or process.poll() is not None, every_s=0.02)
+        assert process.poll() is None, f"{command[0]} ended"
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 def start(folder: Path, arguments: Sequence[str] = (), **settings: object) -> Process:
     """Start Gunicorn in its own process group, with its stdout in a file in `folder`.
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
@@ -14,12 +14,13 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Api
-from tests.litestream import CONFIGURATION as REPLICA
-from tests.litestream import LITESTREAM
-from tests.serving import Server, database_in, free_port, serving, wait_until
+from tests.litestream import LITESTREAM, replicating
+from tests.litestream import configured as litestream_configured
+from tests.serving import Server, database_in, free_port, running, serving, wait_until
 from webhook_api.config import Config
 from webhook_api.maintenance.backup import remember_backup
 from webhook_api.store.database import Database
@@ -174,12 +175,14 @@ def test_every_expression_has_data_once_the_service_is_scraped(tmp_path: Path) -
     number = iter(range(1_000))
 
     configured(tmp_path)
+    replica = litestream_configured(tmp_path)
+    address = yaml.safe_load(replica.read_text())["addr"]
     database_in(tmp_path).parent.mkdir()
     remember_backup(Database(database_in(tmp_path)), 1.0)
     with (
         serving(tmp_path, READ_TOKEN_FILE=tmp_path / "read_token", **A_PROVIDER) as service,
-        replicating(tmp_path) as replica,
-        scraping(tmp_path, service, replica) as prometheus,
+        replicating(replica) if LITESTREAM else nullcontext(),
+        scraping(tmp_path, service, address) as prometheus,
     ):
         with service.client() as client:
             headers = {"Authorization": "Bearer a-token-for-readers", "If-None-Match": "*"}
@@ -216,28 +219,12 @@ def ask(prometheus: str, path: str) -> Any:
 
 
 @contextmanager
-def replicating(folder: Path) -> Iterator[str]:
-    address = f"127.0.0.1:{free_port()}"
-    if LITESTREAM is None:
-        yield f"http://{address}"
-        return
-    file = folder / "litestream.yml"
-    text = REPLICA.read_text().replace("/replica", f"{folder}/replica")
-    file.write_text(
-        text.replace("/data/app.db", str(database_in(folder))).replace(":9090", address)
-    )
-    command = [LITESTREAM, "replicate", "-config", str(file)]
-    with running(command, f"http://{address}", "/metrics") as url:
-        yield url
-
-
-@contextmanager
 def scraping(folder: Path, service: Server, replica: str) -> Iterator[str]:
     """Run Prometheus with our configuration, only in more of a hurry."""
     file = configured(folder)
     configuration = file.read_text().replace("15s", "1s")
     configuration = configuration.replace("api:8000", f"127.0.0.1:{service.port}")
-    file.write_text(configuration.replace("litestream:9090", replica.removeprefix("http://")))
+    file.write_text(configuration.replace("litestream:9090", replica))
     address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus",
@@ -245,25 +232,13 @@ def scraping(folder: Path, service: Server, replica: str) -> Iterator[str]:
         f"--storage.tsdb.path={folder}/prometheus",
         f"--web.listen-address={address}",
     ]
-    with running(command, f"http://{address}", "/-/ready") as url:
-        yield url
+    with running(command, lambda: opens(f"http://{address}/-/ready")):
+        yield f"http://{address}"
 
 
-@contextmanager
-def running(command: list[str], url: str, probe: str) -> Iterator[str]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        assert process.poll() is None, f"{command[0]} ended"
-        try:
-            urlopen(url + probe).close()
-        except (OSError, HTTPException):
-            return False
-        return True
-
+def opens(url: str) -> bool:
     try:
-        wait_until(answers, every_s=0.3)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+        urlopen(url).close()
+    except (OSError, HTTPException):
+        return False
+    return True

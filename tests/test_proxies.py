@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.builders import a_message, encode, signed
-from tests.serving import ROOT, Server, free_port, serving, wait_until
+from tests.serving import ROOT, Server, free_port, running, serving
 
 HANDBOOK = (ROOT / "webhook_api" / "docs" / "go-live.md").read_text()
 
@@ -30,15 +30,11 @@ def caddy(folder: Path, server: Server) -> Iterator[int]:
     file = options + file.replace("hooks.example.com", f"http://127.0.0.1:{port}")
     (folder / "Caddyfile").write_text(file.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
     command = ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
-    with (folder / "log").open("wb") as log:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: b"serving initial" in (folder / "log").read_bytes())
+    environment, log = {"PATH": os.environ["PATH"], "HOME": str(folder)}, folder / "log"
+    with running(
+        command, lambda: b"serving initial" in log.read_bytes(), log, cwd=folder, env=environment
+    ):
         yield port
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="needs caddy")
@@ -87,13 +83,8 @@ def nginx(folder: Path, server: Server) -> Iterator[int]:
         f"http {{ access_log off;\n{temporary}{block} }}"
     )
     command = ["nginx", "-p", str(folder), "-e", f"{folder}/log", "-c", f"{folder}/nginx.conf"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: (folder / "pid").exists())
+    with running(command, (folder / "pid").exists):
         yield port
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.mark.skipif(

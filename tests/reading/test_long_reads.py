@@ -152,15 +152,6 @@ def test_a_read_waits_for_another_a_while_and_no_longer(
     assert read(reads, one) == 1
 
 
-def test_a_stream_without_a_file_is_refused(reads: LongReads, database: Database) -> None:
-    away = database.path.rename(database.path.with_name("away"))
-    kind, *_ = refused(lambda: next(reads.stream(numbers, there)))
-    away.rename(database.path)
-
-    assert kind is Unavailable
-    assert list(reads.stream(numbers, there)) == [0, 1, 2]
-
-
 def test_a_stream_whose_client_leaves_ends_at_its_next_block(
     reads: LongReads, watching: Watching
 ) -> None:

@@ -324,15 +324,6 @@ def test_a_stream_has_the_same_filters(api: Api, url: str, found: list[str]) -> 
     assert names(api.client.get(url).json) == found
 
 
-def test_head_of_a_stream_has_no_length(api: Api) -> None:
-    api.store(*some_messages(3))
-
-    response = api.client.head("/messages", headers=NDJSON)
-
-    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
-    assert "Content-Length" not in response.headers
-
-
 @pytest.mark.parametrize("same", [{}, {"ts": "2025-01-15T10:00:00Z"}], ids=["in order", "alike"])
 def test_a_stream_holds_no_snapshot_has_each_row_once_and_gives_its_connection_back(
     api: Api, same: dict[str, str]

@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -165,14 +164,6 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(
     with closing(connect(path, "ro", timeout_s=0)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchone()
-
-
-def test_each_migration_has_the_number_of_the_version_that_it_makes() -> None:
-    folder = resources.files("webhook_api.store") / "migrations"
-
-    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-
-    assert [int(name[:3]) for name in names] == list(range(1, SCHEMA_VERSION + 1))
 
 
 @pytest.mark.parametrize("old", range(1, SCHEMA_VERSION))

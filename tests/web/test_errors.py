@@ -5,7 +5,6 @@ import re
 from urllib.parse import urljoin
 
 import pytest
-from flask import Flask
 
 from tests.builders import a_message, encode, signed
 from tests.conftest import Api
@@ -206,10 +205,3 @@ def test_an_upgrade_to_a_websocket_is_ignored(api: Api) -> None:
     asked = {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket"}
 
     assert api.client.get("/health/live", headers=asked).json == {"status": "alive"}
-
-
-def test_there_is_no_session(app: Flask) -> None:
-    from flask import session
-
-    with app.test_request_context(), pytest.raises(RuntimeError, match="no secret key"):
-        session["a"] = 1

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.builders import SECRET, a_message, encode, signed
 from tests.conftest import Api
-from webhook_api.logs import JsonFormatter, configure_logs
+from webhook_api.logs import JsonFormatter
 
 KEYS = ["ts", "level", "request_id", "method", "path", "status", "latency_ms"]
 
@@ -236,11 +235,3 @@ def test_other_messages_are_json_too_and_what_json_cannot_hold_is_text() -> None
     assert list(line) == ["ts", "level", "message", "logger"]
     assert [*line.values()][1:] == ["WARNING", "two\nlines of it", "other"]
     assert record("x", fields={"path": {1, 2}})["path"] == "{1, 2}"
-
-
-def test_logs_go_to_stdout() -> None:
-    configure_logs("INFO")
-
-    handler, *_ = logging.getLogger().handlers
-    assert isinstance(handler, logging.StreamHandler)
-    assert handler.stream is sys.stdout

@@ -80,9 +80,11 @@ def test_a_stream_without_an_answer_yet_is_refused_with_a_status(api: Api) -> No
     assert (line["status"], line["level"], "stream" in line) == (503, "ERROR", False)
 
 
-def test_head_of_a_stream_is_logged_at_once(api: Api) -> None:
-    api.client.head("/messages", headers=NDJSON)
+def test_head_of_a_stream_has_no_length_and_is_logged_at_once(api: Api) -> None:
+    response = api.client.head("/messages", headers=NDJSON)
 
+    assert (response.status_code, response.mimetype) == (200, "application/x-ndjson")
+    assert "Content-Length" not in response.headers
     assert [(line["method"], line["status"]) for line in api.logged()] == [("HEAD", 200)]
 
 
