@@ -118,6 +118,20 @@ def test_json_in_another_format_is_kept(api: Api, payload: Any) -> None:
     assert api.rows("SELECT body FROM dead_letters") == [(encode(payload),)]
 
 
+def test_events_of_a_stream_without_a_message_are_counted(api: Api) -> None:
+    delivered = {"type": "com.twilio.messaging.message.delivered", "data": {"messageSid": "SM1"}}
+    failed = {"type": "com.twilio.messaging.message.failed", "data": {"errorCode": 30003}}
+
+    assert deliver_json(api.client, encode([delivered, failed])) == 200
+    assert deliver_json(api.client, encode(delivered)) == 200
+
+    assert api.rows("SELECT count(*) FROM dead_letters") == [(0,)]
+    first, second = api.logged()
+    assert first["events"] == {delivered["type"]: 1, failed["type"]: 1}
+    assert (first["level"], first["error_codes"]) == ("WARNING", ["30003"])
+    assert second["events"] == {delivered["type"]: 1}
+
+
 def test_json_with_values_of_other_types_is_a_message(api: Api) -> None:
     fields = {**USER, "SmsStatus": ["received"], "Body": 7, "NumMedia": 0}
 
@@ -168,6 +182,8 @@ TWILIO: list[tuple[str | None, dict[str, str], str | None]] = [
     ("text", {**CAME, "Body": "Hi", "ReferralSourceType": "ad", "ReferralBody": "Sale"}, "Hi"),
     ("text", {**CAME, "Body": "Hi", "OriginalRepliedMessageSid": "SM0"}, "Hi"),
     (None, {**CAME, "Contacts": "Bo Li"}, "Bo Li"),
+    (None, {**CAME, "Contacts": '[{"name": {"formatted_name": "Bo Li"}}]'}, "Bo Li"),
+    (None, {**ADDED, "Body": "", "Media": '[{"Sid": "ME1", "Filename": "cat.jpg"}]'}, "cat.jpg"),
     ("text", {**CAME, "SmsStatus": "receiving", "Body": "Hi"}, "Hi"),
     ("text", {"SmsSid": "SM2", "MessageStatus": "received", "From": "+1", "Body": "Hi"}, "Hi"),
 ]  # fmt: skip
@@ -213,7 +229,7 @@ def test_each_receipt_of_twilio(api: Api, fields: dict[str, str], status: str) -
         ("rcs:brand_acme_agent", "rcs:brand_acme_agent"), ("messenger:77", "messenger:77"),
         ("messenger:100012345678901", "messenger:100012345678901"), ("68849", "68849"),
         ("SUPPORT", "SUPPORT"), ("whatsapp:US.1349", "whatsapp:US.1349"), ("", "unknown"),
-        ("client:ana+1", "client:ana+1"),
+        ("client:ana+1", "client:ana+1"), ("whatsapp:", "unknown"),
     ],
 )  # fmt: skip
 def test_each_address_of_twilio(api: Api, sent: str, address: str) -> None:

@@ -152,7 +152,9 @@ def address(numbers: Sequence[object], others: Sequence[object] = (), *, bare: b
 def _as_text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if abs(value) < 10**MAX_ADDRESS_CHARS else ""
-    return mended(value).strip() if isinstance(value, str) else ""
+    text = mended(value).strip() if isinstance(value, str) else ""
+    channel = _CHANNEL.fullmatch(text)
+    return "" if channel and not channel[2] else text
 
 
 def _as_number(text: str, *, bare: bool) -> str | None:

@@ -99,7 +99,7 @@ def _items(value: object) -> str | None:
 
 
 def _cards(value: object) -> str | None:
-    return _joined((_card(as_object(one)) for one in as_list(value)), "; ")
+    return _joined((_card(as_object(one)) for one in as_list(parsed(value))), "; ")
 
 
 def _card(contact: Mapping[str, object]) -> str | None:
@@ -134,6 +134,10 @@ def _is_degrees(value: object) -> bool:
 def _media(fields: object) -> str | None:
     urls = (value for name, value in as_object(fields).items() if name.startswith("MediaUrl"))
     return _joined(urls, " ")
+
+
+def _file_names(value: object) -> str | None:
+    return _joined(as_object(one).get("Filename") for one in as_list(parsed(value)))
 
 
 def _joined(parts: Iterable[object], separator: str = ", ") -> str | None:
@@ -178,8 +182,10 @@ TEXTS: dict[str, tuple[tuple[str, Render], ...]] = {
         ("FlowData", _form_fields),
         ("InteractiveData", _form_fields),
         ("", _location("Label", "Address", "Latitude", "Longitude")),
+        ("Contacts", _cards),
         ("Contacts", _written),
         ("", _media),
+        ("Media", _file_names),  # of a conversation
         ("ButtonPayload", _written),
         ("ListId", _written),
     ),

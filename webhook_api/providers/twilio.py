@@ -24,7 +24,7 @@ from webhook_api.providers.delivery import (
     address,
     rfc_2822_as_ts,
 )
-from webhook_api.providers.texts import contains
+from webhook_api.providers.texts import as_object, contains
 
 NAME = "twilio"
 SIGNATURE_HEADER = "X-Twilio-Signature"
@@ -40,6 +40,7 @@ _CONTENT = (
 _NO_MEDIA = (None, "", "0", 0)
 _ADDED = "onMessageAdded"  # the event of Conversations that is a new message
 _OUR_SOURCES = ("API", "SDK")  # of a message in a conversation
+_OTHER_FORMAT = "a message in another format"
 _MAX_FIELDS = 10_000  # to hash, before it is known who sent them
 _PORT = re.compile(r"(https?)(://(?:\[[^]]*\]|[^:/?#]*))(:[0-9]+)?(.*)", re.DOTALL)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -89,9 +90,13 @@ def parse(
     is_json = start in (b"{", b"[") or "json" in headers.get("content-type", "").lower()
     pairs = [] if is_json else _fields(body)
     fields = parse_json(body) if is_json else dict(pairs)
+    delivery = Delivery(NAME, arrived)
+    if isinstance(fields, list) and fields:
+        for one in fields:
+            _count_streamed(delivery, one)
+        return delivery
     if not isinstance(fields, dict):
         raise UnreadableError(NO_OBJECT)
-    delivery = Delivery(NAME, arrived)
     is_message = _is_inbound(fields)
     event = fields.get("EventType")
     if is_message and event not in (None, "", _ADDED):
@@ -113,8 +118,11 @@ def parse(
             payload=_with_repeated(fields, pairs),
         )
         return delivery
+    if is_json and fields.get("type"):
+        _count_streamed(delivery, fields)
+        return delivery
     if is_json and _has_message_elsewhere(fields):
-        raise UnreadableError("a message in another format")
+        raise UnreadableError(_OTHER_FORMAT)
     status = fields.get("MessageStatus") or fields.get("SmsStatus")
     if status:
         delivery.add_status(status)
@@ -160,6 +168,20 @@ def _is_inbound(fields: Mapping[str, object]) -> bool:
         return False
     has_content = any(name in fields for name in _CONTENT)
     return bool(said & _RECEIVED) or has_content or fields.get("NumMedia") not in _NO_MEDIA
+
+
+def _count_streamed(delivery: Delivery, event: object) -> None:
+    """Count an event of Event Streams, which come in lists.
+
+    Raises:
+        UnreadableError: it is no object, or has a message.
+    """
+    if not isinstance(event, dict):
+        raise UnreadableError(NO_OBJECT)
+    if _is_inbound(event) or _has_message_elsewhere(event):
+        raise UnreadableError(_OTHER_FORMAT)
+    delivery.add_event(event.get("type"))
+    delivery.add_error(as_object(event.get("data")).get("errorCode") or None)
 
 
 def _has_message_elsewhere(fields: Mapping[str, object]) -> bool:
