@@ -310,6 +310,8 @@ def changes(*values: object, field: object = "messages") -> dict[str, Any]:
         changes({"messages": json.dumps([A])}),
         changes([A]),
         changes({"x": A}, field="of_next_year"),
+        changes({"standby": [A]}, field="standby"),
+        changes({"standby": [A]}),
         changes({"x": [A]}, field=None),
         changes({"history": [{"threads": [{"id": "1", "messages": A}]}]}, field="history"),
         {"object": "whatsapp_business_account", "entry": {"0": {"x": A}}},

@@ -207,7 +207,8 @@ def _add_change(delivery: Delivery, change: Mapping[str, object]) -> None:
         both = isinstance(name, str) and isinstance(event, str)
         delivery.add_event(f"{name}.{event}" if both else name)
         is_lost = name not in EVENTS and contains(others if members else value, _OF_A_MESSAGE)
-    if is_lost:
+    # What another app has to answer, if it is in a list of this name and not in one of messages.
+    if is_lost or contains(as_list(members.get("standby")), _OF_A_MESSAGE):
         delivery.unstorable[ELSEWHERE] += 1
 
 
