@@ -68,6 +68,15 @@ def test_what_becomes_of_a_sent_message_is_counted(api: Api, event: str) -> None
     assert api.logged()[0]["events"] == {event: 1}
 
 
+def test_a_status_that_names_its_message_is_not_that_message(api: Api) -> None:
+    body = {"type": "sms.status", "data": {"message_id": "1", "status": "failed"}}
+
+    api.deliver("standard", encode(body))
+
+    assert api.logged()[0]["events"] == {"sms.status": 1}
+    assert api.rows("SELECT count(*) FROM messages") == [(0,)]
+
+
 KEYS = {"shop": b"key of a shop", "old-shop": b"its key before", "bank": b"key of a bank"}
 
 

@@ -100,9 +100,11 @@ def parse(
     data = parsed(payload.get("data"))
     message = data if isinstance(data, dict) else payload
     event = payload.get("type") or payload.get("event_type") or payload.get("event")
-    if not any(name in message for name in _OF_A_MESSAGE):
-        if _is_inbound(event) or contains([payload, data], _OF_A_MESSAGE):
-            raise UnreadableError("a message in another format")
+    given = [name for name in _OF_A_MESSAGE if name in message]
+    is_status = given == ["message_id"] and bool(_words(event) & _NOT_INBOUND)
+    if not given and (_is_inbound(event) or contains([payload, data], _OF_A_MESSAGE)):
+        raise UnreadableError("a message in another format")
+    if is_status or not given:
         delivery.add_event(event)
         return delivery
     times = (message.get("ts"), message.get("timestamp"), payload.get("timestamp"))
@@ -123,9 +125,12 @@ def _prefix(headers: Mapping[str, str]) -> str:
     return next((one for one in _PREFIXES if f"{one}-id" in headers), _PREFIXES[0])
 
 
+def _words(event: object) -> set[str]:
+    return {word.lower() for word in _WORD.findall(event)} if isinstance(event, str) else set()
+
+
 def _is_inbound(event: object) -> bool:
-    words = {word.lower() for word in _WORD.findall(event)} if isinstance(event, str) else set()
-    return bool(words & _SUBJECTS) and not words & _NOT_INBOUND
+    return bool(_words(event) & _SUBJECTS) and not _words(event) & _NOT_INBOUND
 
 
 def _signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:
