@@ -8,12 +8,15 @@ import traceback
 from functools import lru_cache
 from typing import Any, NoReturn, TextIO
 
+from webhook_api.models import mended
+
 logger = logging.getLogger(__name__)
 
 # Longer lines from several processes mix on a pipe (PIPE_BUF, pipe(7)).
 MAX_LINE_BYTES = 4000
 EXIT_CONFIG = 78  # sysexits.h
-_encode = json.JSONEncoder(default=str).encode
+_ascii = json.JSONEncoder(default=str).encode
+_unicode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,6 +53,12 @@ def _clip(line: dict[str, Any]) -> str:
         line[longest] = "..." + text[-keep:] if longest == "traceback" else text[:keep] + "..."
         encoded = _encode(line)
     return encoded
+
+
+def _encode(value: object) -> str:
+    """Return `value` as JSON; half an emoji, at which `jq` stops, becomes U+FFFD."""
+    encoded = _ascii(value)
+    return _ascii(json.loads(mended(_unicode(value)))) if "\\ud" in encoded else encoded
 
 
 def configure_logs(level: str) -> None:

@@ -26,6 +26,14 @@ def test_each_request_gives_one_line_with_the_specified_keys(api: Api) -> None:
     assert abs(datetime.fromisoformat(line["ts"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_half_an_emoji_in_a_line_stays_readable_for_every_parser(api: Api) -> None:
+    body = b'{"message_id": "cut \\ud83d"}'
+
+    assert api.client.post("/webhook", data=body, headers=signed(body)).status_code == 422
+
+    assert api.logged()[0]["message_id"] == "cut \N{REPLACEMENT CHARACTER}"
+
+
 REQUESTS: list[tuple[str, str, int, str]] = [
     ("GET", "/messages", 200, "INFO"), ("HEAD", "/stats", 200, "INFO"),
     ("OPTIONS", "/webhook", 200, "INFO"), ("GET", "/metrics", 200, "INFO"),
