@@ -31,6 +31,15 @@ class Conditions:
         """Return these conditions and one more."""
         return Conditions((*self.terms, term), (*self.parameters, *parameters))
 
+    def in_window(self, since: Instant | None, until: Instant | None) -> "Conditions":
+        """Return these conditions, for rows at or after `since` and before `until` only."""
+        found = self
+        if since is not None:
+            found = found.also("(m.seconds, m.nanos) >= (?, ?)", *since)
+        if until is not None:
+            found = found.also("(m.seconds, m.nanos) < (?, ?)", *until)
+        return found
+
     def __and__(self, other: "Conditions") -> "Conditions":
         return Conditions(self.terms + other.terms, self.parameters + other.parameters)
 
@@ -102,7 +111,7 @@ def conditions_by_index(
         found &= order.after(after)
         if since is not None and order == OLDEST_FIRST and after.instant >= since:
             since = None  # of two lower bounds, SQLite might start at the lower one
-    return found & in_window(since, wanted.until.instant if wanted.until else None)
+    return found.in_window(since, wanted.until.instant if wanted.until else None)
 
 
 def conditions_by_row(wanted: CommonFilter) -> Conditions:
@@ -114,18 +123,8 @@ def equalities(wanted: AddressFilter, *columns: str) -> Conditions:
     """Return the conditions on those of `columns` for which `wanted` has a value."""
     found = Conditions()
     for column in columns:
-        if (value := getattr(wanted, column, None)) is not None:
+        if (value := vars(wanted).get(column)) is not None:
             found = found.also(f"m.{column} = ?", value)
-    return found
-
-
-def in_window(since: Instant | None, until: Instant | None) -> Conditions:
-    """Return the conditions on rows at or after `since` and before `until`."""
-    found = Conditions()
-    if since is not None:
-        found = found.also("(m.seconds, m.nanos) >= (?, ?)", *since)
-    if until is not None:
-        found = found.also("(m.seconds, m.nanos) < (?, ?)", *until)
     return found
 
 

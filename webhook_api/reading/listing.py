@@ -19,7 +19,6 @@ from webhook_api.reading.conditions import (
     conditions_of,
     count_messages,
     count_takes_long,
-    in_window,
     load_position,
 )
 from webhook_api.reading.search import Phrase, PhraseSearch
@@ -184,7 +183,7 @@ def _ids(db: Connection, query: MessageQuery, on_page: Conditions, order: Order)
         earlier = count_before(db, query.since.instant) if query.since else 0
         start, skipped = seek(db, earlier + offset)
         offset += earlier - skipped
-        on_page = in_window(start, query.until.instant if query.until else None)
+        on_page = Conditions().in_window(start, query.until.instant if query.until else None)
     found = db.execute(
         f"SELECT m.id FROM messages m WHERE {on_page.sql} ORDER BY {order.sql} LIMIT ? OFFSET ?",
         [*on_page.parameters, query.limit + 1, offset],
