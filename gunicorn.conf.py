@@ -14,15 +14,13 @@ from webhook_api.logs import configure_logs, fail_start
 from webhook_api.providers import body_limits
 from webhook_api.server.clients import Limits
 from webhook_api.server.executors import pool_limits
-from webhook_api.server.gunicorn_log import JsonLogger
-from webhook_api.server.listeners import drop_before_close
+from webhook_api.server.master import JsonLogger, drop_before_close, refusal
 from webhook_api.server.metrics_folder import (
     make_again_if_missing,
     make_folder,
     place_of_folder,
     remove_left_behind,
 )
-from webhook_api.server.refused_settings import refusal
 from webhook_api.server.worker import LoopWorker, asked_to_stop
 from webhook_api.services import services_of
 from webhook_api.start import StartError, prepare_database
@@ -37,13 +35,7 @@ configure_logs(_settings.log_level)
 
 _address = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
 bind = f"{_address}:{_settings.port}"
-worker_class = LoopWorker.limited(
-    Limits(
-        body_bytes=body_limits(_settings),
-        pools=pool_limits(_settings),
-        idle_s=_settings.keepalive_s,
-    )
-)
+worker_class = LoopWorker
 workers = _settings.web_concurrency
 loglevel = _settings.log_level.lower()
 logger_class = JsonLogger
@@ -59,6 +51,10 @@ http_parser = "python"  # the other one answers 400 where 501 is right, and is n
 # No header changes what a request means, or refuses it, wherever it comes from.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
+
+_limits = Limits(
+    body_bytes=body_limits(_settings), pools=pool_limits(_settings), idle_s=_settings.keepalive_s
+)
 
 # In memory, if the system has such a folder: a heartbeat must not wait for a busy disk.
 _shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
@@ -122,9 +118,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Name the metrics files of this worker."""
+    """Give the worker its limits, and name its metrics files."""
     from prometheus_client import values
 
+    worker.limits = _limits
     worker.signals_since_fork = server.SIG_QUEUE
     if not worker.has_metrics_folder:
         return

@@ -14,5 +14,7 @@ _set = {
     for name in ("idle_s", "receive_s", "send_s")
     if name.upper() in os.environ
 }
-_worker = _settings_of_the_service["worker_class"]
-worker_class = _worker.limited(replace(_worker.limits, stop_s=0.3, **_set))
+# There the hooks read it.
+_settings_of_the_service["_limits"] = replace(
+    _settings_of_the_service["_limits"], stop_s=0.3, **_set
+)

@@ -33,7 +33,7 @@ from tests.serving import (
     wait_until,
 )
 from tests.tools.kill_rounds import kill_rounds
-from webhook_api.server.listeners import drop_new_connections
+from webhook_api.server.master import drop_new_connections
 from webhook_api.server.metrics_folder import make_folder, place_of_folder, remove_left_behind
 from webhook_api.store.database import Database
 

@@ -9,7 +9,7 @@ from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.intake.replica import Replica
 from webhook_api.logs import configure_logs
 from webhook_api.providers import providers_in_use
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.conditions import CountCache
 from webhook_api.reading.long_reads import LongReads
 from webhook_api.routes import register_routes
 from webhook_api.services import Services, register_services, services_of

@@ -44,6 +44,7 @@ class Awaited:
     poll: Callable[[], object]  # changes what it returns when there are any; must not block
     seen: object  # what it returned before the request read the messages
     has_come: Callable[[], bool]  # whether one concerns the request, since the last call; blocks
+    after: Any  # where the request reads on when it runs again
 
 
 class RunLater(BaseException):
@@ -67,7 +68,7 @@ class Execution:
     has_client_left: Callable[[], bool] = lambda: False
     pause_s: float = 0.0  # that the response waits; the application sets it
     can_wait: bool = False  # for messages
-    waits_until: float | None = None  # on the monotonic clock; None: it has not waited
+    earlier: RunLater | None = None  # how the run before this one ended; None: it has not waited
     _claims: list[bool] = field(default_factory=lambda: [True])
 
     def require(self, executor: Executor) -> None:
@@ -86,7 +87,7 @@ class Execution:
             RunLater: it may wait, for `wait_s` seconds in all.
         """
         now = time.monotonic()
-        deadline = now + wait_s if self.waits_until is None else self.waits_until
+        deadline = self.earlier.deadline if self.earlier else now + wait_s
         if self.can_wait and now < deadline:
             raise RunLater(awaited, deadline)
 

@@ -7,7 +7,7 @@ from flask import Flask, current_app
 
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.providers import Provider
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.conditions import CountCache
 from webhook_api.reading.long_reads import LongReads
 from webhook_api.store.database import Database
 

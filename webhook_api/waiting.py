@@ -5,33 +5,14 @@ Which of the two follows from the calling thread, so that nobody can stop the lo
 
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
 
 
-class Wait(Protocol):
-    """Waits for one piece of work of another thread."""
-
-    def start(self, hand_over: Callable[[], None]) -> None:
-        """Call `hand_over`, which gives the work to the other thread: now or a little later."""
-
-    def end(self) -> None:
-        """Called by the other thread when the work has ended."""
-
-    def until_ended(self, timeout_s: float) -> bool:
-        """Return whether the work ended within `timeout_s` seconds. May be called again."""
-
-
-def new_wait() -> Wait:
-    """Return a wait for the calling thread."""
-    hub = get_hub_if_exists()  # of this thread; only the thread of an event loop has one
-    return ThreadWait() if hub is None else GreenletWait(hub)
-
-
 class ThreadWait:
-    """Blocks the calling thread."""
+    """Blocks the calling thread until another one has done a piece of work."""
 
     __slots__ = ("_ended",)
 
@@ -39,17 +20,20 @@ class ThreadWait:
         self._ended = threading.Event()
 
     def start(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over`, which gives the work to the other thread: now or a little later."""
         hand_over()
 
     def end(self) -> None:
+        """Called by the other thread when the work has ended."""
         self._ended.set()
 
     def until_ended(self, timeout_s: float) -> bool:
+        """Return whether the work ended within `timeout_s` seconds. May be called again."""
         return self._ended.wait(timeout_s)
 
 
 class GreenletWait:
-    """Pauses the calling greenlet; the loop goes on with other clients."""
+    """Does the same for a greenlet: it pauses, and the loop goes on with other clients."""
 
     __slots__ = ("_greenlet", "_has_ended", "_hub")
 
@@ -81,3 +65,12 @@ class GreenletWait:
         # In the loop; unless the greenlet has stopped waiting.
         if self._greenlet is not None:
             self._greenlet.switch()
+
+
+Wait = ThreadWait | GreenletWait
+
+
+def new_wait() -> Wait:
+    """Return a wait for the calling thread."""
+    hub = get_hub_if_exists()  # of this thread; only the thread of an event loop has one
+    return ThreadWait() if hub is None else GreenletWait(hub)

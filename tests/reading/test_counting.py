@@ -11,7 +11,7 @@ import pytest
 from tests.builders import a_message, some_messages
 from tests.conftest import Api
 from tests.routes.pages import names
-from webhook_api.reading.counts import CountCache
+from webhook_api.reading.conditions import CountCache
 from webhook_api.store.connections import Connection
 from webhook_api.store.indexing import index_messages
 

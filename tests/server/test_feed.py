@@ -50,6 +50,16 @@ def test_a_message_in_any_process_wakes_those_who_wait_in_all(server: Server) ->
                 assert [one["message_id"] for one in page["data"]] == [f"wake-{number}"]
 
 
+def test_who_waits_from_now_on_gets_the_next_message(server: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for, server, "now", 20)
+        wait_until(lambda: number_waiting(server) == 1)
+        server.deliver(message_id="next")
+        page = waiting.result()
+
+    assert [one["message_id"] for one in page["data"]] == ["next"]
+
+
 def test_without_a_message_the_answer_is_empty_after_the_wait(server: Server) -> None:
     position = end_of(server)
     started = time.monotonic()

@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import Api
 from tests.intake.commits import Record, message, stored
 from tests.maintenance.test_compaction import once_meanwhile
-from tests.serving import wait_until
-from tests.store.files import NUMBER, differences, traces
+from tests.maintenance.test_removal import one_pass
+from tests.store.files import NUMBER, arrived, count, differences, traces
 from webhook_api.errors import Unavailable
 from webhook_api.intake.group_commit import GroupCommit
 from webhook_api.maintenance.background_tasks import Retention
@@ -161,15 +161,12 @@ OLD = "2020-01-01T00:00:00.000Z"
 
 
 def retain(database: Database) -> None:
+    arrived(database.path, days_ago=2, count=30)
     writer = Writer(database)
-    retention = Retention(database, writer, days=1, every_s=0)
-
-    def step() -> bool:
-        retention.step_if_due()
-        return len(bodies(database.path)) == 1
-
-    wait_until(step)
+    one_pass(Retention(database, writer, days=1, every_s=1000))
     writer.close(timeout_s=1)
+    with closing(sqlite3.connect(database.path)) as db:
+        assert count(db) == 0
 
 
 def prune(*more: str) -> Callable[[Api, Database], None]:

@@ -44,8 +44,7 @@ from webhook_api.models import (
 from webhook_api.providers import NAMES, body_limits
 from webhook_api.providers.delivery import provider_of_id, word
 from webhook_api.providers.texts import as_json
-from webhook_api.reading.listing import stream_messages
-from webhook_api.reading.messages import find_message
+from webhook_api.reading.listing import find_message, stream_messages
 from webhook_api.store.connections import Connection, connect
 from webhook_api.store.copies import in_place_when_complete
 from webhook_api.store.database import Database

@@ -14,10 +14,8 @@ from webhook_api.models import (
     MessageQuery,
     WholeNumber,
 )
-from webhook_api.reading.conditions import Order, conditions_of
-from webhook_api.reading.counts import CountCache
-from webhook_api.reading.listing import MessagePage, list_messages, takes_long
-from webhook_api.reading.messages import StoredMessage
+from webhook_api.reading.conditions import CountCache, Order, conditions_of
+from webhook_api.reading.listing import MessagePage, StoredMessage, list_messages, takes_long
 from webhook_api.reading.search import Phrase
 from webhook_api.store.connections import Connection
 

@@ -8,20 +8,21 @@ waits for nobody. With a replica, the outcomes of a batch are told when the repl
 """
 
 import logging
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from webhook_api.errors import SchemaError, StateError, Unavailable
-from webhook_api.intake.replica import Answer, Batch, Replica
+from webhook_api.intake.replica import Batch, Callback, Replica, refusal_of
 from webhook_api.maintenance.background_tasks import BackgroundTasks
-from webhook_api.models import FeedPosition, InboundMessage
+from webhook_api.models import InboundMessage
 from webhook_api.store.connections import FAULTS_OF_A_ROW
 from webhook_api.store.database import Database
 from webhook_api.store.dead_letters import DeadLetter, DeadLettersFull
@@ -29,7 +30,7 @@ from webhook_api.store.lock import LockedConnection, transaction
 from webhook_api.store.messages import StoreResult, write_probe
 from webhook_api.store.positions import Change, Consumer, end_of
 from webhook_api.store.writer import Writer
-from webhook_api.waiting import new_wait
+from webhook_api.waiting import ThreadWait, Wait, new_wait
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries a
 PROBE_VALID_S = 1.0  # how long other requests get the result of a probe
 _CLOSE_TIMEOUT_S = 1.0
 
-StoreOutcome = list[StoreResult] | Exception
+T = TypeVar("T")
 
 
 class CommitObserver(Protocol):
@@ -51,91 +52,73 @@ class CommitObserver(Protocol):
         """`messages` were put on disk together, in so many `seconds`."""
 
 
-class PendingDelivery:
-    """What to store together, and the outcome that its request waits for."""
+class Pending(Generic[T]):
+    """Work for the thread that writes, and the outcome that a request waits for."""
 
-    __slots__ = ("_outcome", "_wait", "dead_letters", "given_up", "messages", "numbers")
+    __slots__ = ("_outcome", "_wait", "given_up", "size")
+
+    _outcome: T | Exception
+
+    def __init__(self, wait: Wait, size: int = 0) -> None:
+        """It stores `size` rows."""
+        self.size = size
+        self.given_up = False  # nobody waits for it any more
+        self._wait = wait
+
+    def start(self, hand_over: Callable[[Self], None]) -> None:
+        """Give this to the thread that writes."""
+        self._wait.start(partial(hand_over, self))
+
+    def end(self, outcome: T | Exception, failure: Exception | None = None) -> None:
+        """Tell the outcome, or why it is not acknowledged."""
+        self._outcome = failure or outcome
+        self._wait.end()
+
+    def wait(self, timeout_s: float) -> T:
+        """Return the outcome, or raise it.
+
+        Raises:
+            TimeoutError: there is none within `timeout_s` seconds.
+        """
+        if not self._wait.until_ended(timeout_s):
+            raise TimeoutError
+        if isinstance(self._outcome, Exception):
+            raise own_exception(self._outcome)
+        return self._outcome
+
+
+class PendingDelivery(Pending[list[StoreResult]]):
+    """What to store together."""
+
+    __slots__ = ("dead_letters", "messages", "numbers")
 
     def __init__(
-        self,
-        messages: Sequence[InboundMessage],
-        dead_letters: Sequence[DeadLetter] = (),
+        self, messages: Sequence[InboundMessage], dead_letters: Sequence[DeadLetter] = ()
     ) -> None:
+        super().__init__(new_wait(), len(messages) + len(dead_letters))
         self.messages = messages
         self.dead_letters = dead_letters
         self.numbers: Sequence[int] = ()  # of the dead letters, once they are stored
-        self.given_up = False
-        self._outcome: StoreOutcome | None = None
-        self._wait = new_wait()
-
-    @property
-    def size(self) -> int:
-        return len(self.messages) + len(self.dead_letters)
-
-    def start(self, hand_over: Callable[["PendingDelivery"], None]) -> None:
-        """Hand this delivery to the thread that writes."""
-        self._wait.start(partial(hand_over, self))
-
-    def end(self, outcome: StoreOutcome) -> None:
-        self._outcome = outcome
-        self._wait.end()
-
-    def wait(self, timeout_s: float) -> StoreOutcome | None:
-        """Return the outcome. None if there is none within `timeout_s` seconds: it is given up."""
-        self.given_up = not self._wait.until_ended(timeout_s)
-        return self._outcome
 
 
-class PendingChange:
-    """A change of a consumer, and the outcome that its request waits for."""
+class PendingChange(Pending[Consumer | None]):
+    """A small change, such as of a consumer. Only threads wait for it."""
 
     def __init__(self, change: Change) -> None:
+        super().__init__(ThreadWait())
         self.change = change
-        self.given_up = False
-        self._outcome: Consumer | Exception | None = None
-        self._ended = threading.Event()
-
-    def end(self, outcome: Consumer | Exception | None) -> None:
-        self._outcome = outcome
-        self._ended.set()
-
-    def wait(self, timeout_s: float) -> Consumer | Exception | None:
-        """Return the outcome.
-
-        Raises:
-            TimeoutError: there is none within `timeout_s` seconds: it is given up.
-        """
-        self.given_up = not self._ended.wait(timeout_s)
-        if self.given_up:
-            raise TimeoutError
-        return self._outcome
 
 
-class PendingProbe:
-    """A write that stores no message. Many requests may wait for its result."""
+class PendingProbe(PendingChange):
+    """A write that stores no message. Many requests may wait for its outcome."""
 
-    def __init__(self, valid_s: float) -> None:
-        self._valid_s = valid_s
-        self._ended = threading.Event()
-        self._failure: Exception | None = None
-        self._valid_until = float("inf")
+    def __init__(self) -> None:
+        super().__init__(write_probe)
+        self.ended_at = math.inf  # on the monotonic clock
 
-    def end(self, failure: Exception | None) -> None:
-        self._failure = failure
-        self._valid_until = time.monotonic() + self._valid_s
-        self._ended.set()
-
-    @property
-    def is_valid(self) -> bool:
-        return time.monotonic() < self._valid_until
-
-    def wait(self, timeout_s: float) -> bool:
-        """Return whether it ended within `timeout_s` seconds; if it failed, raise why."""
-        if not self._ended.wait(timeout_s):
-            return False
-        if self._failure is not None:
-            raise own_exception(self._failure)
-        return True
+    def end(self, outcome: Consumer | Exception | None, failure: Exception | None = None) -> None:
+        self.ended_at = time.monotonic()
+        super().end(outcome, failure)
 
 
 def own_exception(error: Exception) -> Exception:
@@ -147,15 +130,6 @@ def own_exception(error: Exception) -> Exception:
     failure = RuntimeError(f"the message could not be stored: {error}")
     failure.__cause__ = error
     return failure
-
-
-T = TypeVar("T")
-
-Job = PendingDelivery | PendingChange | PendingProbe
-
-
-def _has_created(outcomes: Sequence[StoreOutcome]) -> bool:
-    return any(one.created for each in outcomes if isinstance(each, list) for one in each)
 
 
 class GroupCommit:
@@ -186,7 +160,7 @@ class GroupCommit:
         self._max_waiting = max_waiting
         self._probe_valid_s = probe_valid_s
         self._close_timeout_s = close_timeout_s
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[PendingDelivery | PendingChange | None] = SimpleQueue()
         self._mutex = threading.Lock()  # guards the next five; nobody waits while holding it
         self._waiting = 0
         self._stalled_since = 0.0
@@ -195,9 +169,8 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         # Only the writing thread uses these: what it took from the queue and has not ended.
         self._deliveries: list[PendingDelivery] = []
-        self._probes: list[PendingProbe] = []
         self._changes: list[PendingChange] = []
-        self._answers: list[Answer] = []  # to be given when the replica has what was committed
+        self._callbacks: list[Callback] = []  # called when the replica has what was committed
         self._seen_in_replica = 0
         self._stopping = False
 
@@ -213,7 +186,7 @@ class GroupCommit:
             Unavailable: they were not on disk before the deadline, too many others wait, or the
                 process is stopping. They may still be stored; then a repeat is a duplicate.
         """
-        return self._await(PendingDelivery(messages))
+        return self._store_durably(PendingDelivery(messages))
 
     def store_all(
         self, messages: Sequence[InboundMessage], dead_letters: Sequence[DeadLetter]
@@ -224,19 +197,34 @@ class GroupCommit:
             Unavailable: as above, or there are too many dead letters.
         """
         delivery = PendingDelivery(messages, dead_letters)
-        return self._await(delivery), delivery.numbers
+        return self._store_durably(delivery), delivery.numbers
 
-    def _await(self, delivery: PendingDelivery) -> list[StoreResult]:
-        timeout_s = self._enter(delivery)
+    def _store_durably(self, delivery: PendingDelivery) -> list[StoreResult]:
+        """Let the thread that writes store `delivery`, and wait for the outcome.
+
+        A burst is not an overload: it is on disk after a commit or two. But if commits stall, only
+        `max_waiting` may wait: each keeps memory and a connection.
+        """
+        timeout_s = self._deadline_s
+        with self._mutex:
+            now = time.monotonic()
+            if self._waiting == 0:
+                self._stalled_since = now
+            elif self._waiting >= self._max_waiting:
+                if now - self._stalled_since > STALL_S:
+                    raise Unavailable("too many deliveries are waiting for the disk")
+                timeout_s = min(timeout_s, STALL_S)
+            self._hand_over(delivery)
+            self._waiting += 1
+            self._observer.waiting(self._waiting)
         try:
-            outcome = delivery.wait(timeout_s)
+            return self._outcome_of(delivery, timeout_s)
         finally:
             with self._mutex:
+                if not delivery.given_up:
+                    self._stalled_since = time.monotonic()
                 self._waiting -= 1
                 self._observer.waiting(self._waiting)
-        if isinstance(outcome, list):
-            return outcome
-        raise self._waited_too_long() if outcome is None else own_exception(outcome)
 
     def change(self, change: Change) -> Consumer | None:
         """Return what `change` returns, once it is on disk.
@@ -247,15 +235,8 @@ class GroupCommit:
         """
         pending = PendingChange(change)
         with self._mutex:
-            self._start_thread()
-            self._queue.put(pending)
-        try:
-            answer = pending.wait(self._deadline_s)
-        except TimeoutError:
-            raise self._waited_too_long() from None
-        if isinstance(answer, Exception):
-            raise own_exception(answer)
-        return answer
+            self._hand_over(pending)
+        return self._outcome_of(pending, self._deadline_s)
 
     def check(self, deadline_s: float) -> None:
         """Check that a message could be stored now, by writing and syncing a few bytes.
@@ -266,19 +247,19 @@ class GroupCommit:
             Unavailable: no message could be stored.
         """
         with self._mutex:
-            if self._probe is None or not self._probe.is_valid:
-                probe = PendingProbe(self._probe_valid_s)
-                self._start_thread()
-                self._queue.put(probe)
-                self._probe = probe
             probe = self._probe
-        if not probe.wait(deadline_s) and not self._waits_for_an_upload():
-            raise self._waited_too_long()
-
-    def _waits_for_an_upload(self) -> bool:
-        """Return whether only the upload takes long, and deliveries are still answered in time."""
-        replica = self._replica
-        return bool(replica and replica.is_asking and replica.answered_within(self._deadline_s))
+            if probe is None or time.monotonic() - probe.ended_at >= self._probe_valid_s:
+                probe = PendingProbe()
+                self._hand_over(probe)
+                self._probe = probe
+        try:
+            probe.wait(deadline_s)
+        except TimeoutError:
+            replica = self._replica
+            # Only the upload takes long, and deliveries are still acknowledged in time.
+            if replica and replica.is_asking and replica.answered_within(self._deadline_s):
+                return
+            raise self._waited_too_long() from None
 
     def close(self) -> None:
         """Refuse all that comes from now on, and close the writing connection."""
@@ -291,31 +272,22 @@ class GroupCommit:
         if self._replica is not None:
             self._replica.close(self._close_timeout_s)
 
+    def _outcome_of(self, pending: Pending[T], timeout_s: float) -> T:
+        try:
+            return pending.wait(timeout_s)
+        except TimeoutError:
+            pending.given_up = True
+            raise self._waited_too_long() from None
+
     def _waited_too_long(self) -> Unavailable:
         if self._replica is not None and self._replica.is_asking:
             return Unavailable("replica: waited too long for Litestream")
         return Unavailable(f"database: waited too long for {self._writer.waits_for}")
 
-    def _enter(self, delivery: PendingDelivery) -> float:
-        """Hand `delivery` to the thread that writes; return how many seconds it may wait.
-
-        A burst is not an overload: it is on disk after a commit or two. But if commits stall, only
-        `max_waiting` may wait: each keeps memory and a connection.
-        """
-        with self._mutex:
-            now = time.monotonic()
-            timeout_s = self._deadline_s
-            if self._waiting == 0:
-                self._stalled_since = now
-            elif self._waiting >= self._max_waiting:
-                if now - self._stalled_since > STALL_S:
-                    raise Unavailable("too many deliveries are waiting for the disk")
-                timeout_s = min(timeout_s, STALL_S)
-            self._start_thread()
-            delivery.start(self._queue.put)
-            self._waiting += 1
-            self._observer.waiting(self._waiting)
-            return timeout_s
+    def _hand_over(self, pending: PendingDelivery | PendingChange) -> None:
+        """Give it to the thread that writes; may raise `Unavailable`, as `_start_thread`."""
+        self._start_thread()
+        pending.start(self._queue.put)
 
     def _start_thread(self) -> None:
         """Start the thread that writes, if it does not run; the caller holds the mutex.
@@ -344,82 +316,74 @@ class GroupCommit:
                 self._writer.write(self._commit)
             except Empty:
                 pass
-            except (sqlite3.Error, SchemaError) as error:
-                self._fail(Unavailable(f"database: {error}"))
-            except OSError as error:
-                self._fail(Unavailable(f"database: {error.strerror}"))
             except Exception as error:
                 # After any error everybody is told, and the next delivery is written.
-                self._fail(error)
+                self._fail(refusal_of(error))
             if not self._stopping:
                 self._index_and_checkpoint()
                 self._tasks.run_due_tasks()
         self._tasks.close()
         self._writer.close(timeout_s=self._close_timeout_s)
 
-    def _take(self, job: Job | None) -> None:
-        if isinstance(job, PendingDelivery):
-            self._deliveries.append(job)
-        elif isinstance(job, PendingChange):
-            self._changes.append(job)
-        elif job is None:  # see `close`
+    def _take(self, pending: PendingDelivery | PendingChange | None) -> None:
+        if pending is None:  # see `close`
             self._stopping = True
+        elif isinstance(pending, PendingDelivery):
+            self._deliveries.append(pending)
         else:
-            self._probes.append(job)
+            self._changes.append(pending)
 
     def _take_all(self) -> None:
         """Take what is waiting, as far as it fits in a batch."""
-        size = sum(job.size for job in self._deliveries)
+        size = sum(one.size for one in self._deliveries)
         with suppress(Empty):
             while size < MAX_BATCH:
-                job = self._queue.get_nowait()
-                self._take(job)
-                size += job.size if isinstance(job, PendingDelivery) else 0
-        self._deliveries = [job for job in self._deliveries if not job.given_up]
+                pending = self._queue.get_nowait()
+                self._take(pending)
+                size += pending.size if pending else 0
+        self._deliveries = [one for one in self._deliveries if not one.given_up]
+        self._changes = [one for one in self._changes if not one.given_up]
 
     def _commit(self, connection: LockedConnection) -> None:
-        """Store a batch, and tell each delivery its outcome."""
+        """Store a batch, make the changes that wait, and tell each its outcome."""
         self._take_all()
-        deliveries, others = self._deliveries, self._changes or self._probes
-        outcomes: list[StoreOutcome] = []
+        deliveries, changes = self._deliveries, self._changes
+        has_created = False
         if deliveries:
             outcomes = self._store(connection, deliveries)
-            self._end_deliveries(outcomes)
-        if self._changes:
-            self._change(connection)
+            stored = chain.from_iterable(each for each in outcomes if isinstance(each, list))
+            has_created = any(one.created for one in stored)
+            self._deliveries = []
+            self._end(deliveries, outcomes)
         # The replica has to see something new, even if all messages are duplicates.
-        if self._probes or (self._answers and not _has_created(outcomes)):
-            # A few bytes may still fit where a message does not.
-            self._writer.make_space(connection)
-            write_probe(connection)
-            self._end_probes(None)
-        if self._replica is not None and self._answers:
-            answers, self._answers = self._answers, []
-            end: FeedPosition | None = end_of(connection)
-            if others or not _has_created(outcomes) or any(one.dead_letters for one in deliveries):
-                end = None
-            seen = self._seen_in_replica
-            self._replica.acknowledge(Batch(answers, self._writer.file, seen, end))
+        needs_probe = self._replica is not None and not has_created
+        if changes or (self._callbacks and needs_probe):
+            results = self._change(connection, needs_probe=needs_probe)
+            self._changes = []
+            self._end(changes, results)
+        if self._replica is not None and self._callbacks:
+            callbacks, self._callbacks = self._callbacks, []
+            has_others = changes or any(one.dead_letters for one in deliveries)
+            end = end_of(connection) if has_created and not has_others else None
+            batch = Batch(callbacks, self._writer.file, self._seen_in_replica, end)
+            self._replica.acknowledge(batch)
 
-    def _change(self, connection: LockedConnection) -> None:
-        """Make the changes that wait, in one transaction, and answer them."""
-        changes = [one for one in self._changes if not one.given_up]
-        answers: list[Consumer | Exception | None] = []
+    def _change(
+        self, connection: LockedConnection, *, needs_probe: bool
+    ) -> list[Consumer | Exception | None]:
+        """Make the changes that wait, in one transaction; return their outcomes."""
+        outcomes: list[Consumer | Exception | None] = []
+        # A few bytes may still fit where a message does not.
         self._writer.make_space(connection)
         with transaction(connection):
-            for pending in changes:
+            for pending in self._changes:
                 try:
-                    answers.append(pending.change(connection))
+                    outcomes.append(pending.change(connection))
                 except StateError as error:  # before it had written anything
-                    answers.append(error)
-        self._end_changes(changes, answers)
-
-    def _end_changes(
-        self, changes: Sequence[PendingChange], answers: Sequence[Consumer | Exception | None]
-    ) -> None:
-        self._changes = []
-        for pending, answer in zip(changes, answers, strict=True):
-            self._end(pending.end, answer)
+                    outcomes.append(error)
+            if needs_probe:
+                write_probe(connection)
+        return outcomes
 
     def _index_and_checkpoint(self) -> None:
         """Do a step of the upkeep, if it is due. If it fails, no delivery hears of it."""
@@ -431,7 +395,7 @@ class GroupCommit:
 
     def _store(
         self, connection: LockedConnection, deliveries: list[PendingDelivery]
-    ) -> list[StoreOutcome]:
+    ) -> list[list[StoreResult] | Exception]:
         """Store all that `deliveries` hold together; or one by one, if one cannot be stored."""
         messages = [message for delivery in deliveries for message in delivery.messages]
         letters = [letter for delivery in deliveries for letter in delivery.dead_letters]
@@ -448,33 +412,20 @@ class GroupCommit:
             delivery.numbers = list(islice(new, len(delivery.dead_letters)))
         return [list(islice(results, len(delivery.messages))) for delivery in deliveries]
 
-    def _end_deliveries(self, outcomes: Sequence[StoreOutcome]) -> None:
-        ended, self._deliveries = self._deliveries, []
-        for delivery, outcome in zip(ended, outcomes, strict=True):
-            self._end(delivery.end, outcome)
-        self._end(self._note_progress, None)
-
-    def _note_progress(self, _failure: Exception | None) -> None:
-        self._stalled_since = time.monotonic()
-
-    def _end_probes(self, failure: Exception | None) -> None:
-        ended, self._probes = self._probes, []
-        for probe in ended:
-            self._end(probe.end, failure)
-
-    def _end(self, end: Callable[[T | Exception], None], outcome: T | Exception) -> None:
-        """Tell who waits the outcome: now, or when the replica has what was committed."""
-        if self._replica is None:
-            end(outcome)
-        else:
-            self._answers.append(lambda failure: end(failure or outcome))
+    def _end(self, pending: Sequence[Pending[T]], outcomes: Sequence[T | Exception]) -> None:
+        """Tell who waits the outcomes: now, or when the replica has what was committed."""
+        for one, outcome in zip(pending, outcomes, strict=True):
+            if self._replica is None:
+                one.end(outcome)
+            else:
+                self._callbacks.append(partial(one.end, outcome))
 
     def _fail(self, error: Exception) -> None:
         """End everything that waits with `error`."""
         self._take_all()
-        self._end_deliveries([error] * len(self._deliveries))
-        self._end_probes(error)
-        self._end_changes(self._changes, [error] * len(self._changes))
-        answers, self._answers = self._answers, []
-        for answer in answers:
-            answer(error)
+        waiting: list[PendingDelivery | PendingChange] = [*self._deliveries, *self._changes]
+        for pending in waiting:
+            pending.end(error)
+        for callback in self._callbacks:
+            callback(error)
+        self._deliveries, self._changes, self._callbacks = [], [], []

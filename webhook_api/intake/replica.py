@@ -1,10 +1,10 @@
 """Asks Litestream whether the replica has what was committed (ACK_AFTER=replica).
 
-Only the thread `replica` of a process uses Litestream's control socket, and only it waits for an
-upload. The writing thread hands it each batch after the commit, holds no lock, and goes on. One
-upload is for all batches that were committed before it was asked for, also those of other
-processes, which ask one after the other. Whatever fails, no batch is acknowledged: its messages are
-on disk, and their repeats are duplicates.
+The thread `replica` of a process does it, so that only this thread waits for an upload. The writing
+thread gives it each batch after the commit, and goes on. An upload has everything that was
+committed before it began, also by other processes, so only one process at a time asks for one. If
+anything fails, no batch is acknowledged: its messages are on disk, and their repeats are
+duplicates.
 """
 
 import json
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -25,7 +25,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from webhook_api.errors import Unavailable
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.models import FeedPosition
 from webhook_api.store.connections import FileIdentity
 from webhook_api.store.database import Database
@@ -33,7 +33,7 @@ from webhook_api.store.positions import end_of, is_proved, note_replicated, one_
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[Exception | None], None]  # is told why there is no acknowledgement
+Callback = Callable[[Exception | None], None]  # is told why there is no acknowledgement
 
 # Litestream itself gives up after 30 s. Deliveries are answered 503 long before, but the request
 # goes on: another one would only wait behind the upload that hangs.
@@ -46,7 +46,7 @@ _MAX_ANSWER_BYTES = 64 * 1024
 class Batch:
     """What one transaction has put on disk, and who waits for it."""
 
-    answers: Sequence[Answer]
+    callbacks: Sequence[Callback]
     file: FileIdentity  # that it was committed to
     seen: int  # see `Replica.seen`
     end: FeedPosition | None  # of the feed, if it has new messages and nothing else
@@ -60,6 +60,15 @@ class _Synced(BaseModel):
 
     status: Literal["synced", "no_change"]  # the second: all was uploaded before
     replicated_txid: PositiveInt
+
+
+def refusal_of(error: Exception) -> Exception:
+    """Return what a request is told of `error`: 503, unless it is a bug."""
+    if isinstance(error, sqlite3.Error | SchemaError):
+        return Unavailable(f"database: {error}")
+    if isinstance(error, OSError):
+        return Unavailable(f"database: {error.strerror}")
+    return error
 
 
 class Replica:
@@ -79,11 +88,11 @@ class Replica:
         self._thread: threading.Thread | None = None
 
     def seen(self) -> int:
-        """Return up to which transaction the replica had all when Litestream last answered.
+        """Return the last transaction of which Litestream has said that the replica has it.
 
-        The writing thread asks for it before each commit. After the commit, Litestream has to name
-        a later one: it does not if it follows another file, which nobody writes. Only until the
-        first answer, this waits for it, for a second at most.
+        The writing thread calls this before a commit. After the commit, Litestream must name a
+        later transaction; if it follows another file, which nobody writes, it does not. Before its
+        first answer, this asks Litestream, and waits for a second at most.
 
         Raises:
             Unavailable: Litestream has not answered yet.
@@ -126,18 +135,14 @@ class Replica:
                 with one_uploads(self._database) as noted:
                     batches += self._take_all()
                     uploaded = self._upload(batches, noted)
-            except sqlite3.Error as error:
-                failure = Unavailable(f"database: {error}")
-            except OSError as error:
-                failure = Unavailable(f"database: {error.strerror}")
             except Exception as error:
-                failure = error  # everybody is told, and the next batch is tried
+                failure = refusal_of(error)  # everybody is told, and the next batch is tried
             self.is_asking = False
             for batch in batches:
                 if batch in uploaded and batch.seen:
                     self._observe(time.perf_counter() - batch.committed_at)
-                for answer in batch.answers:
-                    answer(None if batch in uploaded else failure)
+                for callback in batch.callbacks:
+                    callback(None if batch in uploaded else failure)
 
     def _take_all(self) -> list[Batch]:
         batches = []
@@ -148,7 +153,7 @@ class Replica:
         return batches
 
     def _upload(self, batches: Sequence[Batch], noted: FeedPosition) -> Sequence[Batch]:
-        """Return which of `batches` the replica has, after an upload if that is not all.
+        """Return those of `batches` that the replica has. `noted` is the end of the last upload.
 
         Raises:
             Unavailable, sqlite3.Error, OSError: nobody knows.
@@ -157,7 +162,7 @@ class Replica:
             file, end = db.identity, end_of(db)
             ours = [batch for batch in batches if batch.file == file]
             if is_proved(db, noted) and all(one.end and one.end <= noted for one in ours):
-                return ours  # another process has uploaded them with its own
+                return ours  # the last upload, of another process, had them
         self._seen = seen = self._sync()
         self._answered_at = time.monotonic()
         if file != self._database.identity():
@@ -168,7 +173,7 @@ class Replica:
         return uploaded
 
     def _sync(self) -> int:
-        """Return up to which transaction the replica has all; it has all that is committed by now.
+        """Upload all that is committed by now; return the last transaction of it.
 
         Raises:
             Unavailable: Litestream did not say so.
@@ -176,7 +181,11 @@ class Replica:
         """
         asked = json.dumps({"path": str(self._database.path), "wait": True})
         try:
-            with closing(_Connection(self._socket_path)) as connection:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(_TIMEOUT_S)
+                sock.connect(str(self._socket_path))
+                connection = HTTPConnection("localhost")
+                connection.sock = sock  # so it does not connect by itself
                 connection.request("POST", "/sync", asked)
                 with connection.getresponse() as response:
                     content = response.read(_MAX_ANSWER_BYTES)
@@ -188,16 +197,3 @@ class Replica:
                 return _Synced.model_validate_json(content).replicated_txid
         logger.warning("Litestream answered %d: %.500r", response.status, content)
         raise Unavailable(f"replica: Litestream answered {response.status}, see the log")
-
-
-class _Connection(HTTPConnection):
-    """Over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
-        self.sock.connect(str(self._path))

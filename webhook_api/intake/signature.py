@@ -32,14 +32,11 @@ def verify_signature(
     Raises:
         InvalidSignature: `supplied` is missing or wrong.
     """
+    claimed = supplied or ""
     # Both are always compared, so that the time does not tell which secret it was.
-    is_current = is_signature(supplied or "", secret, body)
-    is_previous = previous != "" and is_signature(supplied or "", previous, body)
-    if is_current:
-        return SignedBy.CURRENT
-    if is_previous:
-        return SignedBy.PREVIOUS
-    raise InvalidSignature
+    is_current = is_signature(claimed, secret, body)
+    is_previous = previous != "" and is_signature(claimed, previous, body)
+    return which_secret([is_current, is_previous])
 
 
 def which_secret(found: Sequence[bool]) -> SignedBy:

@@ -3,7 +3,8 @@
 import logging
 import sqlite3
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import inf
 
@@ -38,8 +39,7 @@ class Retention:
         self._days = days
         self._every_s = every_s
         self._next = 0.0 if days else inf  # on the monotonic clock
-        self._position = 0  # the id that this pass has reached
-        self._pass = ExitStack()  # holds the right to remove
+        self._pass: Generator[None] | None = None  # holds the right to remove
 
     def wait_s(self) -> float:
         """Return the seconds until the next step; infinite if there is none."""
@@ -50,48 +50,49 @@ class Retention:
         if self.wait_s() > 0:
             return
         pause_s = self._every_s
+        self._pass = self._pass or self._remove_old()
         try:
-            if not self._position:
-                self._pass.enter_context(removal_lock(self._database))
-            if self._step():
-                pause_s = max(_MIN_PAUSE_S, PAUSE * self._remover.took_s)
-            else:
-                self.close()
-        except BlockingIOError:
-            self.close()  # another process does it
+            next(self._pass)
+            pause_s = max(_MIN_PAUSE_S, PAUSE * self._remover.took_s)
+        except (StopIteration, BlockingIOError):  # it is done, or another process does it
+            self._pass = None
         except (sqlite3.Error, OSError, Unavailable, SchemaError) as error:
-            self.close()
+            self._pass = None
             logger.warning("removal of old messages failed: %s", error)
         self._next = time.monotonic() + pause_s
 
-    def _step(self) -> bool:
-        """Remove the next batch; return whether to go on."""
+    def _remove_old(self) -> Generator[None]:
+        """Remove what is too old now, the oldest first; pause after each step, for deliveries."""
         now = datetime.now(UTC)
         selection = older_than(now - timedelta(days=self._days))
         (moment,) = selection.parameters
-        if not self._position and self._remover.remove_letters(selection):
-            return True
-        rows = self._writer.write(
-            lambda connection: connection.execute(
-                "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?",
-                [self._position, _SCAN_ROWS],
-            ).fetchall(),
-            timeout_s=0,
+        with removal_lock(self._database):
+            while self._remover.remove_letters(selection):
+                yield
+            position = 0
+            while rows := self._rows_after(position):
+                old = [row_id for row_id, created_at in rows if created_at < moment]
+                if batch := old[: self._remover.size]:
+                    self._remover.remove(batch, selection)
+                    position = batch[-1]
+                elif all(created_at > as_text(now) for _, created_at in rows):
+                    # They came while the clock was wrong: older ones may follow.
+                    position = rows[-1][0]
+                else:
+                    return
+                yield
+
+    def _rows_after(self, row_id: int) -> list[tuple[int, str]]:
+        sql = "SELECT id, created_at FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+        return self._writer.write(
+            lambda db: db.execute(sql, [row_id, _SCAN_ROWS]).fetchall(), timeout_s=0
         )
-        old = [row_id for row_id, created_at in rows if created_at < moment]
-        batch = old[: self._remover.size]
-        if not batch:
-            # Messages from the future came while the clock was wrong: older ones may follow.
-            self._position = rows[-1][0] if rows else 0
-            return bool(rows) and all(created_at > as_text(now) for _, created_at in rows)
-        self._remover.remove(batch, selection)
-        self._position = batch[-1]
-        return True
 
     def close(self) -> None:
         """End the pass; the next one begins at the oldest message."""
-        self._position = 0
-        self._pass.close()
+        if self._pass:
+            self._pass.close()
+            self._pass = None
 
 
 class BackgroundTasks:

@@ -1,11 +1,23 @@
-"""Which messages a request asks for, as conditions in SQL, and in which order."""
+"""Which messages a request asks for, as conditions in SQL; in which order; and how many there are.
 
+What a phrase adds to this is in `search.py`.
+"""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from webhook_api.models import AddressFilter, CommonFilter, Cursor
+from webhook_api.models import AddressFilter, CommonFilter, Cursor, MessageFilter
 from webhook_api.store.connections import Connection
+from webhook_api.store.counting import Totals, count_before
 from webhook_api.timestamps import Instant
+
+# Before and after every message; each is the start of a period of `sender_periods`.
+FIRST, LAST = Instant(-(2**60), 0), Instant(2**60, 0)
+Window = tuple[Instant, Instant]  # from the first, up to but not including the second
 
 
 @dataclass(frozen=True)
@@ -115,3 +127,118 @@ def in_window(since: Instant | None, until: Instant | None) -> Conditions:
     if until is not None:
         found = found.also("(m.seconds, m.nanos) < (?, ?)", *until)
     return found
+
+
+class _State(NamedTuple):
+    """Identifies the rows of the table up to one row: equal states mean equal rows.
+
+    Rows never change and ids only grow, until a backup is restored. After that an id may be used
+    again, but not with the same `message_id` in the same millisecond. `last_deletion` is a random
+    number, a new one for each removal.
+    """
+
+    last_deletion: int
+    row_id: int
+    message_id: str
+    created_at: str
+
+
+class CountCache:
+    """Remembered counts by their key: for a repeated one only newer messages are counted.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, size: int = 512) -> None:
+        self._size = size
+        self._counts: OrderedDict[Hashable, tuple[_State, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def count(
+        self, key: Hashable, db: sqlite3.Connection, count_after: Callable[[int], int]
+    ) -> int:
+        """Return how many rows match what `key` stands for, in the snapshot that `db` reads.
+
+        `count_after(id)` counts the matching rows above `id` in this snapshot.
+        """
+        newest = _state(db, None)
+        if newest is None:
+            return 0
+        with self._lock:
+            state, total = self._counts.get(key, (None, 0))
+        if state and state == _state(db, state.row_id):
+            total += count_after(state.row_id)
+        else:
+            total = count_after(0)
+        with self._lock:
+            self._counts[key] = newest, total
+            self._counts.move_to_end(key)
+            if len(self._counts) > self._size:
+                self._counts.popitem(last=False)
+        return total
+
+
+def _state(db: sqlite3.Connection, row_id: int | None) -> _State | None:
+    """Return the state up to the row `row_id`, by default the newest; None if there is no row."""
+    row = db.execute(
+        "SELECT last_deletion, id, message_id, created_at FROM messages, totals"
+        " WHERE id = coalesce(?, (SELECT max(id) FROM messages))",
+        [row_id],
+    ).fetchone()
+    return _State(*row) if row else None
+
+
+def count_takes_long(wanted: CommonFilter) -> bool:
+    """Whether the cost of `count_messages` grows with the data: no counter has it."""
+    in_time = wanted.since is not None or wanted.until is not None
+    return wanted.reads_all or (wanted.from_msisdn is not None and in_time)
+
+
+def count_messages(
+    db: Connection, wanted: MessageFilter, matching: Conditions, totals: Totals, counts: CountCache
+) -> int:
+    """Return how many messages match, `q` ignored; `matching` are the conditions of `wanted`."""
+    if wanted.message_id is None and wanted.reads_all:
+
+        def count_after(row_id: int) -> int:
+            return count_rows(db, matching, row_id, by_id=row_id > 0)
+
+        return counts.count((db.identity, matching), db, count_after)
+    if wanted.message_id is not None or count_takes_long(wanted):
+        return count_rows(db, matching)
+    if wanted.from_msisdn is not None:
+        row = db.execute(
+            "SELECT messages FROM senders WHERE from_msisdn = ?", [wanted.from_msisdn]
+        ).fetchone()
+        return int(row[0]) if row else 0
+    return count_between(db, window_of(wanted), totals)
+
+
+def window_of(wanted: CommonFilter) -> Window:
+    """Return the times that `since` and `until` say."""
+    return (
+        wanted.since.instant if wanted.since else FIRST,
+        wanted.until.instant if wanted.until else LAST,
+    )
+
+
+def count_between(db: Connection, window: Window, totals: Totals) -> int:
+    """Return how many messages there are in `window`; 0 if it ends before it starts."""
+    since, until = window
+    if since >= until:
+        return 0
+    earlier = 0 if since == FIRST else count_before(db, since)
+    return (totals.messages if until == LAST else count_before(db, until)) - earlier
+
+
+def count_rows(
+    db: Connection, conditions: Conditions, above: int = 0, *, by_id: bool = False
+) -> int:
+    """Return how many rows above an id match. `by_id`: they are few, and are found by their id."""
+    if above:
+        conditions = conditions.also("m.id > ?", above)
+    index = "NOT INDEXED" if by_id else ""
+    row = db.execute(
+        f"SELECT count(*) FROM messages m {index} WHERE {conditions.sql}", conditions.parameters
+    ).fetchone()
+    return int(row[0])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from webhook_api.errors import Unavailable
 from webhook_api.models import FeedPosition, FeedQuery, FeedStart
 from webhook_api.reading.conditions import equalities
-from webhook_api.reading.messages import COMPLETE_COLUMNS, CompleteRow
+from webhook_api.reading.listing import COMPLETE_COLUMNS, CompleteRow
 from webhook_api.responses import FeedMessage
 from webhook_api.store.connections import Connection
 from webhook_api.store.database import Database

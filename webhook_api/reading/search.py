@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from webhook_api.models import MessageQuery
-from webhook_api.reading.conditions import Conditions, Order
-from webhook_api.reading.counts import CountCache, count_rows
+from webhook_api.reading.conditions import Conditions, CountCache, Order, count_rows
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals
 from webhook_api.store.folding import NUL, NUL_MARK, fold

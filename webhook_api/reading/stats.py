@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 
 from webhook_api.models import StatsQuery
-from webhook_api.reading.conditions import OLDEST_FIRST, Conditions, Order, conditions_of
-from webhook_api.reading.counts import Window, count_between, window_of
+from webhook_api.reading.conditions import (
+    OLDEST_FIRST,
+    Conditions,
+    Order,
+    Window,
+    conditions_of,
+    count_between,
+    window_of,
+)
 from webhook_api.responses import TOP_SENDERS, Statistics
 from webhook_api.store.connections import Connection
 from webhook_api.store.counting import Totals, read_totals

@@ -26,7 +26,7 @@ from webhook_api.inbox.messages import (
 from webhook_api.inbox.overview import count_overview, draw
 from webhook_api.inbox.session import COOKIE, PAUSE_S, SESSION_S
 from webhook_api.models import MAX_INTEGER, MessageFilter, parse_query
-from webhook_api.reading.messages import find_message
+from webhook_api.reading.listing import find_message
 from webhook_api.services import current_services
 from webhook_api.store.positions import lag_of, list_consumers
 from webhook_api.web.access import CHALLENGE, current_read_token, is_read_token

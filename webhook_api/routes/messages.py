@@ -22,8 +22,13 @@ from webhook_api.models import (
     parse_query,
 )
 from webhook_api.reading.feed import NewMessages, read_feed, stream_feed
-from webhook_api.reading.listing import NDJSON, list_messages, stream_chunks, takes_long
-from webhook_api.reading.messages import find_message
+from webhook_api.reading.listing import (
+    NDJSON,
+    find_message,
+    list_messages,
+    stream_chunks,
+    takes_long,
+)
 from webhook_api.responses import CompleteMessage, FeedPage, Page
 from webhook_api.services import current_services
 from webhook_api.store.connections import Connection
@@ -88,12 +93,15 @@ def _show_feed(query: FeedQuery) -> Response:
     # Before the read: what arrives after it changes this.
     poll = current_database().arrivals
     seen = poll()
+    execution = execution_of(request.environ)
     after = _position(get_db(), query)
+    if after == "now" and execution.earlier:  # then it was before the message that has come
+        after = execution.earlier.awaited.after
     end = replicated_end(current_database())
     part = read_feed(get_db(), query, after, query.limit, end)
     if not part.messages and not part.more:
         new = NewMessages(current_database(), query, part.position)
-        execution_of(request.environ).wait_for(Awaited(poll, seen, new.have_come), query.wait)
+        execution.wait_for(Awaited(poll, seen, new.have_come, part.position), query.wait)
     page: FeedPage = {"data": part.messages, "position": str(part.position), "more": part.more}
     if query.consumer:
         page["acknowledged"] = str(after)

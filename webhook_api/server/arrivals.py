@@ -5,8 +5,7 @@ it concerns them: to run each request again would take longer than the deliverie
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -14,7 +13,7 @@ from gevent.event import Event
 from webhook_api.errors import ClientLeft, RequestRefused, Unavailable
 from webhook_api.execution import Awaited, RunLater
 from webhook_api.outcome import NotServed
-from webhook_api.server.threads import NotRun, Threads
+from webhook_api.server.executors import NotRun, Threads
 
 MAX_WAITING = 64  # in one process
 _POLL_EVERY_S = 0.025
@@ -86,14 +85,12 @@ class Arrivals:
     def _resume(self, changed: dict[Event, Awaited]) -> bool:
         """Resume the requests that a new message concerns; return whether there is one."""
         try:
-            concerned = self._threads.run(partial(_have_come, list(changed.values())))
+            concerned = self._threads.run(
+                lambda: [awaited.has_come() for awaited in changed.values()]
+            )
         except NotRun:
             concerned = [True] * len(changed)  # each finds out by itself
         for resumed, is_concerned in zip(changed, concerned, strict=True):
             if is_concerned:
                 resumed.set()
         return any(concerned)
-
-
-def _have_come(all_awaited: Sequence[Awaited]) -> list[bool]:
-    return [awaited.has_come() for awaited in all_awaited]

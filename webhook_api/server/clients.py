@@ -43,14 +43,6 @@ class Limits:
     pools: Mapping[Executor, PoolLimits] = field(default_factory=dict)
 
 
-class Late(TimeoutError):
-    """The client sent or took nothing until its deadline."""
-
-
-class Evicted(ConnectionError):
-    """The client has to end, so that another one finds a connection."""
-
-
 class NoMemory(ConnectionError):
     """The client has to end, so that fewer bytes are held."""
 
@@ -84,7 +76,8 @@ class Client:
         the loop to itself.
 
         Raises:
-            OSError: `Late`, `Evicted`, `NoMemory`, or the connection broke.
+            TimeoutError: its deadline has passed.
+            OSError: it has to end for others (`NoMemory`), or the connection broke.
         """
         if self.expects_continue:
             self.expects_continue = False
@@ -108,7 +101,8 @@ class Client:
         """Send everything, as fast as the client takes it.
 
         Raises:
-            OSError: `Late`, `Evicted`, `NoMemory`, or the connection broke.
+            TimeoutError: its deadline has passed.
+            OSError: it has to end for others (`NoMemory`), or the connection broke.
         """
         try:
             while self._unsent:
@@ -127,7 +121,8 @@ class Client:
         If we closed both while it still sends, it could lose our last response (RFC 9112, 9.6).
 
         Raises:
-            OSError: `Late`, `Evicted`, `NoMemory`, or the connection broke.
+            TimeoutError: its deadline has passed.
+            OSError: it has to end for others (`NoMemory`), or the connection broke.
         """
         self._sock.shutdown(socket.SHUT_WR)
         self.deadline = time.monotonic() + self._clients.limits.linger_s
@@ -248,7 +243,9 @@ class Clients:
         waiting = [client for client in self._all if client.deadline < math.inf]
         if not waiting:
             return False
-        min(waiting, key=lambda client: client.deadline).end(Evicted("too many clients"))
+        min(waiting, key=lambda client: client.deadline).end(
+            ConnectionAbortedError("too many clients")
+        )
         return True
 
     def hold(self, size: int) -> None:
@@ -263,7 +260,7 @@ class Clients:
         for client in [client for client in self._all if client.deadline <= now]:
             if client.deadline <= now:  # unless it went on meanwhile
                 self.dropped += client.is_sending
-                client.end(Late("timed out"))
+                client.end(TimeoutError("timed out"))
 
     def _free_memory(self) -> None:
         """First end those that do not take their response: the others may deliver a message."""

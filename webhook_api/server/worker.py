@@ -7,35 +7,37 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from functools import partial
 from io import BytesIO
 from queue import Empty, SimpleQueue
 from signal import SIGINT, SIGQUIT, SIGTERM
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import gevent
-from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.ggevent import GeventWorker
 
-from webhook_api.errors import Unavailable
 from webhook_api.execution import EXECUTION_KEY, Execution, Executor, RunElsewhere, RunLater
 from webhook_api.outcome import NotServed
 from webhook_api.server.arrivals import Arrivals
 from webhook_api.server.clients import Client, Clients, Limits
-from webhook_api.server.executors import STREAM_WAIT_S, STREAMS, executor_of, path_of_route
-from webhook_api.server.gunicorn_settings import GunicornSettings
-from webhook_api.server.requests import Received, Requests
-from webhook_api.server.threads import NotRun, Threads
+from webhook_api.server.executors import (
+    STREAM_WAIT_S,
+    STREAMS,
+    NotRun,
+    Threads,
+    executor_of,
+    path_of_route,
+)
+from webhook_api.server.requests import GunicornSettings, Received, Requests
 
 _READ = 1  # of gevent's io watchers
-_TICK_S = 0.25  # between two checks of the master and of what is to be logged
+_TICK_S = 0.25  # between two checks of signals, of the master, and of what is to be logged
 _STOP_TICK_S = 0.02
-_SIGNALS_BYTES = 4096
 _ACCEPTED = 2  # clients in one turn of the loop, so that other workers accept some
 _BANNER = "webhook"  # does not tell clients which server this is
 _SWITCH_S = 0.0005  # after which a thread gives the interpreter to the loop (Python: 0.005)
@@ -45,11 +47,8 @@ _QUIT_IDLE_S = 0.5  # for a request that may be on its way
 _MASTER_S = 0.2  # until the master has closed its listener, at a signal to all processes
 _ORPHAN_S = 5.0  # the same, when the master is gone
 _OTHER_FILES = 160  # that a process may have open besides its clients
-_REFUSALS = {
-    NotServed.NO_THREAD: "no thread could be started",
-    NotServed.NO_TURN: "too many requests are waiting",
-    NotServed.DEADLINE: "the request took too long",
-}
+
+_Body = list[bytes] | Generator[bytes, None, None]  # of a response; a stream yields its blocks
 
 
 class LoopWorker(GeventWorker):
@@ -58,31 +57,24 @@ class LoopWorker(GeventWorker):
     What it replaces, and why:
 
     - `patch`: SQLite blocks its thread whatever is patched, so the application has threads.
-    - `run`: it accepts without a bound on connections, and does not accept what the kernel has
-      queued before it stops, so these clients would be reset.
-    - `handle`: it waits without a deadline for the rest of a request and for a client that takes
-      nothing.
-    - `notify`: it exits when the master is gone, without a response to what was begun.
+    - `run`: Gunicorn's has no limit of connections for all listeners together and no deadlines for
+      a client that stops sending or takes nothing; it calls `notify`, which ends the process when
+      the master is gone, without a response to what was begun; and at a stop it resets the clients
+      that the kernel has queued.
     - `handle_quit`: it stops the loop, and ends what was begun.
+
+    Of Gunicorn it uses `alive`, `app` (loaded as `wsgi`), `cfg`, `log`, `max_requests`, `nr`,
+    `ppid`, `sockets` and `tmp`, whose `notify` is the heartbeat.
     """
 
-    limits = Limits()
-    report_waiting: Callable[[int], None] = staticmethod(lambda _requests: None)  # for messages
+    # Set by `gunicorn.conf.py`.
+    limits: Limits
+    report_waiting: Callable[[int], None]  # told how many requests wait for messages
 
-    @classmethod
-    def limited(cls, limits: Limits) -> type[Self]:
-        """Return this class with other limits. Gunicorn makes the instances itself."""
-        return type(cls.__name__, (cls,), {"limits": limits})
+    _has_quit = False
 
     def patch(self) -> None:
         pass
-
-    def init_process(self) -> None:
-        self._has_quit = False
-        self._settings = GunicornSettings(self.cfg)
-        pools = self.limits.pools
-        self._threads = {executor: Threads(limits) for executor, limits in pools.items()}
-        super().init_process()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self.alive = False
@@ -93,7 +85,9 @@ class LoopWorker(GeventWorker):
         sys.setswitchinterval(_SWITCH_S)
         hub = gevent.get_hub()
         hub.print_exception = self._log_exception  # type: ignore[method-assign]
-        loop = hub.loop
+        pools = self.limits.pools
+        self._settings = GunicornSettings(self.cfg)
+        self._threads = {executor: Threads(limits) for executor, limits in pools.items()}
         self._clients = Clients(self.limits, hub)
         self._streams = BoundedSemaphore(STREAMS)
         self._pausing = 0
@@ -101,27 +95,17 @@ class LoopWorker(GeventWorker):
         self._trouble: OSError | None = None  # why accepting has paused
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_clients = max(16, min(self.cfg.worker_connections, files - _OTHER_FILES))
-        self._woken = Event()
-        # Gunicorn lets the kernel write to this pipe at each signal.
-        signals = loop.io(self.PIPE[0], _READ)
-        signals.start(self._take_signals)
-        self._accepting = [loop.io(listener.fileno(), _READ) for listener in self.sockets]
+        self._accepting = [hub.loop.io(listener.fileno(), _READ) for listener in self.sockets]
         for listener in self.sockets:
             listener.setblocking(False)
         while self.alive:
             self._tick()
-            self._woken.wait(_TICK_S)
-            self._woken.clear()
+            gevent.sleep(_TICK_S)
         self._stop()
-        signals.close()
 
     def _log_exception(self, context: object, t: Any, v: Any, tb: Any) -> None:
         """Log what a callback of the loop raised: gevent would print it."""
         self.log.error("the event loop failed", exc_info=(t, v, tb))
-
-    def _take_signals(self) -> None:
-        os.read(self.PIPE[0], _SIGNALS_BYTES)
-        self._woken.set()
 
     def _tick(self) -> None:
         self.tmp.notify()
@@ -139,31 +123,28 @@ class LoopWorker(GeventWorker):
                 watcher.start(self._accept_some, listener)
 
     def _accept_some(self, listener: Any) -> None:
+        """Accept clients. Without room for one, another one ends, or this pauses until a tick."""
         for _ in range(_ACCEPTED):
-            if not self._accept(listener):
-                break
+            has_room = len(self._clients) < self._max_clients or self._clients.evict_one()
+            try:
+                if has_room:
+                    sock, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # EMFILE and the like
+                self._trouble = error
+                if self._clients.evict_one():
+                    return
+                has_room = False
+            if not has_room:
+                for watcher in self._accepting:
+                    watcher.stop()
+                return
+            self._begin(sock, address, listener.getsockname())
 
-    def _accept(self, listener: Any) -> bool:
-        """Accept a client; return whether there was one."""
-        if len(self._clients) >= self._max_clients and not self._clients.evict_one():
-            self._pause_accepting()
-            return False
-        try:
-            sock, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            return False
-        except OSError as error:  # EMFILE and the like
-            self._trouble = error
-            if not self._clients.evict_one():
-                self._pause_accepting()
-            return False
+    def _begin(self, sock: Any, address: Any, server: Any) -> None:
         sock.setblocking(False)
-        self._clients.begin(sock, address, listener.getsockname(), self._serve)
-        return True
-
-    def _pause_accepting(self) -> None:
-        for watcher in self._accepting:
-            watcher.stop()
+        self._clients.begin(sock, address, server, self._serve)
 
     def _serve(self, client: Client) -> None:
         """Respond to the requests of a client until one side has enough."""
@@ -190,34 +171,30 @@ class LoopWorker(GeventWorker):
         response, parts = self._run(client, received)
         if not self.alive or not self.cfg.keepalive:
             response.force_close()
-        if isinstance(parts, _Stream):
+        if isinstance(parts, list):
+            while parts:  # the client alone holds what is sent, and frees it piece by piece
+                response.write(parts.pop(0))
+        else:
             with closing(parts):
                 for block in parts:
                     response.write(block)
                     client.flush()
-        else:
-            while parts:  # the client alone holds what is sent, and frees it piece by piece
-                response.write(parts.pop(0))
         response.close()
         client.flush()
         return not response.should_close()
 
-    def _run(self, client: Client, received: Received) -> tuple[Response, "list[bytes] | _Stream"]:
+    def _run(self, client: Client, received: Received) -> tuple[Response, _Body]:
         """Run the application where the request belongs; return the head and the body.
 
         If that is not possible in time, the application itself refuses the request, in the loop.
         """
         request, body, refusal = received
-        waits_until = None  # for messages
+        earlier = None  # that ended with a wait for messages
         method, path = request.method or "", path_of_route(request.path or "")
         executor = Executor.LOOP if refusal else executor_of(method, path, len(body))
         while True:
             execution = Execution(
-                executor,
-                refusal,
-                client.has_left,
-                can_wait=self.alive,
-                waits_until=waits_until,
+                executor, refusal, client.has_left, can_wait=self.alive, earlier=earlier
             )
             response, environ = create(  # type: ignore[call-overload]
                 request, client, client.address, client.server, self._settings
@@ -232,23 +209,51 @@ class LoopWorker(GeventWorker):
             except RunElsewhere as elsewhere:
                 executor = elsewhere.executor
             except RunLater as later:
-                waits_until = later.deadline
+                earlier = later
                 refusal = self._arrivals.wait(later, client.has_left)
                 executor = Executor.LOOP if refusal else executor
             except NotRun as error:
                 execution.claim()
-                executor = Executor.LOOP
-                refusal = Unavailable(_REFUSALS[error.reason], error.reason)
+                executor, refusal = Executor.LOOP, error
             else:
                 self._pause(execution.pause_s)
                 return response, parts
 
-    def _call(self, app: Callable[[], Any], executor: Executor) -> "list[bytes] | _Stream":
+    def _call(self, app: Callable[[], Any], executor: Executor) -> _Body:
         if executor is Executor.LOOP:
             return _collect(app)
         if executor is Executor.STREAM:
-            return _Stream(app, self._threads[executor], self._streams)
+            stream = self._stream(app)
+            next(stream)
+            return stream
         return self._threads[executor].run(partial(_collect, app))
+
+    def _stream(self, app: Callable[[], Any]) -> Generator[bytes, None, None]:
+        """Yield the blocks of a response, after an empty one when `app` has begun.
+
+        A thread makes each block, but none waits while the client takes it.
+
+        Raises:
+            NotRun: too many streams are being sent, or `app` did not begin in time.
+            ConnectionAbortedError: a block was not made in time.
+        """
+        threads = self._threads[Executor.STREAM]
+        if not self._streams.acquire(timeout=STREAM_WAIT_S):
+            raise NotRun("too many requests are waiting", NotServed.NO_TURN)
+        try:
+            parts = threads.run(app)
+            try:
+                yield b""
+                blocks = iter(parts)
+                while (block := threads.run(partial(next, blocks, None))) is not None:
+                    yield block
+            except NotRun as error:
+                raise ConnectionAbortedError(f"a stream ends early: {error}") from None
+            finally:
+                with suppress(NotRun, ValueError):  # a thread hangs in it
+                    threads.run(getattr(parts, "close", list))
+        finally:
+            self._streams.release()
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless too many wait already: each keeps a connection."""
@@ -283,8 +288,8 @@ class LoopWorker(GeventWorker):
     def _stop_accepting(self) -> None:
         """Accept the clients in the kernel's queue, which would otherwise be reset; then close.
 
-        Between the last accept and the close, a client could come and be reset. So nothing is
-        between, and when the service stops, none comes any more: see `listeners.py`.
+        A client that connects between the last accept and the close is reset. So there is nothing
+        between the two, and when the service stops, no client can connect: see `master.py`.
         """
         for listener, watcher in zip(self.sockets, self._accepting, strict=True):
             watcher.close()
@@ -295,8 +300,7 @@ class LoopWorker(GeventWorker):
                     accepted.append(listener.accept())
             listener.close()
             for sock, address in accepted:
-                sock.setblocking(False)
-                self._clients.begin(sock, address, server, self._serve)
+                self._begin(sock, address, server)
 
 
 def _collect(app: Callable[[], Any]) -> list[bytes]:
@@ -307,45 +311,6 @@ def _collect(app: Callable[[], Any]) -> list[bytes]:
     finally:
         if hasattr(parts, "close"):
             parts.close()
-
-
-class _Stream:
-    """The blocks of a response. A thread makes each, but none waits while the client takes it."""
-
-    def __init__(self, app: Callable[[], Any], threads: Threads, slots: BoundedSemaphore) -> None:
-        """Let `app` begin.
-
-        Raises:
-            NotRun: too many streams are being sent.
-        """
-        if not slots.acquire(timeout=STREAM_WAIT_S):
-            raise NotRun(NotServed.NO_TURN)
-        self._threads = threads
-        self._slots = slots
-        try:
-            self._parts = threads.run(app)
-        except BaseException:
-            slots.release()
-            raise
-        self._blocks = iter(self._parts)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            block: bytes | None = self._threads.run(partial(next, self._blocks, None))
-        except NotRun as error:
-            raise ConnectionAbortedError(f"a stream ends early: {error}") from None
-        if block is None:
-            raise StopIteration
-        return block
-
-    def close(self) -> None:
-        """End it; its connection to the database is given back."""
-        self._slots.release()
-        with suppress(NotRun, ValueError):  # a thread hangs in it
-            self._threads.run(getattr(self._parts, "close", list))
 
 
 def asked_to_stop(signals: "SimpleQueue[int]") -> bool:

@@ -20,6 +20,7 @@ _INDEX_FROM = 10_000
 SPECIFIED_COLUMNS = ("message_id", "from_msisdn", "to_msisdn", "ts", "text")
 
 _WRITES_ROWS_UP_TO = 10  # the last step that writes rows or indexes again
+_NOT_OURS = "not of this service"
 _REFOLDS = "-- refold"  # in a migration: then the folded texts are made again
 _OF_LITESTREAM = {  # which makes them where it replicates a database
     f"table {name}": f"{name}: CREATE TABLE {name} {columns}"
@@ -67,15 +68,20 @@ def foreign_objects(connection: sqlite3.Connection) -> Iterator[str]:
     A trigger of somebody else could remove each message that is stored, or copy it. Of FTS5's own
     tables only the names are compared, since the rest depends on SQLite's version.
     """
+    yield from (f"schema: {name} is {fault}" for name, fault in _faults(connection))
+
+
+def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """Yield what is not ours, and what is wrong with it."""
     expected = _schema_of(schema_version(connection))
     found = dict(_objects(connection).items() - _OF_LITESTREAM.items())
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            wrong = "changed" if name in expected else "not of this service"
-            yield f"schema: {name} is {wrong if name in found else 'missing'}"
+            fault = "changed" if name in expected else _NOT_OURS
+            yield name, fault if name in found else "missing"
     encoding = connection.execute("PRAGMA encoding").fetchone()[0]
     if encoding != "UTF-8":
-        yield f"schema: the encoding is {encoding}, should be UTF-8"
+        yield "the encoding", f"{encoding}, should be UTF-8"
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, str]:
@@ -103,9 +109,9 @@ def check_objects(connection: sqlite3.Connection) -> None:
 
     More tables, indexes and views do no harm, so the service runs with them.
     """
-    for line in foreign_objects(connection):
-        if line.startswith("schema: trigger") or not line.endswith("not of this service"):
-            raise SchemaError(line.removeprefix("schema: "))
+    for name, fault in _faults(connection):
+        if fault != _NOT_OURS or name.startswith("trigger "):
+            raise SchemaError(f"{name} is {fault}")
 
 
 def bytes_to_migrate(connection: sqlite3.Connection) -> int:

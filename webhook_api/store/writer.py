@@ -212,7 +212,7 @@ class Writer:
         """
         database = self._database
         needed = 2 * pages * _PAGE_BYTES + _RESERVE_BYTES  # in the WAL, and in the database file
-        if database.free_bytes() - database.wal_bytes() >= needed:  # a tenth of the other's time
+        if database.free_bytes() - database.wal_bytes() >= needed:  # ten times as quick
             return
         missing = needed - self._space(connection)
         if 0 < missing <= needed and not database.leaves_checkpoints:
