@@ -23,7 +23,8 @@ from webhook_api.store.messages import remove_messages
         ("", range(50)), ("?limit=1", range(1)), ("?limit=2&offset=1", range(1, 3)),
         ("?limit=100", range(60)), ("?limit=3&offset=58", range(58, 60)),
         ("?limit=5&offset=60", []), ("?limit=5&offset=61", []),
-        (f"?limit=100&offset={2**63 - 1}", []), ("?page=2&receiver=+1&name[]=x&", range(50)),
+        ("?limit=007&offset=-0", range(7)), (f"?limit=100&offset={2**63 - 1}", []),
+        ("?page=2&receiver=+1&name[]=x&", range(50)),
         ("?from=&q=&since=&limit=&offset=&cursor=", range(50)),
     ],
 )  # fmt: skip
