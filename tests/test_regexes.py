@@ -221,12 +221,7 @@ def test_an_expression_of_the_source_is_linear(expression: Expression) -> None:
 
 
 def test_no_other_expression_is_compiled_within_a_function() -> None:
-    within = {
-        name
-        for name, text in MODULES.items()
-        for function in ast.walk(ast.parse(text))
-        if isinstance(function, ast.FunctionDef) and "re.compile(" in ast.unparse(function)
-    }
+    within = {name for name, text in MODULES.items() if re.search(r"\n +.*re\.compile\(", text)}
 
     # The second is of names in the operator's own folder.
     assert within == {"webhook_api.store.dead_letters", "webhook_api.maintenance.backup"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import SECRET
+from tests.forks import Command
 from tests.serving import FAULTY, ROOT, free_port, serving, start
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
@@ -163,33 +164,31 @@ def test_a_dotenv_that_cannot_be_used_is_one_line_that_names_it(
 ) -> None:
     a_copy(tmp_path, dotenv)
 
-    start = program(tmp_path)
-    command = program(tmp_path, "verify")
+    status, stdout, stderr = program(tmp_path)
+    of_command, printed, complaint = program(tmp_path, "verify")
 
-    assert (start.returncode, start.stderr, start.stdout.count("\n")) == (EXIT_CONFIG, "", 1)
-    assert f"start failed: {reason}" in start.stdout
-    assert (command.returncode, command.stdout, command.stderr.count("\n")) == (EXIT_CONFIG, "", 1)
-    assert command.stderr.startswith(f"Error: {reason}")
+    assert (status, stderr, stdout.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert f"start failed: {reason}" in stdout
+    assert (of_command, printed, complaint.count("\n")) == (EXIT_CONFIG, "", 1)
+    assert complaint.startswith(f"Error: {reason}")
 
 
 def test_a_folder_named_like_a_dotenv_is_not_read(tmp_path: Path) -> None:
     a_copy(tmp_path, b"").joinpath(".env").unlink()
     tmp_path.joinpath(".env").mkdir()  # of python -m venv .env
 
-    assert program(tmp_path, "init-db", WEBHOOK_SECRET=SECRET).returncode == 0
+    assert program(tmp_path, "init-db", WEBHOOK_SECRET=SECRET)[0] == 0
 
 
-def program(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m webhook_api` there, in an environment with nothing but `settings`."""
-    return subprocess.run(
-        [sys.executable, "-m", "webhook_api", *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def program(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run `python -m webhook_api` there, in an environment with nothing but `settings`.
+
+    Return its exit status, stdout and stderr.
+    """
+    environment = {"PATH": os.environ["PATH"], **settings}
+    running = Command(["webhook_api", *arguments], cwd=folder, env=environment)
+    stdout, stderr = running.communicate(60)
+    return running.wait(), stdout, stderr
 
 
 def test_a_byte_order_mark_in_a_dotenv_does_not_matter(tmp_path: Path) -> None:
@@ -212,9 +211,9 @@ def test_settings_are_read_from_a_file_unless_the_environment_has_them(tmp_path:
         tmp_path, b"WEBHOOK_SECRET='from $the file'\nDATABASE_URL=sqlite:///file.db\nPORT=none\n"
     )
 
-    refused = program(tmp_path, PORT="nonsense")
-    command = program(tmp_path, "init-db", PORT=str(free_port()))
+    _, refused, _ = program(tmp_path, PORT="nonsense")
+    _, printed, _ = program(tmp_path, "init-db", PORT=str(free_port()))
 
     # With a secret, then; and with the environment's port.
-    assert "PORT is 'nonsense'" in refused.stdout
-    assert command.stdout == f"{tmp_path}/file.db: ready\n"
+    assert "PORT is 'nonsense'" in refused
+    assert printed == f"{tmp_path}/file.db: ready\n"

@@ -23,7 +23,8 @@ from webhook_api.store.messages import remove_messages
         ("", range(50)), ("?limit=1", range(1)), ("?limit=2&offset=1", range(1, 3)),
         ("?limit=100", range(60)), ("?limit=3&offset=58", range(58, 60)),
         ("?limit=5&offset=60", []), ("?limit=5&offset=61", []),
-        (f"?limit=100&offset={2**63 - 1}", []), ("?page=2&receiver=+1&name[]=x&", range(50)),
+        ("?limit=007&offset=-0", range(7)), (f"?limit=100&offset={2**63 - 1}", []),
+        ("?page=2&receiver=+1&name[]=x&", range(50)),
         ("?from=&q=&since=&limit=&offset=&cursor=", range(50)),
     ],
 )  # fmt: skip
@@ -191,11 +192,14 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(api: Api) -> None:
         f"{random_.choice(years)}-01-{random_.choice('123'):0>2}T10:00:{n % 3:02}Z"
         for n in range(2600)
     ]
-    payloads = [a_message(message_id=f"m{n:04}", ts=ts) for n, ts in enumerate(moments)]
+    payloads = [
+        a_message(message_id=f"m{n:04}", ts=ts, sender=f"+{n % 2}") for n, ts in enumerate(moments)
+    ]
     for start in range(0, 2600, 650):
         api.store(*payloads[start : start + 650])
     in_order = [name for _, name in sorted((p["ts"], p["message_id"]) for p in payloads)]
     since = "2025-01-01T00:00:00Z"
+    own = [name for name in in_order if int(name[1:]) % 2]
     later = [
         name for ts, name in sorted((p["ts"], p["message_id"]) for p in payloads) if ts >= since
     ]
@@ -207,6 +211,7 @@ def test_a_deep_page_is_the_same_as_a_slice_of_all(api: Api) -> None:
         reply = api.get("/messages", limit=5, offset=offset, since=since)
         assert (names(reply), reply["total"]) == (later[offset : offset + 5], len(later))
 
+    assert names(api.get("/messages", limit=7, offset=1100, from_="+1")) == own[1100:1107]
     response = api.client.get("/messages?limit=7&offset=2000")
     assert names(api.client.get(following(response)).json) == in_order[2007:2014]
 

@@ -146,7 +146,7 @@ NOT_A_MESSAGE = {
     "half an emoji in from": VALID.replace(b"+91", rb"+91\ud83d"),
     "half an emoji in ts": VALID.replace(b"2025", rb"\ude00"),
     "half an emoji and NaN": VALID[:-1] + rb', "x": ["\ud83d", NaN]}',
-    "half an emoji, nested": b'{"x":' * 300 + rb'"\ud83d"' + b"}" * 300,
+    "half an emoji, nested": VALID[:-1] + rb', "x": %b"\ud83d"%b}' % (b"[" * 300, b"]" * 300),
     "half an escape": VALID.replace(b"Hello", rb"\ud83"),
     "surrogate bytes": VALID.replace(b"Hello", b"\xed\xa0\x80"),
     "raw control character": VALID.replace(b"Hello", b"a\nb"),
