@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.ggevent import GeventWorker
@@ -36,7 +37,8 @@ from webhook_api.server.executors import (
 from webhook_api.server.requests import GunicornSettings, Received, Requests
 
 _READ = 1  # of gevent's io watchers
-_TICK_S = 0.25  # between two checks of signals, of the master, and of what is to be logged
+_TICK_S = 0.25  # between two checks of the master, and of what is to be logged
+_SIGNALS_BYTES = 4096
 _STOP_TICK_S = 0.02
 _ACCEPTED = 2  # clients in one turn of the loop, so that other workers accept some
 _BANNER = "webhook"  # does not tell clients which server this is
@@ -63,8 +65,8 @@ class LoopWorker(GeventWorker):
       that the kernel has queued.
     - `handle_quit`: it stops the loop, and ends what was begun.
 
-    Of Gunicorn it uses `alive`, `app` (loaded as `wsgi`), `cfg`, `log`, `max_requests`, `nr`,
-    `ppid`, `sockets` and `tmp`, whose `notify` is the heartbeat.
+    Of Gunicorn it uses `PIPE`, `alive`, `app` (loaded as `wsgi`), `cfg`, `log`, `max_requests`,
+    `nr`, `ppid`, `sockets` and `tmp`, whose `notify` is the heartbeat.
     """
 
     # Set by `gunicorn.conf.py`.
@@ -98,10 +100,20 @@ class LoopWorker(GeventWorker):
         self._accepting = [hub.loop.io(listener.fileno(), _READ) for listener in self.sockets]
         for listener in self.sockets:
             listener.setblocking(False)
+        self._woken = Event()
+        # The kernel writes to this pipe of Gunicorn's at each signal.
+        signals = hub.loop.io(self.PIPE[0], _READ)
+        signals.start(self._take_signals)
         while self.alive:
             self._tick()
-            gevent.sleep(_TICK_S)
+            self._woken.wait(_TICK_S)
+            self._woken.clear()
         self._stop()
+        signals.close()
+
+    def _take_signals(self) -> None:
+        os.read(self.PIPE[0], _SIGNALS_BYTES)
+        self._woken.set()
 
     def _log_exception(self, context: object, t: Any, v: Any, tb: Any) -> None:
         """Log what a callback of the loop raised: gevent would print it."""
