@@ -267,15 +267,19 @@ def test_a_read_only_file_system_is_503_and_passes(config: Config, tiny_disk: Pa
     assert accepted.status_code == 200
 
 
-def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", [folder_is_away, file_is_away])
+def test_a_worker_that_starts_during_a_fault_serves_probes_and_recovers(
+    tmp_path: Path, fault: Fault
+) -> None:
     with serving(tmp_path, WEB_CONCURRENCY=1, COMMIT_DEADLINE_S=DEADLINE_S) as server:
         wait_until(lambda: server.deliver(message_id="before").status == 200)
-        with folder_is_away(server):
+        with fault(server):
             server.kill_worker()
             assert server.get("/health/live").status == 200
             assert server.get("/health/ready").status == 503
             assert server.deliver(message_id="after").status == 503
-            assert not server.database.parent.exists()
+            assert not server.database.exists()
+            assert server.database.parent.exists() is (fault is file_is_away)
         wait_until(lambda: server.get("/health/ready").status == 200)
 
         wait_until(lambda: server.deliver(message_id="after").status == 200)

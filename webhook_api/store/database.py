@@ -80,6 +80,8 @@ class Database:
             remove_leftovers(self.path)
             if create:
                 files.set_old_wal_aside(self.path)
+            elif not self.path.exists():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
             created = files.is_missing_or_empty(self.path)
             foreign = self.wal_bytes() and not files.is_database(self.path)
             if self.path.exists() and ((created and not create) or foreign):
