@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +18,13 @@ from tests.serving import FAULTY, ROOT, free_port, serving, start
 from webhook_api.config import Config
 from webhook_api.intake.signature import sign
 from webhook_api.logs import EXIT_CONFIG
-from webhook_api.start import OPEN_FILES, StartError, check_port, prepare_database
+from webhook_api.start import (
+    OPEN_FILES,
+    StartError,
+    check_port,
+    prepare_database,
+    prepare_if_possible,
+)
 from webhook_api.store.database import Database
 
 
@@ -69,6 +76,25 @@ def test_a_folder_of_another_user_is_named_with_the_command_that_helps(
         f" the service runs as user {user}: chown -R {user} {tmp_path}"
         " (or the host's folder mounted there)"
     )
+
+
+def test_a_volume_that_goes_while_the_schema_is_updated_ends_no_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a worker ends at its start, Gunicorn ends the service."""
+    path = tmp_path / "data" / "app.db"
+
+    class Gone(Database):
+        def free_bytes(self) -> int:
+            shutil.rmtree(self.path.parent)
+            return super().free_bytes()
+
+    Database(path).prepare(create=True)
+    prepare_if_possible(Gone(path))
+    with pytest.raises(StartError, match="No such file or directory"):
+        prepare_database(Gone(path))
+
+    assert "database is not ready: database: No such file or directory" in caplog.text
 
 
 def test_each_start_says_in_one_line_what_it_found(tmp_path: Path) -> None:

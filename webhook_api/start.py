@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from webhook_api.config import Config
-from webhook_api.errors import SchemaError
+from webhook_api.errors import SchemaError, Unavailable
 from webhook_api.store.counting import stored_totals
 from webhook_api.store.database import Database
 
@@ -75,7 +75,7 @@ def prepare_database(database: Database) -> None:
         return
     try:
         database.prepare(create=True)
-    except (sqlite3.Error, SchemaError, OSError) as error:
+    except (sqlite3.Error, SchemaError, OSError, Unavailable) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StartError(
             f"DATABASE_URL leads to {database.path}: {reason}{_advice(database.path)}"
@@ -93,7 +93,7 @@ def prepare_if_possible(database: Database) -> None:
         return
     try:
         database.prepare()
-    except (sqlite3.Error, SchemaError, OSError) as error:
+    except (sqlite3.Error, SchemaError, OSError, Unavailable) as error:
         logger.error("database is not ready: %s", error)
 
 
