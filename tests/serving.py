@@ -148,8 +148,13 @@ class Server(Service):
         return [int(pid) for pid in children.read_text().split()]
 
     def wait_for_workers(self, number: int, *, but: Iterable[int] = ()) -> list[int]:
-        """Return the ids of the workers once there are so many, and none of `but`."""
-        wait_until(lambda: len(self.workers) == number and not {*but} & {*self.workers})
+        """Return the ids of the workers once so many have started, and none of `but` is there."""
+
+        def have_started() -> bool:
+            there = self.workers
+            return len(there) == number and not {*but} & {*there} and all(map(_has_started, there))
+
+        wait_until(have_started)
         return self.workers
 
     def kill_worker(self) -> None:
@@ -265,7 +270,7 @@ class Load:
 def serving(folder: Path, arguments: Sequence[str] = (), **settings: object) -> Iterator[Server]:
     """Run the service in `folder`, set by environment variables, until the `with` block ends.
 
-    `WEB_CONCURRENCY=3` and so on: so many workers have begun. DATABASE_URL, PORT and the secret
+    `WEB_CONCURRENCY=3` and so on: so many workers have started. DATABASE_URL, PORT and the secret
     are given, and deadlines that a disk that stalls does not exceed. `arguments` are for Gunicorn.
     """
     settings = {"PORT": free_port(), "COMMIT_DEADLINE_S": 20, "READ_DEADLINE_S": 20} | settings
@@ -389,6 +394,13 @@ def in_threads(number: int, work: Callable[[], None]) -> None:
 
 def _stdout(folder: Path) -> Path:
     return folder / "stdout"
+
+
+def _has_started(worker: int) -> bool:
+    """Return whether it has its first thread, that which writes: it starts that last."""
+    with suppress(OSError):  # it just ended
+        return len([*Path(f"/proc/{worker}/task").iterdir()]) > 1
+    return False
 
 
 def _is_up(server: Server) -> bool:
