@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -213,10 +213,12 @@ class CommonFilter(AddressFilter):
         examples=["2025-01-16T00:00:00Z"],
     )
 
+    by_row: ClassVar = ("to_msisdn", "provider")  # no index is in the order of their values
+
     @property
     def reads_all(self) -> bool:
-        """Whether it needs a look at each message: no index is in the order of these values."""
-        return self.to_msisdn is not None or self.provider is not None
+        """Whether each message has to be read to know whether it matches."""
+        return any(getattr(self, column) is not None for column in self.by_row)
 
 
 class StatsQuery(CommonFilter):

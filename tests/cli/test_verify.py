@@ -11,6 +11,7 @@ from tests.conftest import Api
 from tests.serving import wait_until
 from tests.store.files import fill, not_empty
 from webhook_api.config import Config
+from webhook_api.maintenance.verify import TABLES
 from webhook_api.store.copies import remove_leftovers
 from webhook_api.store.database import Database
 from webhook_api.store.messages import EVERYTHING, Selection, of_number, remove_messages
@@ -165,3 +166,19 @@ def test_verify_knows_that_the_message_at_a_position_may_be_removed(
     assert remove_messages(api.writer, [1, 50], chosen) == 2
 
     assert api.run("verify").exit_code == 0
+
+
+def test_a_restore_copies_each_column_that_is_not_calculated(database: Database) -> None:
+    calculated = {
+        "messages": {"folded"},
+        "totals": {
+            "only_row", "messages", "senders", "indexed", "probes", "dead_letters", "dead_bytes",
+        },
+    }  # fmt: skip
+    with database.reader() as db:
+        columns_of = {
+            table: {column for _, column, *_ in db.execute(f"PRAGMA table_info({table})")}
+            for table in TABLES
+        }
+    for table, columns in columns_of.items():
+        assert columns - TABLES[table].keys() == calculated.get(table, set()), table

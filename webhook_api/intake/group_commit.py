@@ -35,7 +35,7 @@ from webhook_api.waiting import ThreadWait, Wait, new_wait
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 64  # messages in one transaction, after which no further delivery is added
-STALL_S = 0.5  # seconds without a commit, after which many waiting deliveries are an overload
+STALL_S = 0.5  # without a commit; then a delivery beyond `max_waiting` is refused
 PROBE_VALID_S = 1.0  # how long other requests get the result of a probe
 _CLOSE_TIMEOUT_S = 1.0
 
@@ -148,7 +148,7 @@ class GroupCommit:
         probe_valid_s: float = PROBE_VALID_S,
         close_timeout_s: float = _CLOSE_TIMEOUT_S,
     ) -> None:
-        """Let `max_waiting` deliveries wait for `deadline_s`, and any more for STALL_S.
+        """Let `max_waiting` deliveries wait up to `deadline_s`, and further ones up to STALL_S.
 
         With a `replica`, whatever is written is acknowledged when that has it.
         """
@@ -256,7 +256,7 @@ class GroupCommit:
             probe.wait(deadline_s)
         except TimeoutError:
             replica = self._replica
-            # Only the upload takes long, and deliveries are still acknowledged in time.
+            # Only this upload is slow: the last one ended within the deadline of a delivery.
             if replica and replica.is_asking and replica.answered_within(self._deadline_s):
                 return
             raise self._waited_too_long() from None
@@ -373,7 +373,7 @@ class GroupCommit:
     ) -> list[Consumer | Exception | None]:
         """Make the changes that wait, in one transaction; return their outcomes."""
         outcomes: list[Consumer | Exception | None] = []
-        # A few bytes may still fit where a message does not.
+        # Else a probe could succeed on a disk that has no room for a message.
         self._writer.make_space(connection)
         with transaction(connection):
             for pending in self._changes:

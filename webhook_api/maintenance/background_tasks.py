@@ -69,15 +69,15 @@ class Retention:
         with removal_lock(self._database):
             while self._remover.remove_letters(selection):
                 yield
-            position = 0
-            while rows := self._rows_after(position):
+            last_id = 0
+            while rows := self._rows_after(last_id):
                 old = [row_id for row_id, created_at in rows if created_at < moment]
                 if batch := old[: self._remover.size]:
                     self._remover.remove(batch, selection)
-                    position = batch[-1]
+                    last_id = batch[-1]
                 elif all(created_at > as_text(now) for _, created_at in rows):
                     # They came while the clock was wrong: older ones may follow.
-                    position = rows[-1][0]
+                    last_id = rows[-1][0]
                 else:
                     return
                 yield

@@ -49,7 +49,7 @@ def replace(
     Raises:
         OSError: the database is a link, or the folder cannot be written.
         BlockingIOError: another command does the same; or Litestream's read, or with `keep` any
-            long read, did not end within `timeout_s` seconds.
+            other read, did not end within `timeout_s` seconds.
     """
     if database.path.is_symlink():
         raise OSError(errno.EINVAL, "is a link: name the file itself", str(database.path))

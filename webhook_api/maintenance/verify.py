@@ -295,7 +295,7 @@ def verify(database: Database, scratch: Path | None = None) -> int:
     """Check a copy of the database as it is at one moment; return how many messages it has.
 
     Why a copy: FTS5's own check is a write, and deliveries would wait for it, 10 s per million
-    messages; and a long read lets the WAL grow. The copy is made in the folder `scratch`, by
+    messages; and while a read lasts, the WAL grows. The copy is made in the folder `scratch`, by
     default beside the database.
 
     Raises:

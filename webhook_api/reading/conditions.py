@@ -115,8 +115,8 @@ def conditions_by_index(
 
 
 def conditions_by_row(wanted: CommonFilter) -> Conditions:
-    """Return the conditions for which each row must be read: no index has their order."""
-    return equalities(wanted, "to_msisdn", "provider")
+    """Return the conditions for which each row must be read."""
+    return equalities(wanted, *wanted.by_row)
 
 
 def equalities(wanted: AddressFilter, *columns: str) -> Conditions:

@@ -18,7 +18,7 @@ _LAST_CHARACTER = "\U0010ffff"
 
 _FEW_ROWS = 2000  # reading these takes no longer than asking the index
 _FIRST_WALK = 1000  # rows that may always be read in order to fill a page
-_CHEAPER = 4  # reading an occurrence in the index is so many times cheaper than a row's text
+_CHEAPER = 4  # reading a row's text costs as much as so many occurrences in the index
 _COMMON = 4  # if one row in four has a character, reading the rows finds it fast
 # An OR checks each of its terms for each hit. With more terms than this it is cheaper to read
 # all their occurrences.
@@ -77,7 +77,7 @@ class PhraseSearch:
         candidates: int,
         totals: Totals,
     ) -> None:
-        """Search the `candidates` rows, one at least, that match the other conditions."""
+        """`candidates` is how many rows match the other conditions: one at least."""
         self._db = db
         self._phrase = Phrase(db, q)
         self._matching = matching

@@ -135,7 +135,10 @@ class LoopWorker(GeventWorker):
                 watcher.start(self._accept_some, listener)
 
     def _accept_some(self, listener: Any) -> None:
-        """Accept clients. Without room for one, another one ends, or this pauses until a tick."""
+        """Accept clients.
+
+        If there is no room, end another client, or stop accepting until the next tick.
+        """
         for _ in range(_ACCEPTED):
             has_room = len(self._clients) < self._max_clients or self._clients.evict_one()
             try:
@@ -184,7 +187,7 @@ class LoopWorker(GeventWorker):
         if not self.alive or not self.cfg.keepalive:
             response.force_close()
         if isinstance(parts, list):
-            while parts:  # the client alone holds what is sent, and frees it piece by piece
+            while parts:  # popped, so that each piece is freed once it is sent
                 response.write(parts.pop(0))
         else:
             with closing(parts):
@@ -201,7 +204,7 @@ class LoopWorker(GeventWorker):
         If that is not possible in time, the application itself refuses the request, in the loop.
         """
         request, body, refusal = received
-        earlier = None  # that ended with a wait for messages
+        earlier = None  # the run before this one, if it ended in RunLater
         method, path = request.method or "", path_of_route(request.path or "")
         executor = Executor.LOOP if refusal else executor_of(method, path, len(body))
         while True:
@@ -280,7 +283,7 @@ class LoopWorker(GeventWorker):
         After this Gunicorn calls `worker_exit`.
         """
         stopped = time.monotonic()
-        # Until the master has closed its copy of the listener: who came after us would be reset.
+        # The master must close its copy first: whoever connects after our close would be reset.
         gevent.sleep(_MASTER_S)
         gevent.get_hub().loop.run_callback(self._stop_accepting)
         gevent.sleep(0)

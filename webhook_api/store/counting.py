@@ -76,8 +76,8 @@ def count_before(db: sqlite3.Connection, instant: Instant) -> int:
     )
 
 
-def seek(db: sqlite3.Connection, position: int) -> tuple[Instant, int]:
-    """Return an instant shortly before row `position` (from 0), and how many rows are earlier."""
+def seek(db: sqlite3.Connection, number: int) -> tuple[Instant, int]:
+    """Return an instant shortly before row `number` (from 0), and how many rows are earlier."""
     skipped = 0
     start = _EARLIEST
     for length in PERIODS_S:
@@ -87,7 +87,7 @@ def seek(db: sqlite3.Connection, position: int) -> tuple[Instant, int]:
         )
         for begin, messages in periods:
             start = begin
-            if skipped + messages > position:
+            if skipped + messages > number:
                 break
             skipped += messages
     return Instant(start, 0), skipped

@@ -9,7 +9,7 @@ were committed. So after an I/O error nobody writes until the WAL was written an
 No write may take the space that the next checkpoint needs. A checkpoint moves pages from the WAL
 into the database file, which grows; only when all are moved does the WAL begin again. If the WAL
 filled the disk, no checkpoint could end, and nothing could be stored until somebody makes space.
-During a long read the WAL only grows.
+While a read lasts, the WAL only grows.
 """
 
 import os
@@ -193,7 +193,7 @@ class Writer:
         # No timeout: while SQLite waits, we hold the write lock, and all others wait.
         connection = self._connection = connect(self._database.path, "rw", timeout_s=0)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # The WAL grows during a long read; this makes it shorter again afterwards.
+        # The WAL grows while a read lasts; this makes it shorter again afterwards.
         connection.execute(f"PRAGMA journal_size_limit = {self._max_idle_wal_bytes}")
         if self._cache_kib:
             connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
@@ -212,9 +212,10 @@ class Writer:
         """
         database = self._database
         needed = 2 * pages * _PAGE_BYTES + _RESERVE_BYTES  # in the WAL, and in the database file
-        if database.free_bytes() - database.wal_bytes() >= needed:  # ten times as quick
+        if database.free_bytes() - database.wal_bytes() >= needed:  # ten times as quick as `_space`
             return
         missing = needed - self._space(connection)
+        # If `missing` is more than `needed`, the checkpoint itself has no room.
         if 0 < missing <= needed and not database.leaves_checkpoints:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             missing = needed - self._space(connection)
@@ -296,7 +297,7 @@ class Writer:
                 chars = _SMALL_STEP_CHARS
                 self.make_space(connection, pages_to_index(chars))
             index_messages(connection, max_rows=_MAX_INDEXED_ROWS, max_chars=chars)
-            # Also those that other processes have left.
+            # Counts also messages that other processes stored and did not index.
             self._unindexed = count_unindexed(connection, max_rows=self._index_every)
         if self._pages_in_wal >= self._checkpoint_every:
             self._pages_in_wal = 0
