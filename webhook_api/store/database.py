@@ -84,7 +84,7 @@ class Database:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
             created = files.is_missing_or_empty(self.path)
             foreign = self.wal_bytes() and not files.is_database(self.path)
-            if self.path.exists() and ((created and not create) or foreign):
+            if (created and not create) or foreign:
                 raise sqlite3.DatabaseError("file is not a database")
             # Before SQLite opens the file: closing it moves pages of the WAL into the file.
             self.make_wal_durable(lock)
