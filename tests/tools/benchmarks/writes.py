@@ -196,7 +196,7 @@ def _rows(connections: int, measured: Rounds) -> list[list[object]]:
     help="designs: without the database, and beside applications without anything of it, see"
     " plain.py; fsync: the service with each of --fsync-ms;"
     " index: without the search index; 2x32,3x16,...: WEB_CONCURRENCY x WEB_THREADS;"
-    " CPU_AFFINITY=off: other settings; a folder: another version of the service.",
+    " LOG_LEVEL=ERROR: other settings; a folder: another version of the service.",
 )
 @click.option("--neighbour", is_flag=True, help="Keep another service on this machine busy.")
 def main(
