@@ -197,7 +197,11 @@ SCENARIOS: dict[str, tuple[int, Callable[[Rig, float], None]]] = {
     "database sync fails": (2, failing(Files.DATABASE, Calls.SYNC)),
     "folder sync fails": (2, folder_fails),
     "WAL sync hangs": (2, hanging),
-    "lock file cannot be written": (2, failing(Files.LOCK, Calls.WRITE, lasting_s=0.1)),
+    # So the mark that says so cannot be set.
+    "WAL sync fails, and the lock file": (
+        2,
+        failing(Files.WAL | Files.LOCK, Calls.SYNC | Calls.TRUNCATE, lasting_s=0.1),
+    ),
     "WAL writes fail": (2, failing(Files.WAL, Calls.WRITE)),
     "disk full for a time": (
         2,
