@@ -128,8 +128,8 @@ class BackgroundTasks:
     def _close_replaced(self) -> None:
         """Close what is still open of a file that was replaced.
 
-        As long as it is open, it keeps its disk space, and the messages that were removed. If there
-        is no file at the path, this closes nothing, because the open file can be the only copy.
+        As long as it is open, it keeps its disk space, and the messages that were removed. If the
+        path has no file, nothing is closed: perhaps only the open file still has the messages.
         """
         identity = self._database.identity()
         self._database.close(but=identity)

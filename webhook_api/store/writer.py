@@ -72,8 +72,8 @@ class Writer:
     """What writes in one process: a connection that only one thread uses.
 
     When the last connection to a file is closed, SQLite makes a checkpoint and deletes the WAL *by
-    name*, unless this connection is read-only. After a replacement that would be the WAL of another
-    file; and if the file is damaged, the WAL is the only good copy. So `_anchor`, which is
+    name*, unless this connection is read-only. After a replacement, the WAL of another file has
+    this name; and if the file is damaged, the WAL is the only good copy. So `_anchor`, which is
     read-only, is closed last.
     """
 
